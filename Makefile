@@ -1,0 +1,49 @@
+# The two commands a newcomer needs are `make demo` and `make test`; everything else is for those who change the code.
+NODES ?= 2
+PY := .venv/bin/python
+VENV := .venv/.stamp
+
+.PHONY: help demo down check format test test-daemon test-cluster bench requirements install.yaml clean
+
+help:  ## list the targets
+	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(VENV): requirements/dev.txt pyproject.toml
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; this is $$(python3 --version)"; exit 1; }
+	@python3 -m venv --help >/dev/null 2>&1 && python3 -c 'import ensurepip' 2>/dev/null || apt-get install -y -qq python3-venv
+	python3 -m venv --clear .venv
+	$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(VENV)  ## a real Kubernetes on this machine whose only network is this project
+	$(PY) -m sandbox demo --nodes $(NODES)
+
+down: $(VENV)  ## remove the sandbox: no process, namespace, mount or link stays
+	$(PY) -m sandbox down
+
+check: $(VENV)  ## format, lint, types, layers, unit, property and golden tests (under two minutes)
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	PYTHONPATH=src .venv/bin/lint-imports --no-cache
+	$(PY) -m pytest tests/unit tests/properties tests/golden
+
+format: $(VENV)  ## rewrite the sources in the project's format
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+test: check  ## everything: check, real daemons, real cluster; one summary line of pytest at the end
+	$(PY) -m pytest
+
+bench: $(VENV)  ## every number this project quotes, as JSON, beside its floor or anchor
+	$(PY) -m bench
+
+install.yaml: $(VENV)  ## the manifest users apply, rendered from the chart
+	$(PY) -m sandbox manifest > $@
+
+requirements: $(VENV)  ## pin the dependencies anew
+	for f in runtime dev; do .venv/bin/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt; done
+
+clean: down
+	rm -rf .venv dist

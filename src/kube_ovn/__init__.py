@@ -1,0 +1,1 @@
+"""Kube-OVN: a Kubernetes network fabric on OVN and Open vSwitch."""

@@ -1,0 +1,91 @@
+"""OVN Northbound rows this project writes: names and types as in ovn-nb(5). Nouns only."""
+
+from typing import ClassVar
+
+from kube_ovn.model.row import Row
+
+
+class LogicalSwitch(Row, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "Logical_Switch"
+    MEMBERS: ClassVar[tuple[str, ...]] = ("ports", "acls")
+
+    name: str
+    other_config: dict[str, str] = {}
+
+
+class LogicalSwitchPort(Row, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "Logical_Switch_Port"
+
+    name: str
+    type: str = ""
+    addresses: frozenset[str] = frozenset()
+    port_security: frozenset[str] = frozenset()
+    options: dict[str, str] = {}
+
+
+class LogicalRouter(Row, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "Logical_Router"
+    MEMBERS: ClassVar[tuple[str, ...]] = ("ports", "static_routes", "policies")
+
+    name: str
+    options: dict[str, str] = {}
+
+
+class LogicalRouterPort(Row, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "Logical_Router_Port"
+
+    name: str
+    mac: str
+    networks: frozenset[str]
+
+
+class LogicalRouterStaticRoute(Row, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "Logical_Router_Static_Route"
+    KEY: ClassVar[str] = "external_ids"
+
+    ip_prefix: str
+    nexthop: str
+    policy: str | None = None
+    route_table: str = ""
+
+
+class LogicalRouterPolicy(Row, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "Logical_Router_Policy"
+    KEY: ClassVar[str] = "external_ids"
+
+    priority: int
+    match: str
+    action: str
+    nexthops: frozenset[str] = frozenset()
+
+
+class PortGroup(Row, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "Port_Group"
+    MEMBERS: ClassVar[tuple[str, ...]] = ("ports", "acls")
+
+    name: str
+
+
+class Acl(Row, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "ACL"
+    KEY: ClassVar[str] = "external_ids"
+
+    priority: int
+    direction: str
+    match: str
+    action: str
+    tier: int = 0
+    options: dict[str, str] = {}
+
+
+TABLES: tuple[type[Row], ...] = (
+    LogicalSwitch,
+    LogicalSwitchPort,
+    LogicalRouter,
+    LogicalRouterPort,
+    LogicalRouterStaticRoute,
+    LogicalRouterPolicy,
+    PortGroup,
+    Acl,
+)
+"""Every Northbound table this project reads and writes; nothing else is monitored."""

@@ -1,0 +1,64 @@
+"""Plans: the difference between what should be and what is, as a printable value with a safety brake.
+
+Pure and generic: `diff` compares any two mappings (database rows and memberships, links, addresses, routes, rules) and
+knows nothing of where they come from or go to. Drivers in `ovsdb/` and `linux/` carry plans out.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Generic[K, V]):
+    """What turns the actual mapping into the desired one. Empty when they agree."""
+
+    create: dict[K, V] = field(default_factory=dict)
+    update: dict[K, tuple[V, V]] = field(default_factory=dict)  # key -> (actual, desired)
+    delete: dict[K, V] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.create or self.update or self.delete)
+
+    def __len__(self) -> int:
+        return len(self.create) + len(self.update) + len(self.delete)
+
+
+class AbsurdPlanError(Exception):
+    """The guard's refusal: carrying out the plan would remove what can hardly be meant to go."""
+
+
+def diff(desired: Mapping[K, V], actual: Mapping[K, V], keys: Iterable[K] | None = None) -> Plan[K, V]:
+    """Compare two mappings; with `keys`, only those keys (the rest is known to agree)."""
+    plan: Plan[K, V] = Plan()
+    for key in dict.fromkeys([*actual, *desired]) if keys is None else dict.fromkeys(keys):
+        want, have = desired.get(key, _ABSENT), actual.get(key, _ABSENT)
+        if want is have or want == have:
+            continue
+        if have is _ABSENT:
+            plan.create[key] = desired[key]
+        elif want is _ABSENT:
+            plan.delete[key] = actual[key]
+        else:
+            plan.update[key] = (actual[key], desired[key])
+    return plan
+
+
+def guard(plan: Plan[K, V], actual: Mapping[K, V], is_anchor: Callable[[K], bool]) -> None:
+    """Refuse a plan that deletes every anchor there is (two or more), such as the port of each node of the cluster.
+
+    An empty answer from a broken or restored API server must not take the network down. Raises AbsurdPlanError.
+    """
+    doomed = [key for key in plan.delete if is_anchor(key)]
+    if len(doomed) < 2:
+        return
+    if len(doomed) == sum(map(is_anchor, actual)) and not any(map(is_anchor, plan.create)):
+        raise AbsurdPlanError(
+            f"refusing to delete all {len(doomed)} anchors of the network, {doomed[0]} and others, in one pass; "
+            "is the API server serving an empty or restored database?"
+        )
