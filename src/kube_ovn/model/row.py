@@ -1,8 +1,8 @@
-"""The shape of database rows everywhere outside `ovsdb/`: typed structs that refer to one another by key, never by UUID.
+"""The shape of database rows everywhere outside `ovsdb/`: typed structs that refer to one another by key, not by UUID.
 
-A `Row` declares exactly the columns this project writes; a column it does not declare is never touched. The desired state
-of a database is one flat mapping of `Key` to `Row` (a row exists) or `None` (a membership exists). Rendered by `topology/`
-and `host/`, observed by `ovsdb.replica`, compared by `plan.diff`, sent by `ovsdb.commit`.
+A `Row` declares exactly the columns this project writes; a column it does not declare is never touched. The desired
+state of a database is one flat mapping of `Key` to `Row` (a row exists) or `None` (a membership exists). Rendered by
+`topology/` and `host/`, observed by `ovsdb.replica`, compared by `plan.diff`, sent by `ovsdb.commit`.
 """
 
 from collections.abc import Mapping
@@ -43,11 +43,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     KEY     the column that names the row; "external_ids" for tables without a name, whose rows carry their key in
             external_ids under `names.KEY_ID`
     MEMBERS the set columns maintained as `Member`, not as part of the row
+    READ    columns that are monitored but never written, for those who ask the replica for a row's raw columns
+    FOREIGN_IDS  external_ids entries another program keeps on our rows: not compared, not written, not removed
     """
 
     TABLE: ClassVar[str]
     KEY: ClassVar[str] = "name"
     MEMBERS: ClassVar[tuple[str, ...]] = ()
+    READ: ClassVar[tuple[str, ...]] = ()
+    FOREIGN_IDS: ClassVar[frozenset[str]] = frozenset()
 
     external_ids: dict[str, str] = {}
 

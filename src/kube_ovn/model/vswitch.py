@@ -22,9 +22,11 @@ class Port(Row, frozen=True, kw_only=True):
 
 
 class Interface(Row, frozen=True, kw_only=True):
-    """`external_ids` is owned key by key on this table: ovn-controller adds `ovn-installed` beside ours."""
+    """A Pod's host-side veth, or ovn0. ovn-controller reports into its external_ids when the flows are in place."""
 
     TABLE: ClassVar[str] = "Interface"
+    READ: ClassVar[tuple[str, ...]] = ("ofport", "error", "mac_in_use")
+    FOREIGN_IDS: ClassVar[frozenset[str]] = frozenset({"ovn-installed", "ovn-installed-ts"})
 
     name: str
     type: str = ""
