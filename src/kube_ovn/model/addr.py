@@ -1,0 +1,59 @@
+"""Addresses as users write them (`v4`, `v6` or `v4,v6`) and as the code holds them (`ipaddress`). No decisions here."""
+
+import re
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TypeAlias
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+
+def parse_addresses(text: str) -> tuple[Address, ...]:
+    """Parse `10.16.0.5`, `fd00::5` or `10.16.0.5,fd00::5`. Raises ValueError with a sentence for the user."""
+    addresses = tuple(_address(part.strip()) for part in text.split(","))
+    _one_of_each_family(text, [address.version for address in addresses])
+    return addresses
+
+
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """Parse one CIDR or one of each family, joined by a comma; no host bits. Raises ValueError."""
+    networks = []
+    for part in text.split(","):
+        try:
+            networks.append(ip_network(part.strip()))
+        except ValueError as error:
+            raise ValueError(f"{part.strip()!r} is not a CIDR: {error}") from None
+    _one_of_each_family(text, [network.version for network in networks])
+    return tuple(networks)
+
+
+def parse_mac(text: str) -> str:
+    """Parse a unicast MAC address into lower-case colon form. Raises ValueError."""
+    mac = text.strip().lower().replace("-", ":")
+    if not _MAC.fullmatch(mac):
+        raise ValueError(f"{text!r} is not a MAC address like 0a:00:00:12:34:56")
+    if int(mac[:2], 16) & 1:
+        raise ValueError(f"{text!r} is a multicast MAC address; the second hex digit must be even")
+    if mac == "00:00:00:00:00:00":
+        raise ValueError(f"{text!r} is not usable as the address of an interface")
+    return mac
+
+
+def format_list(items: Iterable[object]) -> str:
+    """The comma form of the annotations."""
+    return ",".join(map(str, items))
+
+
+def _address(text: str) -> Address:
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address") from None
+
+
+def _one_of_each_family(text: str, versions: Sequence[int]) -> None:
+    if len(set(versions)) != len(versions):
+        raise ValueError(f"{text!r} has two entries of the same IP family; one of each at most")
