@@ -1,7 +1,7 @@
 """Every name this project mints and every priority it uses, in one place.
 
-Builders are nouns: they map identities to the names users and `ovn-nbctl` see. A name that two different identities could
-share would let one object edit another's rows, so each builder says why it is injective.
+Builders are nouns: they map identities to the names users and `ovn-nbctl` see. A name that two identities could share
+would let one object edit another's rows, so each builder says why it is injective.
 """
 
 import hashlib
@@ -75,17 +75,17 @@ def pod_port(pod: str, namespace: str) -> str:
 
 
 def node_port(node: str) -> str:
-    """Logical_Switch_Port of a Node on the join switch. Only a Pod called `node-...` could collide; render refuses it."""
+    """Logical_Switch_Port of a Node on the join switch. Only a Pod named `node-..` can collide: see `topology.pod`."""
     return f"node-{node}"
 
 
 def node_port_group(node: str) -> str:
     """Port_Group of the Pods on a Node.
 
-    OVN allows letters, digits, `_` and `.`, so `-` becomes `.` as users expect, and a `.` of the node's name becomes `..`.
-    Injective on DNS subdomains: no label begins or ends with `-`, so a doubled dot can only come from a dot.
+    OVN allows letters, digits, `_` and `.`: `-` becomes `.`, as users of the contract expect, and `.` becomes `_`.
+    Injective, because a Node's name (a DNS subdomain) has no `_`.
     """
-    return "node." + node.replace(".", "..").replace("-", ".")
+    return "node." + node.replace(".", "_").replace("-", ".")
 
 
 def derived_mac(*identity: str) -> str:

@@ -8,7 +8,7 @@ from kube_ovn.model.addr import Address, Network, format_list
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subnet:
-    """One logical switch with one router port. `cidrs` and `gateways` hold one entry an IP family, in the same order."""
+    """One logical switch with one router port. `cidrs` and `gateways` hold one entry a family, in the same order."""
 
     name: str
     cidrs: tuple[Network, ...]

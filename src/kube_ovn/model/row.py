@@ -76,3 +76,15 @@ VENDOR = "kube-ovn"
 
 State: TypeAlias = Mapping[Key, Row | None]
 """A database, or the part of it that is ours: rows under their `RowKey`, `None` under each `Member`."""
+
+
+def owned(**external_ids: str) -> dict[str, str]:
+    """The external_ids of a row of ours: the mark of ownership and whose row it is."""
+    return {VENDOR_ID: VENDOR, **external_ids}
+
+
+def facts(*rows: Row, members: tuple[Member, ...] = ()) -> dict[Key, Row | None]:
+    """Rows and memberships as one piece of a `State`."""
+    state: dict[Key, Row | None] = {row.row_key: row for row in rows}
+    state.update(dict.fromkeys(members))
+    return state

@@ -1,0 +1,59 @@
+"""The loop every part runs on: wait until something changed, make one pass, and retry what the world refused.
+
+Level-triggered: a pass looks at the state as it is, never at what happened. Knows nothing of Kubernetes or OVN.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+log = structlog.get_logger()
+
+
+class Backoff:
+    """Exponential delay with full jitter: 50 ms at first, `ceiling` seconds at most."""
+
+    def __init__(self, floor: float = 0.05, ceiling: float = 10.0) -> None:
+        self._floor, self._ceiling, self._delay = floor, ceiling, floor
+
+    def reset(self) -> None:
+        self._delay = self._floor
+
+    async def wait(self) -> None:
+        await asyncio.sleep(random.uniform(self._delay / 2, self._delay))
+        self._delay = min(self._delay * 2, self._ceiling)
+
+
+class Dirty:
+    """A flag that many sources set and one loop waits for; sets between two passes become one."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def mark(self) -> None:
+        self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+        self._event.clear()
+
+
+async def reconcile(dirty: Dirty, make_pass: Callable[[], Awaitable[None]], world: tuple[type[Exception], ...]) -> None:
+    """Make a pass at once and then whenever `dirty` is marked, until cancelled.
+
+    Errors of the `world` (connections, conflicts) are logged and the pass is made again after a jittered delay; anything
+    else is a bug and ends the process through its TaskGroup.
+    """
+    backoff = Backoff()
+    dirty.mark()
+    while True:
+        await dirty.wait()
+        try:
+            await make_pass()
+            backoff.reset()
+        except world as error:
+            log.warning("pass failed, trying again", error=f"{type(error).__name__}: {error}")
+            dirty.mark()
+            await backoff.wait()

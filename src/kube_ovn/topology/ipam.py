@@ -1,0 +1,180 @@
+"""Addresses: who has which, and who gets the next. The only decision of the controller with a memory.
+
+The memory that lasts is the owner's own annotations; a `Ledger` is that memory as an index, rebuilt from them at start.
+Grants made here are written to Kubernetes before anything uses them. Nothing here does I/O or knows the time.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from typing import NamedTuple
+
+from kube_ovn.model import names
+from kube_ovn.model.addr import Address, Network, format_list
+from kube_ovn.model.network import Grant, Subnet
+
+
+class Owner(NamedTuple):
+    """Who holds a grant: a UID, and a label such as `Pod default/web-0` for messages."""
+
+    uid: str
+    label: str
+
+
+class RefusedError(Exception):
+    """A request for addresses that cannot be met: one sentence for the user, with both parties named."""
+
+
+@dataclass(slots=True)
+class _Range:
+    """The addresses of one CIDR. Fresh ones are given lowest first; released ones only when no fresh one is left."""
+
+    subnet: str
+    network: Network
+    first: int
+    last: int
+    reserved: tuple[tuple[int, int], ...]  # sorted, disjoint
+    owners: dict[int, Owner] = field(default_factory=dict)
+    fresh: int = 0  # every address below was given once, or skipped
+    released: dict[int, None] = field(default_factory=dict)  # in order of release
+
+    def lowest_fresh(self) -> int | None:
+        while self.fresh <= self.last:
+            if (end := self.end_of_reserved(self.fresh)) is not None:
+                self.fresh = end + 1
+            elif self.fresh in self.owners:
+                self.fresh += 1
+            else:
+                return self.fresh
+        return None
+
+    def end_of_reserved(self, number: int) -> int | None:
+        """Last address of the reserved range that holds this one, if any."""
+        return next((high for low, high in self.reserved if low <= number <= high), None)
+
+    def usable(self, address: Address) -> bool:
+        return self.first <= int(address) <= self.last and self.end_of_reserved(int(address)) is None
+
+    def next(self) -> Address:
+        number = self.lowest_fresh()
+        if number is None:
+            number = next(iter(self.released), None)
+        if number is None:
+            raise RefusedError(f"subnet {self.subnet} has no available address: {self.usage()}")
+        return self.address(number)
+
+    def take(self, address: Address, owner: Owner) -> None:
+        self.owners[int(address)] = owner
+        self.released.pop(int(address), None)
+
+    def release(self, address: Address) -> None:
+        del self.owners[int(address)]
+        if int(address) < self.fresh:
+            self.released[int(address)] = None
+
+    def address(self, number: int) -> Address:
+        return IPv4Address(number) if self.network.version == 4 else IPv6Address(number)
+
+    def usage(self) -> str:
+        total = self.last - self.first + 1 - sum(high - low + 1 for low, high in self.reserved)
+        return f"0 of {total} in {self.network} are free"
+
+
+class Ledger:
+    """All grants, by owner UID, and what is free in each subnet."""
+
+    def __init__(self, subnets: Sequence[Subnet]) -> None:
+        self.subnets = {subnet.name: subnet for subnet in subnets}
+        self.grants: dict[str, Grant] = {}
+        self._ranges = {subnet.name: tuple(_ranges(subnet)) for subnet in subnets}
+        self._macs: dict[tuple[str, str], Owner] = {}
+
+    def adopt(self, owner: Owner, grant: Grant) -> None:
+        """Record a grant that Kubernetes remembers. Raises RefusedError when it is not possible or another's."""
+        self._check(owner, grant.subnet, grant.addresses, grant.mac)
+        self._record(owner, grant)
+
+    def allocate(self, owner: Owner, subnet: str, addresses: Sequence[Address] = (), mac: str | None = None) -> Grant:
+        """Grant the wanted addresses and MAC, or the next free ones where none are wanted. Raises RefusedError."""
+        if subnet not in self.subnets:
+            raise RefusedError(f"subnet {subnet} does not exist; the subnets are {format_list(sorted(self.subnets))}")
+        chosen = tuple(addresses) or tuple(r.next() for r in self._ranges[subnet])
+        mac = mac or self._unused_mac(owner, subnet)
+        self._check(owner, subnet, chosen, mac)
+        grant = Grant(subnet=subnet, addresses=chosen, mac=mac)
+        self._record(owner, grant)
+        return grant
+
+    def release(self, uid: str) -> None:
+        """Forget an owner that is proven gone. Releasing one that has nothing is no error."""
+        grant = self.grants.pop(uid, None)
+        if grant is None:
+            return
+        for address in grant.addresses:
+            self._range(grant.subnet, address).release(address)
+        del self._macs[grant.subnet, grant.mac]
+
+    def _record(self, owner: Owner, grant: Grant) -> None:
+        self.release(owner.uid)
+        self.grants[owner.uid] = grant
+        for address in grant.addresses:
+            self._range(grant.subnet, address).take(address, owner)
+        self._macs[grant.subnet, grant.mac] = owner
+
+    def _check(self, owner: Owner, subnet: str, addresses: Sequence[Address], mac: str) -> None:
+        if subnet not in self.subnets:
+            raise RefusedError(f"subnet {subnet} does not exist; the subnets are {format_list(sorted(self.subnets))}")
+        for address in addresses:
+            span = self._range(subnet, address)
+            if not span.usable(address):
+                raise RefusedError(
+                    f"address {address} cannot be used: it is the gateway, the network or broadcast address, "
+                    f"or excluded in subnet {subnet}"
+                )
+            holder = span.owners.get(int(address))
+            if holder is not None and holder.uid != owner.uid:
+                raise RefusedError(f"AddressConflict: address {address} of subnet {subnet} is used by {holder.label}")
+        holder = self._macs.get((subnet, mac))
+        if holder is not None and holder.uid != owner.uid:
+            raise RefusedError(f"AddressConflict: MAC address {mac} in subnet {subnet} is used by {holder.label}")
+
+    def _range(self, subnet: str, address: Address) -> _Range:
+        for span in self._ranges[subnet]:
+            if address in span.network:
+                return span
+        raise RefusedError(
+            f"address {address} is not in the CIDR {format_list(self.subnets[subnet].cidrs)} of subnet {subnet}"
+        )
+
+    def _unused_mac(self, owner: Owner, subnet: str) -> str:
+        salt = 0
+        while (subnet, (mac := names.derived_mac(owner.uid, subnet, str(salt)))) in self._macs:
+            salt += 1
+        return mac
+
+
+def _ranges(subnet: Subnet) -> Iterator[_Range]:
+    for network in subnet.cidrs:
+        first, last = int(network.network_address), int(network.broadcast_address)
+        if isinstance(network, IPv4Network):
+            last -= 1  # the broadcast address
+        reserved = [(int(gateway), int(gateway)) for gateway in subnet.gateways if gateway in network]
+        reserved += [(int(low), int(high)) for low, high in subnet.exclude if low in network]
+        yield _Range(
+            subnet=subnet.name,
+            network=network,
+            first=first + 1,
+            last=last,
+            reserved=_disjoint(reserved),
+            fresh=first + 1,
+        )
+
+
+def _disjoint(ranges: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], high))
+        else:
+            merged.append((low, high))
+    return tuple(merged)

@@ -1,0 +1,74 @@
+"""A Node: its port on the join switch, the group of its Pods, and how its Pods leave through it. Pure.
+
+Rows are O(nodes): the Pods of a node are matched by the address set OVN keeps for the node's port group, whatever
+subnets they are in.
+"""
+
+import contextlib
+
+from kube_ovn.model import names
+from kube_ovn.model.addr import Address, format_list, parse_addresses
+from kube_ovn.model.kube import Node
+from kube_ovn.model.nb import LogicalRouter, LogicalRouterPolicy, LogicalSwitch, LogicalSwitchPort, PortGroup
+from kube_ovn.model.network import Grant, Subnet
+from kube_ovn.model.row import Key, Member, Row, facts, owned
+
+
+def render_node(router: str, node: Node, grant: Grant) -> dict[Key, Row | None]:
+    """The rows of one node; `grant` is its address on the join switch."""
+    name = node.metadata.name
+    port, group = names.node_port(name), names.node_port_group(name)
+    policies = [
+        *(_reroute(router, node, names.POLICY_NODE, f"ip{a.version}.dst == {a}", hop, "address")
+          for a in internal_addresses(node) for hop in grant.addresses if hop.version == a.version),
+        *(_reroute(router, node, names.POLICY_GATEWAY, f"ip{hop.version}.src == ${group}_ip{hop.version}", hop, "pods")
+          for hop in grant.addresses),
+    ]
+    return facts(
+        LogicalSwitchPort(
+            name=port, addresses=frozenset({grant.lsp_addresses}), external_ids=owned(ls=grant.subnet, node=name)
+        ),
+        PortGroup(name=group, external_ids=owned(node=name)),
+        *policies,
+        members=(
+            Member(LogicalSwitch.TABLE, grant.subnet, "ports", port),
+            *(Member(LogicalRouter.TABLE, router, "policies", policy.key) for policy in policies),
+        ),
+    )
+
+
+def node_annotations(node: Node, grant: Grant, join: Subnet) -> dict[str, str]:
+    """What the node's daemon needs to build ovn0."""
+    return {
+        names.ALLOCATED: "true",
+        names.IP_ADDRESS: format_list(grant.addresses),
+        names.MAC_ADDRESS: grant.mac,
+        names.CIDR: format_list(join.cidrs),
+        names.GATEWAY: format_list(join.gateways),
+        names.LOGICAL_SWITCH: join.name,
+        names.PORT_NAME: names.node_port(node.metadata.name),
+    }
+
+
+def internal_addresses(node: Node) -> tuple[Address, ...]:
+    """The node's own addresses (status.addresses of type InternalIP). What is no address is left out: the API server
+    does not check these, and one node's bad status must not stop the others.
+    """
+    addresses = []
+    for entry in node.status.addresses:
+        if entry.type == "InternalIP":
+            with contextlib.suppress(ValueError):
+                addresses += parse_addresses(entry.address)
+    return tuple(addresses)
+
+
+def _reroute(
+    router: str, node: Node, priority: int, match: str, hop: Address, what: str
+) -> LogicalRouterPolicy:
+    return LogicalRouterPolicy(
+        priority=priority,
+        match=match,
+        action="reroute",
+        nexthops=frozenset({str(hop)}),
+        external_ids=owned(key=f"{router} node {node.metadata.name} {what} ipv{hop.version}", node=node.metadata.name),
+    )
