@@ -83,7 +83,11 @@ NFT
     remembered kube-ovn-addresses >"$run_dir/$tunnel_bridge.addresses"
     remembered kube-ovn-routes >"$run_dir/$tunnel_bridge.routes"
     while read -r address; do
-        [ -z "$address" ] || ip address replace "$address" dev "$tunnel_bridge" nodad
+        case $address in
+        "") ;;
+        *:*) ip address replace "$address" dev "$tunnel_bridge" nodad ;;
+        *) ip address replace "$address" dev "$tunnel_bridge" ;;
+        esac
     done <"$run_dir/$tunnel_bridge.addresses"
     ip address flush dev "$TUNNEL_INTERFACE" scope global
     while read -r route; do
