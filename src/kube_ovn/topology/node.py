@@ -19,10 +19,18 @@ def render_node(router: str, node: Node, grant: Grant) -> dict[Key, Row | None]:
     name = node.metadata.name
     port, group = names.node_port(name), names.node_port_group(name)
     policies = [
-        *(_reroute(router, node, names.POLICY_NODE, f"ip{a.version}.dst == {a}", hop, "address")
-          for a in internal_addresses(node) for hop in grant.addresses if hop.version == a.version),
-        *(_reroute(router, node, names.POLICY_GATEWAY, f"ip{hop.version}.src == ${group}_ip{hop.version}", hop, "pods")
-          for hop in grant.addresses),
+        *(
+            _reroute(router, node, names.POLICY_NODE, f"ip{a.version}.dst == {a}", hop, "address")
+            for a in internal_addresses(node)
+            for hop in grant.addresses
+            if hop.version == a.version
+        ),
+        *(
+            _reroute(
+                router, node, names.POLICY_GATEWAY, f"ip{hop.version}.src == ${group}_ip{hop.version}", hop, "pods"
+            )
+            for hop in grant.addresses
+        ),
     ]
     return facts(
         LogicalSwitchPort(
@@ -62,9 +70,7 @@ def internal_addresses(node: Node) -> tuple[Address, ...]:
     return tuple(addresses)
 
 
-def _reroute(
-    router: str, node: Node, priority: int, match: str, hop: Address, what: str
-) -> LogicalRouterPolicy:
+def _reroute(router: str, node: Node, priority: int, match: str, hop: Address, what: str) -> LogicalRouterPolicy:
     return LogicalRouterPolicy(
         priority=priority,
         match=match,

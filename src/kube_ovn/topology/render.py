@@ -74,9 +74,7 @@ class Topology:
         for uid in [uid for uid in self._inputs if uid not in pods and uid not in snapshot.nodes]:
             self._forget(uid)
         changed_nodes = [node for uid, node in snapshot.nodes.items() if self._is_news(uid, node)]
-        changed_pods = [
-            pod for uid, pod in pods.items() if self._is_news(uid, pod, pod.spec.node_name in nodes)
-        ]
+        changed_pods = [pod for uid, pod in pods.items() if self._is_news(uid, pod, pod.spec.node_name in nodes)]
         self._adopt(changed_nodes, changed_pods)
         for node in sorted(changed_nodes, key=_age):
             self._render_node(node)
@@ -151,7 +149,9 @@ class Topology:
             return self.ledger.grants[pod.metadata.uid]
         port = names.pod_port(pod.metadata.name, pod.metadata.namespace)
         if port.removeprefix("node-") in nodes and port.startswith("node-"):
-            message = f"its port would be named {port}, like the port of node {port.removeprefix('node-')}; rename the Pod"
+            message = (
+                f"its port would be named {port}, like the port of node {port.removeprefix('node-')}; rename the Pod"
+            )
             return pod_problem(pod, names.VALIDATE_POD_NETWORK_FAILED, message)
         request = parse_request(pod, self.vpc.default.name)
         if isinstance(request, Problem):
