@@ -1,0 +1,179 @@
+"""Container image archives in pure Python: the same inputs give the same bytes.
+
+`write_image` packs root file systems and loose files into one archive that `ctr images import` and `docker load` read.
+Entries are sorted and carry one fixed time; owners are numbers. Running or loading images is not done here.
+"""
+
+import hashlib
+import io
+import json
+import os
+import platform
+import stat
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+Json = dict[str, object]
+
+_EPOCH = 0
+_CREATED = "1970-01-01T00:00:00Z"
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A loose file for a layer: its bytes, or the path of a file on this machine to read them from."""
+
+    content: bytes | Path
+    mode: int = 0o644
+
+
+# A layer is a directory whose tree is taken as it is, or loose files by their absolute path in the image.
+Layer = Path | Mapping[str, File]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """What a container of the image runs unless its Pod says otherwise."""
+
+    entrypoint: Sequence[str] = ()
+    command: Sequence[str] = ()
+    env: Mapping[str, str]
+    working_dir: str = "/"
+
+
+def write_image(
+    path: Path,
+    name: str,
+    layers: Sequence[Layer],
+    *,
+    entrypoint: Sequence[str] = (),
+    command: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    exclude: Sequence[str] = (),
+) -> str:
+    """Write the archive of the image `name` (full reference with tag) to `path` and return the image's digest.
+
+    `exclude` holds shell patterns of paths without a leading slash: what matches is left out of directories, with all
+    below it.
+    """
+    config = ImageConfig(entrypoint=entrypoint, command=command, env=dict(env or {}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The finished archive appears under its name at once, never half written.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+        blobs: list[tuple[str, Path]] = []
+        for number, layer in enumerate(layers):
+            blob = Path(scratch) / f"layer{number}"
+            blobs.append((_write_layer(blob, layer, exclude), blob))
+        document = json.dumps(image_document(config, [digest for digest, _ in blobs]), sort_keys=True).encode()
+        partial = Path(scratch) / "archive"
+        _write_archive(partial, name, document, blobs)
+        partial.rename(path)
+    return hashlib.sha256(document).hexdigest()
+
+
+def image_document(config: ImageConfig, layer_digests: Sequence[str]) -> Json:
+    """The image's configuration, as the OCI image specification names its fields."""
+    machine = platform.machine()
+    return {
+        "created": _CREATED,
+        "architecture": _ARCHITECTURES.get(machine, machine),
+        "os": "linux",
+        "config": {
+            "Entrypoint": list(config.entrypoint),
+            "Cmd": list(config.command),
+            "Env": [f"{key}={value}" for key, value in sorted(config.env.items())],
+            "WorkingDir": config.working_dir,
+        },
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in layer_digests]},
+        "history": [{"created": _CREATED, "created_by": "kube-ovn"} for _ in layer_digests],
+    }
+
+
+def _write_archive(path: Path, name: str, document: bytes, blobs: Sequence[tuple[str, Path]]) -> None:
+    config_name = f"{hashlib.sha256(document).hexdigest()}.json"
+    layer_names = [f"{digest}.tar" for digest, _ in blobs]
+    manifest = [{"Config": config_name, "RepoTags": [name], "Layers": layer_names}]
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        _add_bytes(archive, "manifest.json", json.dumps(manifest, sort_keys=True).encode(), 0o644)
+        _add_bytes(archive, config_name, document, 0o644)
+        # Two equal layers are stored once; the manifest names the entry twice.
+        for layer_name, blob in dict(zip(layer_names, (blob for _, blob in blobs), strict=True)).items():
+            with blob.open("rb") as source:
+                archive.addfile(_entry(layer_name, mode=0o644, size=blob.stat().st_size), source)
+
+
+def _write_layer(path: Path, layer: Layer, exclude: Sequence[str]) -> str:
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        if isinstance(layer, Path):
+            _add_tree(archive, layer, exclude)
+        else:
+            _add_files(archive, layer)
+    with path.open("rb") as written:
+        return hashlib.file_digest(written, "sha256").hexdigest()
+
+
+def _add_tree(archive: tarfile.TarFile, root: Path, exclude: Sequence[str]) -> None:
+    # Files with several names are stored once, under the first name in sorted order.
+    first_names: dict[tuple[int, int], str] = {}
+    for name, status in _walk(root, "", exclude):
+        source = root / name
+        entry = _entry(name, mode=stat.S_IMODE(status.st_mode), uid=status.st_uid, gid=status.st_gid)
+        if stat.S_ISDIR(status.st_mode):
+            entry.type = tarfile.DIRTYPE
+            archive.addfile(entry)
+        elif stat.S_ISLNK(status.st_mode):
+            entry.type, entry.linkname = tarfile.SYMTYPE, os.readlink(source)
+            archive.addfile(entry)
+        elif stat.S_ISREG(status.st_mode):
+            first = first_names.setdefault((status.st_dev, status.st_ino), name)
+            if first != name:
+                entry.type, entry.linkname = tarfile.LNKTYPE, first
+                archive.addfile(entry)
+                continue
+            entry.size = status.st_size
+            with source.open("rb") as content:
+                archive.addfile(entry, content)
+        # Device nodes and sockets are left out: a container runtime provides /dev itself.
+
+
+def _walk(root: Path, below: str, exclude: Sequence[str]) -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(root / below) as listing:
+        entries = sorted(listing, key=lambda entry: entry.name)
+    for entry in entries:
+        name = f"{below}/{entry.name}" if below else entry.name
+        if any(fnmatchcase(name, pattern) for pattern in exclude):
+            continue
+        status = entry.stat(follow_symlinks=False)
+        yield name, status
+        if stat.S_ISDIR(status.st_mode):
+            yield from _walk(root, name, exclude)
+
+
+def _add_files(archive: tarfile.TarFile, files: Mapping[str, File]) -> None:
+    made: set[str] = set()
+    for path in sorted(files):
+        name = path.lstrip("/")
+        for parent in reversed(PurePosixPath(name).parents[:-1]):
+            if str(parent) not in made:
+                made.add(str(parent))
+                directory = _entry(str(parent), mode=0o755)
+                directory.type = tarfile.DIRTYPE
+                archive.addfile(directory)
+        file = files[path]
+        content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
+        _add_bytes(archive, name, content, file.mode)
+
+
+def _add_bytes(archive: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
+    archive.addfile(_entry(name, mode=mode, size=len(content)), io.BytesIO(content))
+
+
+def _entry(name: str, *, mode: int, size: int = 0, uid: int = 0, gid: int = 0) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.mode, entry.size, entry.uid, entry.gid, entry.mtime = mode, size, uid, gid, _EPOCH
+    return entry
