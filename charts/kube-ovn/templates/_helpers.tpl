@@ -1,0 +1,49 @@
+{{- define "kube-ovn.labels" -}}
+app.kubernetes.io/part-of: kube-ovn
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{- end -}}
+
+{{- define "kube-ovn.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+
+{{/* OVSDB remotes of all addresses: (list $ 6641) */}}
+{{- define "kube-ovn.remotes" -}}
+{{- $port := index . 1 -}}
+{{- $remotes := list -}}
+{{- range (index . 0).Values.ovn.centralAddress -}}
+{{- $remotes = append $remotes (printf "tcp:%s:%d" (ternary (printf "[%s]" .) . (contains ":" .)) (int $port)) -}}
+{{- end -}}
+{{- join "," $remotes -}}
+{{- end -}}
+
+{{/* Environment of every part that talks to the API server. */}}
+{{- define "kube-ovn.kubernetesEnv" -}}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: POD_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: NODE_NAME
+  valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+{{- if .Values.kubernetesServiceHost }}
+- name: KUBERNETES_SERVICE_HOST
+  value: {{ .Values.kubernetesServiceHost | quote }}
+- name: KUBERNETES_SERVICE_PORT
+  value: {{ .Values.kubernetesServicePort | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* What all Pods of this chart share: the nodes' network, every node, whatever its taints. */}}
+{{- define "kube-ovn.podSpec" -}}
+hostNetwork: true
+dnsPolicy: Default
+enableServiceLinks: false
+tolerations:
+  - operator: Exists
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end -}}
