@@ -1,0 +1,101 @@
+"""Assembles the image from three layers, the one that changes most often last.
+
+base: Debian packages. dependencies: the pinned Python packages, and Python's own library compiled anew. application:
+our wheel, the CNI plugin and the start scripts. Layers come from `images.python` and from here; `sandbox.image` writes
+the archive; nothing is loaded or run here.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from images.python import dependency_layer, wheel_layer
+from sandbox.command import run
+from sandbox.image import File, write_image
+from sandbox.paths import PROJECT, cache_dir
+from sandbox.progress import step
+from sandbox.rootfs import build_rootfs, rootfs_key
+
+NAME = "docker.io/kubeovn/kube-ovn:v0.1.0"
+
+PACKAGES = (
+    "ovn-central",  # databases and northd
+    "ovn-host",  # ovn-controller
+    "openvswitch-switch",
+    "python3",
+    "nftables",
+    "iproute2",
+    "procps",
+    "kmod",  # loads the kernel's switch
+    "tcpdump",  # the rest is for people who look into a running container
+    "iputils-ping",
+)
+# Files of an image carry no dates. Python compares dates and would not trust its compiled library; dependency_layer
+# brings one that it does trust.
+EXCLUDED = ("usr/lib/python3*/__pycache__", "dev/*")
+
+PROGRAM_DIR = "/usr/local/lib/kube-ovn"
+_PLUGIN_DEADLINE = 300.0
+_KEPT = 3  # archives in the cache: enough to go back and forth between two versions
+
+
+def build_image() -> Path:
+    """Return the image's archive; build it if the cache has none for these sources."""
+    store = cache_dir() / "images" / "kube-ovn"
+    archive = store / image_key() / "kube-ovn.tar"
+    if archive.is_file():
+        os.utime(archive.parent)
+        return archive
+    root = build_rootfs(PACKAGES)
+    dependencies = dependency_layer(root)
+    with step("building the kube-ovn image"):
+        application = wheel_layer(root) | _scripts() | {f"{PROGRAM_DIR}/kube-ovn": File(content=_plugin(), mode=0o755)}
+        write_image(archive, NAME, [root, dependencies, application], env={"PYTHONUNBUFFERED": "1"}, exclude=EXCLUDED)
+    _prune(store)
+    return archive
+
+
+def image_key() -> str:
+    """The cache key: every file that has a part in the image, by content."""
+    state = hashlib.sha256(rootfs_key(PACKAGES, os.uname().machine).encode())
+    for path in sorted(_sources()):
+        state.update(f"{path.relative_to(PROJECT)}\0{path.stat().st_mode:o}\0".encode())
+        state.update(hashlib.sha256(path.read_bytes()).digest())
+    return state.hexdigest()[:16]
+
+
+def _sources() -> Iterable[Path]:
+    yield from (PROJECT / name for name in ("pyproject.toml", "requirements/runtime.txt", "sandbox/image.py"))
+    yield from (PROJECT / "images").glob("*.py")
+    for folder in ("images/scripts", "cni", "src/kube_ovn"):
+        for path in (PROJECT / folder).rglob("*"):
+            if path.is_file() and path.suffix not in (".pyc", ".pyo"):
+                yield path
+
+
+def _scripts() -> dict[str, File]:
+    scripts = (PROJECT / "images" / "scripts").glob("*.sh")
+    return {f"{PROGRAM_DIR}/{path.name}": File(content=path, mode=path.stat().st_mode & 0o777) for path in scripts}
+
+
+def _plugin() -> Path:
+    """The CNI plugin as a static program; Go's own cache makes an unchanged one cost little."""
+    target = cache_dir() / "images" / "plugin" / "kube-ovn"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    flags = ["-trimpath", "-buildvcs=false", "-ldflags", "-s -w"]
+    run(
+        ["go", "build", *flags, "-o", target, "."],
+        cwd=PROJECT / "cni",
+        env={**os.environ, "CGO_ENABLED": "0"},
+        timeout=_PLUGIN_DEADLINE,
+    )
+    return target
+
+
+def _prune(store: Path) -> None:
+    """Drop archives of older sources; each is a quarter of a gigabyte."""
+    entries = sorted((path for path in store.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+    for old in entries[:-_KEPT]:
+        shutil.rmtree(old)
