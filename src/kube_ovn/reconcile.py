@@ -43,8 +43,8 @@ class Dirty:
 async def reconcile(dirty: Dirty, make_pass: Callable[[], Awaitable[None]], world: tuple[type[Exception], ...]) -> None:
     """Make a pass at once and then whenever `dirty` is marked, until cancelled.
 
-    Errors of the `world` (connections, conflicts) are logged and the pass is made again after a jittered delay; anything
-    else is a bug and ends the process through its TaskGroup.
+    Errors of the `world` (connections, conflicts) are logged and the pass is made again after a jittered delay;
+    anything else is a bug and ends the process through its TaskGroup.
     """
     backoff = Backoff()
     dirty.mark()

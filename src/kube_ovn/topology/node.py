@@ -62,7 +62,7 @@ def internal_addresses(node: Node) -> tuple[Address, ...]:
     """The node's own addresses (status.addresses of type InternalIP). What is no address is left out: the API server
     does not check these, and one node's bad status must not stop the others.
     """
-    addresses = []
+    addresses: list[Address] = []
     for entry in node.status.addresses:
         if entry.type == "InternalIP":
             with contextlib.suppress(ValueError):

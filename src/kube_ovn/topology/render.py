@@ -1,9 +1,9 @@
 """The controller's decision as a whole: from a snapshot of Kubernetes to the desired Northbound state.
 
-`Topology.render` is synchronous and free of I/O, time and randomness. It keeps each unit's result as long as the unit's
-inputs are the same objects, so a pass over an unchanged cluster compares pointers; a new `Topology` fed the same snapshot
-ends in the same state (`tests/properties` hold it to that). What it decides goes three ways: rows to `plan.diff`,
-annotations to be published after the commit, and problems to be told to users.
+`Topology.render` is synchronous and free of I/O, time and randomness. It keeps each unit's result as long as the
+unit's inputs are the same objects, so a pass over an unchanged cluster compares pointers; a new `Topology` fed the
+same snapshot ends in the same state (`tests/properties` hold it to that). What it decides goes three ways: rows to
+`plan.diff`, annotations to be published after the commit, and problems to be told to users.
 """
 
 from collections.abc import Iterable, Mapping
@@ -78,8 +78,10 @@ class Topology:
         self._adopt(changed_nodes, changed_pods)
         for node in sorted(changed_nodes, key=_age):
             self._render_node(node)
-        for pod in sorted(changed_pods, key=_age):
-            self._render_pod(pod, nodes)
+        for pod in sorted(changed_pods, key=lambda pod: (names.IP_ADDRESS not in pod.metadata.annotations, *_age(pod))):
+            self._render_pod(
+                pod, nodes
+            )  # fixed addresses first, so that no other Pod of this pass is given one of them
 
     def _is_news(self, uid: str, *inputs: object) -> bool:
         """Whether a unit must be rendered: its inputs are new, or it failed before and may now succeed."""
@@ -130,7 +132,9 @@ class Topology:
         for address in internal_addresses(node):
             for cidr in (*self.vpc.default.cidrs, *self.vpc.join.cidrs):
                 if address in cidr:
-                    message = f"address {address} of node {ref.name} lies in the CIDR {cidr} of the fabric; change one of them"
+                    message = (
+                        f"address {address} of node {ref.name} lies in the fabric's CIDR {cidr}; change one of them"
+                    )
                     self.problems[uid] = Problem(object=ref, reason=names.NODE_ADDRESS_CONFLICT, message=message)
 
     def _render_pod(self, pod: Pod, nodes: Mapping[str, Node]) -> None:
@@ -156,6 +160,9 @@ class Topology:
         request = parse_request(pod, self.vpc.default.name)
         if isinstance(request, Problem):
             return request
+        if request.subnet == self.vpc.join.name:
+            message = f"subnet {request.subnet} joins the nodes and is not for Pods; choose another"
+            return pod_problem(pod, names.VALIDATE_POD_NETWORK_FAILED, message)
         try:
             return self.ledger.allocate(_pod_owner(pod), request.subnet, request.addresses, request.mac)
         except RefusedError as error:

@@ -1,7 +1,7 @@
 """A VPC: one logical router, and its default route. Pure; the rows go into the desired Northbound state."""
 
-from kube_ovn.model.network import Subnet
 from kube_ovn.model.nb import LogicalRouter, LogicalRouterStaticRoute
+from kube_ovn.model.network import Subnet
 from kube_ovn.model.row import Key, Member, Row, facts, owned
 
 _ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}

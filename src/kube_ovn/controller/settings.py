@@ -1,0 +1,47 @@
+"""The controller's flags (contract §5.1, as far as they exist)."""
+
+from dataclasses import dataclass
+
+from kube_ovn.config import flag, parse_bool, parse_list, parse_subnet
+from kube_ovn.topology.render import Vpc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Computes the network Kubernetes should have and writes it to the OVN Northbound database."""
+
+    ovn_nb_addr: tuple[str, ...] = flag(
+        (), "OVN Northbound endpoints, comma list of tcp:IP:PORT or ssl:IP:PORT", parse_list
+    )
+    kubeconfig: str = flag("", "kubeconfig file; empty = in-cluster")
+    cluster_router: str = flag("ovn-cluster", "name of the default VPC's Logical_Router")
+    default_ls: str = flag("ovn-default", "name of the default subnet")
+    default_cidr: str = flag("10.16.0.0/16", "CIDR of the default subnet, one a family")
+    default_gateway: str = flag("", "gateway of the default subnet; empty = first address")
+    default_exclude_ips: str = flag("", "addresses or ranges a..b of the default subnet never handed out")
+    node_switch: str = flag("join", "name of the subnet that joins the nodes to the router")
+    node_switch_cidr: str = flag("100.64.0.0/16", "CIDR of the join subnet, one a family")
+    node_switch_gateway: str = flag("", "gateway of the join subnet; empty = first address")
+    pod_namespace: str = flag("kube-system", "Namespace of the Lease")
+    pod_name: str = flag("", "this instance's name in the Lease; empty = host name")
+    leader_elect: bool = flag(True, "take part in leader election", parse_bool)
+    leader_elect_lease_duration: float = flag(30.0, "seconds a Lease is good for", float)
+    leader_elect_renew_deadline: float = flag(20.0, "seconds after which an unrenewed Lease is given up", float)
+    leader_elect_retry_period: float = flag(6.0, "seconds between attempts to take or renew the Lease", float)
+    pprof_port: int = flag(10660, "port of /livez, /readyz and /metrics", int)
+    log_level: str = flag("info", "debug, info, warning or error")
+
+    def vpc(self) -> Vpc:
+        """The network these settings describe. Raises ValueError with a sentence for the administrator."""
+        default = parse_subnet(self.default_ls, self.default_cidr, self.default_gateway, self.default_exclude_ips)
+        join = parse_subnet(self.node_switch, self.node_switch_cidr, self.node_switch_gateway)
+        if [c.version for c in default.cidrs] != [c.version for c in join.cidrs]:
+            raise ValueError(
+                f"--default-cidr {self.default_cidr} and --node-switch-cidr {self.node_switch_cidr} "
+                "must have the same IP families, in the same order"
+            )
+        for a in default.cidrs:
+            for b in join.cidrs:
+                if a.version == b.version and a.overlaps(b):
+                    raise ValueError(f"--default-cidr {a} and --node-switch-cidr {b} overlap; choose different ranges")
+        return Vpc(router=self.cluster_router, default=default, join=join)

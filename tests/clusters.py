@@ -1,0 +1,69 @@
+"""Small clusters as values, for tests of the pure core: objects, and the steps between them."""
+
+from ipaddress import ip_network
+from typing import TypeVar
+
+import msgspec
+
+from kube_ovn.config import parse_subnet
+from kube_ovn.model import names
+from kube_ovn.model.kube import Node, NodeAddress, NodeStatus, ObjectMeta, Pod, PodSpec, PodStatus
+from kube_ovn.topology.render import Snapshot, Topology, Vpc
+
+T = TypeVar("T", Pod, Node)
+
+
+def vpc(cidr: str = "10.16.0.0/16", join: str = "100.64.0.0/16") -> Vpc:
+    return Vpc(router="ovn-cluster", default=parse_subnet("ovn-default", cidr), join=parse_subnet("join", join))
+
+
+def node(name: str, number: int, **annotations: str) -> Node:
+    address = str(ip_network("172.30.0.0/24")[10 + number])
+    return Node(
+        metadata=ObjectMeta(name=name, uid=f"node-uid-{name}", annotations=annotations),
+        status=NodeStatus(addresses=(NodeAddress(type="InternalIP", address=address),)),
+    )
+
+
+def pod(
+    name: str,
+    on: str = "node1",
+    *,
+    uid: str | None = None,
+    namespace: str = "default",
+    phase: str = "Pending",
+    host_network: bool = False,
+    annotations: dict[str, str] | None = None,
+) -> Pod:
+    return Pod(
+        metadata=ObjectMeta(name=name, namespace=namespace, uid=uid or f"uid-{name}", annotations=annotations or {}),
+        spec=PodSpec(node_name=on, host_network=host_network),
+        status=PodStatus(phase=phase),
+    )
+
+
+def snapshot(*objects: Pod | Node) -> Snapshot:
+    return Snapshot(
+        pods={item.metadata.uid: item for item in objects if isinstance(item, Pod)},
+        nodes={item.metadata.uid: item for item in objects if isinstance(item, Node)},
+    )
+
+
+def echoed(topology: Topology, before: Snapshot) -> Snapshot:
+    """The snapshot after the API server took every publication."""
+    return Snapshot(
+        pods={uid: _echo(topology, pod) for uid, pod in before.pods.items()},
+        nodes={uid: _echo(topology, node) for uid, node in before.nodes.items()},
+    )
+
+
+def _echo(topology: Topology, item: T) -> T:
+    publication = topology.publications.get(item.metadata.uid)
+    if publication is None:
+        return item
+    annotations = {**item.metadata.annotations, **publication.annotations}
+    return msgspec.structs.replace(item, metadata=msgspec.structs.replace(item.metadata, annotations=annotations))
+
+
+def address(item: Pod | Node) -> str:
+    return item.metadata.annotations[names.IP_ADDRESS]

@@ -1,0 +1,125 @@
+"""Laws of `topology.render`: the state depends on the objects, not on the way there; no grant is lost or doubled."""
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kube_ovn.model import names
+from kube_ovn.model.kube import Node, Pod
+from kube_ovn.model.network import Grant
+from kube_ovn.topology.render import Snapshot, Topology
+from tests.clusters import echoed, node, pod, snapshot, vpc
+
+NODES = [node("node1", 1), node("node2", 2)]
+
+pods = st.builds(
+    pod,
+    st.sampled_from(["a", "b", "c", "node-node1"]),
+    st.sampled_from(["", "node1", "node2", "unknown"]),
+    uid=st.sampled_from([f"uid-{i}" for i in range(6)]),
+    namespace=st.sampled_from(["default", "other"]),
+    phase=st.sampled_from(["Pending", "Running", "Succeeded", "Failed"]),
+    host_network=st.booleans(),
+    annotations=st.sampled_from(
+        [
+            {},
+            {names.IP_ADDRESS: "10.16.0.9"},
+            {names.IP_ADDRESS: "10.16.0.1"},
+            {names.IP_ADDRESS: "192.0.2.1"},
+            {names.IP_ADDRESS: "nonsense"},
+            {names.MAC_ADDRESS: "01:00:00:00:00:01"},
+            {names.LOGICAL_SWITCH: "missing"},
+        ]
+    ),
+)
+
+
+def one_of_each_name(objects: list[Pod]) -> list[Pod]:
+    """The API server never shows two objects of one name, nor two of one UID."""
+    named = {(item.metadata.namespace, item.metadata.name): item for item in objects}
+    return list({item.metadata.uid: item for item in named.values()}.values())
+
+
+snapshots = st.builds(
+    lambda chosen, nodes: snapshot(*one_of_each_name(chosen), *nodes),
+    st.lists(pods, max_size=6),
+    st.lists(st.sampled_from(NODES), unique_by=id, max_size=2),
+)
+
+
+def settled(topology: Topology, last: Snapshot) -> Snapshot:
+    topology.render(last)
+    after = echoed(topology, last)
+    topology.render(after)
+    return after
+
+
+@given(st.lists(snapshots, min_size=1, max_size=5))
+@settings(max_examples=300)
+def test_incremental_equals_fresh(history: list[Snapshot]) -> None:
+    walked = Topology(vpc())
+    for step in history[:-1]:
+        walked.render(step)
+    last = settled(walked, history[-1])
+    fresh = Topology(vpc())
+    fresh.render(last)
+    assert walked.assembly.state == fresh.assembly.state
+    assert walked.ledger.grants == fresh.ledger.grants
+    assert walked.problems.keys() == fresh.problems.keys()
+    assert not fresh.publications
+
+
+@given(snapshots, st.randoms(use_true_random=False))
+def test_the_order_of_objects_does_not_matter(given_: Snapshot, chance: random.Random) -> None:
+    def shuffled(items: dict[str, Pod] | dict[str, Node]) -> list[tuple[str, Pod | Node]]:
+        pairs: list[tuple[str, Pod | Node]] = list(items.items())
+        chance.shuffle(pairs)
+        return pairs
+
+    other = snapshot(*[item for _, item in shuffled(dict(given_.pods)) + shuffled(dict(given_.nodes))])
+    one, two = Topology(vpc()), Topology(vpc())
+    one.render(given_)
+    two.render(other)
+    assert one.assembly.state == two.assembly.state
+    assert one.publications == two.publications
+
+
+@given(st.lists(snapshots, min_size=1, max_size=5))
+def test_no_address_is_shared_or_kept_by_the_gone(history: list[Snapshot]) -> None:
+    topology = Topology(vpc())
+    for step in history:
+        topology.render(step)
+        grants: dict[str, Grant] = topology.ledger.grants
+        taken = [(grant.subnet, address) for grant in grants.values() for address in grant.addresses]
+        assert len(taken) == len(set(taken))
+        assert grants.keys() <= step.pods.keys() | step.nodes.keys()
+
+
+@given(st.lists(snapshots, min_size=1, max_size=4))
+def test_the_changed_keys_are_exactly_what_moved(history: list[Snapshot]) -> None:
+    topology = Topology(vpc())
+    mirror: dict[object, object] = {}
+    for step in history:
+        topology.render(step)
+        for key in topology.assembly.take_changed():
+            if key in topology.assembly.state:
+                mirror[key] = topology.assembly.state[key]
+            else:
+                mirror.pop(key, None)
+        assert mirror == topology.assembly.state
+
+
+@given(st.lists(snapshots, min_size=1, max_size=4))
+def test_every_membership_has_its_rows(history: list[Snapshot]) -> None:
+    """No pass leaves a reference to a row that is not there: the database would refuse the whole transaction."""
+    topology = Topology(vpc())
+    refers_to = {"ports": ("Logical_Switch_Port", "Logical_Router_Port"), "static_routes": (), "policies": ()}
+    for step in history:
+        topology.render(step)
+        state = topology.assembly.state
+        for key in state:
+            if len(key) == 4:
+                assert (key.table, key.key) in state
+                if refers_to[key.column]:
+                    assert any((table, key.target) in state for table in refers_to[key.column])
