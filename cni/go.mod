@@ -1,0 +1,3 @@
+module kube-ovn/cni
+
+go 1.21
