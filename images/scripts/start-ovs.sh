@@ -30,6 +30,11 @@ vsctl() {
     ovs-vsctl --no-wait --timeout=10 "$@"
 }
 
+# flows_installed: ovn-controller has told the switch what to do. It does so in one bundle, so some flows means all.
+flows_installed() {
+    ovs-ofctl --timeout=3 dump-aggregate br-int 2>/dev/null | grep -q 'flow_count=[1-9]'
+}
+
 # The Chassis name of this node for ever. A file of its own, so that it outlives a database that had to be set aside.
 system_id() {
     if [ ! -s "$db_dir/system-id" ]; then
@@ -68,9 +73,16 @@ if [ "$DATAPATH" = netdev ]; then
 else
     # Where the module is built in, or loaded on demand, there is nothing to load by hand.
     [ -e /sys/module/openvswitch ] || modprobe openvswitch || true
+    # The kernel goes on with the flows of the last run until this is lifted below.
+    vsctl set Open_vSwitch . other_config:flow-restore-wait=true
     run ovs-vswitchd "unix:$run_dir/db.sock" --pidfile -vsyslog:off -vconsole:info
 fi
 vsctl set Open_vSwitch . external_ids:ovn-encap-ip="$(tunnel_address)"
 wait_for "bridge br-int" test -S "$run_dir/br-int.mgmt"
 run ovn-controller "unix:$run_dir/db.sock" --pidfile -vsyslog:off -vconsole:info
+if [ "$DATAPATH" = system ]; then
+    # No deadline: without the Southbound database there are no new flows, and the old ones are the best there is.
+    until flows_installed; do sleep 0.05; done
+    vsctl remove Open_vSwitch . other_config flow-restore-wait
+fi
 wait
