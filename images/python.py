@@ -69,10 +69,11 @@ def wheel_layer(root: Path) -> dict[str, File]:
         _compile(root, site, SITE)
         # The bytes are read now, because the stage goes away.
         layer = {f"{SITE}/{path.relative_to(site)}": File(content=path.read_bytes()) for path in _walk(site)}
-        return layer | _programs(site)
+        return layer | programs(site)
 
 
-def _programs(site: Path) -> dict[str, File]:
+def programs(site: Path) -> dict[str, File]:
+    """A program for each entry point that the package unpacked in `site` declares."""
     (declared,) = site.glob("*.dist-info/entry_points.txt")
     parser = ConfigParser()
     parser.read(declared)

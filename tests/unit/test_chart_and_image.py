@@ -1,0 +1,96 @@
+"""The chart and the image must agree with one another and with the programs: names, versions, scripts and flags."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from images.build import NAME, PROGRAM_DIR
+from images.manifest import CHART
+from images.python import programs
+from kube_ovn.config import parse_flags
+from kube_ovn.controller.settings import Settings
+from sandbox.paths import PROJECT
+
+TEMPLATES = {path.name: path.read_text() for path in sorted((CHART / "templates").glob("*.yaml"))}
+
+
+def read_yaml(text: str) -> dict[str, Any]:
+    return msgspec.yaml.decode(text, type=dict[str, Any])
+
+
+def test_one_version_everywhere() -> None:
+    version = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
+    chart = read_yaml((CHART / "Chart.yaml").read_text())
+    values = read_yaml((CHART / "values.yaml").read_text())
+    assert chart["version"] == version
+    assert chart["appVersion"] == f"v{version}"
+    assert f"{values['image']['repository']}:{chart['appVersion']}" == NAME
+
+
+def test_the_chart_starts_only_what_the_image_has() -> None:
+    scripts = PROJECT / "images" / "scripts"
+    entry_points = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["scripts"]
+    started = {path for text in TEMPLATES.values() for path in re.findall(r"/usr/local/[a-z/-]+(?:\.sh)?", text)}
+    assert started
+    for path in started:
+        folder, _, name = path.rpartition("/")
+        if folder == "/usr/local/bin":
+            assert name in entry_points
+        else:
+            assert folder == PROGRAM_DIR
+            assert (scripts / name).stat().st_mode & 0o111 == 0o111
+
+
+def test_the_controller_knows_every_flag_the_chart_gives_it() -> None:
+    flags = re.findall(r"- (--[a-z-]+)=", TEMPLATES["kube-ovn-controller.yaml"])
+    known = {f"--{field.replace('_', '-')}" for field in Settings.__dataclass_fields__}
+    assert flags
+    assert set(flags) <= known
+    example = ["--ovn-nb-addr=tcp:192.0.2.1:6641,tcp:[2001:db8::1]:6641", "--default-cidr=10.16.0.0/16"]
+    assert len(parse_flags(Settings, "kube-ovn-controller", example, {}).ovn_nb_addr) == 2
+
+
+def test_the_schema_knows_every_value() -> None:
+    schema = read_yaml((CHART / "values.schema.json").read_text())
+    assert unknown(read_yaml((CHART / "values.yaml").read_text()), schema) == []
+
+
+def unknown(values: dict[str, Any], schema: dict[str, Any], path: str = "") -> list[str]:
+    """Paths of values that the schema has no word about."""
+    found = []
+    for key, value in values.items():
+        known = schema.get("properties", {}).get(key)
+        if known is None:
+            found.append(f"{path}{key}")
+        elif isinstance(value, dict) and "properties" in known:
+            found += unknown(value, known, f"{path}{key}.")
+    return found
+
+
+def test_no_namespace_is_fixed() -> None:
+    for name, text in TEMPLATES.items():
+        assert set(re.findall(r"^\s*namespace: (.*)$", text, re.MULTILINE)) <= {
+            "{{ .Release.Namespace }}",
+            "{{ $.Release.Namespace }}",
+        }, name
+
+
+def test_programs_run_isolated_and_call_their_entry_point(tmp_path: Path) -> None:
+    declared = tmp_path / "x-1.dist-info" / "entry_points.txt"
+    declared.parent.mkdir()
+    declared.write_text("[console_scripts]\nsay = a.b:main\n")
+    made = programs(tmp_path)
+    assert list(made) == ["/usr/local/bin/say"]
+    content = made["/usr/local/bin/say"].content
+    assert isinstance(content, bytes)
+    assert content.decode().splitlines() == [
+        "#!/usr/bin/python3 -I",
+        "import sys",
+        "",
+        "from a.b import main",
+        "",
+        "sys.exit(main())",
+    ]
