@@ -1,0 +1,216 @@
+"""Links, addresses and routes: the rtnetlink messages this project sends, in its own nouns (`model.host`).
+
+Functions take an open `netlink.Socket` of the namespace they work in. They decide nothing: what should exist is
+rendered in `host/`.
+"""
+
+import errno
+import os
+import socket
+import struct
+from ipaddress import ip_address, ip_network
+
+from kube_ovn.linux import netlink
+from kube_ovn.linux.netlink import Attribute, Message, NetlinkError, Socket, decode, encode
+from kube_ovn.model.addr import Address
+from kube_ovn.model.host import InterfaceAddress, Link, PodNetwork, Route
+
+_NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
+_NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
+_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
+
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 1, 3, 4, 18, 26, 28
+_INFO_KIND, _INFO_DATA, _VETH_PEER, _INET_CONF = 1, 2, 1, 1
+_DEVCONF_FORWARDING, _DEVCONF_RP_FILTER = 1, 8
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 8, 0x02
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
+_UP = 1
+_TABLE_MAIN, _UNICAST, _ONLINK_SCOPE, _UNIVERSE, _BOOT = 254, 1, 253, 0, 3
+
+_IFINFO = struct.Struct("=BxHiII")
+_IFADDR = struct.Struct("=BBBBi")
+_RTMSG = struct.Struct("=BBBBBBBBI")
+_ANY = _IFINFO.pack(0, 0, 0, 0, 0)
+_LOOPBACK = 1
+"""Index of `lo` in every network namespace."""
+
+
+def create_pod_link(root: Socket, link: str, netns: str, name: str, mtu: int, mac: str) -> None:
+    """Make the pair in one message: this end up, the far end inside the Pod's namespace under its final name."""
+    try:
+        descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NetlinkError(f"network namespace {netns}", error.errno or errno.EINVAL) from None
+    try:
+        peer: list[Attribute] = [
+            (_IFLA_IFNAME, name),
+            (_IFLA_MTU, mtu),
+            (_IFLA_ADDRESS, _mac(mac)),
+            (_IFLA_NET_NS_FD, descriptor),
+        ]
+        kind: list[Attribute] = [
+            (_INFO_KIND, b"veth"),
+            (_INFO_DATA, [(_VETH_PEER, _ANY + encode(peer))]),
+        ]
+        body = _IFINFO.pack(0, 0, 0, _UP, _UP) + encode(
+            [(_IFLA_IFNAME, link), (_IFLA_MTU, mtu), (_IFLA_LINKINFO, kind)]
+        )
+        root.request(Message(f"create {link} with {name} in {netns}", _NEWLINK, netlink.CREATE | netlink.EXCL, body))
+    finally:
+        os.close(descriptor)
+
+
+def delete_link(root: Socket, link: str) -> None:
+    """Remove a link, and its far end with it; no error when it is gone already."""
+    try:
+        root.request(Message(f"delete link {link}", _DELLINK, 0, _ANY + encode([(_IFLA_IFNAME, link)])))
+    except NetlinkError as error:
+        if error.errno != errno.ENODEV:
+            raise
+
+
+def configure_pod(pod: Socket, name: str, network: PodNetwork) -> None:
+    """Inside the Pod's namespace: loopback up, addresses, link up, routes. One datagram."""
+    link = get_link(pod, name)
+    if link is None:
+        raise NetlinkError(f"interface {name} in the Pod's namespace", errno.ENODEV)
+    pod.request(
+        _set_up(_LOOPBACK, "lo"),
+        *(_address(_NEWADDR, netlink.CREATE | netlink.REPLACE, link.index, address) for address in network.interfaces),
+        _set_up(link.index, name),
+        *(_route(_NEWROUTE, netlink.CREATE | netlink.REPLACE, link.index, route, _BOOT) for route in network.routes),
+    )
+
+
+def get_link(root: Socket, name: str) -> Link | None:
+    body = root.get(Message(f"link {name}", _GETLINK, 0, _ANY + encode([(_IFLA_IFNAME, name)])))
+    return None if body is None else decode_link(body)
+
+
+def decode_link(body: bytes) -> Link:
+    _, _, index, flags, _ = _IFINFO.unpack_from(body)
+    attributes = decode(body[_IFINFO.size :])
+    mac = attributes.get(_IFLA_ADDRESS, b"")
+    return Link(
+        index=index,
+        name=netlink.text(attributes[_IFLA_IFNAME]),
+        mac=mac.hex(":"),
+        mtu=netlink.number(attributes[_IFLA_MTU]),
+        up=bool(flags & _UP),
+    )
+
+
+def list_links(root: Socket) -> list[Link]:
+    return [decode_link(body) for body in root.dump(Message("list of links", _GETLINK, 0, _ANY))]
+
+
+def list_addresses(root: Socket, index: int | None = None) -> list[tuple[int, InterfaceAddress]]:
+    """Addresses and the index of their link: of all links or of one. IPv6 link-local ones are the kernel's."""
+    found = []
+    for body in root.dump(Message("list of addresses", _GETADDR, 0, _IFADDR.pack(0, 0, 0, 0, index or 0))):
+        _, length, _, _, owner = _IFADDR.unpack_from(body)
+        attributes = decode(body[_IFADDR.size :])
+        address = ip_address(attributes.get(_IFA_LOCAL) or attributes[_IFA_ADDRESS])
+        if not address.is_link_local:
+            found.append((owner, InterfaceAddress(address=address, prefix=length)))
+    return found
+
+
+def add_address(root: Socket, index: int, address: InterfaceAddress) -> None:
+    root.request(_address(_NEWADDR, netlink.CREATE | netlink.REPLACE, index, address))
+
+
+def delete_address(root: Socket, index: int, address: InterfaceAddress) -> None:
+    root.request(_address(_DELADDR, 0, index, address))
+
+
+def list_routes(root: Socket, protocol: int | None, index: int | None = None) -> list[Route]:
+    """Unicast routes of the main table: of one protocol, through one link; None means any."""
+    header = _RTMSG.pack(0, 0, 0, 0, _TABLE_MAIN, protocol or 0, 0, _UNICAST, 0)
+    found = []
+    for body in root.dump(
+        Message("list of routes", _GETROUTE, 0, header + (encode([(_RTA_OIF, index)]) if index else b""))
+    ):
+        family, length, _, _, table, owner, _, kind, _ = _RTMSG.unpack_from(body)
+        attributes = decode(body[_RTMSG.size :])
+        # The kernel filters too, but falls back to everything for families that cannot.
+        if table != _TABLE_MAIN or kind != _UNICAST or (protocol is not None and owner != protocol):
+            continue
+        if index is not None and netlink.number(attributes.get(_RTA_OIF, b"")) != index:
+            continue
+        zero = bytes(4 if family == socket.AF_INET else 16)
+        found.append(
+            Route(
+                to=ip_network((attributes.get(_RTA_DST, zero), length)),
+                via=_optional(attributes.get(_RTA_GATEWAY)),
+                source=_optional(attributes.get(_RTA_PREFSRC)),
+            )
+        )
+    return found
+
+
+def add_route(root: Socket, index: int, route: Route, protocol: int) -> None:
+    root.request(_route(_NEWROUTE, netlink.CREATE | netlink.REPLACE, index, route, protocol))
+
+
+def delete_route(root: Socket, index: int, route: Route, protocol: int) -> None:
+    root.request(_route(_DELROUTE, 0, index, route, protocol))
+
+
+def set_up(root: Socket, link: Link) -> None:
+    root.request(_set_up(link.index, link.name))
+
+
+def set_forwarding(root: Socket, link: Link) -> None:
+    """IPv4 packets that come in here are forwarded, and their source is checked against any link, not this one only.
+
+    The same as the sysctls `net.ipv4.conf.<link>.{forwarding,rp_filter}`, which a container that is not privileged may
+    read but not write.
+    """
+    values: list[Attribute] = [(_DEVCONF_FORWARDING, 1), (_DEVCONF_RP_FILTER, 2)]
+    settings: list[Attribute] = [(_IFLA_AF_SPEC, [(socket.AF_INET, [(_INET_CONF, values)])])]
+    root.request(
+        Message(f"forward from {link.name}", _SETLINK, 0, _IFINFO.pack(0, 0, link.index, 0, 0) + encode(settings))
+    )
+
+
+def _set_up(index: int, name: str) -> Message:
+    return Message(f"set {name} up", _SETLINK, 0, _IFINFO.pack(0, 0, index, _UP, _UP))
+
+
+def _address(kind: int, flags: int, index: int, address: InterfaceAddress) -> Message:
+    # No duplicate address detection: nobody else can have an address on a port that checks its sender's.
+    local = address.address
+    body = _IFADDR.pack(_family(local), address.prefix, 0, 0, index) + encode(
+        [
+            (_IFA_LOCAL, local.packed),
+            (_IFA_ADDRESS, local.packed),
+            *([(_IFA_FLAGS, _IFA_F_NODAD)] if local.version == 6 else []),
+        ]
+    )
+    return Message(f"address {local}/{address.prefix}", kind, flags, body)
+
+
+def _route(kind: int, flags: int, index: int, route: Route, protocol: int) -> Message:
+    scope = _UNIVERSE if route.via or route.to.version == 6 else _ONLINK_SCOPE
+    header = _RTMSG.pack(
+        _family(route.to.network_address), route.to.prefixlen, 0, 0, _TABLE_MAIN, protocol, scope, _UNICAST, 0
+    )
+    attributes: list[Attribute] = [(_RTA_DST, route.to.network_address.packed), (_RTA_OIF, index)]
+    if route.via:
+        attributes.append((_RTA_GATEWAY, route.via.packed))
+    if route.source:
+        attributes.append((_RTA_PREFSRC, route.source.packed))
+    return Message(f"route {route}", kind, flags, header + encode(attributes))
+
+
+def _family(address: Address) -> int:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+
+def _optional(packed: bytes | None) -> Address | None:
+    return None if packed is None else ip_address(packed)
+
+
+def _mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
