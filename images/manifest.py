@@ -3,6 +3,8 @@
 The chart is the only source; nothing is added or changed here.
 """
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from sandbox.command import run
@@ -11,6 +13,16 @@ from sandbox.paths import PROJECT
 CHART = PROJECT / "charts" / "kube-ovn"
 
 
-def render_manifest(*, values: Path, namespace: str = "kube-system", helm: Path | str = "helm") -> str:
-    """The manifest as YAML; helm says what is wrong with the values."""
-    return run([helm, "template", "kube-ovn", CHART, "--namespace", namespace, "--values", values])
+def render_manifest(
+    *,
+    values: Path,
+    namespace: str = "kube-system",
+    pod_annotations: Mapping[str, str] | None = None,
+    helm: Path | str = "helm",
+) -> str:
+    """The manifest as YAML; helm says what is wrong with the values.
+
+    An image that keeps its tag needs a changed `pod_annotations` for its Pods to start anew.
+    """
+    argv: list[str | Path] = [helm, "template", "kube-ovn", CHART, "--namespace", namespace, "--values", values]
+    return run([*argv, "--set-json", f"podAnnotations={json.dumps(dict(pod_annotations or {}), sort_keys=True)}"])
