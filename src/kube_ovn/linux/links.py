@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 from kube_ovn.linux import netlink
 from kube_ovn.linux.netlink import Attribute, Message, NetlinkError, Socket, decode, encode
@@ -155,6 +156,12 @@ def add_route(root: Socket, index: int, route: Route, protocol: int) -> None:
 
 def delete_route(root: Socket, index: int, route: Route, protocol: int) -> None:
     root.request(_route(_DELROUTE, 0, index, route, protocol))
+
+
+def is_forwarding(link: Link) -> bool:
+    """Whether `set_forwarding` has nothing to do."""
+    settings = Path("/proc/sys/net/ipv4/conf", link.name)
+    return (settings / "forwarding").read_text().strip() == "1" and (settings / "rp_filter").read_text().strip() == "2"
 
 
 def set_up(root: Socket, link: Link) -> None:

@@ -185,9 +185,18 @@ def listen(protocol: int, groups: Iterable[int]) -> socket.socket:
     """A non-blocking socket that receives the kernel's notifications of some groups."""
     listener = _open(protocol)
     listener.setblocking(False)
+    listener.bind((0, 0))  # a socket without an address is passed over when notifications are sent
     for group in groups:
         listener.setsockopt(_SOL_NETLINK, 1, group)  # NETLINK_ADD_MEMBERSHIP
     return listener
+
+
+def is_netns(path: str) -> bool:
+    """Whether the path leads to a live network namespace: a file of nsfs, not what a former mount left behind."""
+    try:
+        return os.stat(path).st_dev == os.stat("/proc/self/ns/net").st_dev
+    except OSError:
+        return False
 
 
 def is_own_netns(path: str) -> bool:

@@ -1,0 +1,144 @@
+"""The kernel's part of requests and passes, as plain functions for worker threads.
+
+They block for as long as the kernel's network lock is taken. What is to be there comes from `host/`; the messages are
+`linux.links`'.
+"""
+
+import asyncio
+import errno
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from kube_ovn.host.node import LinkKey, Switch
+from kube_ovn.linux import links
+from kube_ovn.linux.netlink import NetlinkError, Socket, is_own_netns
+from kube_ovn.model import names
+from kube_ovn.model.addr import Address
+from kube_ovn.model.host import InterfaceAddress, Link, PodNetwork, Route, Sandbox
+from kube_ovn.plan import diff
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_workers = ThreadPoolExecutor(4, "plumbing")
+
+
+async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run one of the functions below without holding up the others."""
+    return await asyncio.get_running_loop().run_in_executor(_workers, lambda: function(*args, **kwargs))
+
+
+def connect(sandbox: Sandbox, network: PodNetwork, mtu: int) -> None:
+    """Make the pair of links and give the Pod's end what it is to have. Raises NetlinkError."""
+    with Socket() as root, Socket(sandbox.netns) as pod:
+        if is_own_netns(sandbox.netns):
+            raise NetlinkError(f"{sandbox.netns} is the node's own network namespace", errno.EINVAL)
+        try:
+            _create(root, sandbox, network, mtu)
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST or links.get_link(root, sandbox.link) is None:
+                raise
+            # Left by a request that was cut off. What is in the Pod's namespace under this name dies with it.
+            links.delete_link(root, sandbox.link)
+            _create(root, sandbox, network, mtu)
+        links.configure_pod(pod, sandbox.interface, network)
+
+
+def _create(root: Socket, sandbox: Sandbox, network: PodNetwork, mtu: int) -> None:
+    links.create_pod_link(root, sandbox.link, sandbox.netns, sandbox.interface, mtu, network.mac)
+
+
+def disconnect(link: str) -> None:
+    """Remove a Pod's links. Raises NetlinkError, but not for links that are gone."""
+    with Socket() as root:
+        links.delete_link(root, link)
+
+
+def compare(sandbox: Sandbox, mac: str, addresses: Iterable[str]) -> list[str]:
+    """What differs between a Pod's interface and what it was given. Raises NetlinkError."""
+    with Socket(sandbox.netns) as pod:
+        link = links.get_link(pod, sandbox.interface)
+        if link is None:
+            return [f"{sandbox.interface} is missing"]
+        present = {str(address) for _, address in links.list_addresses(pod, link.index)}
+    differences = [f"address {address} is missing" for address in sorted(set(addresses) - present)]
+    if not link.up:
+        differences.append(f"{sandbox.interface} is down")
+    if mac and link.mac != mac:
+        differences.append(f"MAC address is {link.mac}, not {mac}")
+    return differences
+
+
+def link_names() -> frozenset[str]:
+    """Names of the node's links. Raises NetlinkError."""
+    with Socket() as root:
+        return frozenset(link.name for link in links.list_links(root))
+
+
+def pod_mtu(patterns: Iterable[str], address: Address | None, overhead: int) -> int:
+    """What a tunnel leaves of the MTU of the first NIC that fits a pattern, or else of the one that has the address.
+
+    Raises NetlinkError.
+    """
+    with Socket() as root:
+        found = links.list_links(root)
+        owners = {index for index, entry in links.list_addresses(root) if entry.address == address}
+    for pattern in patterns:
+        for link in found:
+            if re.match(pattern, link.name):
+                return link.mtu - overhead
+    for link in found:
+        if link.index in owners:
+            return link.mtu - overhead
+    raise NetlinkError(f"a NIC named {' or '.join(patterns) or 'by any pattern'} or with {address}", errno.ENODEV)
+
+
+def settle(desired: dict[LinkKey, Route | None]) -> int | None:
+    """Bring ovn0 from what it is to what it should be; its index, None while Open vSwitch has not made it.
+
+    Writes nothing when they agree. Raises NetlinkError.
+    """
+    with Socket() as root:
+        link = links.get_link(root, names.NODE_NIC)
+        if link is None:
+            return None
+        actual = _observe(root, link)
+        plan = diff(desired, actual)
+        for key, route in plan.delete.items():
+            _remove(root, link, key, route)
+        # In the order of `desired`: a route needs the link up and the address there. An update replaces.
+        for key in desired:
+            if key in plan.create or key in plan.update:
+                _add(root, link, key, desired[key])
+        return link.index
+
+
+def _observe(root: Socket, link: Link) -> dict[LinkKey, Route | None]:
+    actual: dict[LinkKey, Route | None] = {}
+    if link.up:
+        actual[Switch.UP] = None
+    if links.is_forwarding(link):
+        actual[Switch.FORWARDING] = None
+    actual.update({address: None for _, address in links.list_addresses(root, link.index)})
+    actual.update({route.to: route for route in links.list_routes(root, names.ROUTE_PROTOCOL)})
+    return actual
+
+
+def _add(root: Socket, link: Link, key: LinkKey, route: Route | None) -> None:
+    if route is not None:
+        links.add_route(root, link.index, route, names.ROUTE_PROTOCOL)
+    elif key is Switch.UP:
+        links.set_up(root, link)
+    elif key is Switch.FORWARDING:
+        links.set_forwarding(root, link)
+    elif isinstance(key, InterfaceAddress):
+        links.add_address(root, link.index, key)
+
+
+def _remove(root: Socket, link: Link, key: LinkKey, route: Route | None) -> None:
+    if route is not None:
+        links.delete_route(root, link.index, route, names.ROUTE_PROTOCOL)
+    elif isinstance(key, InterfaceAddress):
+        links.delete_address(root, link.index, key)

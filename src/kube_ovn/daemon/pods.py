@@ -1,0 +1,192 @@
+"""CNI requests carried out: ADD, DEL, CHECK, GC, and the same removal for sandboxes nobody asks us to remove.
+
+Each attachment is worked on by one request at a time; different ones run side by side. Whatever ADD made is removed
+again when it does not succeed. What a Pod gets is read in `host.pod`, the kernel's part is `plumbing`, the switch's
+`ports`.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import structlog
+from prometheus_client import Histogram
+
+from kube_ovn.daemon import plumbing
+from kube_ovn.daemon.cni import CniError, Code, NetConf, Request, format_result, parse_previous
+from kube_ovn.daemon.ports import PortError, Ports
+from kube_ovn.daemon.wait import Broadcast
+from kube_ovn.host.pod import parse_network, render_sandbox, select_over
+from kube_ovn.linux.netlink import NetlinkError, is_netns
+from kube_ovn.model.host import PodNetwork, Sandbox
+from kube_ovn.model.kube import Pod
+
+log = structlog.get_logger()
+
+STAGE_SECONDS = Histogram(
+    "cni_stage_seconds",
+    "Duration of the stages of CNI ADD: wait (for the Pod's address), netlink, ovsdb, ovn_installed, total",
+    ["stage"],
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120),
+)
+
+ADD_DEADLINE = 60.0
+"""The kubelet gives up after 120 s at the earliest; until then it says nothing, so we do first."""
+REMOVE_DEADLINE = 10.0
+
+
+class Pods:
+    """The Pods' attachments on this node."""
+
+    def __init__(self, find: Callable[[str, str], Pod | None], ports: Ports, mtu: Callable[[], int]) -> None:
+        self._find = find
+        self._ports = ports
+        self._mtu = mtu
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+        self.changed = Broadcast()
+        """To be notified when a Pod of this node changed."""
+
+    async def add(self, request: Request) -> bytes:
+        """Connect a sandbox; the CNI result. Raises CniError."""
+        sandbox = _sandbox(request)
+        started = time.perf_counter()
+        async with self._alone(sandbox.link):
+            stage = _Stages(sandbox)
+            try:
+                async with asyncio.timeout(ADD_DEADLINE):
+                    network = await self._connect(sandbox, stage)
+            except TimeoutError:
+                raise stage.give_up() from None
+        STAGE_SECONDS.labels("total").observe(time.perf_counter() - started)
+        return format_result(request.conf.cni_version, sandbox, network, self._mtu())
+
+    async def delete(self, request: Request) -> bytes:
+        """Disconnect a sandbox, whatever is left of it."""
+        sandbox = _sandbox(request)
+        async with self._alone(sandbox.link):
+            await self._remove(sandbox.link)
+        return b""
+
+    async def check(self, request: Request) -> bytes:
+        """Compare a sandbox with what ADD answered. Raises CniError."""
+        sandbox = _sandbox(request)
+        mac, addresses = parse_previous(request.conf, sandbox)
+        if sandbox.link not in self._ports.sandboxes():
+            raise CniError(Code.DIFFERENT, f"Pod {sandbox.label} has no port on Open vSwitch")
+        try:
+            differences = await plumbing.run(plumbing.compare, sandbox, mac, addresses)
+        except NetlinkError as error:
+            raise CniError(Code.NETWORK_NAMESPACE, f"Pod {sandbox.label}: {error}") from None
+        if differences:
+            raise CniError(Code.DIFFERENT, f"Pod {sandbox.label}: {'; '.join(differences)}")
+        return b""
+
+    async def collect(self, conf: NetConf) -> bytes:
+        """GC: remove the attachments the runtime no longer knows. Raises CniError."""
+        if conf.valid_attachments is None:
+            raise CniError(Code.INVALID_CONFIG, "cni.dev/valid-attachments is missing from the GC request")
+        valid = {(attachment.container_id, attachment.ifname) for attachment in conf.valid_attachments}
+        for link, sandbox in self._ports.sandboxes().items():
+            if (sandbox.container, sandbox.interface) not in valid and link not in self._locks:
+                async with self._alone(link):
+                    await self._remove(link)
+        return b""
+
+    async def repair(self, uids: frozenset[str] | None) -> None:
+        """Remove what sandboxes left behind that ended while nobody called DEL, or nobody heard it.
+
+        uids: of the Pods of this node, None when the list may be incomplete. Raises NetlinkError.
+        """
+        known = self._ports.sandboxes()
+        links = await plumbing.run(plumbing.link_names)
+        over = select_over(known, is_netns, links, uids)
+        for link in over:
+            if link not in self._locks:
+                log.info("sandbox is gone, removing its port", pod=known[link].label, link=link)
+                async with self._alone(link):
+                    await self._remove(link)
+
+    async def _connect(self, sandbox: Sandbox, stage: "_Stages") -> PodNetwork:
+        with stage("wait"):
+            network = await self.changed.until(lambda: self._granted(sandbox))
+        holder = self._ports.sandboxes().get(sandbox.link)
+        if holder and holder.container != sandbox.container:
+            raise CniError(Code.NETWORK_NAMESPACE, f"link {sandbox.link} for Pod {sandbox.label} is {holder.label}'s")
+        try:
+            with stage("netlink"):
+                await plumbing.run(plumbing.connect, sandbox, network, self._mtu())
+            with stage("ovsdb"):
+                await self._ports.put(sandbox.link, render_sandbox(sandbox, network))
+            with stage("ovn_installed"):
+                await self._ports.installed(sandbox.link)
+        except BaseException as error:
+            await self._remove(sandbox.link)
+            if isinstance(error, NetlinkError):
+                raise CniError(Code.NETWORK_NAMESPACE, f"Pod {sandbox.label}: {error}") from None
+            if isinstance(error, PortError):
+                raise CniError(Code.SWITCH, f"Pod {sandbox.label}: Open vSwitch: {error}") from None
+            raise
+        return network
+
+    def _granted(self, sandbox: Sandbox) -> PodNetwork | None:
+        """The network of the very Pod the sandbox is for, not of a namesake before or after it."""
+        pod = self._find(sandbox.namespace, sandbox.pod)
+        if pod is None or (sandbox.uid and pod.metadata.uid != sandbox.uid):
+            return None
+        try:
+            return parse_network(pod)
+        except ValueError as error:
+            raise CniError(Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: {error}") from None
+
+    async def _remove(self, link: str) -> None:
+        """Port first, so that the switch does not look for a link that is gone. What is missing is no error."""
+        try:
+            async with asyncio.timeout(REMOVE_DEADLINE):
+                await self._ports.drop([link])
+        except TimeoutError:
+            log.warning("Open vSwitch does not answer; the port is removed when it does", link=link)
+        await plumbing.run(plumbing.disconnect, link)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, link: str) -> AsyncIterator[None]:
+        lock, users = self._locks.get(link, (asyncio.Lock(), 0))
+        self._locks[link] = lock, users + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks.pop(link)
+            if users > 1:
+                self._locks[link] = lock, users - 1
+
+
+class _Stages:
+    """Where an ADD is: for the metrics, and for the sentence when its time is over."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._stage = "wait"
+
+    @contextlib.contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        self._stage = stage
+        with STAGE_SECONDS.labels(stage).time():
+            yield
+
+    def give_up(self) -> CniError:
+        sandbox = self._sandbox
+        look = f"`kubectl describe pod -n {sandbox.namespace} {sandbox.pod}` says why"
+        reason = {
+            "wait": f"the controller has given it no address yet; {look}",
+            "netlink": "the kernel did not make its interface",
+            "ovsdb": "the database of Open vSwitch on this node did not take its port",
+            "ovn_installed": "ovn-controller on this node did not install its flows; is ovn-central reachable?",
+        }[self._stage]
+        return CniError(Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: {reason} (waited {ADD_DEADLINE:g} s)")
+
+
+def _sandbox(request: Request) -> Sandbox:
+    if request.sandbox is None:
+        raise CniError(Code.INVALID_ENVIRONMENT, f"{request.command} is not about a sandbox")
+    return request.sandbox

@@ -1,0 +1,110 @@
+"""What the plugin talks to: HTTP on a unix socket, one request, one answer. And the marks each request leaves:
+a line in the log, an observation, an Event on the Pod when it failed.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+from prometheus_client import Histogram
+
+from kube_ovn.daemon.cni import CniError, Code, Request, format_error, parse_request
+from kube_ovn.daemon.pods import Pods
+from kube_ovn.model.host import Sandbox
+
+log = structlog.get_logger()
+
+LATENCY = Histogram(
+    "cni_op_latency_seconds",
+    "Duration of CNI requests",
+    ["node_name", "method", "status_code"],
+    buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120),
+)
+
+IN_FLIGHT = 256
+"""Requests at a time: more Pods than a kubelet runs. Beyond it something is wrong, and the runtime is told to wait."""
+LARGEST = 1 << 20
+"""Bytes of a request: GC lists every attachment of the node."""
+
+
+class Server:
+    """Answers the plugin."""
+
+    def __init__(
+        self, node: str, pods: Pods, is_ready: Callable[[], bool], report: Callable[[Sandbox, str], None]
+    ) -> None:
+        self._node = node
+        self._pods = pods
+        self._is_ready = is_ready
+        self._report = report
+        self._in_flight = 0
+
+    async def serve(self, path: str) -> web.AppRunner:
+        """Listen; the caller closes the returned runner, which lets requests under way finish."""
+        app = web.Application(client_max_size=LARGEST)
+        app.router.add_post("/api/v1/cni", self._handle)
+        # A runtime that gave up has killed the plugin: what it asked for is undone, not finished.
+        runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=5.0)
+        await runner.setup()
+        await web.SockSite(runner, _listen(path)).start()
+        return runner
+
+    async def _handle(self, http: web.Request) -> web.Response:
+        started = time.perf_counter()
+        self._in_flight += 1
+        version, command, sandbox, status = "1.0.0", "", None, 200
+        try:
+            if self._in_flight > IN_FLIGHT:
+                raise CniError(Code.TRY_AGAIN_LATER, f"more than {IN_FLIGHT} CNI requests at a time on this node")
+            request = parse_request(await http.read())
+            version, command, sandbox = request.conf.cni_version, request.command, request.sandbox
+            body = await self._carry_out(request)
+        except CniError as error:
+            status = 400 if error.code < Code.TRY_AGAIN_LATER else 500
+            body = format_error(version, error)
+            self._note(command, sandbox, error)
+        except Exception:
+            log.exception("CNI request failed", command=command, pod=sandbox.label if sandbox else "")
+            fault = CniError(Code.INTERNAL, "kube-ovn-cniserver failed; its log on this node says where")
+            status, body = 500, format_error(version, fault)
+        finally:
+            self._in_flight -= 1
+            LATENCY.labels(self._node, command, status).observe(time.perf_counter() - started)
+        return web.Response(body=body, status=status, content_type="application/json")
+
+    async def _carry_out(self, request: Request) -> bytes:
+        match request.command:
+            case "ADD":
+                return await self._pods.add(request)
+            case "DEL":
+                return await self._pods.delete(request)
+            case "CHECK":
+                return await self._pods.check(request)
+            case "GC":
+                return await self._pods.collect(request.conf)
+        if not self._is_ready():
+            raise CniError(Code.NOT_AVAILABLE, f"the network of node {self._node} is not ready yet")
+        return b""
+
+    def _note(self, command: str, sandbox: Sandbox | None, error: CniError) -> None:
+        if command != "STATUS":
+            log.warning("CNI request refused", command=command, code=int(error.code), reason=str(error))
+        if command == "ADD" and sandbox is not None:
+            self._report(sandbox, str(error))
+
+
+def _listen(path: str) -> socket.socket:
+    """A listening socket in place of whatever a former run left at the path; only root may connect."""
+    Path(path).unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(path)
+    finally:
+        os.umask(mask)
+    listener.listen(IN_FLIGHT)
+    return listener

@@ -1,0 +1,46 @@
+"""The daemon's flags (contract §5.2, as far as they exist)."""
+
+from dataclasses import dataclass
+
+from kube_ovn.config import flag, parse_list
+from kube_ovn.model.addr import Network, parse_networks
+
+OVERHEAD = {"geneve": 100, "vxlan": 50}
+"""Bytes a tunnel takes of each packet, as users of the contract expect; IPv6 underneath takes 20 more."""
+
+
+def parse_network_type(text: str) -> str:
+    if text not in OVERHEAD:
+        raise ValueError(f"{text!r} is not one of {', '.join(OVERHEAD)}")
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Connects the Pods of this node, and the node itself, to the network."""
+
+    node_name: str = flag("", "name of this Node")
+    pod_ip: str = flag("", "the node's address, by which its NIC is found")
+    kubeconfig: str = flag("", "kubeconfig file; empty = in-cluster")
+    ovs_socket: str = flag("/run/openvswitch/db.sock", "socket of the node's Open vSwitch database")
+    bind_socket: str = flag("/run/openvswitch/kube-ovn-daemon.sock", "socket on which the CNI plugin is served")
+    cni_conf_dir: str = flag("/etc/cni/net.d", "directory of the container runtime's CNI configurations")
+    cni_conf_name: str = flag("01-kube-ovn.conflist", "file name of ours, written when the node's network works")
+    default_cidr: tuple[Network, ...] = flag(
+        parse_networks("10.16.0.0/16"), "CIDR of the default subnet, one a family", parse_networks
+    )
+    node_switch_cidr: tuple[Network, ...] = flag(
+        parse_networks("100.64.0.0/16"), "CIDR of the join subnet, one a family", parse_networks
+    )
+    service_cluster_ip_range: tuple[Network, ...] = flag(
+        parse_networks("10.96.0.0/12"), "CIDR of Services, one a family", parse_networks
+    )
+    network_type: str = flag("geneve", "tunnels between nodes: geneve or vxlan", parse_network_type)
+    iface: tuple[str, ...] = flag(
+        (),
+        "NIC of the tunnels: names or patterns, the first that exists; empty = the one with the node's address",
+        parse_list,
+    )
+    mtu: int = flag(0, "MTU of Pods; 0 = that of the NIC less what the tunnel takes", int)
+    pprof_port: int = flag(10665, "port of /livez, /readyz and /metrics", int)
+    log_level: str = flag("info", "debug, info, warning or error")

@@ -1,0 +1,145 @@
+"""A Pod on this node: what its interface gets, what stands for it in Open vSwitch, and when it is over. Pure."""
+
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_address, ip_network
+
+import msgspec
+
+from kube_ovn.model import names
+from kube_ovn.model.addr import Address, Network, parse_addresses, parse_mac, parse_networks
+from kube_ovn.model.host import InterfaceAddress, PodNetwork, Route, Sandbox
+from kube_ovn.model.kube import Pod
+from kube_ovn.model.row import Key, Member, Row, facts, owned
+from kube_ovn.model.vswitch import Bridge, Interface, Port
+
+CONTAINER_ID, IFNAME, POD_UID, NETNS = "container_id", "ifname", "pod_uid", "pod_netns"
+"""external_ids entries by which a port's sandbox is known again."""
+
+
+class _UserRoute(msgspec.Struct, frozen=True):
+    dst: str = ""
+    gw: str = ""
+
+
+def parse_network(pod: Pod) -> PodNetwork | None:
+    """What the controller granted; None until it has. Raises ValueError with a sentence about the annotations."""
+    annotations = pod.metadata.annotations
+    if annotations.get(names.ALLOCATED) != "true":
+        return None
+    for name in (names.IP_ADDRESS, names.MAC_ADDRESS, names.CIDR, names.GATEWAY):
+        if name not in annotations:
+            raise ValueError(f"annotation {name} is missing although {names.ALLOCATED} is set")
+    interfaces, gateways = parse_interfaces(annotations)
+    return PodNetwork(
+        uid=pod.metadata.uid,
+        mac=parse_mac(annotations[names.MAC_ADDRESS]),
+        interfaces=interfaces,
+        gateways=gateways,
+        routes=_routes(gateways, annotations.get(names.ROUTES, "")),
+    )
+
+
+def parse_interfaces(annotations: Mapping[str, str]) -> tuple[tuple[InterfaceAddress, ...], tuple[Address, ...]]:
+    """Addresses with their subnets' prefix lengths, and the gateway for each. Raises ValueError."""
+    addresses = parse_addresses(annotations[names.IP_ADDRESS])
+    networks = {network.version: network for network in parse_networks(annotations[names.CIDR])}
+    gateways = {gateway.version: gateway for gateway in parse_addresses(annotations[names.GATEWAY])}
+    for address in addresses:
+        if address.version not in networks or address not in networks[address.version]:
+            raise ValueError(f"{names.IP_ADDRESS} {address} is not in {names.CIDR} {annotations[names.CIDR]}")
+        if address.version not in gateways:
+            raise ValueError(f"{names.GATEWAY} {annotations[names.GATEWAY]} has none for {address}")
+    return (
+        tuple(InterfaceAddress(address=a, prefix=networks[a.version].prefixlen) for a in addresses),
+        tuple(gateways[a.version] for a in addresses),
+    )
+
+
+def _routes(gateways: Iterable[Address], user: str) -> tuple[Route, ...]:
+    """The default routes and the user's; a user's default route replaces that of its family."""
+    routes: dict[Network, Address] = {_default(hop): hop for hop in gateways}
+    try:
+        wanted = msgspec.json.decode(user, type=list[_UserRoute]) if user else []
+    except msgspec.DecodeError as error:
+        raise ValueError(f"annotation {names.ROUTES} is not a list of routes: {error}") from None
+    for route in wanted:
+        via = ip_address(route.gw)
+        to = ip_network(route.dst, strict=False) if route.dst else _default(via)
+        if to.version != via.version:
+            raise ValueError(f"annotation {names.ROUTES}: {route.dst} and {route.gw} are of different IP families")
+        routes[to] = via
+    return tuple(Route(to=to, via=via) for to, via in routes.items())
+
+
+def _default(hop: Address) -> Network:
+    return ip_network("0.0.0.0/0" if hop.version == 4 else "::/0")
+
+
+def render_sandbox(sandbox: Sandbox, network: PodNetwork) -> dict[Key, Row | None]:
+    """The port of a sandbox on br-int. ovn-controller binds it to the logical port named by iface-id."""
+    link = sandbox.link
+    port = Port(name=link, external_ids=owned())
+    interface = Interface(
+        name=link,
+        external_ids=owned(
+            **{
+                "iface-id": names.pod_port(sandbox.pod, sandbox.namespace),
+                "pod_name": sandbox.pod,
+                "pod_namespace": sandbox.namespace,
+                "ip": ",".join(str(interface.address) for interface in network.interfaces),
+                NETNS: sandbox.netns,
+                CONTAINER_ID: sandbox.container,
+                IFNAME: sandbox.interface,
+                POD_UID: network.uid,
+            }
+        ),
+    )
+    return facts(interface, port, members=port_members(link))
+
+
+def port_members(link: str) -> tuple[Member, ...]:
+    return (
+        Member(Port.TABLE, link, "interfaces", link),
+        Member(Bridge.TABLE, names.INTEGRATION_BRIDGE, "ports", link),
+    )
+
+
+def sandbox_of(row: Row) -> Sandbox | None:
+    """The sandbox an Interface of ours was made for; None for ovn0 and for rows that are no Interface."""
+    ids = row.external_ids
+    if not isinstance(row, Interface) or CONTAINER_ID not in ids:
+        return None
+    return Sandbox(
+        container=ids[CONTAINER_ID],
+        interface=ids.get(IFNAME, ""),
+        netns=ids.get(NETNS, ""),
+        namespace=ids.get("pod_namespace", ""),
+        pod=ids.get("pod_name", ""),
+        uid=ids.get(POD_UID, ""),
+    )
+
+
+def is_over(sandbox: Sandbox, netns_exists: bool, link_exists: bool, uids: frozenset[str] | None) -> bool:
+    """Whether a sandbox is proven gone: its namespace is, and its link or its Pod as well.
+
+    A link dies with its far end's namespace, so both missing is proof. A link that lives without a path to its
+    namespace may belong to a namespace mounted elsewhere; then the Pod's absence from a list known to be complete
+    (`uids`; None when it is not) must confirm it.
+    """
+    if netns_exists:
+        return False
+    return not link_exists or (uids is not None and sandbox.uid not in uids)
+
+
+def select_over(
+    interfaces: Mapping[str, Sandbox],
+    netns_exists: Callable[[str], bool],
+    links: frozenset[str],
+    uids: frozenset[str] | None,
+) -> list[str]:
+    """The links whose sandboxes are over, of those in the database."""
+    return [
+        link
+        for link, sandbox in interfaces.items()
+        if is_over(sandbox, netns_exists(sandbox.netns), link in links, uids)
+    ]

@@ -1,0 +1,96 @@
+"""The kernel's notifications, reduced to one question: may what we look after have changed?
+
+Others' links, addresses, routes and tables change all the time (each Pod is a link); only what concerns ours is told.
+"""
+
+import asyncio
+import errno
+import struct
+from collections.abc import Callable
+
+from kube_ovn.linux import netlink
+from kube_ovn.linux.links import decode_link
+
+_NEWLINK, _DELLINK = 16, 17
+_NEWADDR, _DELADDR = 20, 21
+_NEWROUTE, _DELROUTE = 24, 25
+_NEWNETCONF = 80
+_ROUTE_GROUPS = (1, 5, 9, 7, 11, 24)  # link, IPv4 and IPv6 addresses, IPv4 and IPv6 routes, IPv4 settings
+_NFT_GROUP = 7
+_NFT, _NEWTABLE, _NEWGEN = 10, 0, 15
+_TABLE_NAME, _TABLE_USERDATA = 1, 6  # the first is the same in tables, chains, rules, sets and elements
+
+
+class LinkWatch:
+    """Tells when the link of this name, its addresses or routes, or routes of our protocol changed."""
+
+    def __init__(self, name: str, protocol: int, tell: Callable[[], None]) -> None:
+        self._name, self._protocol, self._tell = name, protocol, tell
+        self.index: int | None = None
+        """Index of the link, as of the last look at it; None counts everything as a change."""
+
+    async def run(self) -> None:
+        await _receive(netlink.NETLINK_ROUTE, _ROUTE_GROUPS, self._read, self._tell)
+
+    def _read(self, datagram: bytes) -> None:
+        if any(self._concerns(kind, body) for kind, _, _, body in netlink.messages(datagram)):
+            self._tell()
+
+    def _concerns(self, kind: int, body: bytes) -> bool:
+        if kind in (_NEWLINK, _DELLINK):
+            return decode_link(body).name == self._name
+        if kind in (_NEWADDR, _DELADDR):
+            return self.index in (None, struct.unpack_from("=4xi", body)[0])
+        if kind in (_NEWROUTE, _DELROUTE):
+            return body[5] == self._protocol
+        if kind == _NEWNETCONF:
+            index = netlink.decode(body[4:]).get(1)
+            return index is not None and self.index in (None, netlink.number(index))
+        return False
+
+
+class TableWatch:
+    """Tells when somebody else removed or changed a part of the table of this name.
+
+    A transaction that leaves the table with the comment `own` is ours. (The kernel also names the process, but by a
+    number that means nothing inside a container.)
+    """
+
+    def __init__(self, table: str, tell: Callable[[], None]) -> None:
+        self._table, self._tell = table, tell
+        self._touched = self._ours = False
+        self.own = ""
+
+    async def run(self) -> None:
+        await _receive(netlink.NETLINK_NETFILTER, (_NFT_GROUP,), self._read, self._tell)
+
+    def _read(self, datagram: bytes) -> None:
+        for kind, _, _, body in netlink.messages(datagram):
+            if kind >> 8 != _NFT:
+                continue
+            message, attributes = kind & 0xFF, netlink.decode(body[4:])
+            if message == _NEWGEN:  # the end of a transaction
+                if self._touched and not self._ours:
+                    self._tell()
+                self._touched = self._ours = False
+            elif attributes.get(_TABLE_NAME, b"").rstrip(b"\0") == self._table.encode():
+                self._touched = True
+                if message == _NEWTABLE and self.own:
+                    self._ours = self._ours or self.own.encode() in attributes.get(_TABLE_USERDATA, b"")
+
+
+async def _receive(
+    protocol: int, groups: tuple[int, ...], read: Callable[[bytes], None], missed: Callable[[], None]
+) -> None:
+    loop = asyncio.get_running_loop()
+    with netlink.listen(protocol, groups) as listener:
+        missed()  # what happened before we listened
+        while True:
+            try:
+                datagram = await loop.sock_recv(listener, 1 << 17)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                missed()  # more happened than fits; whatever it was, look again
+            else:
+                read(datagram)
