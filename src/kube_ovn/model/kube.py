@@ -1,15 +1,21 @@
-"""Kubernetes objects, only the fields this project reads. Nouns only; `k8s.decode` makes them from bytes."""
+"""Kubernetes objects, only the fields this project reads. Nouns only; `k8s.decode` makes them from bytes.
+
+No resourceVersion: two objects are equal when nothing we read differs, so a Store can keep the old one and everything
+memoised on it. `gc=False`: made from JSON they cannot form a cycle, and the collector need not walk thousands of them.
+"""
+
+from typing import Protocol
 
 import msgspec
 
 
-class OwnerReference(msgspec.Struct, frozen=True, kw_only=True):
+class OwnerReference(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     kind: str
     name: str
     uid: str
 
 
-class ObjectMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class ObjectMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     name: str
     uid: str
     namespace: str = ""
@@ -20,34 +26,41 @@ class ObjectMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     owner_references: tuple[OwnerReference, ...] = ()
 
 
-class PodSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Object(Protocol):
+    """Anything with metadata: what a Store can hold."""
+
+    @property
+    def metadata(self) -> ObjectMeta: ...
+
+
+class PodSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     node_name: str = ""
     host_network: bool = False
 
 
-class PodStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class PodStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     phase: str = ""
 
 
-class Pod(msgspec.Struct, frozen=True, kw_only=True):
+class Pod(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     metadata: ObjectMeta
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
 
-class NodeAddress(msgspec.Struct, frozen=True, kw_only=True):
+class NodeAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     type: str
     address: str
 
 
-class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     addresses: tuple[NodeAddress, ...] = ()
 
 
-class Node(msgspec.Struct, frozen=True, kw_only=True):
+class Node(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     metadata: ObjectMeta
     status: NodeStatus = NodeStatus()
 
 
-class Namespace(msgspec.Struct, frozen=True, kw_only=True):
+class Namespace(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     metadata: ObjectMeta

@@ -1,0 +1,251 @@
+"""Requests to the Kubernetes API: list, watch, get, create, replace, patch. Each has a deadline.
+
+Says what the server said and nothing more: `KubeError` is the one exception for all that the world can refuse, and the
+loops above retry. What a list or a watch is for is decided in `k8s.watch`.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+import aiohttp
+import msgspec
+from aiohappyeyeballs import AddrInfoType
+from prometheus_client import Counter
+from yarl import URL
+
+from kube_ovn.k8s.credentials import Credentials, CredentialsError
+from kube_ovn.k8s.decode import (
+    Kind,
+    Status,
+    WatchEvent,
+    decode_event,
+    decode_object,
+    decode_page,
+    decode_status,
+)
+
+T = TypeVar("T")
+
+REQUESTS = Counter("kube_ovn_kubernetes_requests_total", "Requests to the Kubernetes API", ["method", "code"])
+
+DEADLINE = 10.0
+PAGE_DEADLINE = 30.0
+PAGE = 500
+"""Objects in one part of a list, as client-go asks for."""
+SILENCE = 120.0
+"""Seconds without a byte after which a watch is given up; the server sends a bookmark every 60 to 75."""
+DEAD_PEER = 20
+"""Seconds after which the kernel gives up a connection whose peer acknowledges nothing."""
+
+JSON, MERGE, STRATEGIC, APPLY = (
+    f"application/{form}" for form in ("json", "merge-patch+json", "strategic-merge-patch+json", "apply-patch+yaml")
+)
+
+
+class KubeError(Exception):
+    """The API server refused, or did not answer (status 0)."""
+
+    def __init__(self, status: int, reason: str, message: str, object: str = "") -> None:
+        super().__init__(f"{object}: {message}" if object else message)
+        self.status, self.reason, self.message, self.object = status, reason, message, object
+
+    @property
+    def expired(self) -> bool:
+        """The version or the continuation asked for is too old: list again."""
+        return self.status == 410
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing(Generic[T]):
+    """All objects of a kind at one version."""
+
+    items: list[T]
+    version: str
+
+
+class Client:
+    """A session with one API server; use as an async context manager."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(
+            ssl=self._credentials.tls or True, limit=64, keepalive_timeout=60, socket_factory=_socket
+        )
+        # Uncompressed: compressing a list costs both ends more than the bytes cost a local network.
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "kube-ovn"}
+        self._session = aiohttp.ClientSession(
+            connector=connector, headers=headers, timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def list(self, kind: Kind[T], *, namespace: str = "", field_selector: str = "") -> Listing[T]:
+        """All objects as they are now, consistent, read in parts."""
+        query = {"limit": str(PAGE)}
+        if field_selector:
+            query["fieldSelector"] = field_selector
+        items: list[T] = []
+        while True:
+            data = await self.request("GET", kind.path(namespace), query=query, deadline=PAGE_DEADLINE)
+            with _understood(kind.plural):
+                page = decode_page(kind, data)
+            items += page.items
+            if not page.metadata.next:
+                return Listing(items=items, version=page.metadata.resource_version)
+            query["continue"] = page.metadata.next
+
+    async def watch(
+        self, kind: Kind[T], version: str, *, namespace: str = "", field_selector: str = "", seconds: float = 300
+    ) -> AsyncIterator[WatchEvent[T]]:
+        """Events after `version`, until the server ends the watch (after `seconds`, usually)."""
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(max(1, int(seconds))),
+        }
+        if field_selector:
+            query["fieldSelector"] = field_selector
+        rest = b""
+        with _reached(kind.plural):
+            async with asyncio.timeout(DEADLINE):
+                response = await self._send("GET", kind.path(namespace), query=query, silence=SILENCE)
+        try:
+            while True:
+                with _reached(kind.plural):
+                    chunk = await response.content.readany()
+                if not chunk:
+                    return
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    with _understood(kind.plural):
+                        event = decode_event(kind, line)
+                    if isinstance(event, Status):
+                        raise _refusal(event.code, event, kind.plural)
+                    yield event
+        finally:
+            response.close()
+
+    async def get(self, kind: Kind[T], namespace: str, name: str) -> T:
+        return self._object(kind, await self.request("GET", kind.path(namespace, name)))
+
+    async def create(self, kind: Kind[T], namespace: str, value: object) -> T:
+        return self._object(kind, await self.request("POST", kind.path(namespace), body=value))
+
+    async def replace(self, kind: Kind[T], namespace: str, name: str, value: object) -> T:
+        """Write the whole object; its resourceVersion is the optimistic lock (409 when somebody was faster)."""
+        return self._object(kind, await self.request("PUT", kind.path(namespace, name), body=value))
+
+    async def patch(
+        self, kind: Kind[T], namespace: str, name: str, value: object, *, form: str = MERGE, subresource: str = ""
+    ) -> T:
+        """Change what `value` names; `subresource` may be `status`."""
+        path = kind.path(namespace, name, subresource)
+        return self._object(kind, await self.request("PATCH", path, body=value, form=form))
+
+    async def annotate(
+        self, kind: Kind[T], namespace: str, name: str, annotations: Mapping[str, str | None], uid: str
+    ) -> None:
+        """Set annotations (None removes one) of the object with this UID; 409 if another has taken its name."""
+        metadata = {"uid": uid, "annotations": annotations}
+        await self.request("PATCH", kind.path(namespace, name), body={"metadata": metadata}, form=MERGE)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        form: str = JSON,
+        deadline: float = DEADLINE,
+    ) -> bytes:
+        """One request; the answer's body. Raises KubeError."""
+        with _reached(path):
+            async with asyncio.timeout(deadline):
+                response = await self._send(method, path, query=query, body=body, form=form)
+                return await response.read()
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        form: str = JSON,
+        silence: float | None = None,
+    ) -> aiohttp.ClientResponse:
+        """The answer's head; anything but a success becomes KubeError. A refused token is renewed once."""
+        assert self._session is not None, "use `async with`"
+        url = URL(self._credentials.server + path).with_query(query)
+        data = None if body is None else msgspec.json.encode(body)
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=silence)
+        for refused in (False, True):
+            headers = {"Content-Type": form} if data is not None else {}
+            if token := await self._credentials.authorization.header(refused):
+                headers["Authorization"] = token
+            response = await self._session.request(method, url, data=data, headers=headers, timeout=timeout)
+            REQUESTS.labels(method, response.status).inc()
+            if response.status < 300:
+                return response
+            status = decode_status(await response.read())
+            if response.status != 401:
+                break
+        raise _refusal(response.status, status, path)
+
+    def _object(self, kind: Kind[T], data: bytes) -> T:
+        with _understood(kind.plural):
+            return decode_object(kind, data)
+
+
+def _refusal(code: int, status: Status, object: str) -> KubeError:
+    if code == 422 and any(cause.field == "metadata.uid" for cause in status.details.causes):
+        code = 409  # the precondition of `annotate`
+    return KubeError(code, status.reason, status.message or f"HTTP status {code}", object)
+
+
+@contextmanager
+def _reached(object: str) -> Iterator[None]:
+    """Give everything that can go wrong on the way one form."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise KubeError(0, "Timeout", "no answer in time", object) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise KubeError(0, "Unreachable", str(error) or type(error).__name__, object) from error
+    except CredentialsError as error:
+        raise KubeError(0, "Credentials", str(error), object) from error
+
+
+@contextmanager
+def _understood(object: str) -> Iterator[None]:
+    try:
+        yield
+    except msgspec.DecodeError as error:
+        raise KubeError(0, "NotUnderstood", f"answer not understood: {error}", object) from error
+
+
+def _socket(address: AddrInfoType) -> socket.socket:
+    """A socket that notices a peer which is gone without a word, with or without data under way."""
+    family, type_, protocol, *_ = address
+    made = socket.socket(family, type_, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, DEAD_PEER // 2)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, DEAD_PEER // 4)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER * 1000)
+    return made
