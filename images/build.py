@@ -5,6 +5,7 @@ our wheel, the CNI plugin and the start scripts. Layers come from `images.python
 the archive; nothing is loaded or run here.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -13,10 +14,11 @@ from pathlib import Path
 
 from images.python import dependency_layer, wheel_layer
 from sandbox.command import run
-from sandbox.image import File, write_image
+from sandbox.image import File, Layer, write_image
 from sandbox.paths import PROJECT, cache_dir
 from sandbox.progress import step
 from sandbox.rootfs import build_rootfs, rootfs_key
+from sandbox.toolchain import ensure_go
 
 NAME = "docker.io/kubeovn/kube-ovn:v0.1.0"
 
@@ -38,7 +40,7 @@ EXCLUDED = ("usr/lib/python3*/__pycache__", "dev/*")
 
 PROGRAM_DIR = "/usr/local/lib/kube-ovn"
 _PLUGIN_DEADLINE = 300.0
-_KEPT = 3  # archives in the cache: enough to go back and forth between two versions
+_KEPT = 3  # entries of each kind in the cache: enough to go back and forth between two versions
 
 
 def build_image() -> Path:
@@ -48,12 +50,19 @@ def build_image() -> Path:
     if archive.is_file():
         os.utime(archive.parent)
         return archive
-    root = build_rootfs(PACKAGES)
-    dependencies = dependency_layer(root)
-    with step("building the kube-ovn image"):
-        application = wheel_layer(root) | _scripts() | {f"{PROGRAM_DIR}/kube-ovn": File(content=_plugin(), mode=0o755)}
-        write_image(archive, NAME, [root, dependencies, application], env={"PYTHONUNBUFFERED": "1"}, exclude=EXCLUDED)
-    _prune(store)
+    store.mkdir(parents=True, exist_ok=True)
+    with (store / "lock").open("w") as lock:
+        # A second command waits here and then finds most of the work done.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        root = build_rootfs(PACKAGES)
+        dependencies = dependency_layer(root)
+        with step("building the kube-ovn image"):
+            plugin = File(content=_plugin(), mode=0o755)
+            application = wheel_layer(root) | _scripts() | {f"{PROGRAM_DIR}/kube-ovn": plugin}
+            layers: list[Layer] = [root, dependencies, application]
+            write_image(archive, NAME, layers, env={"PYTHONUNBUFFERED": "1"}, exclude=EXCLUDED)
+        _prune(store)
+        _prune(cache_dir() / "images" / "dependencies")
     return archive
 
 
@@ -85,17 +94,18 @@ def _plugin() -> Path:
     target = cache_dir() / "images" / "plugin" / "kube-ovn"
     target.parent.mkdir(parents=True, exist_ok=True)
     flags = ["-trimpath", "-buildvcs=false", "-ldflags", "-s -w"]
+    go = ensure_go()
     run(
-        ["go", "build", *flags, "-o", target, "."],
+        [go.program, "build", *flags, "-o", target, "."],
         cwd=PROJECT / "cni",
-        env={**os.environ, "CGO_ENABLED": "0"},
+        env={**go.environment, "CGO_ENABLED": "0"},
         timeout=_PLUGIN_DEADLINE,
     )
     return target
 
 
 def _prune(store: Path) -> None:
-    """Drop archives of older sources; each is a quarter of a gigabyte."""
+    """Drop what older sources needed; an archive is a quarter of a gigabyte."""
     entries = sorted((path for path in store.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
     for old in entries[:-_KEPT]:
         shutil.rmtree(old)

@@ -9,20 +9,18 @@ from pathlib import Path
 
 from sandbox.command import run
 from sandbox.paths import PROJECT
+from sandbox.programs import HELM, find_programs
 
 CHART = PROJECT / "charts" / "kube-ovn"
 
 
 def render_manifest(
-    *,
-    values: Path,
-    namespace: str = "kube-system",
-    pod_annotations: Mapping[str, str] | None = None,
-    helm: Path | str = "helm",
+    *, values: Path, namespace: str = "kube-system", pod_annotations: Mapping[str, str] | None = None
 ) -> str:
     """The manifest as YAML; helm says what is wrong with the values.
 
     An image that keeps its tag needs a changed `pod_annotations` for its Pods to start anew.
     """
+    helm = find_programs(HELM)["helm"]
     argv: list[str | Path] = [helm, "template", "kube-ovn", CHART, "--namespace", namespace, "--values", values]
     return run([*argv, "--set-json", f"podAnnotations={json.dumps(dict(pod_annotations or {}), sort_keys=True)}"])
