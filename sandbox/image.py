@@ -16,9 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+from sandbox.paths import SandboxError
 
 Json = dict[str, object]
 
+_OCI = "application/vnd.oci.image"
 _EPOCH = 0
 _CREATED = "1970-01-01T00:00:00Z"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -69,19 +73,42 @@ def write_image(
         for number, layer in enumerate(layers):
             blob = Path(scratch) / f"layer{number}"
             blobs.append((_write_layer(blob, layer, exclude), blob))
-        document = json.dumps(image_document(config, [digest for digest, _ in blobs]), sort_keys=True).encode()
+        document = _to_json(image_document(config, [layer_digest for layer_digest, _ in blobs]))
         partial = Path(scratch) / "archive"
-        _write_archive(partial, name, document, blobs)
+        digest = _write_archive(partial, name, document, blobs)
         partial.rename(path)
-    return hashlib.sha256(document).hexdigest()
+    return digest
+
+
+def archive_digest(path: Path) -> str:
+    """The digest of an archive's image, as container runtimes list it."""
+    return str(_only_image(path)["digest"])
+
+
+def archive_name(path: Path) -> str:
+    """The full reference of an archive's image."""
+    return str(_only_image(path)["annotations"]["io.containerd.image.name"])
+
+
+def _only_image(path: Path) -> dict[str, Any]:
+    # The index is the first entry, so that this need not read the whole archive.
+    try:
+        with tarfile.open(path, "r:") as archive:
+            entry = archive.extractfile("index.json")
+            images = json.loads(entry.read())["manifests"] if entry else []
+    except (OSError, KeyError, ValueError, tarfile.TarError) as error:
+        raise SandboxError(f"{path} is not an image archive: {error}") from error
+    if len(images) != 1:
+        raise SandboxError(f"{path} holds {len(images)} images; one is expected")
+    image: dict[str, Any] = images[0]
+    return image
 
 
 def image_document(config: ImageConfig, layer_digests: Sequence[str]) -> Json:
     """The image's configuration, as the OCI image specification names its fields."""
-    machine = platform.machine()
     return {
         "created": _CREATED,
-        "architecture": _ARCHITECTURES.get(machine, machine),
+        "architecture": _architecture(),
         "os": "linux",
         "config": {
             "Entrypoint": list(config.entrypoint),
@@ -94,17 +121,54 @@ def image_document(config: ImageConfig, layer_digests: Sequence[str]) -> Json:
     }
 
 
-def _write_archive(path: Path, name: str, document: bytes, blobs: Sequence[tuple[str, Path]]) -> None:
-    config_name = f"{hashlib.sha256(document).hexdigest()}.json"
-    layer_names = [f"{digest}.tar" for digest, _ in blobs]
-    manifest = [{"Config": config_name, "RepoTags": [name], "Layers": layer_names}]
+def _write_archive(path: Path, name: str, document: bytes, blobs: Sequence[tuple[str, Path]]) -> str:
+    """Write the archive in both layouts at once, the OCI one and docker's, and return the image's digest."""
+    descriptors = [_descriptor(f"{_OCI}.layer.v1.tar", digest, blob.stat().st_size) for digest, blob in blobs]
+    config = _descriptor(f"{_OCI}.config.v1+json", hashlib.sha256(document).hexdigest(), len(document))
+    manifest = _to_json(
+        {"schemaVersion": 2, "mediaType": f"{_OCI}.manifest.v1+json", "config": config, "layers": descriptors}
+    )
+    digest = hashlib.sha256(manifest).hexdigest()
+    image = _descriptor(f"{_OCI}.manifest.v1+json", digest, len(manifest))
+    image["annotations"] = {
+        "io.containerd.image.name": name,
+        "org.opencontainers.image.ref.name": name.rpartition(":")[2],
+    }
+    image["platform"] = {"architecture": _architecture(), "os": "linux"}
+    layer_files = [_blob_name(layer_digest) for layer_digest, _ in blobs]
+    docker = [{"Config": _blob_name(str(config["digest"])), "RepoTags": [name], "Layers": layer_files}]
+    small = {
+        "index.json": _to_json({"schemaVersion": 2, "manifests": [image]}),
+        "oci-layout": _to_json({"imageLayoutVersion": "1.0.0"}),
+        "manifest.json": _to_json(docker),
+        _blob_name(digest): manifest,
+        _blob_name(str(config["digest"])): document,
+    }
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
-        _add_bytes(archive, "manifest.json", json.dumps(manifest, sort_keys=True).encode(), 0o644)
-        _add_bytes(archive, config_name, document, 0o644)
-        # Two equal layers are stored once; the manifest names the entry twice.
-        for layer_name, blob in dict(zip(layer_names, (blob for _, blob in blobs), strict=True)).items():
+        for entry, content in small.items():
+            _add_bytes(archive, entry, content, 0o644)
+        # Two equal layers are stored once.
+        for layer_file, blob in dict(zip(layer_files, (blob for _, blob in blobs), strict=True)).items():
             with blob.open("rb") as source:
-                archive.addfile(_entry(layer_name, mode=0o644, size=blob.stat().st_size), source)
+                archive.addfile(_entry(layer_file, mode=0o644, size=blob.stat().st_size), source)
+    return f"sha256:{digest}"
+
+
+def _descriptor(media_type: str, digest: str, size: int) -> Json:
+    return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": size}
+
+
+def _blob_name(digest: str) -> str:
+    return f"blobs/sha256/{digest.removeprefix('sha256:')}"
+
+
+def _to_json(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
+
+
+def _architecture() -> str:
+    machine = platform.machine()
+    return _ARCHITECTURES.get(machine, machine)
 
 
 def _write_layer(path: Path, layer: Layer, exclude: Sequence[str]) -> str:

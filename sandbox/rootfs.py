@@ -1,8 +1,8 @@
 """Debian root file systems, built with mmdebstrap and cached by what went into them.
 
-`build_rootfs(packages)` is the whole interface. The result is shared and read-only by agreement: nodes put an overlay on
-it, images are packed from it. The mirror is the one this machine's own apt uses; neither its name nor apt settings stay
-inside.
+`build_rootfs(packages)` is the whole interface. The result is shared and read-only by agreement: nodes put an overlay
+on it, images are packed from it. The mirror is the one this machine's own apt uses; neither its name nor apt settings
+stay inside.
 """
 
 import fcntl

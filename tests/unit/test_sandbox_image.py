@@ -6,7 +6,10 @@ import os
 import tarfile
 from pathlib import Path
 
-from sandbox.image import File, write_image
+import pytest
+
+from sandbox.image import File, archive_digest, archive_name, write_image
+from sandbox.paths import SandboxError
 
 
 def make_root(base: Path) -> Path:
@@ -33,7 +36,7 @@ def read_archive(path: Path) -> tuple[dict[str, object], list[tarfile.TarInfo]]:
     with tarfile.open(path) as archive:
         (record,) = json.loads(read_entry(archive, "manifest.json"))
         config = read_entry(archive, record["Config"])
-        assert hashlib.sha256(config).hexdigest() + ".json" == record["Config"]
+        assert record["Config"] == f"blobs/sha256/{hashlib.sha256(config).hexdigest()}"
         layer = read_entry(archive, record["Layers"][0])
     document = json.loads(config)
     assert document["rootfs"]["diff_ids"][0] == f"sha256:{hashlib.sha256(layer).hexdigest()}"
@@ -66,7 +69,9 @@ def test_tree_keeps_modes_and_links_and_leaves_out_what_is_excluded(tmp_path: Pa
 def test_loose_files_get_their_directories(tmp_path: Path) -> None:
     (tmp_path / "program").write_bytes(b"binary")
     files = {"/usr/local/bin/p": File(content=tmp_path / "program", mode=0o755), "/etc/p.conf": File(content=b"a=1\n")}
-    write_image(tmp_path / "y.tar", "example/y:v1", [files], entrypoint=["/usr/local/bin/p"], env={"B": "2", "A": "1"})
+    digest = write_image(
+        tmp_path / "y.tar", "example/y:v1", [files], entrypoint=["/usr/local/bin/p"], env={"B": "2", "A": "1"}
+    )
     document, members = read_archive(tmp_path / "y.tar")
     assert [member.name for member in members] == [
         "etc",
@@ -83,4 +88,12 @@ def test_loose_files_get_their_directories(tmp_path: Path) -> None:
         "Env": ["A=1", "B=2"],
         "WorkingDir": "/",
     }
+    assert archive_name(tmp_path / "y.tar") == "example/y:v1"
+    assert archive_digest(tmp_path / "y.tar") == digest
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_something_else_is_no_archive(tmp_path: Path) -> None:
+    (tmp_path / "z.tar").write_text("not an archive")
+    with pytest.raises(SandboxError, match=r"z\.tar is not an image archive"):
+        archive_digest(tmp_path / "z.tar")

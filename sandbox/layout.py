@@ -1,0 +1,133 @@
+"""The sandbox's plan: its nodes, names and addresses. Pure values; nothing here looks at the machine.
+
+The modules that make networks, certificates, nodes and the control plane all read their facts from here.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+
+from sandbox.paths import SandboxError
+
+MANAGEMENT_BRIDGE = "ko-mgmt"
+TUNNEL_BRIDGE = "ko-tun"
+OUTSIDE_NETNS = "ko-outside"
+API_PORT = 6443
+SERVICE_CIDR_V4 = "10.96.0.0/12"
+SERVICE_CIDR_V6 = "fd00:10:96::/112"
+API_SERVICE_V4 = IPv4Address("10.96.0.1")
+API_SERVICE_V6 = IPv6Address("fd00:10:96::1")
+CLUSTER_DNS_V4 = IPv4Address("10.96.0.10")
+CLUSTER_DNS_V6 = IPv6Address("fd00:10:96::a")
+MOST_NODES = 40
+
+_MANAGEMENT_V4 = IPv4Address("172.30.0.0")
+_MANAGEMENT_V6 = IPv6Address("fd00:172:30::")
+ROOT_HOST = 1
+OUTSIDE_HOST = 254
+# Addresses of the outside host that no node has a route to except the default one: documentation ranges.
+OUTSIDE_FAR_V4 = IPv4Interface("203.0.113.1/32")
+OUTSIDE_FAR_V6 = IPv6Interface("2001:db8::1/128")
+_NODE_NAME = re.compile(r"node([1-9][0-9]?)")
+
+
+class IpFamily(StrEnum):
+    """Which address families the cluster speaks."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+    DUAL = "dual"
+
+
+def management_v4(host: int) -> IPv4Interface:
+    """The management address with this host number."""
+    return IPv4Interface(f"{_MANAGEMENT_V4 + host}/24")
+
+
+def management_v6(host: int) -> IPv6Interface:
+    """The management address whose last digits read like the IPv4 one's."""
+    return IPv6Interface(f"{_MANAGEMENT_V6 + int(str(host), 16)}/64")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A node by number: node1, node2, ..."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        """Its name in Kubernetes and in commands."""
+        return f"node{self.number}"
+
+    @property
+    def netns(self) -> str:
+        """Its network namespace."""
+        return f"ko-{self.name}"
+
+    @property
+    def v4(self) -> IPv4Interface:
+        """Its management address."""
+        return management_v4(10 + self.number)
+
+    @property
+    def v6(self) -> IPv6Interface:
+        """Its management address."""
+        return management_v6(10 + self.number)
+
+    @property
+    def management_link(self) -> str:
+        """The bridge's end of its management NIC."""
+        return f"ko-{self.name}-m"
+
+    @property
+    def tunnel_link(self) -> str:
+        """The bridge's end of its tunnel NIC."""
+        return f"ko-{self.name}-t"
+
+
+CONTROL_PLANE_NODE = Node(number=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """What `up` was asked for."""
+
+    node_count: int
+    family: IpFamily
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All its nodes in order."""
+        return [Node(number=number) for number in range(1, self.node_count + 1)]
+
+    @property
+    def service_ranges(self) -> str:
+        """The Service CIDRs, the cluster's first family first."""
+        return ",".join(self._of_family(SERVICE_CIDR_V4, SERVICE_CIDR_V6))
+
+    @property
+    def cluster_dns(self) -> list[str]:
+        """Where Pods will look for DNS."""
+        return self._of_family(str(CLUSTER_DNS_V4), str(CLUSTER_DNS_V6))
+
+    def node_addresses(self, node: Node) -> str:
+        """What the kubelet reports as the node's addresses."""
+        return ",".join(self._of_family(str(node.v4.ip), str(node.v6.ip)))
+
+    def _of_family(self, v4: str, v6: str) -> list[str]:
+        return {IpFamily.IPV4: [v4], IpFamily.IPV6: [v6], IpFamily.DUAL: [v4, v6]}[self.family]
+
+
+def api_address(family: IpFamily) -> str:
+    """The API server's address as it stands in a URL."""
+    return f"[{CONTROL_PLANE_NODE.v6.ip}]" if family is IpFamily.IPV6 else str(CONTROL_PLANE_NODE.v4.ip)
+
+
+def parse_node(name: str) -> Node:
+    """The node a person named."""
+    match = _NODE_NAME.fullmatch(name)
+    if match is None:
+        raise SandboxError(f"{name!r} is not a node; nodes are called node1, node2, ...")
+    return Node(number=int(match[1]))

@@ -1,0 +1,3 @@
+module kube-ovn-sandbox/pause
+
+go 1.26.0
