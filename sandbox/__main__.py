@@ -52,6 +52,14 @@ def _down(_: argparse.Namespace) -> int:
     return 0
 
 
+def _kill(arguments: argparse.Namespace) -> int:
+    rights.check_root()
+    with rights.only_one():
+        if not process.kill([arguments.process]):
+            raise SandboxError(f"{arguments.process} does not run; `sandbox status` lists what does")
+    return 0
+
+
 def _status(_: argparse.Namespace) -> int:
     rights.check_root()
     print(cluster.status())
@@ -121,6 +129,8 @@ def make_parser() -> argparse.ArgumentParser:
     up.add_argument("--nodes", type=int, default=2, help="how many nodes (default 2)")
     add("down", _down, "remove the cluster and all it made")
     add("status", _status, "show the processes and nodes")
+    kill = add("kill", _kill, "end a process or a whole node at once, as a crash would; `up` brings it back")
+    kill.add_argument("process", metavar="NAME")
     load = add("load", _load, "import an image archive into every node")
     load.add_argument("archive", metavar="IMAGE.tar")
     run = add("exec", _exec, "run a command inside a node")

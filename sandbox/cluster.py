@@ -132,7 +132,8 @@ def _wait_for_nodes(api: Api, cluster: Cluster) -> None:
             raise SandboxError(f"{', '.join(missing)} did not register: {reason}")
         time.sleep(0.1)
     name = CONTROL_PLANE_NODE.name
-    labels = api.nodes()[name]["metadata"]["labels"]
+    registered = api.nodes().get(name)
+    labels = registered["metadata"]["labels"] if registered else {}
     if any(labels.get(key) != value for key, value in _CONTROL_PLANE_LABELS.items()):
         api.label_node(name, _CONTROL_PLANE_LABELS)
     while not api.exists(_DEFAULT_ACCOUNT):
