@@ -7,7 +7,7 @@ They block for as long as the kernel's network lock is taken. What is to be ther
 import asyncio
 import errno
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
@@ -77,22 +77,23 @@ def link_names() -> frozenset[str]:
         return frozenset(link.name for link in links.list_links(root))
 
 
-def pod_mtu(patterns: Iterable[str], address: Address | None, overhead: int) -> int:
-    """What a tunnel leaves of the MTU of the first NIC that fits a pattern, or else of the one that has the address.
+def pod_mtu(patterns: Collection[str], addresses: Collection[Address], overhead: int) -> int:
+    """What a tunnel leaves of the MTU of the first NIC that fits a pattern; without patterns, that has an address.
 
     Raises NetlinkError.
     """
     with Socket() as root:
         found = links.list_links(root)
-        owners = {index for index, entry in links.list_addresses(root) if entry.address == address}
+        owners = {index for index, entry in links.list_addresses(root) if entry.address in addresses}
     for pattern in patterns:
         for link in found:
             if re.match(pattern, link.name):
                 return link.mtu - overhead
     for link in found:
-        if link.index in owners:
+        if not patterns and link.index in owners:
             return link.mtu - overhead
-    raise NetlinkError(f"a NIC named {' or '.join(patterns) or 'by any pattern'} or with {address}", errno.ENODEV)
+    wanted = f"named {' or '.join(patterns)}" if patterns else f"with address {' or '.join(map(str, addresses))}"
+    raise NetlinkError(f"NIC {wanted}", errno.ENODEV)
 
 
 def settle(desired: dict[LinkKey, Route | None]) -> int | None:
@@ -106,7 +107,8 @@ def settle(desired: dict[LinkKey, Route | None]) -> int | None:
             return None
         actual = _observe(root, link)
         plan = diff(desired, actual)
-        for key, route in plan.delete.items():
+        # Routes first: they would go with their source address.
+        for key, route in sorted(plan.delete.items(), key=lambda item: item[1] is None):
             _remove(root, link, key, route)
         # In the order of `desired`: a route needs the link up and the address there. An update replaces.
         for key in desired:

@@ -16,8 +16,8 @@ from prometheus_client import Histogram
 from kube_ovn.daemon import plumbing
 from kube_ovn.daemon.cni import CniError, Code, NetConf, Request, format_result, parse_previous
 from kube_ovn.daemon.ports import PortError, Ports
-from kube_ovn.daemon.wait import Broadcast
 from kube_ovn.host.pod import parse_network, render_sandbox, select_over
+from kube_ovn.k8s.watch import Store
 from kube_ovn.linux.netlink import NetlinkError, is_netns
 from kube_ovn.model.host import PodNetwork, Sandbox
 from kube_ovn.model.kube import Pod
@@ -39,13 +39,11 @@ REMOVE_DEADLINE = 10.0
 class Pods:
     """The Pods' attachments on this node."""
 
-    def __init__(self, find: Callable[[str, str], Pod | None], ports: Ports, mtu: Callable[[], int]) -> None:
-        self._find = find
+    def __init__(self, store: Store[Pod], ports: Ports, mtu: Callable[[], int | None]) -> None:
+        self._store = store
         self._ports = ports
         self._mtu = mtu
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
-        self.changed = Broadcast()
-        """To be notified when a Pod of this node changed."""
 
     async def add(self, request: Request) -> bytes:
         """Connect a sandbox; the CNI result. Raises CniError."""
@@ -55,11 +53,11 @@ class Pods:
             stage = _Stages(sandbox)
             try:
                 async with asyncio.timeout(ADD_DEADLINE):
-                    network = await self._connect(sandbox, stage)
+                    network, mtu = await self._connect(sandbox, stage)
             except TimeoutError:
                 raise stage.give_up() from None
         STAGE_SECONDS.labels("total").observe(time.perf_counter() - started)
-        return format_result(request.conf.cni_version, sandbox, network, self._mtu())
+        return format_result(request.conf.cni_version, sandbox, network, mtu)
 
     async def delete(self, request: Request) -> bytes:
         """Disconnect a sandbox, whatever is left of it."""
@@ -107,15 +105,20 @@ class Pods:
                 async with self._alone(link):
                     await self._remove(link)
 
-    async def _connect(self, sandbox: Sandbox, stage: "_Stages") -> PodNetwork:
+    async def _connect(self, sandbox: Sandbox, stage: "_Stages") -> tuple[PodNetwork, int]:
         with stage("wait"):
-            network = await self.changed.until(lambda: self._granted(sandbox))
+            network = await self._store.until(sandbox.namespace, sandbox.pod, lambda pod: _granted(sandbox, pod))
+        mtu = self._mtu()
+        if mtu is None:
+            raise CniError(
+                Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: the NIC of this node's tunnels is not known yet"
+            )
         holder = self._ports.sandboxes().get(sandbox.link)
         if holder and holder.container != sandbox.container:
             raise CniError(Code.NETWORK_NAMESPACE, f"link {sandbox.link} for Pod {sandbox.label} is {holder.label}'s")
         try:
             with stage("netlink"):
-                await plumbing.run(plumbing.connect, sandbox, network, self._mtu())
+                await plumbing.run(plumbing.connect, sandbox, network, mtu)
             with stage("ovsdb"):
                 await self._ports.put(sandbox.link, render_sandbox(sandbox, network))
             with stage("ovn_installed"):
@@ -127,17 +130,7 @@ class Pods:
             if isinstance(error, PortError):
                 raise CniError(Code.SWITCH, f"Pod {sandbox.label}: Open vSwitch: {error}") from None
             raise
-        return network
-
-    def _granted(self, sandbox: Sandbox) -> PodNetwork | None:
-        """The network of the very Pod the sandbox is for, not of a namesake before or after it."""
-        pod = self._find(sandbox.namespace, sandbox.pod)
-        if pod is None or (sandbox.uid and pod.metadata.uid != sandbox.uid):
-            return None
-        try:
-            return parse_network(pod)
-        except ValueError as error:
-            raise CniError(Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: {error}") from None
+        return network, mtu
 
     async def _remove(self, link: str) -> None:
         """Port first, so that the switch does not look for a link that is gone. What is missing is no error."""
@@ -184,6 +177,16 @@ class _Stages:
             "ovn_installed": "ovn-controller on this node did not install its flows; is ovn-central reachable?",
         }[self._stage]
         return CniError(Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: {reason} (waited {ADD_DEADLINE:g} s)")
+
+
+def _granted(sandbox: Sandbox, pod: Pod | None) -> PodNetwork | None:
+    """The network of the very Pod a sandbox is for, not of a namesake before or after it."""
+    if pod is None or (sandbox.uid and pod.metadata.uid != sandbox.uid):
+        return None
+    try:
+        return parse_network(pod)
+    except ValueError as error:
+        raise CniError(Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: {error}") from None
 
 
 def _sandbox(request: Request) -> Sandbox:

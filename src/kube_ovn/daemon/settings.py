@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from kube_ovn.config import flag, parse_list
-from kube_ovn.model.addr import Network, parse_networks
+from kube_ovn.model.addr import Address, Network, parse_addresses, parse_networks
 
 OVERHEAD = {"geneve": 100, "vxlan": 50}
 """Bytes a tunnel takes of each packet, as users of the contract expect; IPv6 underneath takes 20 more."""
@@ -20,7 +20,7 @@ class Settings:
     """Connects the Pods of this node, and the node itself, to the network."""
 
     node_name: str = flag("", "name of this Node")
-    pod_ip: str = flag("", "the node's address, by which its NIC is found")
+    pod_ip: tuple[Address, ...] = flag((), "the node's address, by which its NIC is found", parse_addresses)
     kubeconfig: str = flag("", "kubeconfig file; empty = in-cluster")
     ovs_socket: str = flag("/run/openvswitch/db.sock", "socket of the node's Open vSwitch database")
     bind_socket: str = flag("/run/openvswitch/kube-ovn-daemon.sock", "socket on which the CNI plugin is served")

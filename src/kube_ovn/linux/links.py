@@ -63,11 +63,7 @@ def create_pod_link(root: Socket, link: str, netns: str, name: str, mtu: int, ma
 
 def delete_link(root: Socket, link: str) -> None:
     """Remove a link, and its far end with it; no error when it is gone already."""
-    try:
-        root.request(Message(f"delete link {link}", _DELLINK, 0, _ANY + encode([(_IFLA_IFNAME, link)])))
-    except NetlinkError as error:
-        if error.errno != errno.ENODEV:
-            raise
+    _remove(root, Message(f"delete {link}", _DELLINK, 0, _ANY + encode([(_IFLA_IFNAME, link)])), errno.ENODEV)
 
 
 def configure_pod(pod: Socket, name: str, network: PodNetwork) -> None:
@@ -122,7 +118,8 @@ def add_address(root: Socket, index: int, address: InterfaceAddress) -> None:
 
 
 def delete_address(root: Socket, index: int, address: InterfaceAddress) -> None:
-    root.request(_address(_DELADDR, 0, index, address))
+    """No error when it is gone already."""
+    _remove(root, _address(_DELADDR, 0, index, address), errno.EADDRNOTAVAIL)
 
 
 def list_routes(root: Socket, protocol: int | None, index: int | None = None) -> list[Route]:
@@ -155,7 +152,8 @@ def add_route(root: Socket, index: int, route: Route, protocol: int) -> None:
 
 
 def delete_route(root: Socket, index: int, route: Route, protocol: int) -> None:
-    root.request(_route(_DELROUTE, 0, index, route, protocol))
+    """No error when it is gone already: it goes with its source address."""
+    _remove(root, _route(_DELROUTE, 0, index, route, protocol), errno.ESRCH)
 
 
 def is_forwarding(link: Link) -> bool:
@@ -179,6 +177,14 @@ def set_forwarding(root: Socket, link: Link) -> None:
     root.request(
         Message(f"forward from {link.name}", _SETLINK, 0, _IFINFO.pack(0, 0, link.index, 0, 0) + encode(settings))
     )
+
+
+def _remove(root: Socket, message: Message, gone: int) -> None:
+    try:
+        root.request(message)
+    except NetlinkError as error:
+        if error.errno != gone:
+            raise
 
 
 def _set_up(index: int, name: str) -> Message:

@@ -1,0 +1,319 @@
+"""Links, addresses and routes against the real kernel, in network namespaces of the test's own. Needs root."""
+
+import asyncio
+import ctypes
+import errno
+import os
+import subprocess
+import threading
+import uuid
+from collections.abc import Callable, Coroutine, Iterator
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from kube_ovn.daemon import plumbing
+from kube_ovn.daemon.wait import Broadcast
+from kube_ovn.host.egress import render_table
+from kube_ovn.host.node import LinkKey, Switch
+from kube_ovn.linux import icmp, links, netlink, nft, notify
+from kube_ovn.linux.netlink import NetlinkError, Socket
+from kube_ovn.model import names
+from kube_ovn.model.host import InterfaceAddress, PodNetwork, Route, Sandbox
+
+V4 = InterfaceAddress(address=ip_address("10.16.0.5"), prefix=16)
+V6 = InterfaceAddress(address=ip_address("fd00:10:16::5"), prefix=112)
+JOIN = InterfaceAddress(address=ip_address("100.64.0.2"), prefix=16)
+ROUTES = (
+    Route(to=ip_network("0.0.0.0/0"), via=ip_address("10.16.0.1")),
+    Route(to=ip_network("::/0"), via=ip_address("fd00:10:16::1")),
+    Route(to=ip_network("192.168.7.0/24"), via=ip_address("10.16.0.9")),
+)
+NETWORK = PodNetwork(
+    uid="u",
+    mac="0a:00:00:00:00:05",
+    interfaces=(V4, V6),
+    gateways=(ip_address("10.16.0.1"), ip_address("fd00:10:16::1")),
+    routes=ROUTES,
+)
+
+
+def make_netns() -> str:
+    name = f"kot-{uuid.uuid4().hex[:8]}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    return f"/run/netns/{name}"
+
+
+def remove_netns(path: str) -> None:
+    subprocess.run(["ip", "netns", "delete", os.path.basename(path)], check=True)
+
+
+@pytest.fixture
+def netns() -> Iterator[str]:
+    path = make_netns()
+    yield path
+    remove_netns(path)
+
+
+@pytest.fixture
+def sandbox(netns: str) -> Iterator[Sandbox]:
+    made = Sandbox(container=uuid.uuid4().hex, interface="eth0", netns=netns, namespace="ns", pod="p", uid="u")
+    yield made
+    plumbing.disconnect(made.link)
+
+
+def inside(netns: str, function: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Run a coroutine in a thread that lives in the namespace."""
+    failures: list[BaseException] = []
+
+    def enter() -> None:
+        with open(netns) as file:
+            assert ctypes.CDLL(None).setns(file.fileno(), 0) == 0
+        try:
+            asyncio.run(asyncio.wait_for(function(), 20))
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
+def test_pod_gets_everything(sandbox: Sandbox) -> None:
+    plumbing.connect(sandbox, NETWORK, 1400)
+    with Socket(sandbox.netns) as pod, Socket() as root:
+        link = links.get_link(pod, "eth0")
+        assert link is not None
+        assert (link.mac, link.mtu, link.up) == (NETWORK.mac, 1400, True)
+        assert {address for _, address in links.list_addresses(pod, link.index)} == {V4, V6}
+        assert set(ROUTES) <= set(links.list_routes(pod, None))
+        host = links.get_link(root, sandbox.link)
+        assert host is not None
+        assert (host.mtu, host.up) == (1400, True)
+        lo = links.get_link(pod, "lo")
+        assert lo is not None
+        assert lo.up
+    assert plumbing.compare(sandbox, NETWORK.mac, [str(V4), str(V6)]) == []
+
+
+def test_ipv6_address_is_usable_at_once(sandbox: Sandbox) -> None:
+    """Without duplicate address detection: a tentative address would cost the Pod a second."""
+    plumbing.connect(sandbox, NETWORK, 1400)
+    command = ["ip", "-n", os.path.basename(sandbox.netns), "-6", "address", "show", "dev", "eth0", "scope", "global"]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert str(V6) in shown
+    assert "tentative" not in shown
+
+
+def test_cut_off_request_is_made_again(sandbox: Sandbox) -> None:
+    plumbing.connect(sandbox, NETWORK, 1400)
+    plumbing.connect(sandbox, NETWORK, 1300)
+    with Socket(sandbox.netns) as pod:
+        link = links.get_link(pod, "eth0")
+        assert link is not None
+        assert link.mtu == 1300
+
+
+def test_names_at_their_limits(netns: str) -> None:
+    made = Sandbox(container="a", interface="fifteen-chars-x", netns=netns)
+    plumbing.connect(made, NETWORK, 1400)
+    with Socket(netns) as pod:
+        assert links.get_link(pod, "fifteen-chars-x") is not None
+    plumbing.disconnect(made.link)
+
+
+def test_foreign_interface_is_not_replaced(sandbox: Sandbox) -> None:
+    taken = Sandbox(container="other", interface="lo", netns=sandbox.netns)
+    with pytest.raises(NetlinkError, match="File exists"):
+        plumbing.connect(taken, NETWORK, 1400)
+
+
+@pytest.mark.parametrize(
+    ("path", "number"), [("/nowhere", errno.ENOENT), ("/etc/passwd", errno.EINVAL), ("/", errno.EINVAL)]
+)
+def test_no_network_namespace(path: str, number: int) -> None:
+    with pytest.raises(NetlinkError, match=path) as caught:
+        plumbing.connect(Sandbox(container="a", interface="eth0", netns=path), NETWORK, 1400)
+    assert caught.value.errno == number
+    assert not netlink.is_netns(path)
+
+
+def test_the_nodes_own_namespace_is_refused() -> None:
+    made = Sandbox(container="a", interface="eth0", netns="/proc/self/ns/net")
+    with pytest.raises(NetlinkError, match="own network namespace"):
+        plumbing.connect(made, NETWORK, 1400)
+    assert made.link not in plumbing.link_names()
+
+
+def test_disconnect_finds_nothing() -> None:
+    plumbing.disconnect("kot-not-there_h")
+
+
+def test_link_goes_with_the_namespace() -> None:
+    path = make_netns()
+    made = Sandbox(container=uuid.uuid4().hex, interface="eth0", netns=path)
+    plumbing.connect(made, NETWORK, 1400)
+    assert netlink.is_netns(path)
+    remove_netns(path)
+    assert not netlink.is_netns(path)
+    plumbing.disconnect(made.link)  # the kernel may still be at it
+
+
+def test_compare_names_what_differs(sandbox: Sandbox) -> None:
+    plumbing.connect(sandbox, NETWORK, 1400)
+    with Socket(sandbox.netns) as pod:
+        link = links.get_link(pod, "eth0")
+        assert link is not None
+        links.delete_address(pod, link.index, V4)
+    differences = plumbing.compare(sandbox, "0a:00:00:00:00:06", [str(V4), str(V6)])
+    assert differences == [
+        "address 10.16.0.5/16 is missing",
+        "MAC address is 0a:00:00:00:00:05, not 0a:00:00:00:00:06",
+    ]
+
+
+def test_many_sandboxes_side_by_side() -> None:
+    paths = [make_netns() for _ in range(8)]
+    made = [Sandbox(container=uuid.uuid4().hex, interface="eth0", netns=path) for path in paths]
+
+    async def connect_all() -> None:
+        await asyncio.gather(*(plumbing.run(plumbing.connect, sandbox, NETWORK, 1400) for sandbox in made))
+
+    asyncio.run(connect_all())
+    assert {sandbox.link for sandbox in made} <= plumbing.link_names()
+    for sandbox in made:
+        plumbing.disconnect(sandbox.link)
+        remove_netns(sandbox.netns)
+
+
+def ovn0_state(via: str = "100.64.0.1") -> dict[LinkKey, Route | None]:
+    pods = ip_network("10.16.0.0/16")
+    return {
+        Switch.UP: None,
+        Switch.FORWARDING: None,
+        JOIN: None,
+        pods: Route(to=pods, via=ip_address(via), source=ip_address("100.64.0.2")),
+    }
+
+
+class Told:
+    """Counts what a watch tells."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._broadcast = Broadcast()
+
+    def tell(self) -> None:
+        self.count += 1
+        self._broadcast.notify()
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(5):
+            await self._broadcast.until(lambda: True if self.count >= count else None)
+
+
+async def ip(*arguments: str) -> None:
+    await run("ip", *arguments)
+
+
+async def run(*command: str) -> None:
+    process = await asyncio.create_subprocess_exec(*command)
+    assert await process.wait() == 0
+
+
+def test_node_settles_and_stays(netns: str) -> None:
+    """What is missing is added, what is ours and unwanted removed."""
+
+    async def scenario() -> None:
+        assert plumbing.settle(ovn0_state()) is None
+        await ip("link", "add", "ovn0", "type", "veth", "peer", "name", "far")
+        await ip("link", "set", "far", "up")
+        index = plumbing.settle(ovn0_state())
+        assert index is not None
+        assert plumbing.settle(ovn0_state()) == index
+        await ip("link", "set", "ovn0", "down")  # and with it the routes are gone
+        await ip("address", "add", "192.0.2.1/32", "dev", "ovn0")
+        plumbing.settle(ovn0_state("100.64.0.3"))
+        with Socket() as root:
+            assert [address for _, address in links.list_addresses(root, index)] == [JOIN]
+            assert [str(route.via) for route in links.list_routes(root, names.ROUTE_PROTOCOL)] == ["100.64.0.3"]
+        plumbing.settle({Switch.UP: None, Switch.FORWARDING: None})
+        with Socket() as root:
+            assert links.list_addresses(root, index) == []
+            assert links.list_routes(root, names.ROUTE_PROTOCOL) == []
+
+    inside(netns, scenario)
+
+
+def test_only_what_concerns_the_node_is_told(netns: str) -> None:
+    async def scenario() -> None:
+        await ip("link", "add", "ovn0", "type", "veth", "peer", "name", "far")
+        await ip("link", "set", "far", "up")
+        index, told = plumbing.settle(ovn0_state()), Told()
+        watch = notify.LinkWatch(names.NODE_NIC, names.ROUTE_PROTOCOL, told.tell)
+        watch.index = index
+        task = asyncio.create_task(watch.run())
+        await told.until(1)  # at the start, for what happened before
+
+        plumbing.settle(ovn0_state())  # nothing to write
+        await ip("address", "add", "192.0.2.9/24", "dev", "far")
+        await ip("route", "add", "198.51.100.0/24", "via", "192.0.2.1")
+        await ip("link", "add", "pod_h", "type", "veth", "peer", "name", "pod_c")
+        await ip("route", "delete", "10.16.0.0/16")  # the only one of these that is ours
+        await told.until(2)
+        assert told.count == 2
+        await ip("link", "set", "ovn0", "mtu", "1300")
+        await told.until(3)
+        task.cancel()
+
+    inside(netns, scenario)
+
+
+def test_table_is_replaced_and_watched(netns: str) -> None:
+    async def scenario() -> None:
+        told = Told()
+        watch = notify.TableWatch(names.NFT_TABLE, told.tell)
+        task = asyncio.create_task(watch.run())
+        await told.until(1)
+        table = render_table([ip_network("10.16.0.0/16")], [ip_network("10.16.0.0/16")])
+        watch.own = table.comment
+        await nft.apply(table.text)
+        await nft.apply(table.text)
+        await run("nft", "add table inet other; delete table inet other")
+        await run("nft", "flush chain inet kube-ovn postrouting")  # the only one of these that is about us, not by us
+        await told.until(2)
+        assert told.count == 2
+        await run("nft", "flush ruleset")
+        await told.until(3)
+        assert told.count == 3
+        with pytest.raises(nft.NftError, match="nft refused the table"):
+            await nft.apply("table inet {")
+        task.cancel()
+
+    inside(netns, scenario)
+
+
+def test_echo(netns: str) -> None:
+    async def scenario() -> None:
+        await ip("link", "set", "lo", "up")
+        await icmp.echo(ip_address("127.0.0.1"), "lo", 2)
+        await icmp.echo(ip_address("::1"), "lo", 2)
+        with pytest.raises(OSError, match="No such device"):
+            await icmp.echo(ip_address("127.0.0.1"), "ovn0", 2)
+
+    inside(netns, scenario)
+
+
+def test_mtu_of_pods(netns: str) -> None:
+    async def scenario() -> None:
+        await ip("link", "add", "eth7", "mtu", "1500", "type", "veth", "peer", "name", "far")
+        await ip("address", "add", "192.0.2.1/24", "dev", "eth7")
+        assert plumbing.pod_mtu(["nic.*", "eth[0-9]"], [], 100) == 1400
+        assert plumbing.pod_mtu([], [ip_address("192.0.2.1")], 50) == 1450
+        with pytest.raises(NetlinkError, match=r"NIC with address 192\.0\.2\.2"):
+            plumbing.pod_mtu([], [ip_address("192.0.2.2")], 50)
+
+    inside(netns, scenario)

@@ -1,0 +1,111 @@
+"""What a Pod's annotations make of its interface and its port, and when a sandbox is over."""
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from kube_ovn.host.pod import is_over, parse_network, render_sandbox, sandbox_of, select_over
+from kube_ovn.model import names
+from kube_ovn.model.host import Sandbox
+from kube_ovn.model.kube import ObjectMeta, Pod
+from kube_ovn.model.row import Member, RowKey
+
+GRANTED = {
+    names.ALLOCATED: "true",
+    names.IP_ADDRESS: "10.16.0.5",
+    names.MAC_ADDRESS: "0a:00:00:00:00:05",
+    names.CIDR: "10.16.0.0/16",
+    names.GATEWAY: "10.16.0.1",
+    names.LOGICAL_SWITCH: "ovn-default",
+}
+DUAL = {
+    names.IP_ADDRESS: "10.16.0.5,fd00::5",
+    names.CIDR: "10.16.0.0/16,fd00::/64",
+    names.GATEWAY: "10.16.0.1,fd00::1",
+}
+SANDBOX = Sandbox(container="c" * 64, interface="eth0", netns="/run/netns/x", namespace="ns", pod="a.b", uid="u")
+
+
+def pod(**annotations: str) -> Pod:
+    return Pod(metadata=ObjectMeta(name="a.b", namespace="ns", uid="u", annotations=annotations))
+
+
+def test_nothing_until_allocated() -> None:
+    assert parse_network(pod()) is None
+    assert parse_network(pod(**{**GRANTED, names.ALLOCATED: "false"})) is None
+
+
+def test_network_of_two_families() -> None:
+    network = parse_network(pod(**{**GRANTED, **DUAL}))
+    assert network is not None
+    assert list(map(str, network.interfaces)) == ["10.16.0.5/16", "fd00::5/64"]
+    assert list(map(str, network.routes)) == ["0.0.0.0/0 via 10.16.0.1", "::/0 via fd00::1"]
+
+
+def test_users_routes() -> None:
+    routes = '[{"dst": "192.168.1.7/24", "gw": "10.16.0.9"}, {"gw": "10.16.0.254"}]'
+    network = parse_network(pod(**{**GRANTED, names.ROUTES: routes}))
+    assert network is not None
+    assert {route.to: route.via for route in network.routes} == {
+        ip_network("0.0.0.0/0"): ip_address("10.16.0.254"),
+        ip_network("192.168.1.0/24"): ip_address("10.16.0.9"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({names.IP_ADDRESS: "10.17.0.5"}, r"10\.17\.0\.5 is not in .*cidr 10\.16\.0\.0/16"),
+        ({names.IP_ADDRESS: "fd00::5"}, "fd00::5 is not in"),
+        ({names.IP_ADDRESS: "x"}, "'x' is not an IP address"),
+        ({names.MAC_ADDRESS: "ff:ff:ff:ff:ff:ff"}, "multicast"),
+        ({names.GATEWAY: "fd00::1"}, "has none for 10"),
+        ({names.ROUTES: "{"}, "routes is not a list of routes"),
+        ({names.ROUTES: '[{"dst": "fd00::/64", "gw": "10.16.0.1"}]'}, "different IP families"),
+        ({names.ROUTES: '[{"dst": "10.0.0.0/8"}]'}, "does not appear to be an IP"),
+    ],
+)
+def test_wrong_annotations(changes: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        parse_network(pod(**{**GRANTED, **changes}))
+
+
+def test_missing_annotation_is_named() -> None:
+    annotations = {key: value for key, value in GRANTED.items() if key != names.GATEWAY}
+    with pytest.raises(ValueError, match="gateway is missing"):
+        parse_network(pod(**annotations))
+
+
+def test_port_of_a_sandbox() -> None:
+    network = parse_network(pod(**GRANTED))
+    assert network is not None
+    rows = render_sandbox(SANDBOX, network)
+    link = "cccccccccccc_h"
+    interface = rows[RowKey("Interface", link)]
+    assert interface is not None
+    assert interface.external_ids["iface-id"] == "a.b.ns"
+    assert interface.external_ids["vendor"] == "kube-ovn"
+    assert set(rows) == {
+        RowKey("Interface", link),
+        RowKey("Port", link),
+        Member("Port", link, "interfaces", link),
+        Member("Bridge", "br-int", "ports", link),
+    }
+    assert sandbox_of(interface) == SANDBOX
+
+
+@pytest.mark.parametrize(
+    ("netns", "link", "uids", "over"),
+    [
+        (True, True, frozenset(), False),  # the namespace lives: whatever the API server says
+        (True, False, frozenset(), False),
+        (False, False, None, True),  # both ends are gone
+        (False, True, None, False),  # no complete list, no proof
+        (False, True, frozenset({"u"}), False),
+        (False, True, frozenset({"other"}), True),
+    ],
+)
+def test_proof_that_a_sandbox_is_over(netns: bool, link: bool, uids: frozenset[str] | None, over: bool) -> None:
+    assert is_over(SANDBOX, netns, link, uids) is over
+    selected = select_over({"l": SANDBOX}, lambda _: netns, frozenset({"l"} if link else ()), uids)
+    assert selected == (["l"] if over else [])
