@@ -35,7 +35,8 @@ class Hierarchy:
 
 def parse_hierarchies(mounts: str) -> list[Hierarchy]:
     """The hierarchies in the text of /proc/mounts."""
-    found: list[Hierarchy] = []
+    # By place, because of several mounts on one directory only the last is to be seen.
+    found: dict[Path, Hierarchy] = {}
     for line in mounts.splitlines():
         _, place, filesystem, options = line.split()[:4]
         if filesystem not in ("cgroup", "cgroup2") or not place.startswith("/sys/fs/cgroup"):
@@ -55,12 +56,10 @@ def parse_hierarchies(mounts: str) -> list[Hierarchy]:
         }
         chosen = [word for word in options.split(",") if word not in general and not word.startswith("memory_")]
         chosen = ["none", *chosen] if any(word.startswith("name=") for word in chosen) else chosen
-        found.append(
-            Hierarchy(
-                path=Path(place), filesystem=filesystem, options=",".join(chosen) if filesystem == "cgroup" else ""
-            )
+        found[Path(place)] = Hierarchy(
+            path=Path(place), filesystem=filesystem, options=",".join(chosen) if filesystem == "cgroup" else ""
         )
-    return found
+    return list(found.values())
 
 
 def hierarchies() -> list[Hierarchy]:
