@@ -6,7 +6,7 @@ loops above retry. What a list or a watch is for is decided in `k8s.watch`.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -109,7 +109,7 @@ class Client:
 
     async def watch(
         self, kind: Kind[T], version: str, *, namespace: str = "", field_selector: str = "", seconds: float = 300
-    ) -> AsyncIterator[WatchEvent[T]]:
+    ) -> AsyncGenerator[WatchEvent[T], None]:
         """Events after `version`, until the server ends the watch (after `seconds`, usually)."""
         query = {
             "watch": "true",
@@ -213,9 +213,10 @@ class Client:
 
 
 def _refusal(code: int, status: Status, object: str) -> KubeError:
+    reason = status.reason
     if code == 422 and any(cause.field == "metadata.uid" for cause in status.details.causes):
-        code = 409  # the precondition of `annotate`
-    return KubeError(code, status.reason, status.message or f"HTTP status {code}", object)
+        code, reason = 409, "Conflict"  # how the server says that the precondition of `annotate` failed
+    return KubeError(code, reason, status.message or f"HTTP status {code}", object)
 
 
 @contextmanager

@@ -1,0 +1,207 @@
+"""Events on the objects users own: what became of their wish, in their words.
+
+`report` never waits: events queue, equal ones are counted into one, and what exceeds the limits is dropped and counted
+in a metric. The name of an Event is derived from what it says, so that a restarted process goes on counting.
+"""
+
+import asyncio
+import hashlib
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+import structlog
+from prometheus_client import Counter
+
+from kube_ovn.k8s.client import Client, KubeError
+from kube_ovn.k8s.decode import Kind
+from kube_ovn.model.network import ObjectRef
+from kube_ovn.reconcile import Backoff
+
+log = structlog.get_logger()
+
+DROPPED = Counter("kube_ovn_kubernetes_event_reports_dropped_total", "Events not written", ["cause"])
+
+SERIES = 5000
+"""Different events remembered, and so the longest queue."""
+INTERVAL = 0.02
+"""Seconds between two writes: a storm of events must not slow down what they are about."""
+OBJECT_BURST, OBJECT_REFILL = 20.0, 1 / 60
+"""Writes about one object: so many at once, then one a minute."""
+LONGEST_MESSAGE = 1024
+
+EventType = Literal["Normal", "Warning"]
+
+
+class EventCount(msgspec.Struct, frozen=True):
+    """All we ever read of an Event."""
+
+    count: int = 0
+
+
+EVENTS = Kind(name="Event", version="v1", plural="events", type=EventCount)
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    object: ObjectRef
+    type: EventType
+    reason: str
+    message: str
+
+
+@dataclass(slots=True)
+class _Series:
+    """Equal events: how often, since when, and how much of that is written."""
+
+    first: str
+    last: str
+    count: int = 0
+    queued: bool = False
+    created: bool = False
+
+
+@dataclass(slots=True)
+class _Budget:
+    """Token bucket of one object."""
+
+    tokens: float
+    filled: float
+
+
+class Recorder:
+    """Writes Events as one component; `host` is the node it runs on."""
+
+    def __init__(self, client: Client, component: str, host: str = "") -> None:
+        self._client, self._component, self._host = client, component, host
+        self._series: OrderedDict[_Content, _Series] = OrderedDict()
+        self._budgets: OrderedDict[str, _Budget] = OrderedDict()
+        self._queue: deque[_Content] = deque()
+        self._wake = asyncio.Event()
+
+    def report(self, object: ObjectRef, reason: str, message: str, *, type: EventType = "Warning") -> None:
+        """Tell the object's user. Returns at once."""
+        content = _Content(object, type, reason, message[:LONGEST_MESSAGE])
+        now = _now()
+        series = self._series.get(content)
+        if series is None:
+            if not self._make_room():
+                DROPPED.labels("queue").inc()
+                return
+            series = self._series[content] = _Series(first=now, last=now)
+        self._series.move_to_end(content)
+        series.last = now
+        series.count += 1
+        if series.queued:
+            return
+        if not self._afford(object.uid):
+            DROPPED.labels("rate").inc()  # still counted in the series, and told with its next write
+            return
+        series.queued = True
+        self._queue.append(content)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        backoff = Backoff()
+        while True:
+            if not self._queue:
+                self._wake.clear()
+                await self._wake.wait()
+            content = self._queue[0]
+            series = self._series[content]
+            told = series.count
+            try:
+                await self._write(content, series)
+                backoff.reset()
+            except KubeError as error:
+                if error.status in (0, 429) or error.status >= 500:
+                    await backoff.wait()
+                    continue
+                # The object's Namespace is going, or we may not: another try ends the same.
+                DROPPED.labels("refused").inc()
+                log.info("event not written", object=content.object.name, reason=content.reason, error=str(error))
+            self._queue.popleft()
+            series.queued = series.count > told and self._afford(content.object.uid)
+            if series.queued:
+                self._queue.append(content)
+            await asyncio.sleep(INTERVAL)
+
+    async def _write(self, content: _Content, series: _Series) -> None:
+        namespace, name = content.object.namespace or "default", self._name(content)
+        if not series.created:
+            try:
+                await self._client.create(EVENTS, namespace, self._event(content, series, namespace, name))
+                series.created = True
+                return
+            except KubeError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+            # An earlier process counted already. Patching first tells its count; reading would need another right.
+            known = await self._client.patch(EVENTS, namespace, name, {"lastTimestamp": series.last})
+            series.created = True
+            series.count += known.count
+        try:
+            value = {"count": series.count, "lastTimestamp": series.last}
+            await self._client.patch(EVENTS, namespace, name, value)
+        except KubeError as error:
+            if error.status != 404:
+                raise
+            series.created = False  # the server forgets Events after an hour
+            await self._write(content, series)
+
+    def _event(self, content: _Content, series: _Series, namespace: str, name: str) -> dict[str, object]:
+        involved = {
+            "apiVersion": "v1",
+            "kind": str(content.object.kind),
+            "namespace": content.object.namespace,
+            "name": content.object.name,
+            "uid": content.object.uid,
+        }
+        return {
+            "apiVersion": "v1",
+            "kind": EVENTS.name,
+            "metadata": {"namespace": namespace, "name": name},
+            "involvedObject": involved,
+            "type": content.type,
+            "reason": content.reason,
+            "message": content.message,
+            "source": {"component": self._component, "host": self._host},
+            "reportingComponent": self._component,
+            "firstTimestamp": series.first,
+            "lastTimestamp": series.last,
+            "count": series.count,
+        }
+
+    def _name(self, content: _Content) -> str:
+        said = "\0".join([self._component, content.object.uid, content.type, content.reason, content.message])
+        return f"{content.object.name[:220].rstrip('-.')}.{hashlib.blake2b(said.encode(), digest_size=8).hexdigest()}"
+
+    def _make_room(self) -> bool:
+        """Forget the longest unused series; False when all of them wait to be written."""
+        if len(self._series) < SERIES:
+            return True
+        if len(self._queue) >= SERIES:
+            return False
+        oldest = next(content for content, series in self._series.items() if not series.queued)
+        del self._series[oldest]
+        return True
+
+    def _afford(self, uid: str) -> bool:
+        now = asyncio.get_running_loop().time()
+        budget = self._budgets.pop(uid, None) or _Budget(OBJECT_BURST, now)
+        budget.tokens = min(OBJECT_BURST, budget.tokens + (now - budget.filled) * OBJECT_REFILL)
+        budget.filled = now
+        self._budgets[uid] = budget
+        if len(self._budgets) > SERIES:
+            self._budgets.popitem(last=False)
+        if budget.tokens < 1:
+            return False
+        budget.tokens -= 1
+        return True
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

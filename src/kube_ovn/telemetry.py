@@ -1,0 +1,97 @@
+"""What a running program says about itself: JSON logs, metrics, health.
+
+Metrics are declared beside the code they measure and served here. Whether a program is alive or ready is decided by
+the checks its `main` hands over; this module only asks them.
+"""
+
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import structlog
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+LEVELS = ("debug", "info", "warning", "error")
+
+Check = Callable[[], str | None]
+"""None when all is well, else a sentence."""
+
+_SHARED: list[structlog.typing.Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+]
+
+
+def start_logging(level: str) -> None:
+    """One JSON object a line on standard error, for our own messages and for those of libraries.
+
+    SIGUSR1 makes the program one level more talkative, SIGUSR2 one less.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    renderer = structlog.processors.JSONRenderer()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_SHARED,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(handlers=[handler], force=True)
+    structlog.configure(
+        processors=[*_SHARED, renderer],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,  # or a change of the level would not reach loggers in use
+    )
+    set_log_level(level)
+    signal.signal(signal.SIGUSR1, lambda *_: _shift(-1))
+    signal.signal(signal.SIGUSR2, lambda *_: _shift(+1))
+
+
+def set_log_level(level: str) -> None:
+    """Change what is logged from now on. Raises ValueError for a level there is not."""
+    if level not in LEVELS:
+        raise ValueError(f"log level {level!r} is none of {', '.join(LEVELS)}")
+    number = getattr(logging, level.upper())
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
+    logging.getLogger().setLevel(number)
+
+
+def log_level() -> str:
+    return logging.getLevelName(logging.getLogger().level).lower()
+
+
+def _shift(steps: int) -> None:
+    # Says nothing itself: the signal may have come in the middle of writing a line.
+    set_log_level(LEVELS[min(max(LEVELS.index(log_level()) + steps, 0), len(LEVELS) - 1)])
+
+
+@asynccontextmanager
+async def serve_health(port: int, live: Mapping[str, Check], ready: Mapping[str, Check]) -> AsyncIterator[int]:
+    """Serve /livez, /readyz and /metrics on all addresses while in the context; yields the port (0 = any free)."""
+    app = web.Application()
+    app.router.add_get("/livez", _answer(live))
+    app.router.add_get("/readyz", _answer(ready))
+    app.router.add_get("/metrics", _metrics)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, port=port).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def _answer(checks: Mapping[str, Check]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def answer(request: web.Request) -> web.Response:
+        complaints = [f"{name}: {complaint}" for name, check in checks.items() if (complaint := check()) is not None]
+        return web.Response(status=503 if complaints else 200, text="\n".join(complaints or ["ok"]) + "\n")
+
+    return answer
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
