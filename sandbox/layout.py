@@ -22,6 +22,7 @@ CLUSTER_DNS_V4 = IPv4Address("10.96.0.10")
 CLUSTER_DNS_V6 = IPv6Address("fd00:10:96::a")
 MOST_NODES = 40
 
+_TUNNEL_V4 = IPv4Address("172.31.0.0")
 _MANAGEMENT_V4 = IPv4Address("172.30.0.0")
 _MANAGEMENT_V6 = IPv6Address("fd00:172:30::")
 ROOT_HOST = 1
@@ -75,6 +76,11 @@ class Node:
     def v6(self) -> IPv6Interface:
         """Its management address."""
         return management_v6(10 + self.number)
+
+    @property
+    def tunnel_v4(self) -> IPv4Interface:
+        """Its address among the tunnels, which the userspace switch takes over from eth1."""
+        return IPv4Interface(f"{_TUNNEL_V4 + 10 + self.number}/24")
 
     @property
     def management_link(self) -> str:

@@ -64,6 +64,9 @@ def ensure_node(node: Node) -> None:
     _ensure_veth(node.management_link, MANAGEMENT_BRIDGE, node.netns, "eth0")
     _ensure_veth(node.tunnel_link, TUNNEL_BRIDGE, node.netns, "eth1")
     _ensure_addresses(node.netns, "eth0", [node.v4, node.v6])
+    # Anywhere in the node: the userspace switch moves it from eth1 to its bridge.
+    if str(node.tunnel_v4) not in parse_addresses(run(["ip", "-n", node.netns, "-json", "address", "show"])):
+        _ensure_addresses(node.netns, "eth1", [node.tunnel_v4])
     for gateway in (management_v4(OUTSIDE_HOST).ip, management_v6(OUTSIDE_HOST).ip):
         run(
             [

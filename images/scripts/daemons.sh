@@ -38,7 +38,7 @@ wait_for() {
 # run COMMAND...: start a daemon in a child shell that tells the main shell when the daemon ends.
 run() {
     (
-        trap - USR1 TERM INT
+        trap - EXIT USR1 TERM INT
         rc=0
         "$@" || rc=$?
         echo "$1 ended with status $rc" >&2
@@ -49,9 +49,12 @@ run() {
 # finish STATUS: stop what runs, once, and leave.
 finish() {
     trap '' USR1 TERM INT
+    trap - EXIT
     stop_daemons || true
     exit "$1"
 }
 
+# A start that fails half way stops what runs already.
+trap 'finish $?' EXIT
 trap 'finish 1' USR1
 trap 'finish 0' TERM INT

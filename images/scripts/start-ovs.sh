@@ -77,7 +77,8 @@ else
     vsctl set Open_vSwitch . other_config:flow-restore-wait=true
     run ovs-vswitchd "unix:$run_dir/db.sock" --pidfile -vsyslog:off -vconsole:info
 fi
-vsctl set Open_vSwitch . external_ids:ovn-encap-ip="$(tunnel_address)"
+encap_ip=$(tunnel_address)
+vsctl set Open_vSwitch . external_ids:ovn-encap-ip="\"$encap_ip\""
 wait_for "bridge br-int" test -S "$run_dir/br-int.mgmt"
 run ovn-controller "unix:$run_dir/db.sock" --pidfile -vsyslog:off -vconsole:info
 if [ "$DATAPATH" = system ]; then

@@ -32,7 +32,7 @@ tunnel_address() {
     fi
     address=$(addresses_of "$device" | head -n 1)
     if [ -z "$address" ]; then
-        echo "interface $device has no address for tunnels" >&2
+        echo "interface ${TUNNEL_INTERFACE:-$device} has no address for tunnels: give it one and wait" >&2
         return 1
     fi
     echo "${address%/*}"
