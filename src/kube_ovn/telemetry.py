@@ -6,6 +6,7 @@ the checks its `main` hands over; this module only asks them.
 
 import logging
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -77,10 +78,12 @@ async def serve_health(port: int, live: Mapping[str, Check], ready: Mapping[str,
     app.router.add_get("/readyz", _answer(ready))
     app.router.add_get("/metrics", _metrics)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    listener = socket.create_server(("", port), family=family, dualstack_ipv6=family == socket.AF_INET6)
     await runner.setup()
     try:
-        await web.TCPSite(runner, port=port).start()
-        yield runner.addresses[0][1]
+        await web.SockSite(runner, listener).start()
+        yield listener.getsockname()[1]
     finally:
         await runner.cleanup()
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 if TYPE_CHECKING:
     import httpx2
 
@@ -110,13 +112,15 @@ def _kubeconfig(path: str) -> Credentials:
     from lightkube.core.exceptions import ConfigError
 
     try:
-        config = KubeConfig.from_file(path).get()
-        if config is None:
-            raise CredentialsError(f"kubeconfig {path}: no context")
+        file = Path(path).expanduser()
+        config = KubeConfig.from_dict(msgspec.yaml.decode(file.read_bytes(), type=dict[str, object]), file).get()
+        assert config is not None  # without a current context it raises, as no default is given
         server = config.cluster.server
         user = config.user or User()
         tls = verify_cluster(config.cluster, user, config.abs_file) if server.startswith("https:") else None
         auth = user_auth(user)
-    except (ConfigError, OSError, KeyError, ValueError) as error:
+    except (ConfigError, OSError, msgspec.DecodeError, ValueError) as error:
         raise CredentialsError(f"kubeconfig {path}: {error}") from error
+    except (KeyError, TypeError) as error:
+        raise CredentialsError(f"kubeconfig {path}: not the form of a kubeconfig, at {error}") from error
     return Credentials(server, tls, AuthFlow(auth, server) if auth else Anonymous(), config.namespace)

@@ -59,6 +59,8 @@ class _Series:
     first: str
     last: str
     count: int = 0
+    earlier: int = 0
+    """What a process before us counted."""
     queued: bool = False
     created: bool = False
 
@@ -142,14 +144,14 @@ class Recorder:
             # An earlier process counted already. Patching first tells its count; reading would need another right.
             known = await self._client.patch(EVENTS, namespace, name, {"lastTimestamp": series.last})
             series.created = True
-            series.count += known.count
+            series.earlier = known.count
         try:
-            value = {"count": series.count, "lastTimestamp": series.last}
+            value = {"count": series.earlier + series.count, "lastTimestamp": series.last}
             await self._client.patch(EVENTS, namespace, name, value)
         except KubeError as error:
             if error.status != 404:
                 raise
-            series.created = False  # the server forgets Events after an hour
+            series.created, series.earlier = False, 0  # the server forgets Events after an hour
             await self._write(content, series)
 
     def _event(self, content: _Content, series: _Series, namespace: str, name: str) -> dict[str, object]:

@@ -1,0 +1,85 @@
+"""Stores: identity, names that pass from one object to the next, who waits."""
+
+import asyncio
+
+import pytest
+
+from kube_ovn.k8s.watch import Store
+from kube_ovn.model.kube import ObjectMeta, Pod, PodStatus
+
+
+def pod(uid: str, name: str = "a", phase: str = "") -> Pod:
+    return Pod(metadata=ObjectMeta(name=name, namespace="n", uid=uid), status=PodStatus(phase=phase))
+
+
+def test_an_equal_object_changes_nothing() -> None:
+    marks: list[int] = []
+    store: Store[Pod] = Store(lambda: marks.append(1))
+    first = pod("u")
+    store.put(first)
+    assert store.take_changed() == {"u"}
+    store.put(pod("u"))
+    assert store.objects["u"] is first
+    assert store.take_changed() == set()
+    assert len(marks) == 1
+
+
+def test_a_name_passes_to_its_next_owner() -> None:
+    history: list[list[str]] = []
+    store: Store[Pod] = Store(lambda: history.append(sorted(store.objects)))
+    store.put(pod("old"))
+    store.put(pod("new"))
+    assert history == [["old"], [], ["new"]], "the old one leaves before the new one enters"
+    assert store.take_changed() == {"old", "new"}
+    store.remove("old")
+    found = store.named("n", "a")
+    assert found is not None
+    assert found.metadata.uid == "new", "a late deletion of the old one must not touch the new one"
+
+
+def test_a_list_removes_what_vanished() -> None:
+    store: Store[Pod] = Store()
+    store.replace([pod("u"), pod("v", "b")])
+    assert store.synced.is_set()
+    store.take_changed()
+    store.replace([pod("v", "b"), pod("w", "a")])
+    assert set(store.objects) == {"v", "w"}
+    assert store.take_changed() == {"u", "w"}
+    assert store.named("n", "gone") is None
+
+
+def test_an_empty_first_list_is_told() -> None:
+    marks: list[int] = []
+    store: Store[Pod] = Store(lambda: marks.append(1))
+    store.replace([])
+    store.replace([])
+    assert len(marks) == 1
+
+
+async def test_until_wakes_for_its_name_only() -> None:
+    store: Store[Pod] = Store()
+    looked: list[str] = []
+
+    def accept(found: Pod | None) -> str | None:
+        looked.append(found.status.phase if found else "none")
+        return found.metadata.uid if found and found.status.phase == "Running" else None
+
+    async with asyncio.timeout(5):
+        waiting = asyncio.create_task(store.until("n", "a", accept))
+        await asyncio.sleep(0)
+        store.put(pod("x", "other", "Running"))
+        await asyncio.sleep(0)
+        store.put(pod("u"))
+        await asyncio.sleep(0)
+        store.put(pod("u", phase="Running"))
+        assert await waiting == "u"
+    assert looked == ["none", "", "Running"]
+    assert not store._waiting
+
+
+async def test_until_leaves_nothing_behind_when_it_is_given_up() -> None:
+    store: Store[Pod] = Store()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await store.until("n", "a", lambda found: found)
+    assert not store._waiting
