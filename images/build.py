@@ -18,7 +18,7 @@ from sandbox.image import File, Layer, write_image
 from sandbox.paths import PROJECT, cache_dir
 from sandbox.progress import step
 from sandbox.rootfs import build_rootfs, rootfs_key
-from sandbox.toolchain import ensure_go
+from sandbox.toolchain import ensure_go, ensure_packages
 
 NAME = "docker.io/kubeovn/kube-ovn:v0.1.0"
 
@@ -54,6 +54,7 @@ def build_image() -> Path:
     with (store / "lock").open("w") as lock:
         # A second command waits here and then finds most of the work done.
         fcntl.flock(lock, fcntl.LOCK_EX)
+        ensure_packages()
         root = build_rootfs(PACKAGES)
         dependencies = dependency_layer(root)
         with step("building the kube-ovn image"):

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,11 +41,9 @@ class Go:
     environment: dict[str, str]
 
 
-def ensure_packages() -> None:
-    """Install the missing Debian packages; say nothing when none is missing."""
-    missing = sorted(
-        package for program, package in _NEEDED.items() if shutil.which(program, path=search_path()) is None
-    )
+def ensure_packages(needed: Mapping[str, str] = _NEEDED) -> None:
+    """Install the missing Debian packages, named by the program that proves each; say nothing when none is missing."""
+    missing = sorted({package for program, package in needed.items() if not shutil.which(program, path=search_path())})
     missing += [] if _ARCHIVE_KEYS.exists() else ["debian-archive-keyring"]
     if not missing:
         return

@@ -15,9 +15,17 @@ from images.build import PACKAGES
 from sandbox.command import run
 from sandbox.paths import PROJECT
 from sandbox.rootfs import build_rootfs
+from sandbox.toolchain import ensure_packages
 
 BOOT_DEADLINE = 240.0
+MACHINE = platform.machine()
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+EMULATOR = f"qemu-system-{MACHINE}"
+PROGRAMS = {
+    EMULATOR: "qemu-system-x86" if MACHINE == "x86_64" else "qemu-system-arm",
+    "mkfs.ext4": "e2fsprogs",
+    "debugfs": "e2fsprogs",
+}
 INIT = """#!/bin/sh
 mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /tmp
 mkdir -p /t && tar -xf /dev/vdb -C /t && bash /t/guest.sh
@@ -43,7 +51,9 @@ def disk(root: Path) -> Path:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the guest found out, by name."""
-    root = build_rootfs((*PACKAGES, f"linux-image-cloud-{ARCHITECTURES[platform.machine()]}"))
+    ensure_packages()
+    ensure_packages(PROGRAMS)
+    root = build_rootfs((*PACKAGES, f"linux-image-cloud-{ARCHITECTURES[MACHINE]}"))
     payload = tmp_path_factory.mktemp("guest") / "payload.tar"
     with tarfile.open(payload, "w") as archive:
         for script in sorted((PROJECT / "images" / "scripts").glob("*.sh")):

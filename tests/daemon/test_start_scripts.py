@@ -18,6 +18,7 @@ from images.build import PACKAGES, PROGRAM_DIR
 from sandbox.command import attempt, run
 from sandbox.paths import PROJECT
 from sandbox.rootfs import build_rootfs
+from sandbox.toolchain import ensure_packages
 
 DEADLINE = 20.0
 CENTRAL = "172.29.1.11"
@@ -105,6 +106,7 @@ class Container:
 @pytest.fixture
 def nodes() -> Iterator[list[str]]:
     """Two network namespaces with eth0 (management) and eth1 (tunnels) each."""
+    ensure_packages()
     names = [f"kot-{os.getpid()}-{number}" for number in (1, 2)]
     bridge = f"kot{os.getpid()}"
     with ExitStack() as cleanup:
