@@ -78,7 +78,16 @@ class Acl(Row, frozen=True, kw_only=True):
     options: dict[str, str] = {}
 
 
+class NbGlobal(Row, frozen=True, kw_only=True):
+    """The database's one root row. Never ours; one entry of its external_ids is: the fence (`ovsdb.commit.FENCE`)."""
+
+    TABLE: ClassVar[str] = "NB_Global"
+
+    name: str
+
+
 TABLES: tuple[type[Row], ...] = (
+    NbGlobal,
     LogicalSwitch,
     LogicalSwitchPort,
     LogicalRouter,

@@ -1,0 +1,112 @@
+"""One connection to one server: requests with deadlines, notifications to a handler, and a pulse.
+
+Knows JSON-RPC and sockets, not what the messages are for.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any, Self
+
+from kube_ovn.ovsdb.errors import OvsdbError, RejectedError
+from kube_ovn.ovsdb.protocol import Framer, format_message
+
+CONNECT_DEADLINE = 3.0
+PULSE = 5.0
+"""Seconds between echoes; a server that does not answer one within as many is gone."""
+
+_LIMIT = 1 << 20
+
+Notify = Callable[[str, list[Any]], None]
+
+
+class Connection:
+    """Made by `connect`; `run` reads until the connection ends, and always ends with OvsdbError."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, notify: Notify) -> None:
+        self._reader, self._writer, self._notify = reader, writer, notify
+        self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._last_id = 0
+
+    @classmethod
+    async def connect(cls, endpoint: str, notify: Notify, tls: ssl.SSLContext | None) -> Self:
+        """Connect to `tcp:IP:PORT`, `ssl:IP:PORT` (IPv6 in brackets) or `unix:PATH`. Raises OvsdbError."""
+        scheme, _, rest = endpoint.partition(":")
+        try:
+            async with asyncio.timeout(CONNECT_DEADLINE):
+                if scheme == "unix":
+                    reader, writer = await asyncio.open_unix_connection(rest, limit=_LIMIT)
+                elif scheme in ("tcp", "ssl"):
+                    host, _, port = rest.rpartition(":")
+                    context = tls if scheme == "ssl" else None
+                    reader, writer = await asyncio.open_connection(
+                        host.strip("[]"), int(port), limit=_LIMIT, ssl=context, server_hostname="" if context else None
+                    )
+                else:
+                    raise OvsdbError(f"{endpoint} is no endpoint like tcp:10.0.0.1:6641, ssl:... or unix:/path")
+        except (OSError, ValueError) as error:
+            raise OvsdbError(f"{endpoint} cannot be reached: {str(error) or type(error).__name__}") from error
+        return cls(reader, writer, notify)
+
+    async def run(self) -> None:
+        """Read and keep the pulse until the connection ends; then fail whoever still waits. Raises OvsdbError."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read())
+                group.create_task(self._pulse())
+        except* OvsdbError as errors:
+            error = errors.exceptions[0]
+            self.close(error)
+            raise OvsdbError(str(error)) from None
+
+    async def request(self, method: str, params: list[Any], deadline: float) -> Any:
+        """The result of one request. Raises OvsdbError."""
+        self._last_id += 1
+        number = self._last_id
+        reply = self._replies[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._writer.write(format_message(id=number, method=method, params=params))
+            async with asyncio.timeout(deadline):
+                message = await reply
+        except TimeoutError:
+            raise OvsdbError(f"no answer to {method} within {deadline:g} s") from None
+        finally:
+            self._replies.pop(number, None)
+        if message.get("error") is not None:
+            raise RejectedError(f"{method}: {message['error']}")
+        return message["result"]
+
+    def close(self, error: BaseException) -> None:
+        """End the connection; requests under way fail with OvsdbError."""
+        for reply in self._replies.values():
+            if not reply.done():
+                reply.set_exception(OvsdbError(str(error)))
+        self._writer.transport.abort()
+
+    async def _read(self) -> None:
+        framer = Framer()
+        while True:
+            try:
+                data = await self._reader.read(_LIMIT)
+                messages = framer.feed(data)
+            except (OSError, ValueError) as error:
+                raise OvsdbError(f"connection lost: {error}") from error
+            if not data:
+                raise OvsdbError("connection closed by the server")
+            for message in messages:
+                self._handle(message)
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        if message.get("method") is None:
+            reply = self._replies.get(message["id"]) if isinstance(message["id"], int) else None
+            if reply is not None and not reply.done():
+                reply.set_result(message)
+        elif message["method"] == "echo":
+            self._writer.write(format_message(id=message["id"], result=message["params"], error=None))
+        else:
+            self._notify(message["method"], message["params"])
+
+    async def _pulse(self) -> None:
+        while True:
+            await asyncio.sleep(PULSE)
+            await self.request("echo", [], PULSE)
