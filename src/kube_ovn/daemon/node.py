@@ -25,7 +25,8 @@ log = structlog.get_logger()
 
 PORT_DEADLINE = 15.0
 ECHO_DEADLINE = 1.0
-ECHO_PAUSE = 0.1
+UNPROVEN_PAUSE, PROVEN_PAUSE = 0.1, 5.0
+"""Seconds between two questions to the join gateway."""
 
 
 class NodeNetwork:
@@ -37,6 +38,10 @@ class NodeNetwork:
         self._state: NodeState | None = None
         self._built = asyncio.Event()
         self.dirty = Dirty()
+        self.proven = asyncio.Event()
+        """Set when the join gateway has answered for the first time."""
+        self.complaint: str | None = "the node's network is not built yet"
+        """Why the node's network does not work; None when it does."""
         self.mtu: int | None = None
         """MTU of Pods; None until the first pass has found it out."""
         self.links = LinkWatch(names.NODE_NIC, names.ROUTE_PROTOCOL, self.dirty.mark)
@@ -67,27 +72,26 @@ class NodeNetwork:
         if self.links.index is not None:
             self._built.set()
 
-    async def until_proven(self) -> None:
-        """Wait until the router on the join switch answers this node."""
+    async def follow_gateway(self) -> None:
+        """Ask the join gateway again and again whether it answers: often until it does, seldom from then on."""
         await self._built.wait()
-        failure = ""
         while True:
-            try:
-                await self.prove()
-            except OSError as error:  # TimeoutError is one
-                if (reason := str(error) or "no answer") != failure:
-                    log.info("the join gateway does not answer yet", reason=reason)
-                    failure = reason
-                await asyncio.sleep(ECHO_PAUSE)
-            else:
-                return
+            complaint = await self._ask()
+            if complaint != self.complaint:
+                log.info("join gateway", complaint=complaint)
+                self.complaint = complaint
+                if complaint is None:
+                    self.proven.set()
+            await asyncio.sleep(PROVEN_PAUSE if complaint is None else UNPROVEN_PAUSE)
 
-    async def prove(self) -> None:
-        """Ask the join gateways once. Raises OSError when one does not answer."""
-        if self._state is None:
-            raise OSError("this node has no address on the network yet")
-        for gateway in self._state.gateways:
-            await echo(gateway, names.NODE_NIC, ECHO_DEADLINE)
+    async def _ask(self) -> str | None:
+        """What is wrong with the way to the join gateways; None when they answer."""
+        for gateway in self._state.gateways if self._state else ():
+            try:
+                await echo(gateway, names.NODE_NIC, ECHO_DEADLINE)
+            except OSError as error:  # TimeoutError is one
+                return f"the join gateway {gateway} does not answer: {str(error) or 'no reply'}"
+        return None
 
     async def _derive_mtu(self) -> int:
         settings = self._settings

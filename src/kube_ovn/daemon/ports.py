@@ -12,7 +12,7 @@ import structlog
 from kube_ovn.daemon.wait import Broadcast
 from kube_ovn.host.pod import port_members, sandbox_of
 from kube_ovn.model.host import Sandbox
-from kube_ovn.model.row import Key, Row, RowKey, State
+from kube_ovn.model.row import Key, Member, Row, RowKey, State
 from kube_ovn.model.vswitch import Interface, Port
 from kube_ovn.ovsdb.client import Client, OvsdbError
 from kube_ovn.plan import diff
@@ -40,6 +40,11 @@ class Ports:
     def notify(self) -> None:
         """The replica changed: to be called after each update from the database."""
         self._changed.notify()
+
+    def take_changed_links(self) -> set[str] | None:
+        """Links whose rows changed since the last call; None when any may have."""
+        changed = self._ovs.replica.take_changed()
+        return None if changed is None else {key.target if isinstance(key, Member) else key.key for key in changed}
 
     def sandboxes(self) -> dict[str, Sandbox]:
         """Sandboxes that have a port in the database, by link."""

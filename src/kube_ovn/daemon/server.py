@@ -35,11 +35,11 @@ class Server:
     """Answers the plugin."""
 
     def __init__(
-        self, node: str, pods: Pods, is_ready: Callable[[], bool], report: Callable[[Sandbox, str], None]
+        self, node: str, pods: Pods, complaint: Callable[[], str | None], report: Callable[[Sandbox, str], None]
     ) -> None:
         self._node = node
         self._pods = pods
-        self._is_ready = is_ready
+        self._complaint = complaint
         self._report = report
         self._in_flight = 0
 
@@ -86,8 +86,8 @@ class Server:
                 return await self._pods.check(request)
             case "GC":
                 return await self._pods.collect(request.conf)
-        if not self._is_ready():
-            raise CniError(Code.NOT_AVAILABLE, f"the network of node {self._node} is not ready yet")
+        if complaint := self._complaint():
+            raise CniError(Code.NOT_AVAILABLE, f"node {self._node}: {complaint}")
         return b""
 
     def _note(self, command: str, sandbox: Sandbox | None, error: CniError) -> None:

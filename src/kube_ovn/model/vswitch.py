@@ -34,4 +34,11 @@ class Interface(Row, frozen=True, kw_only=True):
     mtu_request: int | None = None
 
 
-TABLES: tuple[type[Row], ...] = (Bridge, Port, Interface)
+class OpenVSwitch(Row, frozen=True, kw_only=True):
+    """Never ours: the one row of settings, whose external_ids name this chassis (system-id). Only read."""
+
+    TABLE: ClassVar[str] = "Open_vSwitch"
+    KEY: ClassVar[str] = "external_ids"
+
+
+TABLES: tuple[type[Row], ...] = (Bridge, Port, Interface, OpenVSwitch)

@@ -1,0 +1,150 @@
+"""kube-ovn-cniserver: one process a node, one TaskGroup. Puts the parts together and decides nothing."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import structlog
+
+from kube_ovn.config import parse_flags
+from kube_ovn.daemon.announce import announce
+from kube_ovn.daemon.conflist import render_conflist, write_conflist
+from kube_ovn.daemon.node import NodeNetwork
+from kube_ovn.daemon.pods import Pods
+from kube_ovn.daemon.ports import Ports
+from kube_ovn.daemon.server import Server
+from kube_ovn.daemon.settings import Settings
+from kube_ovn.k8s.client import Client as Kube
+from kube_ovn.k8s.client import KubeError
+from kube_ovn.k8s.credentials import CredentialsError, load_credentials
+from kube_ovn.k8s.decode import NODES, PODS
+from kube_ovn.k8s.events import Recorder
+from kube_ovn.k8s.watch import Store, follow
+from kube_ovn.linux.netlink import NetlinkError
+from kube_ovn.linux.nft import NftError
+from kube_ovn.model import names
+from kube_ovn.model.host import Sandbox
+from kube_ovn.model.kube import Node, Pod
+from kube_ovn.model.network import Kind, ObjectRef
+from kube_ovn.model.vswitch import TABLES, OpenVSwitch
+from kube_ovn.ovsdb.client import Client as Ovs
+from kube_ovn.reconcile import Dirty, reconcile
+from kube_ovn.telemetry import serve_health, start_logging
+
+log = structlog.get_logger()
+
+
+def main() -> None:
+    settings = parse_flags(Settings, names.CNISERVER, sys.argv[1:], os.environ)
+    start_logging(settings.log_level)
+    if not settings.node_name:
+        sys.exit("--node-name or NODE_NAME must name this Node")
+    try:
+        asyncio.run(_until_told(settings))
+    except CredentialsError as error:
+        sys.exit(str(error))
+
+
+async def _until_told(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        async with Kube(load_credentials(settings.kubeconfig)) as kube:
+            await Daemon(settings, kube).run()
+    except asyncio.CancelledError:
+        log.info("told to stop")
+
+
+class Daemon:
+    """The parts of the process and how they hear of one another."""
+
+    def __init__(self, settings: Settings, kube: Kube) -> None:
+        self._settings, self._kube = settings, kube
+        self._pod_store: Store[Pod] = Store(self._pods_changed)
+        self._node_store: Store[Node] = Store(self._node_changed)
+        self._repair, self._announce = Dirty(), Dirty()
+        self._ovs = Ovs((f"unix:{settings.ovs_socket}",), "Open_vSwitch", TABLES, on_change=self._ovs_changed)
+        self._ports = Ports(self._ovs)
+        self._node = NodeNetwork(settings, self._own_node, self._ports)
+        self._pods = Pods(self._pod_store, self._ports, lambda: self._node.mtu)
+        self._recorder = Recorder(kube, names.CNISERVER, settings.node_name)
+        self._chassis: str | None = None
+
+    async def run(self) -> None:
+        settings, name = self._settings, self._settings.node_name
+        server = Server(name, self._pods, lambda: self._node.complaint, self._report)
+        health = serve_health(settings.pprof_port, {}, {"network": lambda: self._node.complaint})
+        async with health, asyncio.TaskGroup() as group:
+            for part in (
+                self._ovs.run(),
+                self._ports.run(),
+                follow(self._kube, NODES, self._node_store, f"metadata.name={name}"),
+                follow(self._kube, PODS, self._pod_store, f"spec.nodeName={name}"),
+                reconcile(self._node.dirty, self._node.make_pass, (NetlinkError, NftError, TimeoutError)),
+                self._node.links.run(),
+                self._node.tables.run(),
+                self._node.follow_gateway(),
+                reconcile(self._repair, self._make_repair, (NetlinkError,)),
+                self._announce_when_proven(),
+                self._recorder.run(),
+            ):
+                group.create_task(part)
+            runner = await server.serve(settings.bind_socket)
+            try:
+                await asyncio.get_running_loop().create_future()  # until cancelled
+            finally:
+                await runner.cleanup()
+
+    async def _make_repair(self) -> None:
+        if self._ovs.connected:
+            await self._pods.repair(frozenset(self._pod_store.objects) if self._pod_store.synced.is_set() else None)
+
+    async def _announce_when_proven(self) -> None:
+        await self._node.proven.wait()
+        await reconcile(self._announce, self._make_announcement, (KubeError, OSError))
+
+    async def _make_announcement(self) -> None:
+        """The runtime and Kubernetes learn that the node's network works."""
+        settings, node = self._settings, self._own_node()
+        path = Path(settings.cni_conf_dir, settings.cni_conf_name)
+        if write_conflist(path, render_conflist(settings.bind_socket)):
+            log.info("CNI configuration written", path=str(path))
+        if node is not None and self._chassis:
+            await announce(self._kube, node, self._chassis)
+
+    def _own_node(self) -> Node | None:
+        return self._node_store.named("", self._settings.node_name)
+
+    def _node_changed(self) -> None:
+        self._node.dirty.mark()
+        self._announce.mark()
+
+    def _pods_changed(self) -> None:
+        """Pods that left may have left something behind."""
+        if any(uid not in self._pod_store.objects for uid in self._pod_store.take_changed()):
+            self._repair.mark()
+
+    def _ovs_changed(self) -> None:
+        ids = [row["external_ids"] for row in self._ovs.replica.rows(OpenVSwitch.TABLE)]
+        chassis = ids[0].get("system-id") if ids else None
+        if chassis != self._chassis:
+            self._chassis = chassis
+            self._announce.mark()
+        changed = self._ports.take_changed_links()
+        if changed is None or names.NODE_NIC in changed:
+            self._node.dirty.mark()
+        if changed is None:
+            self._repair.mark()
+        self._ports.notify()
+
+    def _report(self, sandbox: Sandbox, message: str) -> None:
+        """An Event on the Pod a request could not be carried out for."""
+        pod = self._pod_store.named(sandbox.namespace, sandbox.pod)
+        if pod is not None and sandbox.uid in ("", pod.metadata.uid):
+            ref = ObjectRef(kind=Kind.POD, namespace=sandbox.namespace, name=sandbox.pod, uid=pod.metadata.uid)
+            self._recorder.report(ref, names.POD_NETWORK_CONFIGURE_FAILED, message)
