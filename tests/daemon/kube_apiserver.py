@@ -1,6 +1,6 @@
-"""A real kube-apiserver on a real etcd, on loopback, for tests: import the fixture `kube_apiserver`.
+"""A real kube-apiserver on a real etcd, on loopback.
 
-No controller manager and no kubelet: objects stay as they were written. The token `admin` may do everything.
+A test module imports the fixture `kube_apiserver` and lists it in `__all__`. No controller manager and no kubelet: objects stay as they were written. The token `admin` may do everything.
 """
 
 import json
@@ -141,7 +141,7 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kube_apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeApiserver]:
     server = KubeApiserver(tmp_path_factory.mktemp("kube-apiserver"))
     try:
