@@ -1,6 +1,7 @@
 """A real kube-apiserver on a real etcd, on loopback.
 
-A test module imports the fixture `kube_apiserver` and lists it in `__all__`. No controller manager and no kubelet: objects stay as they were written. The token `admin` may do everything.
+A test module imports the fixture `kube_apiserver` and lists it in `__all__`. No controller manager and no kubelet:
+objects stay as they were written. The token `admin` may do everything.
 """
 
 import json
