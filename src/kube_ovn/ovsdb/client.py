@@ -51,32 +51,40 @@ class Client:
         fence_table: str | None = None,
     ) -> None:
         self.replica = Replica(tables)
-        self.connected = False
-        """Whether the replica follows the database now."""
         self.last_transaction = _NEVER
         self._endpoints, self._database, self._on_change, self._tls = tuple(endpoints), database, on_change, tls
         self._connection: Connection | None = None
-        self._synced = asyncio.Event()
+        self._following = asyncio.Event()
         self._fence_table = fence_table
         self._fence: tuple[str | None, str] | None = None  # the mark that must be there, and ours
         self._writing = asyncio.Lock()
 
+    @property
+    def connected(self) -> bool:
+        """Whether the replica follows the database now."""
+        return self._following.is_set() and self._connection is not None and not self._connection.closed
+
     async def run(self) -> None:
         """Stay connected until cancelled."""
-        backoff = Backoff(ceiling=2.0)
+        backoff, task = Backoff(ceiling=2.0), asyncio.current_task()
+        assert task is not None
         while True:
             for endpoint in self._endpoints:
                 try:
                     await self._session(endpoint, backoff)
                 except OvsdbError as error:
                     log.warning("database session ended", database=self._database, endpoint=endpoint, error=str(error))
+                if task.cancelling():
+                    raise asyncio.CancelledError  # it came with the error of a child, and the TaskGroup told only that
                 await backoff.wait()
 
     async def synced(self, deadline: float) -> None:
         """Wait until the replica is complete and follows the database. Raises OvsdbError."""
         try:
             async with asyncio.timeout(deadline):
-                await self._synced.wait()
+                while not self.connected:
+                    self._following.clear()
+                    await self._following.wait()
         except TimeoutError:
             where = ", ".join(self._endpoints)
             raise OvsdbError(f"no leader of {self._database} at {where} within {deadline:g} s") from None
@@ -135,8 +143,7 @@ class Client:
         except* OvsdbError as errors:
             raise OvsdbError(str(errors.exceptions[0])) from None
         finally:
-            self.connected = False
-            self._synced.clear()
+            self._following.clear()
             self._connection = None
             connection.close(OvsdbError("session ended"))
 
@@ -169,8 +176,7 @@ class Client:
             self.replica.reset()
         self.replica.apply(updates)
         self.last_transaction = last
-        self.connected = True
-        self._synced.set()
+        self._following.set()
         self._on_change()
 
     def _notify(self, method: str, params: list[Any]) -> None:

@@ -25,6 +25,7 @@ class Connection:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, notify: Notify) -> None:
         self._reader, self._writer, self._notify = reader, writer, notify
+        self.closed = False
         self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._last_id = 0
 
@@ -78,6 +79,7 @@ class Connection:
 
     def close(self, error: BaseException) -> None:
         """End the connection; requests under way fail with OvsdbError."""
+        self.closed = True
         for reply in self._replies.values():
             if not reply.done():
                 reply.set_exception(OvsdbError(str(error)))
