@@ -66,16 +66,13 @@ class Client:
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
-        backoff, task = Backoff(ceiling=2.0), asyncio.current_task()
-        assert task is not None
+        backoff = Backoff(ceiling=2.0)
         while True:
             for endpoint in self._endpoints:
                 try:
                     await self._session(endpoint, backoff)
                 except OvsdbError as error:
                     log.warning("database session ended", database=self._database, endpoint=endpoint, error=str(error))
-                if task.cancelling():
-                    raise asyncio.CancelledError  # it came with the error of a child, and the TaskGroup told only that
                 await backoff.wait()
 
     async def synced(self, deadline: float) -> None:
@@ -133,19 +130,20 @@ class Client:
         """One connection from start to end. Raises OvsdbError."""
         connection = await Connection.connect(endpoint, self._notify, self._tls)
         self._connection = connection
+        # Not a TaskGroup: in Python 3.11 it loses a cancellation that comes together with the error of a child.
+        reading = asyncio.ensure_future(connection.run())
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(connection.run())
-                await self._require_leader(connection)
-                await self._follow(connection)
-                backoff.reset()
-                log.info("following database", database=self._database, endpoint=endpoint)
-        except* OvsdbError as errors:
-            raise OvsdbError(str(errors.exceptions[0])) from None
+            await self._require_leader(connection)
+            await self._follow(connection)
+            backoff.reset()
+            log.info("following database", database=self._database, endpoint=endpoint)
+            await reading
         finally:
             self._following.clear()
             self._connection = None
             connection.close(OvsdbError("session ended"))
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
     async def _require_leader(self, connection: Connection) -> None:
         """Follow the server's own view of the database, and refuse one that is not the leader or cut off."""
