@@ -2,23 +2,26 @@
 namespace. A test module imports the fixture `node` and lists it in `__all__`; the test plays controller and container runtime.
 """
 
+import asyncio
 import ctypes
 import json
 import os
+import shlex
 import ssl
 import subprocess
 import sys
-import threading
 import time
-import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from kube_ovn.linux.icmp import echo
 from sandbox.command import run
 from sandbox.paths import PROJECT
 from tests.daemon.kube_apiserver import ADMIN, KubeApiserver
@@ -54,6 +57,8 @@ lsp-set-type ovn-default-ovn-cluster router
 lsp-set-addresses ovn-default-ovn-cluster router
 lsp-set-options ovn-default-ovn-cluster router-port=ovn-cluster-ovn-default
 lsp-add join node-{NAME}
+lr-route-add ovn-cluster 0.0.0.0/0 100.64.0.2
+lr-policy-add ovn-cluster 30000 "ip4.dst == 172.30.0.11" reroute 100.64.0.2
 """
 
 
@@ -63,6 +68,27 @@ def until(what: str, probe: Callable[[], T], deadline: float = DEADLINE) -> T:
         assert time.monotonic() < end, f"gave up waiting: {what}"
         time.sleep(0.02)
     return outcome
+
+
+def in_netns(path: str, function: Callable[[], T]) -> T:
+    """Call a function in a thread that lives and ends in a network namespace."""
+
+    def enter() -> T:
+        with open(path) as file:
+            assert ctypes.CDLL(None).setns(file.fileno(), 0) == 0
+        return function()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(enter).result()
+
+
+def ping(netns: str, address: str, link: str = "eth0") -> bool:
+    """Whether an address answers to who lives in a network namespace."""
+    try:
+        in_netns(netns, lambda: asyncio.run(echo(ip_address(address), link, 2)))
+    except OSError:
+        return False
+    return True
 
 
 class Node:
@@ -84,7 +110,7 @@ class Node:
         self.ip("link", "set", "wire", "up")
         self.ip("address", "add", "172.30.0.11/24", "dev", "eth0")
         self.ip("route", "add", "default", "via", "172.30.0.1")  # kube-apiserver insists on one
-        build = ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", self.plugin, "."]
+        build: list[str | Path] = ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", self.plugin, "."]
         run(build, cwd=PROJECT / "cni", env={**os.environ, "CGO_ENABLED": "0"})
         (folder / "net.d").mkdir()
         self.ovn = Ovn(folder)
@@ -92,22 +118,7 @@ class Node:
 
     def inside(self, function: Callable[[], T]) -> T:
         """Call a function in the node's network namespace; what it starts stays there."""
-        outcome: list[T | BaseException] = []
-
-        def enter() -> None:
-            try:
-                with open(f"/run/netns/{self.netns}") as file:
-                    assert ctypes.CDLL(None).setns(file.fileno(), 0) == 0
-                outcome.append(function())
-            except BaseException as error:  # noqa: BLE001
-                outcome.append(error)
-
-        thread = threading.Thread(target=enter)
-        thread.start()
-        thread.join()
-        if isinstance(result := outcome[0], BaseException):
-            raise result
-        return result
+        return in_netns(f"/run/netns/{self.netns}", function)
 
     def ip(self, *arguments: str) -> str:
         return run(["ip", "-n", self.netns, *arguments])
@@ -121,7 +132,7 @@ class Node:
             self.ovn.start_database(name)
         self.ovn.start_northd()
         for line in TOPOLOGY.strip().splitlines():
-            self.ovn.nbctl(*line.split())
+            self.ovn.nbctl(*shlex.split(line))
         self.ovn.nbctl("lsp-set-addresses", JOIN["port_name"], f"{JOIN['mac_address']} {JOIN['ip_address']}")
         self.start_switch()
 
@@ -297,5 +308,3 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     finally:
         made.stop()
 
-
-__all__ = ["DEADLINE", "NAME", "Node", "node", "until", "urllib"]

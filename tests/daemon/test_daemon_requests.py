@@ -1,21 +1,11 @@
 """The daemon's requests, from the plugin's standard input to packets: everything real but kubelet and controller."""
 
 import json
-import subprocess
-import urllib.request
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
-from tests.daemon.node import NAME, Node, node, until
+from tests.daemon.node import NAME, Node, node, ping, until
 
 __all__ = ["node"]
-
-
-def ping(netns: str, address: str) -> bool:
-    command = ["nsenter", f"--net={netns}", "ping", "-c", "1", "-W", "1", address]
-    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def test_node_gets_ready(node: Node) -> None:
@@ -43,7 +33,8 @@ def test_pods_reach_one_another_and_the_node(node: Node) -> None:
         assert result["ips"][0]["address"] == f"10.16.0.{number}/16"
         pods[number] = container, netns, uid, result
     assert ping(pods[5][1], "10.16.0.6")
-    assert ping(f"/run/netns/{node.netns}", "10.16.0.5")
+    assert ping(f"/run/netns/{node.netns}", "10.16.0.5", "ovn0")
+    assert ping(pods[5][1], "100.64.0.2")
     for number, (container, netns, uid, result) in pods.items():
         assert node.cni("CHECK", container, netns, f"web-{number}", uid, cniVersion="1.0.0", prevResult=result)[0] == 0
         assert node.cni("DEL", container, netns, f"web-{number}", uid) == (0, None)
