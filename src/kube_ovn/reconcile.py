@@ -40,11 +40,16 @@ class Dirty:
         self._event.clear()
 
 
-async def reconcile(dirty: Dirty, make_pass: Callable[[], Awaitable[None]], world: tuple[type[Exception], ...]) -> None:
+async def reconcile(
+    dirty: Dirty,
+    make_pass: Callable[[], Awaitable[None]],
+    world: tuple[type[Exception], ...],
+    final: tuple[type[Exception], ...] = (),
+) -> None:
     """Make a pass at once and then whenever `dirty` is marked, until cancelled.
 
     Errors of the `world` (connections, conflicts) are logged and the pass is made again after a jittered delay;
-    anything else is a bug and ends the process through its TaskGroup.
+    `final` ones of them, and anything else, which is a bug, end the loop and with it its TaskGroup.
     """
     backoff = Backoff()
     dirty.mark()
@@ -53,6 +58,8 @@ async def reconcile(dirty: Dirty, make_pass: Callable[[], Awaitable[None]], worl
         try:
             await make_pass()
             backoff.reset()
+        except final:
+            raise
         except world as error:
             log.warning("pass failed, trying again", error=f"{type(error).__name__}: {error}")
             dirty.mark()

@@ -1,8 +1,11 @@
 """The controller's flags (contract §5.1, as far as they exist)."""
 
 from dataclasses import dataclass
+from itertools import combinations, product
 
-from kube_ovn.config import flag, parse_bool, parse_list, parse_subnet
+from kube_ovn.config import flag, parse_list, parse_subnet
+from kube_ovn.k8s.lease import Timing
+from kube_ovn.model.addr import parse_networks
 from kube_ovn.topology.render import Vpc
 
 
@@ -22,14 +25,22 @@ class Settings:
     node_switch: str = flag("join", "name of the subnet that joins the nodes to the router")
     node_switch_cidr: str = flag("100.64.0.0/16", "CIDR of the join subnet, one a family")
     node_switch_gateway: str = flag("", "gateway of the join subnet; empty = first address")
+    service_cluster_ip_range: str = flag("10.96.0.0/12", "Service CIDR of the cluster, one a family")
     pod_namespace: str = flag("kube-system", "Namespace of the Lease")
     pod_name: str = flag("", "this instance's name in the Lease; empty = host name")
-    leader_elect: bool = flag(True, "take part in leader election", parse_bool)
     leader_elect_lease_duration: float = flag(30.0, "seconds a Lease is good for", float)
     leader_elect_renew_deadline: float = flag(20.0, "seconds after which an unrenewed Lease is given up", float)
     leader_elect_retry_period: float = flag(6.0, "seconds between attempts to take or renew the Lease", float)
     pprof_port: int = flag(10660, "port of /livez, /readyz and /metrics", int)
     log_level: str = flag("info", "debug, info, warning or error")
+
+    def timing(self) -> Timing:
+        """Raises ValueError when the durations do not fit together."""
+        return Timing(
+            duration=self.leader_elect_lease_duration,
+            deadline=self.leader_elect_renew_deadline,
+            period=self.leader_elect_retry_period,
+        )
 
     def vpc(self) -> Vpc:
         """The network these settings describe. Raises ValueError with a sentence for the administrator."""
@@ -40,8 +51,13 @@ class Settings:
                 f"--default-cidr {self.default_cidr} and --node-switch-cidr {self.node_switch_cidr} "
                 "must have the same IP families, in the same order"
             )
-        for a in default.cidrs:
-            for b in join.cidrs:
+        ranges = {
+            "--default-cidr": default.cidrs,
+            "--node-switch-cidr": join.cidrs,
+            "--service-cluster-ip-range": parse_networks(self.service_cluster_ip_range),
+        }
+        for (one, ours), (other, theirs) in combinations(ranges.items(), 2):
+            for a, b in product(ours, theirs):
                 if a.version == b.version and a.overlaps(b):
-                    raise ValueError(f"--default-cidr {a} and --node-switch-cidr {b} overlap; choose different ranges")
+                    raise ValueError(f"{one} {a} and {other} {b} overlap; choose different ranges")
         return Vpc(router=self.cluster_router, default=default, join=join)

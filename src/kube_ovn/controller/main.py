@@ -1,0 +1,179 @@
+"""kube-ovn-controller: one process, one TaskGroup. Puts the parts together and decides nothing.
+
+Standing by, it already follows Kubernetes and the Northbound database; with the Lease it makes passes. A leader that
+cannot prove that it sees both as they are does not renew the Lease, and another takes over.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from typing import assert_never
+
+import structlog
+
+from kube_ovn.config import parse_flags
+from kube_ovn.controller.loop import Loop
+from kube_ovn.controller.publish import Publisher
+from kube_ovn.controller.settings import Settings
+from kube_ovn.k8s.client import Client as Kube
+from kube_ovn.k8s.credentials import CredentialsError, load_credentials
+from kube_ovn.k8s.decode import NODES, PODS
+from kube_ovn.k8s.events import Recorder
+from kube_ovn.k8s.lease import Election, LeaseLostError, Timing
+from kube_ovn.k8s.watch import Store, follow
+from kube_ovn.model import names
+from kube_ovn.model.kube import Node, Pod
+from kube_ovn.model.nb import TABLES, NbGlobal
+from kube_ovn.model.network import Kind, Problem
+from kube_ovn.ovsdb.client import Client as Northbound
+from kube_ovn.ovsdb.client import FencedError, OvsdbError
+from kube_ovn.plan import AbsurdPlanError
+from kube_ovn.reconcile import Dirty, reconcile
+from kube_ovn.telemetry import serve_health, start_logging
+from kube_ovn.topology.render import Publication, Snapshot, Topology, Vpc
+
+log = structlog.get_logger()
+
+PROBE_PERIOD = 5.0
+FRESHNESS = 600.0
+"""Seconds after which a watch that proved nothing is not believed; a healthy one ends and is begun anew before that.
+
+A dead connection is noticed much earlier by its keep-alive, a dead API server by the renewal of the Lease.
+"""
+
+
+def main() -> None:
+    settings = parse_flags(Settings, names.CONTROLLER, sys.argv[1:], os.environ)
+    start_logging(settings.log_level)
+    try:
+        if not settings.ovn_nb_addr:
+            raise ValueError("--ovn-nb-addr or OVN_NB_ADDR must name the Northbound database, like tcp:10.0.0.1:6641")
+        vpc, timing = settings.vpc(), settings.timing()
+    except ValueError as error:
+        sys.exit(str(error))
+    try:
+        asyncio.run(_until_told(settings, vpc, timing))
+    except CredentialsError as error:
+        sys.exit(str(error))
+
+
+async def _until_told(settings: Settings, vpc: Vpc, timing: Timing) -> None:
+    """Run until SIGTERM or SIGINT."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        async with Kube(load_credentials(settings.kubeconfig)) as kube:
+            await Controller(settings, vpc, timing, kube).run()
+    except asyncio.CancelledError:
+        log.info("told to stop")
+
+
+class Controller:
+    """The parts of the process and how they hear of one another."""
+
+    def __init__(self, settings: Settings, vpc: Vpc, timing: Timing, kube: Kube) -> None:
+        self._settings, self._vpc, self._kube = settings, vpc, kube
+        self._dirty = Dirty()
+        self._pods: Store[Pod] = Store(self._dirty.mark)
+        self._nodes: Store[Node] = Store(self._dirty.mark)
+        self._nb = Northbound(
+            settings.ovn_nb_addr, "OVN_Northbound", TABLES, on_change=self._dirty.mark, fence_table=NbGlobal.TABLE
+        )
+        self._identity = settings.pod_name or socket.gethostname()
+        self._election = Election(kube, settings.pod_namespace, names.CONTROLLER, self._identity, timing)
+        self._recorder = Recorder(kube, names.CONTROLLER, socket.gethostname())
+        self._answered = asyncio.Event()
+        self._proved = 0.0  # loop time at which the Northbound database last answered
+        self._loop: Loop | None = None
+        self._passed = False  # whether a pass was completed since this process started
+
+    async def run(self) -> None:
+        ready = {"sync": self._complaint, "pass": self._unfinished}
+        async with serve_health(self._settings.pprof_port, {}, ready), asyncio.TaskGroup() as group:
+            for part in (
+                follow(self._kube, NODES, self._nodes),
+                follow(self._kube, PODS, self._pods),
+                self._nb.run(),
+                self._prove(),
+                self._recorder.run(),
+                self._serve(),
+            ):
+                group.create_task(part)
+
+    async def _serve(self) -> None:
+        """Lead, and stand by again after losing the Lease or the fence; never look back at what the last term knew."""
+        while True:
+            await self._pods.synced.wait()
+            await self._nodes.synced.wait()
+            await self._answered.wait()
+            try:
+                await self._election.lead(self._lead, self._complaint)
+            except* LeaseLostError as errors:
+                log.warning("leadership lost", reason=str(errors.exceptions[0]))
+            except* FencedError as errors:
+                log.warning("leadership lost", reason=str(errors.exceptions[0]))
+
+    async def _lead(self) -> None:
+        self._nb.fence(f"{self._identity}/{self._election.epoch}")
+        publisher = Publisher(self._send)
+        self._loop = Loop(self._snapshot, Topology(self._vpc), self._nb, publisher, self._report)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(publisher.run())
+            group.create_task(reconcile(self._dirty, self._make_pass, (OvsdbError, AbsurdPlanError), (FencedError,)))
+
+    async def _make_pass(self) -> None:
+        assert self._loop is not None
+        await self._loop.make_pass()
+        self._passed = True
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(pods=self._pods.objects, nodes=self._nodes.objects)
+
+    async def _send(self, publication: Publication) -> None:
+        ref = publication.object
+        match ref.kind:
+            case Kind.POD:
+                await self._kube.annotate(PODS, ref.namespace, ref.name, publication.annotations, ref.uid)
+            case Kind.NODE:
+                await self._kube.annotate(NODES, "", ref.name, publication.annotations, ref.uid)
+            case _:
+                assert_never(ref.kind)
+
+    def _report(self, problem: Problem) -> None:
+        self._recorder.report(problem.object, problem.reason, problem.message)
+
+    async def _prove(self) -> None:
+        """Ask the Northbound database again and again whether it answers."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await self._nb.synced(PROBE_PERIOD)
+                await self._nb.probe(PROBE_PERIOD)
+                self._proved = loop.time()
+                self._answered.set()
+                await asyncio.sleep(PROBE_PERIOD)
+            except OvsdbError as error:
+                self._answered.clear()
+                log.warning("the Northbound database does not answer", error=str(error))
+
+    def _complaint(self) -> str | None:
+        """Why what this process sees may not be how things are."""
+        now = asyncio.get_running_loop().time()
+        for kind, store in (("Pods", self._pods), ("Nodes", self._nodes)):
+            if store.proved is None:
+                return f"{kind} not listed yet"
+            if now - store.proved > FRESHNESS:
+                return f"nothing heard of {kind} for {now - store.proved:.0f} s"
+        if not self._nb.connected:
+            return "not connected to the Northbound database"
+        if now - self._proved > 3 * PROBE_PERIOD:
+            return "the Northbound database does not answer"
+        return None
+
+    def _unfinished(self) -> str | None:
+        """A process that stands by is ready; the leader is when it has made its first pass."""
+        return "first pass not made yet" if self._election.epoch and not self._passed else None
