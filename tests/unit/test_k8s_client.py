@@ -132,6 +132,21 @@ async def test_a_watch_cut_in_the_middle() -> None:
     assert cut.value.reason == "Unreachable"
 
 
+async def test_a_watch_that_should_have_ended_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kube_ovn.k8s.client.GRACE", 0.05)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await asyncio.sleep(60)
+        return response
+
+    async with serving(handler) as client:
+        with pytest.raises(KubeError) as silent:
+            _ = [event async for event in client.watch(PODS, "1", seconds=0.05)]
+    assert silent.value.reason == "Timeout"
+
+
 async def test_an_expired_watch() -> None:
     status = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}}
 

@@ -37,8 +37,8 @@ DEADLINE = 10.0
 PAGE_DEADLINE = 30.0
 PAGE = 500
 """Objects in one part of a list, as client-go asks for."""
-SILENCE = 120.0
-"""Seconds without a byte after which a watch is given up; the server sends a bookmark every 60 to 75."""
+GRACE = 15.0
+"""Seconds a watch may be late in ending. On a quiet cluster it is silent until then: bookmarks come only with news."""
 DEAD_PEER = 20
 """Seconds after which the kernel gives up a connection whose peer acknowledges nothing."""
 
@@ -122,7 +122,7 @@ class Client:
         rest = b""
         with _reached(kind.plural):
             async with asyncio.timeout(DEADLINE):
-                response = await self._send("GET", kind.path(namespace), query=query, silence=SILENCE)
+                response = await self._send("GET", kind.path(namespace), query=query, silence=seconds + GRACE)
         try:
             while True:
                 with _reached(kind.plural):

@@ -27,8 +27,9 @@ LISTS = Counter("kube_ovn_kubernetes_lists_total", "Full lists: at the start and
 EVENTS = Counter("kube_ovn_kubernetes_events_total", "Watch events received", ["kind"])
 OBJECTS = Gauge("kube_ovn_kubernetes_objects", "Objects known", ["kind"])
 
-WATCH_SECONDS = (240.0, 480.0)
-"""How long one watch lasts: random, so that the watches of many nodes do not end together."""
+WATCH_SECONDS = (180.0, 300.0)
+"""How long one watch lasts: random, so that the watches of many nodes do not end together. A peer that died is noticed
+by the connection's own probes; this bounds what they cannot see, such as a proxy that lost its far side."""
 RETRY_CEILING = 5.0
 
 
@@ -45,7 +46,10 @@ class Store(Generic[T]):
         self.synced = asyncio.Event()
         """Set after the first full list, for good."""
         self.proved: float | None = None
-        """Loop time of the last proof that this is what the API server knows."""
+        """Loop time of the last word of the API server: a list, an event, a bookmark, a watch that ended as agreed.
+
+        On a quiet cluster that may be minutes ago, so what may not be old (a leadership) needs its own proof.
+        """
 
     def named(self, namespace: str, name: str) -> T | None:
         """The object that has this name now."""
@@ -166,6 +170,7 @@ class _Follower(Generic[T]):
             self._backoff.reset()
             events.inc()
             objects.set(len(self._store.objects))
+        self._store.proved = loop.time()
         if loop.time() - started < 1.0:
             await self._backoff.wait()  # a server that ends watches at once must not be asked in a tight loop
 
