@@ -84,6 +84,14 @@ async def test_a_released_lease_is_taken_at_once(client: Client, lease: str) -> 
     assert (await client.get(LEASES, NAMESPACE, lease)).spec.holder_identity == ""
 
 
+async def test_whenever_it_is_stopped_nothing_is_left_held(client: Client, lease: str) -> None:
+    for milliseconds in range(0, 40, 2):
+        candidate = Candidate(client, lease, f"pod-{milliseconds}")
+        await asyncio.sleep(milliseconds / 1000)
+        await candidate.stop()
+    assert (await client.get(LEASES, NAMESPACE, lease)).spec.holder_identity == ""
+
+
 async def test_a_killed_process_takes_its_own_lease_back_at_once(kube_apiserver: KubeApiserver, lease: str) -> None:
     async with Client(load_credentials(str(kube_apiserver.kubeconfig))) as doomed:
         first = Candidate(doomed, lease, "pod-1")

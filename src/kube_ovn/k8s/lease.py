@@ -90,10 +90,10 @@ class Election:
         A leader with a `complaint` (it cannot prove that it sees the world as it is) does not renew and so gives up in
         favour of others. However the work ends, the Lease is released, so that the next need not wait.
         """
-        await self._acquire()
-        LEADING.set(1)
-        log.info("leading", lease=self._name, identity=self.identity, epoch=self.epoch)
         try:
+            await self._acquire()
+            LEADING.set(1)
+            log.info("leading", lease=self._name, identity=self.identity, epoch=self.epoch)
             async with asyncio.TaskGroup() as group:
                 renewal = group.create_task(self._renew(complaint))
                 await work()
@@ -142,7 +142,14 @@ class Election:
             renew_time=now,
             lease_transitions=lease.spec.lease_transitions + 1,
         )
-        self._held, self._renewed, self._doubtful = await self._write(lease, spec), asked, False
+        # Known before it is answered, so that one cancelled in between is released all the same.
+        self._held, self._doubtful = Lease(metadata=lease.metadata, spec=spec), True
+        try:
+            self._held = await self._write(lease, spec)
+        except KubeError:
+            self._held = None
+            raise
+        self._renewed, self._doubtful = asked, False
 
     async def _changed(self, lease: Lease, seconds: float) -> None:
         """Return when the Lease changes, at the latest after `seconds`: a release must not wait for the next look."""
