@@ -74,6 +74,7 @@ class Daemon:
         self._pods = Pods(self._pod_store, self._ports, lambda: self._node.mtu)
         self._recorder = Recorder(kube, names.CNISERVER, settings.node_name)
         self._chassis: str | None = None
+        self._pods_known = False
 
     async def run(self) -> None:
         settings, name = self._settings, self._settings.node_name
@@ -89,7 +90,7 @@ class Daemon:
                 self._node.links.run(),
                 self._node.tables.run(),
                 self._node.follow_gateway(),
-                reconcile(self._repair, self._make_repair, (NetlinkError,)),
+                reconcile(self._repair, self._make_repair, (NetlinkError, TimeoutError)),
                 self._announce_when_proven(),
                 self._recorder.run(),
             ):
@@ -102,7 +103,7 @@ class Daemon:
 
     async def _make_repair(self) -> None:
         if self._ovs.connected:
-            await self._pods.repair(frozenset(self._pod_store.objects) if self._pod_store.synced.is_set() else None)
+            await self._pods.repair()
 
     async def _announce_when_proven(self) -> None:
         await self._node.proven.wait()
@@ -125,8 +126,10 @@ class Daemon:
         self._announce.mark()
 
     def _pods_changed(self) -> None:
-        """Pods that left may have left something behind."""
-        if any(uid not in self._pod_store.objects for uid in self._pod_store.take_changed()):
+        """Pods that left may have left something behind; the first full list tells of all that left meanwhile."""
+        left = any(uid not in self._pod_store.objects for uid in self._pod_store.take_changed())
+        if left or self._pod_store.synced.is_set() != self._pods_known:
+            self._pods_known = self._pod_store.synced.is_set()
             self._repair.mark()
 
     def _ovs_changed(self) -> None:
@@ -138,7 +141,7 @@ class Daemon:
         changed = self._ports.take_changed_links()
         if changed is None or names.NODE_NIC in changed:
             self._node.dirty.mark()
-        if changed is None:
+        if changed is None or not all(map(self._pods.is_busy, changed - {names.NODE_NIC})):
             self._repair.mark()
         self._ports.notify()
 

@@ -24,7 +24,8 @@ from kube_ovn.reconcile import Dirty
 log = structlog.get_logger()
 
 PORT_DEADLINE = 15.0
-ECHO_DEADLINE = 1.0
+UNPROVEN_WAIT, PROVEN_WAIT = 0.3, 2.0
+"""Seconds for an answer of the join gateway: the first question often meets flows that are half installed."""
 UNPROVEN_PAUSE, PROVEN_PAUSE = 0.1, 5.0
 """Seconds between two questions to the join gateway."""
 
@@ -88,7 +89,7 @@ class NodeNetwork:
         """What is wrong with the way to the join gateways; None when they answer."""
         for gateway in self._state.gateways if self._state else ():
             try:
-                await echo(gateway, names.NODE_NIC, ECHO_DEADLINE)
+                await echo(gateway, names.NODE_NIC, UNPROVEN_WAIT if self.complaint else PROVEN_WAIT)
             except OSError as error:  # TimeoutError is one
                 return f"the join gateway {gateway} does not answer: {str(error) or 'no reply'}"
         return None

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from kube_ovn.host.node import LinkKey, Switch
+from kube_ovn.host.pod import format_alias
 from kube_ovn.linux import links
 from kube_ovn.linux.netlink import NetlinkError, Socket, is_own_netns
 from kube_ovn.model import names
@@ -47,7 +48,8 @@ def connect(sandbox: Sandbox, network: PodNetwork, mtu: int) -> None:
 
 
 def _create(root: Socket, sandbox: Sandbox, network: PodNetwork, mtu: int) -> None:
-    links.create_pod_link(root, sandbox.link, sandbox.netns, sandbox.interface, mtu, network.mac)
+    alias = format_alias(sandbox, network.uid)
+    links.create_pod_link(root, sandbox.link, sandbox.netns, sandbox.interface, mtu, network.mac, alias)
 
 
 def disconnect(link: str) -> None:
@@ -71,10 +73,10 @@ def compare(sandbox: Sandbox, mac: str, addresses: Iterable[str]) -> list[str]:
     return differences
 
 
-def link_names() -> frozenset[str]:
-    """Names of the node's links. Raises NetlinkError."""
+def list_links() -> list[Link]:
+    """The node's links. Raises NetlinkError."""
     with Socket() as root:
-        return frozenset(link.name for link in links.list_links(root))
+        return links.list_links(root)
 
 
 def pod_mtu(patterns: Collection[str], addresses: Collection[Address], overhead: int) -> int:

@@ -16,7 +16,7 @@ from prometheus_client import Histogram
 from kube_ovn.daemon import plumbing
 from kube_ovn.daemon.cni import CniError, Code, NetConf, Request, format_result, parse_previous
 from kube_ovn.daemon.ports import PortError, Ports
-from kube_ovn.host.pod import parse_network, render_sandbox, select_over
+from kube_ovn.host.pod import parse_network, render_lost, render_sandbox, select_over
 from kube_ovn.k8s.watch import Store
 from kube_ovn.linux.netlink import NetlinkError, is_netns
 from kube_ovn.model.host import PodNetwork, Sandbox
@@ -33,7 +33,7 @@ STAGE_SECONDS = Histogram(
 
 ADD_DEADLINE = 60.0
 """The kubelet gives up after 120 s at the earliest; until then it says nothing, so we do first."""
-REMOVE_DEADLINE = 10.0
+REMOVE_DEADLINE, REPAIR_DEADLINE = 10.0, 30.0
 
 
 class Pods:
@@ -86,24 +86,33 @@ class Pods:
             raise CniError(Code.INVALID_CONFIG, "cni.dev/valid-attachments is missing from the GC request")
         valid = {(attachment.container_id, attachment.ifname) for attachment in conf.valid_attachments}
         for link, sandbox in self._ports.sandboxes().items():
-            if (sandbox.container, sandbox.interface) not in valid and link not in self._locks:
+            if (sandbox.container, sandbox.interface) not in valid and not self.is_busy(link):
                 async with self._alone(link):
                     await self._remove(link)
         return b""
 
-    async def repair(self, uids: frozenset[str] | None) -> None:
-        """Remove what sandboxes left behind that ended while nobody called DEL, or nobody heard it.
+    def is_busy(self, link: str) -> bool:
+        """Whether a request is at work on a link."""
+        return link in self._locks
 
-        uids: of the Pods of this node, None when the list may be incomplete. Raises NetlinkError.
+    async def repair(self) -> None:
+        """Remove what sandboxes left behind that ended while nobody called DEL, or nobody heard it, and make ports
+        anew that the switch has lost. Raises NetlinkError.
         """
+        pods = self._store.objects
+        uids = frozenset(pods) if self._store.synced.is_set() else None
+        links = await plumbing.run(plumbing.list_links)
         known = self._ports.sandboxes()
-        links = await plumbing.run(plumbing.link_names)
-        over = select_over(known, is_netns, links, uids)
-        for link in over:
-            if link not in self._locks:
+        for link in select_over(known, is_netns, {link.name for link in links}, uids):
+            if not self.is_busy(link):
                 log.info("sandbox is gone, removing its port", pod=known[link].label, link=link)
                 async with self._alone(link):
                     await self._remove(link)
+        for link, rows in render_lost(links, known, pods).items():
+            if not self.is_busy(link):
+                log.info("port is missing, making it anew", link=link)
+                async with self._alone(link), asyncio.timeout(REPAIR_DEADLINE):
+                    await self._ports.put(link, rows)
 
     async def _connect(self, sandbox: Sandbox, stage: "_Stages") -> tuple[PodNetwork, int]:
         with stage("wait"):
@@ -113,9 +122,8 @@ class Pods:
             raise CniError(
                 Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: the NIC of this node's tunnels is not known yet"
             )
-        holder = self._ports.sandboxes().get(sandbox.link)
-        if holder and holder.container != sandbox.container:
-            raise CniError(Code.NETWORK_NAMESPACE, f"link {sandbox.link} for Pod {sandbox.label} is {holder.label}'s")
+        for link, holder in self._ports.sandboxes().items():
+            _refuse_clash(sandbox, link, holder)
         try:
             with stage("netlink"):
                 await plumbing.run(plumbing.connect, sandbox, network, mtu)
@@ -177,6 +185,15 @@ class _Stages:
             "ovn_installed": "ovn-controller on this node did not install its flows; is ovn-central reachable?",
         }[self._stage]
         return CniError(Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: {reason} (waited {ADD_DEADLINE:g} s)")
+
+
+def _refuse_clash(sandbox: Sandbox, link: str, holder: Sandbox) -> None:
+    """Raise CniError when a sandbox would take over what a different one uses."""
+    if link == sandbox.link and holder.container != sandbox.container:
+        raise CniError(Code.NETWORK_NAMESPACE, f"Pod {sandbox.label}: link {link} is Pod {holder.label}'s")
+    if holder.container == sandbox.container and holder.interface != sandbox.interface:
+        wanted = f"{sandbox.interface} besides {holder.interface}"
+        raise CniError(Code.INVALID_CONFIG, f"Pod {sandbox.label}: it has one port on this network, no {wanted}")
 
 
 def _granted(sandbox: Sandbox, pod: Pod | None) -> PodNetwork | None:

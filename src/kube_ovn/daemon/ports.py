@@ -44,7 +44,9 @@ class Ports:
     def take_changed_links(self) -> set[str] | None:
         """Links whose rows changed since the last call; None when any may have."""
         changed = self._ovs.replica.take_changed()
-        return None if changed is None else {key.target if isinstance(key, Member) else key.key for key in changed}
+        if changed is None:
+            return None
+        return {key.target if isinstance(key, Member) else key.key for key in changed}
 
     def sandboxes(self) -> dict[str, Sandbox]:
         """Sandboxes that have a port in the database, by link."""

@@ -14,6 +14,7 @@ from prometheus_client import Histogram
 
 from kube_ovn.daemon.cni import CniError, Code, Request, format_error, parse_request
 from kube_ovn.daemon.pods import Pods
+from kube_ovn.linux.netlink import NetlinkError
 from kube_ovn.model.host import Sandbox
 
 log = structlog.get_logger()
@@ -67,6 +68,10 @@ class Server:
             status = 400 if error.code < Code.TRY_AGAIN_LATER else 500
             body = format_error(version, error)
             self._note(command, sandbox, error)
+        except NetlinkError as error:
+            refusal = CniError(Code.NETWORK_NAMESPACE, f"Pod {sandbox.label if sandbox else ''}: {error}")
+            status, body = 500, format_error(version, refusal)
+            self._note(command, sandbox, refusal)
         except Exception:
             log.exception("CNI request failed", command=command, pod=sandbox.label if sandbox else "")
             fault = CniError(Code.INTERNAL, "kube-ovn-cniserver failed; its log on this node says where")

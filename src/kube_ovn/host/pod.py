@@ -1,13 +1,15 @@
 """A Pod on this node: what its interface gets, what stands for it in Open vSwitch, and when it is over. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import msgspec
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, parse_addresses, parse_mac, parse_networks
-from kube_ovn.model.host import InterfaceAddress, PodNetwork, Route, Sandbox
+from kube_ovn.model.host import InterfaceAddress, Link, PodNetwork, Route, Sandbox
 from kube_ovn.model.kube import Pod
 from kube_ovn.model.row import Key, Member, Row, facts, owned
 from kube_ovn.model.vswitch import Bridge, Interface, Port
@@ -119,6 +121,40 @@ def sandbox_of(row: Row) -> Sandbox | None:
     )
 
 
+def format_alias(sandbox: Sandbox, uid: str) -> str:
+    """What the node's end of a Pod's link says, so that its port can be made anew from the link and the Pod alone.
+
+    Empty for a sandbox whose names are too long for it (Linux takes 255 bytes).
+    """
+    alias = f"{names.LINK_ALIAS} {sandbox.container} {sandbox.interface} {uid} {sandbox.netns}"
+    return alias if len(alias.encode()) <= 255 else ""
+
+
+def parse_alias(alias: str) -> Sandbox | None:
+    """The sandbox a link is for, without its Pod's name; None when the link is not ours."""
+    match alias.split(" ", 4):
+        case [names.LINK_ALIAS, container, interface, uid, netns]:
+            return Sandbox(container=container, interface=interface, netns=netns, uid=uid)
+    return None
+
+
+def render_lost(
+    links: Iterable[Link], known: Container[str], pods: Mapping[str, Pod]
+) -> dict[str, dict[Key, Row | None]]:
+    """Rows of the Pods' links that have no port: the switch lost its database, or somebody deleted them."""
+    lost: dict[str, dict[Key, Row | None]] = {}
+    for link in links:
+        sandbox = parse_alias(link.alias)
+        if sandbox is None or link.name != sandbox.link or link.name in known or sandbox.uid not in pods:
+            continue
+        pod = pods[sandbox.uid]
+        with contextlib.suppress(ValueError):  # told to whoever asks for the Pod's network next
+            if network := parse_network(pod):
+                meta = pod.metadata
+                lost[link.name] = render_sandbox(replace(sandbox, namespace=meta.namespace, pod=meta.name), network)
+    return lost
+
+
 def is_over(sandbox: Sandbox, netns_exists: bool, link_exists: bool, uids: frozenset[str] | None) -> bool:
     """Whether a sandbox is proven gone: its namespace is, and its link or its Pod as well.
 
@@ -134,7 +170,7 @@ def is_over(sandbox: Sandbox, netns_exists: bool, link_exists: bool, uids: froze
 def select_over(
     interfaces: Mapping[str, Sandbox],
     netns_exists: Callable[[str], bool],
-    links: frozenset[str],
+    links: Container[str],
     uids: frozenset[str] | None,
 ) -> list[str]:
     """The links whose sandboxes are over, of those in the database."""

@@ -20,7 +20,15 @@ _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 1, 3, 4, 18, 26, 28
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = (
+    1,
+    3,
+    4,
+    18,
+    20,
+    26,
+    28,
+)
 _INFO_KIND, _INFO_DATA, _VETH_PEER, _INET_CONF = 1, 2, 1, 1
 _DEVCONF_FORWARDING, _DEVCONF_RP_FILTER = 1, 8
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 8, 0x02
@@ -36,8 +44,8 @@ _LOOPBACK = 1
 """Index of `lo` in every network namespace."""
 
 
-def create_pod_link(root: Socket, link: str, netns: str, name: str, mtu: int, mac: str) -> None:
-    """Make the pair in one message: this end up, the far end inside the Pod's namespace under its final name."""
+def create_pod_link(root: Socket, link: str, netns: str, name: str, mtu: int, mac: str, alias: str) -> None:
+    """Make the pair: this end up, the far end inside the Pod's namespace under its final name. One datagram."""
     try:
         descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -56,7 +64,11 @@ def create_pod_link(root: Socket, link: str, netns: str, name: str, mtu: int, ma
         body = _IFINFO.pack(0, 0, 0, _UP, _UP) + encode(
             [(_IFLA_IFNAME, link), (_IFLA_MTU, mtu), (_IFLA_LINKINFO, kind)]
         )
-        root.request(Message(f"create {link} with {name} in {netns}", _NEWLINK, netlink.CREATE | netlink.EXCL, body))
+        named: list[Attribute] = [(_IFLA_IFNAME, link), (_IFLA_IFALIAS, alias.encode())]
+        root.request(
+            Message(f"create {link} with {name} in {netns}", _NEWLINK, netlink.CREATE | netlink.EXCL, body),
+            Message(f"alias of {link}", _SETLINK, 0, _ANY + encode(named)),  # creation takes none
+        )
     finally:
         os.close(descriptor)
 
@@ -94,6 +106,7 @@ def decode_link(body: bytes) -> Link:
         mac=mac.hex(":"),
         mtu=netlink.number(attributes[_IFLA_MTU]),
         up=bool(flags & _UP),
+        alias=netlink.text(attributes.get(_IFLA_IFALIAS, b"")),
     )
 
 

@@ -35,6 +35,8 @@ class Link:
     mac: str
     mtu: int
     up: bool
+    alias: str = ""
+    """Free text on a link; ours says which sandbox it is for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,8 @@ ROUTE_PROTOCOL = 0x4F
 """rtm_protocol of every route this project installs on a node ("O" in ASCII; unassigned in rt_protos)."""
 POD_LINK_SUFFIX = "_h"
 """End of the host-side veth names of Pods."""
+LINK_ALIAS = "kube-ovn"
+"""First word of the alias of such a link; container, interface, Pod UID and namespace follow."""
 
 
 def router_port(router: str, switch: str) -> str:
