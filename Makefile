@@ -40,7 +40,8 @@ bench: $(VENV)  ## every number this project quotes, as JSON, beside its floor o
 	$(PY) -m bench
 
 install.yaml: $(VENV)  ## the manifest users apply, rendered from the chart
-	$(PY) -m sandbox manifest > $@
+	@test -n "$(VALUES)" || { echo "Say which values: make install.yaml VALUES=my-values.yaml (see charts/kube-ovn/values.yaml; ovn.centralAddress is required)"; exit 1; }
+	$(PY) -m images manifest --values "$(VALUES)" > $@
 
 requirements: $(VENV)  ## pin the dependencies anew
 	for f in runtime dev; do .venv/bin/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt; done

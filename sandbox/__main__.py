@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sandbox import cluster, images, network, node, process, programs, rights, toolchain
+from sandbox import cluster, demo, images, network, node, process, programs, rights, toolchain
 from sandbox.layout import MOST_NODES, OUTSIDE_NETNS, IpFamily, parse_node
 from sandbox.paths import SandboxError
 
@@ -27,14 +27,24 @@ def _build(_: argparse.Namespace) -> int:
 
 def _up(arguments: argparse.Namespace) -> int:
     family = read_family(os.environ.get("IP_FAMILY", IpFamily.IPV4))
-    if not 1 <= arguments.nodes <= MOST_NODES:
-        raise SandboxError(f"a sandbox has 1 to {MOST_NODES} nodes, not {arguments.nodes}")
+    nodes = _node_count(arguments)
     rights.check_root()
     with rights.only_one():
         toolchain.ensure_packages()
         rights.check_machine()
-        cluster.up(arguments.nodes, family)
+        cluster.up(nodes, family)
     return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    demo.demo(_node_count(arguments), read_family(os.environ.get("IP_FAMILY", IpFamily.IPV4)))
+    return 0
+
+
+def _node_count(arguments: argparse.Namespace) -> int:
+    if not 1 <= arguments.nodes <= MOST_NODES:
+        raise SandboxError(f"a sandbox has 1 to {MOST_NODES} nodes, not {arguments.nodes}")
+    return int(arguments.nodes)
 
 
 def read_family(text: str) -> IpFamily:
@@ -127,6 +137,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("build", _build, "build Kubernetes, helm and pause into the cache, and print where they are")
     up = add("up", _up, "make the cluster, or repair what is missing of it")
     up.add_argument("--nodes", type=int, default=2, help="how many nodes (default 2)")
+    shown = add("demo", _demo, "make the cluster, install kube-ovn into it and show Pods reaching one another")
+    shown.add_argument("--nodes", type=int, default=2, help="how many nodes (default 2)")
     add("down", _down, "remove the cluster and all it made")
     add("status", _status, "show the processes and nodes")
     kill = add("kill", _kill, "end a process or a whole node at once, as a crash would; `up` brings it back")

@@ -1,0 +1,140 @@
+"""The whole product on the sandbox: install it as a user would, and show that Pods reach one another.
+
+`install` is also what the cluster tests start from. Like `cluster.up` it looks first and makes only what is missing.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from images.build import build_image, image_key
+from images.manifest import CHART, render_manifest
+from sandbox import cluster, images, rights, toolchain
+from sandbox.command import run
+from sandbox.control_plane import ADMIN_KUBECONFIG
+from sandbox.images import TOOLS_IMAGE
+from sandbox.layout import IpFamily
+from sandbox.paths import PROJECT, SandboxError, venv_bin
+from sandbox.progress import say, step
+
+SYSTEM = "kube-system"
+WORKLOADS = (
+    "deployment/ovn-central",
+    "daemonset/ovs-ovn",
+    "deployment/kube-ovn-controller",
+    "daemonset/kube-ovn-cni",
+)
+OUTSIDE_ADDRESS = "203.0.113.1"
+_ROLLOUT_DEADLINE = 180
+_DEMO = "demo"
+
+
+def kubectl(*words: str | Path, text: str | None = None, timeout: float = 60) -> str:
+    """Run kubectl as the administrator; raises SandboxError with what it said."""
+    return run([venv_bin() / "kubectl", f"--kubeconfig={ADMIN_KUBECONFIG}", *words], text=text, timeout=timeout)
+
+
+def install(node_count: int, family: IpFamily) -> None:
+    """A running sandbox whose only network is this project, built from this checkout."""
+    rights.check_root()
+    with rights.only_one():
+        toolchain.ensure_packages()
+        rights.check_machine()
+        cluster.up(node_count, family)
+        archive = build_image()
+        with step("loading the kube-ovn image"):
+            images.load(archive, cluster.recorded_cluster().nodes)
+        with step("installing kube-ovn"):
+            values = CHART / "ci" / "sandbox-values.yaml"
+            # The tag stays the same while the content changes: the annotation is what makes the Pods new.
+            manifest = render_manifest(values=values, pod_annotations={"kube-ovn.io/image": image_key()})
+            kubectl("apply", "-f", "-", text=manifest)
+            for workload in WORKLOADS:
+                kubectl(
+                    "rollout",
+                    "status",
+                    workload,
+                    "-n",
+                    SYSTEM,
+                    f"--timeout={_ROLLOUT_DEADLINE}s",
+                    timeout=_ROLLOUT_DEADLINE + 10,
+                )
+            kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=60s", timeout=70)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """A Pod of the demonstration."""
+
+    name: str
+    node: str
+    address: str
+
+
+def show() -> None:
+    """Start a Pod on each node and print what they reach. Raises SandboxError when one does not reach another."""
+    nodes = [each.name for each in cluster.recorded_cluster().nodes]
+    with step("starting a Pod on each node"):
+        guests = _start_guests(nodes)
+    reached = Table("Pod", "on", "address", *(f"to {guest.name}" for guest in guests), "outside host saw")
+    for guest in guests:
+        answers = [_ask(guest, f"http://{_bracketed(other.address)}:8080/hostname") for other in guests]
+        for other, answer in zip(guests, answers, strict=True):
+            if answer != other.name:
+                raise SandboxError(f"{guest.name} on {guest.node} asked {other.name} for its name and got {answer!r}")
+        reached.add_row(guest.name, guest.node, guest.address, *answers, _ask(guest, f"http://{OUTSIDE_ADDRESS}/"))
+    Console().print(reached)
+    print(f"\nPoint kubectl at it:\n\n    source {os.path.relpath(PROJECT / 'sandbox' / 'env.sh')}\n")
+    print("Then: kubectl get pods -A -o wide, kubectl ko plan, sandbox --help. `make down` removes it all.")
+
+
+def _start_guests(nodes: Sequence[str]) -> list[Guest]:
+    pods = [_guest_manifest(f"guest-{node}", node) for node in nodes]
+    items = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _DEMO}}, *pods]
+    kubectl("apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    kubectl("wait", "-n", _DEMO, "--for=condition=Ready", "pod", "--all", "--timeout=60s", timeout=70)
+    listed = json.loads(kubectl("get", "pods", "-n", _DEMO, "-o", "json"))["items"]
+    return [
+        Guest(name=pod["metadata"]["name"], node=pod["spec"]["nodeName"], address=pod["status"]["podIP"])
+        for pod in sorted(listed, key=lambda pod: str(pod["metadata"]["name"]))
+    ]
+
+
+def _guest_manifest(name: str, node: str) -> dict[str, object]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": _DEMO},
+        "spec": {
+            "nodeName": node,
+            "terminationGracePeriodSeconds": 1,
+            "containers": [
+                {
+                    "name": "guest",
+                    "image": TOOLS_IMAGE,
+                    "imagePullPolicy": "Never",
+                    "args": ["netexec", "--http-port=8080"],
+                }
+            ],
+        },
+    }
+
+
+def _ask(guest: Guest, url: str) -> str:
+    return kubectl("exec", "-n", _DEMO, guest.name, "--", "curl", "-sS", "--max-time", "5", url).strip()
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def demo(node_count: int, family: IpFamily) -> None:
+    """`make demo`."""
+    install(node_count, family)
+    show()
+    say("done")
