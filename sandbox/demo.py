@@ -119,6 +119,7 @@ def _guest_manifest(name: str, node: str) -> dict[str, object]:
                     "image": TOOLS_IMAGE,
                     "imagePullPolicy": "Never",
                     "args": ["netexec", "--http-port=8080"],
+                    "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1},
                 }
             ],
         },

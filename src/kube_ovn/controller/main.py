@@ -37,6 +37,7 @@ from kube_ovn.topology.render import Publication, Snapshot, Topology, Vpc
 log = structlog.get_logger()
 
 PROBE_PERIOD = 5.0
+RETRY_PERIOD = 0.1
 FRESHNESS = 600.0
 """Seconds after which a watch that proved nothing is not believed; a healthy one ends and is begun anew before that.
 
@@ -86,7 +87,7 @@ class Controller:
         self._identity = settings.pod_name or socket.gethostname()
         self._election = Election(kube, settings.pod_namespace, names.CONTROLLER, self._identity, timing)
         self._recorder = Recorder(kube, names.CONTROLLER, socket.gethostname())
-        self._answered = asyncio.Event()
+        self._fresh = asyncio.Event()
         self._proved = 0.0  # loop time at which the Northbound database last answered
         self._loop: Loop | None = None
         self._passed = False  # whether a pass was completed since this process started
@@ -107,9 +108,7 @@ class Controller:
     async def _serve(self) -> None:
         """Lead, and stand by again after losing the Lease or the fence; never look back at what the last term knew."""
         while True:
-            await self._pods.synced.wait()
-            await self._nodes.synced.wait()
-            await self._answered.wait()
+            await self._fresh.wait()
             try:
                 await self._election.lead(self._lead, self._complaint)
             except* LeaseLostError as errors:
@@ -147,18 +146,20 @@ class Controller:
         self._recorder.report(problem.object, problem.reason, problem.message)
 
     async def _prove(self) -> None:
-        """Ask the Northbound database again and again whether it answers."""
+        """Ask again and again whether the Northbound database answers, and so whether what is seen is how things are."""
         loop = asyncio.get_running_loop()
         while True:
             try:
                 await self._nb.synced(PROBE_PERIOD)
                 await self._nb.probe(PROBE_PERIOD)
                 self._proved = loop.time()
-                self._answered.set()
-                await asyncio.sleep(PROBE_PERIOD)
             except OvsdbError as error:
-                self._answered.clear()
                 log.warning("the Northbound database does not answer", error=str(error))
+            if self._complaint() is None:
+                self._fresh.set()
+            else:
+                self._fresh.clear()
+            await asyncio.sleep(PROBE_PERIOD if self._fresh.is_set() else RETRY_PERIOD)
 
     def _complaint(self) -> str | None:
         """Why what this process sees may not be how things are."""
