@@ -49,7 +49,7 @@ class Server:
         app = web.Application(client_max_size=LARGEST)
         app.router.add_post("/api/v1/cni", self._handle)
         # A runtime that gave up has killed the plugin: what it asked for is undone, not finished.
-        runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=5.0)
+        runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         await web.SockSite(runner, _listen(path)).start()
         return runner
