@@ -240,7 +240,7 @@ class Node:
 
     def grant(self, name: str, address: str) -> None:
         """The Pod's logical port and its annotations."""
-        mac = "0a:00:00:00:02:" + f"{int(address.rpartition('.')[2]):02x}"
+        mac = "0a:00:" + ip_address(address).packed.hex(":")
         port = f"{name}.default"
         self.ovn.nbctl("--may-exist", "lsp-add", "ovn-default", port, "--", "lsp-set-addresses", port, f"{mac} {address}")
         annotations = {
