@@ -5,7 +5,6 @@
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,9 +77,8 @@ class Guest:
 
 def show() -> None:
     """Start a Pod on each node and print what they reach. Raises SandboxError when one does not reach another."""
-    nodes = [each.name for each in cluster.recorded_cluster().nodes]
     with step("starting a Pod on each node"):
-        guests = _start_guests(nodes)
+        guests = _start_guests()
     reached = Table("Pod", "on", "address", *(f"to {guest.name}" for guest in guests), "outside host saw")
     for guest in guests:
         answers = [_ask(guest, f"http://{_bracketed(other.address)}:8080/hostname") for other in guests]
@@ -93,36 +91,35 @@ def show() -> None:
     print("Then: kubectl get pods -A -o wide, kubectl ko plan, sandbox --help. `make down` removes it all.")
 
 
-def _start_guests(nodes: Sequence[str]) -> list[Guest]:
-    pods = [_guest_manifest(f"guest-{node}", node) for node in nodes]
-    items = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _DEMO}}, *pods]
+def _start_guests() -> list[Guest]:
+    """A DaemonSet, so that a second `make demo` finds its Pods, and one from a newer checkout replaces them."""
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _DEMO}}
+    items = [namespace, _guest_manifest()]
     kubectl("apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
-    kubectl("wait", "-n", _DEMO, "--for=condition=Ready", "pod", "--all", "--timeout=60s", timeout=70)
-    listed = json.loads(kubectl("get", "pods", "-n", _DEMO, "-o", "json"))["items"]
+    kubectl("rollout", "status", "daemonset/guest", "-n", _DEMO, "--timeout=60s", timeout=70)
+    listed = json.loads(kubectl("get", "pods", "-n", _DEMO, "-l", "app=guest", "-o", "json"))["items"]
     return [
         Guest(name=pod["metadata"]["name"], node=pod["spec"]["nodeName"], address=pod["status"]["podIP"])
-        for pod in sorted(listed, key=lambda pod: str(pod["metadata"]["name"]))
+        for pod in sorted(listed, key=lambda pod: str(pod["spec"]["nodeName"]))
+        if "deletionTimestamp" not in pod["metadata"]
     ]
 
 
-def _guest_manifest(name: str, node: str) -> dict[str, object]:
+def _guest_manifest() -> dict[str, object]:
+    container = {
+        "name": "guest",
+        "image": TOOLS_IMAGE,
+        "imagePullPolicy": "Never",
+        "args": ["netexec", "--http-port=8080"],
+        "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1},
+    }
+    labels = {"app": "guest"}
+    template = {"metadata": {"labels": labels}, "spec": {"terminationGracePeriodSeconds": 1, "containers": [container]}}
     return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": _DEMO},
-        "spec": {
-            "nodeName": node,
-            "terminationGracePeriodSeconds": 1,
-            "containers": [
-                {
-                    "name": "guest",
-                    "image": TOOLS_IMAGE,
-                    "imagePullPolicy": "Never",
-                    "args": ["netexec", "--http-port=8080"],
-                    "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1},
-                }
-            ],
-        },
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "guest", "namespace": _DEMO},
+        "spec": {"selector": {"matchLabels": labels}, "template": template},
     }
 
 

@@ -146,7 +146,7 @@ class Controller:
         self._recorder.report(problem.object, problem.reason, problem.message)
 
     async def _prove(self) -> None:
-        """Ask again and again whether the Northbound database answers, and so whether what is seen is how things are."""
+        """Ask again and again whether the Northbound database answers, and so whether what is seen is true."""
         loop = asyncio.get_running_loop()
         while True:
             try:
