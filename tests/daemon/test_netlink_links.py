@@ -316,6 +316,8 @@ def test_mtu_of_pods(netns: str) -> None:
         await ip("link", "add", "eth7", "mtu", "1500", "type", "veth", "peer", "name", "far")
         await ip("address", "add", "192.0.2.1/24", "dev", "eth7")
         assert plumbing.pod_mtu(["nic.*", "eth[0-9]"], [], 100) == 1400
+        await ip("link", "add", "aeth7", "mtu", "9000", "type", "veth", "peer", "name", "away")
+        assert plumbing.pod_mtu(["eth7"], [], 100) == 1400  # and not the one whose name contains it
         assert plumbing.pod_mtu([], [ip_address("192.0.2.1")], 50) == 1450
         with pytest.raises(NetlinkError, match=r"NIC with address 192\.0\.2\.2"):
             plumbing.pod_mtu([], [ip_address("192.0.2.2")], 50)

@@ -1,12 +1,22 @@
 """What a Pod's annotations make of its interface and its port, and when a sandbox is over."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
 
-from kube_ovn.host.pod import is_over, parse_network, render_sandbox, sandbox_of, select_over
+from kube_ovn.host.pod import (
+    format_alias,
+    is_over,
+    parse_alias,
+    parse_network,
+    render_lost,
+    render_sandbox,
+    sandbox_of,
+    select_over,
+)
 from kube_ovn.model import names
-from kube_ovn.model.host import Sandbox
+from kube_ovn.model.host import Link, Sandbox
 from kube_ovn.model.kube import ObjectMeta, Pod
 from kube_ovn.model.row import Member, RowKey
 
@@ -109,3 +119,27 @@ def test_proof_that_a_sandbox_is_over(netns: bool, link: bool, uids: frozenset[s
     assert is_over(SANDBOX, netns, link, uids) is over
     selected = select_over({"l": SANDBOX}, lambda _: netns, frozenset({"l"} if link else ()), uids)
     assert selected == (["l"] if over else [])
+
+
+def test_lost_port_is_known_from_its_link() -> None:
+    """The database of the switch is gone: link and Pod say together what was in it."""
+    network = parse_network(pod(**GRANTED))
+    assert network is not None
+    alias = format_alias(SANDBOX, "u")
+    link = Link(index=3, name=SANDBOX.link, mac="", mtu=1400, up=True, alias=alias)
+    pods = {"u": pod(**GRANTED)}
+    assert render_lost([link], {}, pods) == {SANDBOX.link: render_sandbox(SANDBOX, network)}
+    assert render_lost([link], {SANDBOX.link: SANDBOX}, pods) == {}  # it is not lost
+    assert render_lost([link], {}, {}) == {}  # its Pod is gone, or not heard of yet
+    assert render_lost([link], {}, {"u": pod(**{**GRANTED, names.MAC_ADDRESS: "wrong"})}) == {}
+    assert render_lost([replace(link, name="other_h")], {}, pods) == {}
+    for foreign in ("", "some words", "kube-ovn but not ours", "x " + alias):
+        assert render_lost([replace(link, alias=foreign)], {}, pods) == {}
+
+
+def test_alias_fits_or_is_left_out() -> None:
+    path = "/var/run/netns/cni-01234567-89ab-cdef-0123-456789abcdef"
+    usual = replace(SANDBOX, netns=path, interface="fifteen-chars-x")
+    alias = format_alias(usual, "01234567-89ab-cdef-0123-456789abcdef")
+    assert parse_alias(alias) == replace(usual, namespace="", pod="", uid="01234567-89ab-cdef-0123-456789abcdef")
+    assert format_alias(replace(SANDBOX, container="c" * 250), "u") == ""

@@ -88,9 +88,9 @@ def pod_mtu(patterns: Collection[str], addresses: Collection[Address], overhead:
         found = links.list_links(root)
         owners = {index for index, entry in links.list_addresses(root) if entry.address in addresses}
     for pattern in patterns:
-        for link in found:
-            if re.match(pattern, link.name):
-                return link.mtu - overhead
+        fitting = [link for link in found if re.search(pattern, link.name)]
+        for link in sorted(fitting, key=lambda link: link.name != pattern):  # a name means itself first
+            return link.mtu - overhead
     for link in found:
         if not patterns and link.index in owners:
             return link.mtu - overhead

@@ -25,7 +25,7 @@ from kube_ovn.model.kube import Pod
 log = structlog.get_logger()
 
 STAGE_SECONDS = Histogram(
-    "cni_stage_seconds",
+    "kube_ovn_cni_add_seconds",
     "Duration of the stages of CNI ADD: wait (for the Pod's address), netlink, ovsdb, ovn_installed, total",
     ["stage"],
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120),

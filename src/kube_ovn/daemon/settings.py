@@ -1,5 +1,6 @@
 """The daemon's flags (contract §5.2, as far as they exist)."""
 
+import re
 from dataclasses import dataclass
 
 from kube_ovn.config import flag, parse_list
@@ -13,6 +14,17 @@ def parse_network_type(text: str) -> str:
     if text not in OVERHEAD:
         raise ValueError(f"{text!r} is not one of {', '.join(OVERHEAD)}")
     return text
+
+
+def parse_patterns(text: str) -> tuple[str, ...]:
+    """Comma list of names or regular expressions."""
+    patterns = parse_list(text)
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is neither a name nor a regular expression: {error}") from None
+    return patterns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +51,7 @@ class Settings:
     iface: tuple[str, ...] = flag(
         (),
         "NIC of the tunnels: names or patterns, the first that exists; empty = the one with the node's address",
-        parse_list,
+        parse_patterns,
     )
     mtu: int = flag(0, "MTU of Pods; 0 = that of the NIC less what the tunnel takes", int)
     pprof_port: int = flag(10665, "port of /livez, /readyz and /metrics", int)
