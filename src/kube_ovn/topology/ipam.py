@@ -66,6 +66,8 @@ class _Range:
     def take(self, address: Address, owner: Owner) -> None:
         self.owners[int(address)] = owner
         self.released.pop(int(address), None)
+        if int(address) == self.fresh:
+            self.fresh += 1  # once given it is never fresh again
 
     def release(self, address: Address) -> None:
         del self.owners[int(address)]

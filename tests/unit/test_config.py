@@ -1,0 +1,49 @@
+"""Flags and the environment: what wins, and what a wrong one says."""
+
+import pytest
+
+from kube_ovn.config import parse_flags, parse_subnet
+from kube_ovn.controller.settings import Settings
+
+
+def test_a_flag_wins_over_the_environment() -> None:
+    environ = {"OVN_NB_ADDR": "tcp:1.1.1.1:6641", "DEFAULT_LS": "blue"}
+    settings = parse_flags(Settings, "p", ["--ovn-nb-addr=tcp:2.2.2.2:6641, tcp:3.3.3.3:6641"], environ)
+    assert settings.ovn_nb_addr == ("tcp:2.2.2.2:6641", "tcp:3.3.3.3:6641")
+    assert settings.default_ls == "blue"
+
+
+def test_a_wrong_value_names_its_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_flags(Settings, "p", ["--pprof-port=http"], {})
+    assert ended.value.code == 2
+    assert "--pprof-port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cidr", "gateway", "message"),
+    [
+        ("10.0.0.1/24", "", "host bits"),
+        ("10.0.0.0/31", "", "too small"),
+        ("10.0.0.0/24,10.1.0.0/24", "", "same IP family"),
+        ("nonsense", "", "is not a CIDR"),
+        ("10.0.0.0/24", "10.1.0.1", "not a host address"),
+        ("10.0.0.0/24", "10.0.0.255", "not a host address"),
+    ],
+)
+def test_a_wrong_subnet_says_why(cidr: str, gateway: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_subnet("s", cidr, gateway)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--default-cidr=100.64.0.0/10"], "--default-cidr 100.64.0.0/10 and --node-switch-cidr 100.64.0.0/16 overlap"),
+        (["--default-cidr=10.96.0.0/16"], "--service-cluster-ip-range 10.96.0.0/12 overlap"),
+        (["--default-cidr=10.16.0.0/16,fd00::/112"], "same IP families"),
+    ],
+)
+def test_ranges_that_do_not_go_together_are_refused(flags: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_flags(Settings, "p", flags, {}).vpc()

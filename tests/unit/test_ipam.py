@@ -1,0 +1,86 @@
+"""The ledger of addresses: order, conflicts, exhaustion, and what it says."""
+
+from ipaddress import ip_address
+
+import pytest
+
+from kube_ovn.config import parse_subnet
+from kube_ovn.model.network import Grant
+from kube_ovn.topology.ipam import Ledger, Owner, RefusedError
+
+A, B, C = (Owner(uid, f"Pod default/{uid}") for uid in "abc")
+
+
+def ledger(cidr: str = "10.0.0.0/29", exclude: str = "") -> Ledger:
+    return Ledger([parse_subnet("s", cidr, exclude=exclude)])
+
+
+def addresses(grant: Grant) -> list[str]:
+    return [str(address) for address in grant.addresses]
+
+
+def test_lowest_first_past_gateway_and_excluded() -> None:
+    book = ledger(exclude="10.0.0.2..10.0.0.3")
+    assert addresses(book.allocate(A, "s")) == ["10.0.0.4"]
+    assert addresses(book.allocate(B, "s")) == ["10.0.0.5"]
+
+
+def test_a_released_address_comes_last_and_the_longest_released_first() -> None:
+    book = ledger()
+    for owner in (A, B):
+        book.allocate(owner, "s")
+    book.release("b")
+    book.release("a")
+    later = [addresses(book.allocate(Owner(str(n), str(n)), "s"))[0] for n in range(5)]
+    assert later == ["10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.3", "10.0.0.2"]
+
+
+def test_a_full_subnet_says_how_full() -> None:
+    book = ledger("10.0.0.0/30")
+    book.allocate(A, "s")
+    with pytest.raises(RefusedError, match=r"subnet s has no available address: 0 of 1 in 10\.0\.0\.0/30 are free"):
+        book.allocate(B, "s")
+    book.release("a")
+    assert addresses(book.allocate(B, "s")) == ["10.0.0.2"]
+
+
+def test_a_taken_address_names_who_has_it() -> None:
+    book = ledger()
+    book.allocate(A, "s", [ip_address("10.0.0.4")], "0a:00:00:00:00:01")
+    with pytest.raises(
+        RefusedError, match=r"AddressConflict: address 10\.0\.0\.4 of subnet s is used by Pod default/a"
+    ):
+        book.allocate(B, "s", [ip_address("10.0.0.4")])
+    with pytest.raises(RefusedError, match="MAC address 0a:00:00:00:00:01 in subnet s is used by Pod default/a"):
+        book.allocate(B, "s", mac="0a:00:00:00:00:01")
+    assert "b" not in book.grants
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("10.0.0.1", "it is the gateway"),
+        ("10.0.0.0", "network or broadcast"),
+        ("10.0.0.7", "network or broadcast"),
+        ("10.9.0.1", r"is not in the CIDR 10\.0\.0\.0/29 of subnet s"),
+    ],
+)
+def test_an_unusable_address_is_refused(address: str, message: str) -> None:
+    with pytest.raises(RefusedError, match=message):
+        ledger().allocate(A, "s", [ip_address(address)])
+
+
+def test_sizes_are_whole_numbers_of_any_length() -> None:
+    book = ledger("fd00::/64,10.0.0.0/29", exclude="fd00::2..fd00::ffff:ffff")
+    assert addresses(book.allocate(A, "s")) == ["fd00::1:0:0", "10.0.0.2"]
+
+
+def test_a_grant_is_taken_over_and_given_back() -> None:
+    book = ledger()
+    grant = Grant(subnet="s", addresses=(ip_address("10.0.0.2"),), mac="0a:00:00:00:00:01")
+    book.adopt(C, grant)
+    assert addresses(book.allocate(A, "s")) == ["10.0.0.3"]
+    book.release("c")
+    book.release("c")
+    book.adopt(B, grant)
+    assert book.grants["b"] == grant
