@@ -1,0 +1,64 @@
+"""The Northbound database as it is, read through our own client, and everything that is written to it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from kube_ovn.model import nb
+from kube_ovn.model.row import Row
+from kube_ovn.ovsdb.client import Client
+from kube_ovn.ovsdb.codec import Columns
+from kube_ovn.ovsdb.connection import Connection
+from kube_ovn.ovsdb.errors import OvsdbError
+from sandbox.layout import CONTROL_PLANE_NODE
+
+ENDPOINT = f"tcp:{CONTROL_PLANE_NODE.v4.ip}:6641"
+_DATABASE = "OVN_Northbound"
+_DEADLINE = 20.0
+
+
+def read_rows(table: type[Row]) -> list[Columns]:
+    """All rows of a table."""
+    return asyncio.run(_read_rows(table))
+
+
+async def _read_rows(table: type[Row]) -> list[Columns]:
+    client = Client([ENDPOINT], _DATABASE, [table])
+    task = asyncio.create_task(client.run())
+    try:
+        await client.synced(_DEADLINE)
+        return client.replica.rows(table.TABLE)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def read_ports(namespace: str) -> dict[str, Columns]:
+    """The logical ports of a Namespace's Pods, by name."""
+    rows = read_rows(nb.LogicalSwitchPort)
+    return {row["name"]: row for row in rows if row["name"].endswith(f".{namespace}")}
+
+
+@asynccontextmanager
+async def all_updates() -> AsyncIterator[list[Any]]:
+    """Every change of any column of any table while this is open, as the server tells it."""
+    updates: list[Any] = []
+
+    def note(method: str, params: list[Any]) -> None:
+        if method == "update2":
+            updates.append(params[1])
+
+    connection = await Connection.connect(ENDPOINT, note, None)
+    reading = asyncio.create_task(connection.run())
+    try:
+        schema = await connection.request("get_schema", [_DATABASE], _DEADLINE)
+        everything: dict[str, Any] = {table: [{}] for table in schema["tables"]}
+        await connection.request("monitor_cond", [_DATABASE, "all", everything], _DEADLINE)
+        yield updates
+        await connection.request("echo", [], _DEADLINE)  # replies keep their order: all there was has arrived
+        assert not reading.done(), "the monitor lost its connection"
+    finally:
+        connection.close(OvsdbError("done"))
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
