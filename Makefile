@@ -3,7 +3,7 @@ NODES ?= 2
 PY := .venv/bin/python
 VENV := .venv/.stamp
 
-.PHONY: help demo down check format test test-daemon test-cluster bench requirements install.yaml clean
+.PHONY: help demo down deps check format test bench requirements install.yaml clean
 
 help:  ## list the targets
 	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -33,8 +33,11 @@ format: $(VENV)  ## rewrite the sources in the project's format
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
-test: check  ## everything: check, real daemons, real cluster; one summary line of pytest at the end
+test: deps check  ## everything: check, real daemons, real cluster; one summary line of pytest at the end
 	$(PY) -m pytest
+
+deps: $(VENV)
+	@$(PY) -m sandbox deps
 
 bench: $(VENV)  ## every number this project quotes, as JSON, beside its floor or anchor
 	$(PY) -m bench
