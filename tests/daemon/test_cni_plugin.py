@@ -11,8 +11,8 @@ DEADLINE = 300.0
 
 def test_the_plugin_passes_its_own_tests() -> None:
     go = ensure_go()
-    assert run([go, "vet", "./..."], cwd=PLUGIN, timeout=DEADLINE) == ""
-    assert "ok" in run([go, "test", "./..."], cwd=PLUGIN, timeout=DEADLINE)
+    assert run([go.program, "vet", "./..."], cwd=PLUGIN, env=go.environment, timeout=DEADLINE) == ""
+    assert "ok" in run([go.program, "test", "./..."], cwd=PLUGIN, env=go.environment, timeout=DEADLINE)
 
 
 def test_the_plugin_is_small_and_stands_on_the_standard_library_alone() -> None:
