@@ -242,7 +242,9 @@ class Node:
         """The Pod's logical port and its annotations."""
         mac = "0a:00:" + ip_address(address).packed.hex(":")
         port = f"{name}.default"
-        self.ovn.nbctl("--may-exist", "lsp-add", "ovn-default", port, "--", "lsp-set-addresses", port, f"{mac} {address}")
+        self.ovn.nbctl(
+            "--may-exist", "lsp-add", "ovn-default", port, "--", "lsp-set-addresses", port, f"{mac} {address}"
+        )
         annotations = {
             "allocated": "true",
             "ip_address": address,
@@ -278,8 +280,16 @@ class Node:
         args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod};K8S_POD_UID={uid}"
         env = {"CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_IFNAME": "eth0", "CNI_PATH": "/x"}
         env |= {"CNI_NETNS": netns, "CNI_ARGS": args}
-        stdin = {"cniVersion": "1.0.0", "name": "kube-ovn", "type": "kube-ovn", "server_socket": str(self.socket), **conf}
-        process = subprocess.run([self.plugin], input=json.dumps(stdin).encode(), env=env, capture_output=True, timeout=100)
+        stdin = {
+            "cniVersion": "1.0.0",
+            "name": "kube-ovn",
+            "type": "kube-ovn",
+            "server_socket": str(self.socket),
+            **conf,
+        }
+        process = subprocess.run(
+            [self.plugin], input=json.dumps(stdin).encode(), env=env, capture_output=True, timeout=100
+        )
         return process.returncode, json.loads(process.stdout) if process.stdout else None
 
     def interfaces(self) -> set[str]:
@@ -307,4 +317,3 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         yield made
     finally:
         made.stop()
-
