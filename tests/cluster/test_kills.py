@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from ipaddress import ip_address
+import urllib.request
 
 import pytest
 
 from kube_ovn.model import nb
 from sandbox.demo import SYSTEM, kubectl
+from sandbox.layout import CONTROL_PLANE_NODE
 from tests.cluster.conftest import no_namespace_left
 from tests.cluster.lab import (
     Pinging,
@@ -25,6 +26,7 @@ from tests.cluster.northbound import all_updates, read_ports, read_rows
 
 NODES = ("node1", "node2")
 CONTROLLER = "kube-ovn-controller"
+METRICS = f"http://{CONTROL_PLANE_NODE.v4.ip}:10660/metrics"
 OUTAGE = 8.0
 """Seconds: a healthy Pod starts in one."""
 
@@ -48,10 +50,11 @@ def pair(scene: Scene) -> tuple[Pod, Pod]:
     return one, other
 
 
-def newcomers_work(scene: Scene, *others: Pod) -> None:
-    for pod in scene.start(*(manifest(f"new-{node}", node) for node in NODES)):
-        for other in others:
-            scene.talk_again(pod, other)
+def newcomers_work(scene: Scene, one: Pod, other: Pod) -> None:
+    """New Pods start and talk to the old ones of the other node."""
+    first, second = scene.start(*(manifest(f"new-{node}", node) for node in NODES))
+    scene.talk_again(first, other)
+    scene.talk_again(second, one)
 
 
 def test_a_hundred_pods_get_addresses_while_the_controller_dies_three_times(scene: Scene) -> None:
@@ -139,9 +142,25 @@ async def test_controller_restart_writes_nothing(scene: Scene, force: bool) -> N
 
     pinging = await asyncio.to_thread(prepare)
     async with all_updates() as updates:
+        begun = time.time()
         await asyncio.to_thread(replace_system_pod, CONTROLLER, force=force)
+        await asyncio.to_thread(until, lambda: has_passed_since(begun), 60, "the new controller's first pass")
     assert updates == []
     assert (await asyncio.to_thread(pinging.stop))[1] == 0
+
+
+def has_passed_since(begun: float) -> bool:
+    """Whether a controller that started after this time leads and has compared everything with everything."""
+    try:
+        with urllib.request.urlopen(METRICS, timeout=2) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return False
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    started, leads = float(values["process_start_time_seconds"]), float(values["kube_ovn_leader"])
+    return (
+        started > begun and leads == 1 and float(values['kube_ovn_controller_pass_seconds_count{stage="commit"}']) > 0
+    )
 
 
 def _only_namespace_left(scene: Scene) -> bool:
@@ -166,6 +185,6 @@ def test_northbound_unreachable_for_a_while(scene: Scene) -> None:
         node_exec(node, "pkill", "-CONT", "-f", "^ovsdb-server.*ovnnb_db")
     new = scene.ready("new-node1", "new-node2", within=90)
     assert pinging.stop()[1] == 0
-    assert len({ip_address(pod.ip) for pod in (one, other, *new)}) == 4
+    assert len({pod.ip for pod in (one, other, *new)}) == 4
     scene.talk_again(new[0], new[1])
     wait_until_healthy()

@@ -1,5 +1,6 @@
-"""A node without a kubelet: real API server, real OVN and Open vSwitch, the real daemon and the real plugin, in a network
-namespace. A test module imports the fixture `node` and lists it in `__all__`; the test plays controller and container runtime.
+"""A node without a kubelet, in a network namespace: real API server, OVN, Open vSwitch, daemon and plugin.
+
+A test module imports the fixture `node` and lists it in `__all__`; the test plays controller and container runtime.
 """
 
 import asyncio
