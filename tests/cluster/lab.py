@@ -237,7 +237,7 @@ class Scene:
     def every_ping_answered(self, source: Pod | str, address: str, count: int = 5) -> bool:
         return f"{count} received" in self.shell(source, f"ping -c {count} -i 0.05 -W 2 {address} || true")
 
-    def talk_again(self, source: Pod, target: Pod, within: float = 30) -> None:
+    def talk_again(self, source: Pod, target: Pod, *, within: float = 30) -> None:
         """Both ways, until every ping of a row is answered."""
         until(lambda: self._both_ways(source, target), within, f"{source.name} on {source.node} and {target.name} talk")
 

@@ -1,0 +1,35 @@
+"""The API server goes away: the network stays, and what was asked for before and after is done."""
+
+import time
+
+from sandbox import cluster as sandbox_cluster
+from sandbox import control_plane, process, rights
+from sandbox.layout import IpFamily
+from tests.cluster.lab import Pinging, Scene, manifest, until, wait_until_healthy
+
+NODES = ("node1", "node2")
+OUTAGE = 20.0
+"""Seconds: long enough that every Lease of the control plane is in danger."""
+
+
+def test_api_server_gone_for_a_while(cluster: dict[str, str], scene: Scene) -> None:
+    one, other = scene.start(*(manifest(f"old-{node}", node) for node in NODES))
+    scene.talk_again(one, other)
+    pinging = [Pinging(scene, one, other.ip), Pinging(scene, other, one.ip), Pinging(scene, other, cluster["node1"])]
+    for each in pinging:
+        each.start()
+    with rights.only_one():
+        assert process.kill([control_plane.API])
+        try:
+            time.sleep(OUTAGE)
+        finally:
+            sandbox_cluster.up(len(cluster), IpFamily.IPV4)
+    until(lambda: scene.pods()["old-node1"].ready, 60, "the API server answers")
+    first, second = scene.start(*(manifest(f"new-{node}", node) for node in NODES), within=90)
+    scene.talk_again(first, second)
+    scene.talk_again(first, other)
+    for each in pinging:
+        sent, lost = each.stop()
+        assert sent > OUTAGE * 5
+        assert lost == 0
+    wait_until_healthy()

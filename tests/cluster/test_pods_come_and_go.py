@@ -1,0 +1,183 @@
+"""A Pod's end leaves nothing; a namesake starts afresh; a wrong wish is answered in a sentence and harms nobody."""
+
+import json
+import re
+from functools import partial
+
+import pytest
+
+from sandbox.demo import kubectl
+from sandbox.paths import SandboxError
+from tests.cluster.lab import Json, Pod, Scene, interfaces_of, manifest, node_exec, until
+from tests.cluster.northbound import read_ports
+
+PREFIX = "ovn.kubernetes.io/"
+NODES = ("node1", "node2")
+
+
+def links(node: str) -> set[str]:
+    return {link["ifname"] for link in json.loads(node_exec(node, "ip", "-json", "link", "show"))}
+
+
+def traces(pod: Pod, link: str) -> list[str]:
+    """What is left of a Pod anywhere."""
+    found = []
+    if pod.port in read_ports(pod.namespace):
+        found.append("logical port")
+    if pod.port in interfaces_of(pod.node, pod.namespace):
+        found.append("Interface in Open vSwitch")
+    if link in links(pod.node):
+        found.append("veth")
+    for words in (["route", "show", "table", "all"], ["neighbour", "show"]):
+        if re.search(rf"(?<![\d.]){re.escape(pod.ip)}(?![\d.])", node_exec(pod.node, "ip", *words)):
+            found.append(" ".join(words))
+    return found
+
+
+def leaves_nothing(pod: Pod, link: str) -> bool:
+    found = traces(pod, link)
+    if found:
+        raise SandboxError(f"left of {pod.name}: {', '.join(found)}")
+    return True
+
+
+@pytest.mark.parametrize("how", ["deleted", "deleted by force", "Namespace deleted"])
+def test_a_deleted_pod_leaves_nothing(scene: Scene, how: str) -> None:
+    pods = scene.start(*(manifest(f"gone-{node}", node) for node in NODES))
+    scene.talk_again(pods[0], pods[1])
+    before = {pod.name: interfaces_of(pod.node, pod.namespace)[pod.port] for pod in pods}
+    for pod in pods:
+        assert before[pod.name] in links(pod.node)
+    match how:
+        case "deleted":
+            scene.delete(*before)
+        case "deleted by force":
+            scene.delete(*before, "--grace-period=0", "--force")
+        case _:
+            kubectl("delete", "namespace", scene.namespace, timeout=60)
+            scene.open()
+    for pod in pods:
+        until(partial(leaves_nothing, pod, before[pod.name]), 30, f"nothing left of {pod.name}")
+    # The addresses are free: whoever asks for one of them gets it, on another node as well.
+    wishes = {pod.name: {f"{PREFIX}ip_address": pod.ip} for pod in pods}
+    heirs = scene.start(
+        *(manifest(f"heir-of-{pod.name}", NODES[pod.node == NODES[0]], annotations=wishes[pod.name]) for pod in pods)
+    )
+    assert [heir.ip for heir in heirs] == [pod.ip for pod in pods]
+    scene.talk_again(heirs[0], heirs[1])
+
+
+def test_a_pod_that_has_ended_holds_no_address(scene: Scene) -> None:
+    done = manifest("done", "node2", command=["true"])
+    done["spec"]["restartPolicy"] = "Never"
+    scene.create(done)
+    until(lambda: scene.pods()["done"].phase == "Succeeded", 30, "done has ended")
+    ended = scene.pods()["done"]
+    until(lambda: ended.port not in read_ports(scene.namespace), 20, "its port is gone")
+    until(lambda: ended.port not in interfaces_of("node2", scene.namespace), 20, "its Interface is gone")
+
+
+def test_a_namesake_gets_its_own_port_ten_times(scene: Scene) -> None:
+    """Replaced by force, the next starts while the last is still ending on the node."""
+    (peer,) = scene.start(manifest("peer", "node1"))
+    seen: set[str] = set()
+    for turn in range(10):
+        text = json.dumps(manifest("web-0", NODES[turn % 4 == 3]))
+        if turn == 0:
+            scene.kubectl("create", "-f", "-", text=text)
+        else:
+            scene.kubectl("replace", "--force", "--grace-period=0", "-f", "-", text=text)
+        if turn % 3 == 2:
+            continue  # replaced before it has started
+        (pod,) = scene.ready("web-0", within=40)
+        seen.add(pod.uid)
+        scene.talk_again(peer, pod)
+        row = read_ports(scene.namespace)[pod.port]
+        assert row["external_ids"]["pod_uid"] == pod.uid
+        assert row["addresses"] == {f"{pod.annotations[PREFIX + 'mac_address']} {pod.ip}"}
+    assert len(seen) == 7
+    assert read_ports(scene.namespace).keys() == {peer.port, pod.port}
+    expected = {"node1": 1, "node2": 0} | {pod.node: 1 + (pod.node == "node1")}
+    for node, count in expected.items():
+        until(partial(_has_interfaces, node, scene, count), 30, f"{count} Interfaces on {node}")
+
+
+def _has_interfaces(node: str, scene: Scene, count: int) -> bool:
+    return len(interfaces_of(node, scene.namespace)) == count
+
+
+BAD: dict[str, tuple[dict[str, str], str, str]] = {
+    "outside": (
+        {"ip_address": "192.0.2.9"},
+        "AcquireAddressFailed",
+        "address 192.0.2.9 is not in the CIDR 10.16.0.0/16 of subnet ovn-default",
+    ),
+    "malformed": (
+        {"ip_address": "10.16.0.300"},
+        "ValidatePodNetworkFailed",
+        "annotation of Pod {pod}: '10.16.0.300' is not an IP address",
+    ),
+    "gateway": (
+        {"ip_address": "10.16.0.1"},
+        "AcquireAddressFailed",
+        "address 10.16.0.1 cannot be used: it is the gateway",
+    ),
+    "bad-mac": (
+        {"mac_address": "not-a-mac"},
+        "ValidatePodNetworkFailed",
+        "annotation of Pod {pod}: 'not-a-mac' is not a MAC address like 0a:00:00:12:34:56",
+    ),
+    "nowhere": ({"logical_switch": "nowhere"}, "AcquireAddressFailed", "subnet nowhere does not exist"),
+    "joined": (
+        {"logical_switch": "join"},
+        "ValidatePodNetworkFailed",
+        "subnet join joins the nodes and is not for Pods",
+    ),
+}
+
+
+def wishing(name: str, wish: dict[str, str], node: str | None = None) -> Json:
+    return manifest(name, node, annotations={PREFIX + key: value for key, value in wish.items()})
+
+
+def warning_on(scene: Scene, pod: str, reason: str, text: str) -> bool:
+    return any(kind == "Warning" and why == reason and text in message for kind, why, message in scene.events(pod))
+
+
+def test_bad_wishes_are_answered_and_disturb_nobody(scene: Scene) -> None:
+    scene.create(*(wishing(name, wish) for name, (wish, _, _) in BAD.items()))
+    good = scene.start(*(manifest(f"good-{node}", node) for node in NODES), within=30)
+    scene.talk_again(good[0], good[1])
+    for name, (_, reason, text) in BAD.items():
+        sentence = text.format(pod=f"{scene.namespace}/{name}")
+        until(partial(warning_on, scene, name, reason, sentence), 15, f"Event on {name}")
+        assert "Traceback" not in str(scene.events(name))
+    pods = scene.pods()
+    assert not [name for name in BAD if PREFIX + "allocated" in pods[name].annotations or pods[name].ip]
+    assert read_ports(scene.namespace).keys() == {pod.port for pod in good}
+    # A corrected wish is enough; nobody restarts anything.
+    scene.kubectl("annotate", "pod", "malformed", f"{PREFIX}ip_address-")
+    scene.ready("malformed", within=40)
+
+
+def test_bad_routes_are_answered_on_the_pod(scene: Scene) -> None:
+    (good,) = scene.start(manifest("good", "node1"))
+    scene.create(wishing("bad-routes", {"routes": "[{"}, "node1"))
+    text = "annotation ovn.kubernetes.io/routes is not a list of routes"
+    until(lambda: warning_on(scene, "bad-routes", "PodNetworkConfigureFailed", text), 30, "Event on bad-routes")
+    assert scene.every_ping_answered("good", "10.16.0.1")
+    scene.kubectl("annotate", "pod", "bad-routes", f"{PREFIX}routes-")
+    bad = scene.ready("bad-routes", within=60)[0]
+    scene.talk_again(good, bad)
+
+
+def test_who_waits_for_a_taken_address_gets_it_when_it_is_free(scene: Scene) -> None:
+    holder, peer = scene.start(manifest("holder", "node1"), manifest("peer", "node1"))
+    scene.create(wishing("heir", {"ip_address": holder.ip}, "node2"))
+    text = f"AddressConflict: address {holder.ip} of subnet ovn-default is used by Pod {scene.namespace}/holder"
+    until(lambda: warning_on(scene, "heir", "AcquireAddressFailed", text), 15, "Event on heir")
+    scene.talk_again(peer, holder)
+    scene.delete("holder")
+    (heir,) = scene.ready("heir", within=30)
+    assert heir.ip == holder.ip
+    scene.talk_again(peer, heir)
