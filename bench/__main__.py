@@ -1,0 +1,40 @@
+"""`python -m bench`: measure everything and print one JSON document; progress goes to standard error."""
+
+import argparse
+import asyncio
+import json
+import sys
+
+from bench.cluster import NoSandboxError, measure_cluster
+from bench.controller import measure_controller
+from bench.figure import Figure
+from sandbox.progress import say
+
+
+async def _measure(parts: list[str]) -> tuple[list[Figure], list[str]]:
+    figures: list[Figure] = []
+    missing: list[str] = []
+    if "controller" in parts:
+        figures += await measure_controller()
+    if "cluster" in parts:
+        try:
+            figures += await measure_cluster()
+        except NoSandboxError as error:
+            missing.append(f"figures of the cluster: {error}; `make demo` brings the sandbox up")
+    return figures, missing
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", help="controller, cluster; all when none is named")
+    parts = parser.parse_args().parts or ["controller", "cluster"]
+    figures, missing = asyncio.run(_measure(parts))
+    for figure in figures:
+        say(figure.line())
+    json.dump({"figures": [figure.document() for figure in figures], "missing": missing}, sys.stdout, indent=2)
+    print()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

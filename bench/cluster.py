@@ -1,0 +1,138 @@
+"""The figures of the whole fabric, on the sandbox: how long Pods take to be Ready, and where the time of CNI ADD goes.
+
+The floor is the same Pods with hostNetwork, measured in turn with ours, so that a busy machine slows both. What is
+created lives in one Namespace, which goes in the end whatever happens.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from bench.adds import measure_adds
+from bench.figure import Anchor, Ask, Figure, median
+from bench.idle import measure_idle, measure_plugin
+from bench.pods import NAMESPACES, PODS, create, delete_all, ensure_namespace, pod_body, watching
+from kube_ovn.k8s.client import Client, KubeError
+from kube_ovn.k8s.credentials import CredentialsError, load_credentials
+from kube_ovn.k8s.decode import NODES
+from sandbox.paths import STATE
+from sandbox.progress import say
+
+NAMESPACE = "kube-ovn-bench"
+BATCH, BATCHES, SINGLE = 30, 3, 5
+DEADLINE = 180.0
+SETTLE = 2.0
+"""Seconds between two measurements: the kubelet tears sandboxes down after their Pods are gone from the API."""
+
+
+class NoSandboxError(Exception):
+    """There is no cluster to measure on; the message says why."""
+
+
+async def measure_cluster() -> list[Figure]:
+    """Raises NoSandboxError."""
+    async with _session() as (client, nodes):
+        figures = await measure_idle()
+        figures += measure_plugin()
+        figures.append(await _single(client, next(reversed(nodes))))
+        figures.append(await _batches(client, list(nodes)))
+        figures += await measure_adds(client, NAMESPACE, nodes)
+        await _clear(client)
+        return figures
+
+
+@asynccontextmanager
+async def _session() -> AsyncIterator[tuple[Client, Mapping[str, str]]]:
+    """A client with an empty Namespace, and two nodes with their addresses."""
+    try:
+        credentials = load_credentials(str(STATE / "admin.kubeconfig"))
+        async with Client(credentials) as client:
+            listing = await client.list(NODES)
+            nodes = {
+                node.metadata.name: address.address
+                for node in sorted(listing.items, key=lambda node: node.metadata.name)
+                for address in node.status.addresses
+                if address.type == "InternalIP" and ":" not in address.address
+            }
+            if len(nodes) < 2:
+                raise NoSandboxError("the sandbox has fewer than two nodes")
+            await ensure_namespace(client, NAMESPACE)
+            try:
+                await _clear(client)
+                await _await_account(client)
+                yield client, dict(list(nodes.items())[:2])
+            finally:
+                await client.request("DELETE", NAMESPACES.path(name=NAMESPACE))
+    except (CredentialsError, KubeError) as error:
+        raise NoSandboxError(f"the sandbox does not answer: {error}") from error
+
+
+async def _await_account(client: Client) -> None:
+    """No Pod is accepted in a Namespace before its default ServiceAccount is there."""
+    end = time.monotonic() + DEADLINE
+    while True:
+        try:
+            await client.request("GET", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default")
+            return
+        except KubeError as error:
+            if error.status != 404 or time.monotonic() > end:
+                raise
+        await asyncio.sleep(0.1)
+
+
+async def _clear(client: Client) -> None:
+    if (await client.list(PODS, namespace=NAMESPACE)).items:
+        await delete_all(client, NAMESPACE, DEADLINE, grace=1)
+        await asyncio.sleep(SETTLE)
+
+
+async def _single(client: Client, node: str) -> Figure:
+    """One Pod alone, in turn with its floor."""
+    spent: dict[bool, list[float]] = {False: [], True: []}
+    for _ in range(SINGLE):
+        for host_network in (True, False):
+            spent[host_network].append(await _ready(client, [node], 1, host_network=host_network))
+    say(f"one Pod: {_seconds(spent[False])} s; hostNetwork: {_seconds(spent[True])} s")
+    return Figure(
+        name="one Pod alone, creation to Ready",
+        value=median(spent[False]),
+        unit="s",
+        n=SINGLE,
+        anchor=Anchor(name="the same with hostNetwork, s", value=median(spent[True])),
+        ask=Ask(relation="<", value=0.8),
+    )
+
+
+async def _batches(client: Client, nodes: list[str]) -> Figure:
+    spent: dict[bool, list[float]] = {False: [], True: []}
+    for _ in range(BATCHES):
+        for host_network in (True, False):
+            spent[host_network].append(await _ready(client, nodes, BATCH, host_network=host_network))
+    say(f"{BATCH} Pods: {_seconds(spent[False])} s; hostNetwork: {_seconds(spent[True])} s")
+    floor = median(spent[True])
+    return Figure(
+        name=f"{BATCH} Pods on two nodes created at once, to all Ready",
+        value=median(spent[False]),
+        unit="s",
+        n=BATCHES,
+        anchor=Anchor(name="the same with hostNetwork, s", value=floor),
+        ask=Ask(relation="<=", value=1.25 * floor),
+        note=f"{median(spent[False]) / floor:.2f} x the floor",
+    )
+
+
+async def _ready(client: Client, nodes: list[str], count: int, *, host_network: bool) -> float:
+    """Seconds from the first creation to the last Pod seen Ready; leaves nothing."""
+    bodies = [pod_body(f"p{number}", nodes[number % len(nodes)], host_network=host_network) for number in range(count)]
+    async with watching(client, NAMESPACE) as sights:
+        started = time.perf_counter()
+        await asyncio.gather(*(create(client, NAMESPACE, body) for body in bodies))
+        await sights.until(f"{count} Pods are Ready", DEADLINE, lambda: len(sights.ready) == count)
+        spent = max(sights.ready.values()) - started
+    await _clear(client)
+    return spent
+
+
+def _seconds(values: list[float]) -> str:
+    return " ".join(f"{value:.2f}" for value in values)

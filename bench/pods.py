@@ -1,0 +1,194 @@
+"""Pods for measuring: made, changed and removed many at a time, and seen through one watch with the time of each sight.
+
+The client is the project's own; the floors of the figures go through the very same functions.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import msgspec
+
+from kube_ovn.k8s.client import Client, KubeError
+from kube_ovn.k8s.decode import Changed, Kind
+from kube_ovn.model import names
+
+T = TypeVar("T")
+
+IN_FLIGHT = 32
+IMAGE = "docker.io/kubeovn/sandbox-tools:v0.1.0"
+FLOOR_KEY = "bench.kube-ovn.invalid/"
+"""Prefix of annotations that the floors write: as many and as long as the controller's, and no business of its."""
+
+
+class Meta(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    name: str
+    uid: str = ""
+    namespace: str = ""
+    annotations: dict[str, str] = {}
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    type: str
+    status: str
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    conditions: tuple[Condition, ...] = ()
+
+
+class Pod(msgspec.Struct, frozen=True, kw_only=True):
+    """Only what the figures need."""
+
+    metadata: Meta
+    status: Status = Status()
+
+    @property
+    def annotated(self) -> bool:
+        return self.metadata.annotations.get(names.ALLOCATED) == "true"
+
+    @property
+    def floored(self) -> bool:
+        return f"{FLOOR_KEY}allocated" in self.metadata.annotations
+
+    @property
+    def ready(self) -> bool:
+        return any(condition.type == "Ready" and condition.status == "True" for condition in self.status.conditions)
+
+
+PODS = Kind(name="Pod", version="v1", plural="pods", type=Pod)
+NAMESPACES = Kind(name="Namespace", version="v1", plural="namespaces", type=Pod, namespaced=False)
+
+
+def pod_body(name: str, node: str, *, host_network: bool = False) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name},
+        "spec": {
+            "nodeName": node,
+            "hostNetwork": host_network,
+            "terminationGracePeriodSeconds": 1,
+            "tolerations": [{"operator": "Exists"}],
+            "automountServiceAccountToken": False,
+            "containers": [
+                {"name": "c", "image": IMAGE, "imagePullPolicy": "Never", "command": ["sleep", "100000"]},
+            ],
+        },
+    }
+
+
+class Sights:
+    """When which Pod of one Namespace was first seen, annotated and Ready."""
+
+    def __init__(self) -> None:
+        self.pods: dict[str, Pod] = {}
+        self.seen: dict[str, float] = {}
+        self.annotated: dict[str, float] = {}
+        self.floored: dict[str, float] = {}
+        self.ready: dict[str, float] = {}
+        self._news = asyncio.Event()
+
+    def note(self, pod: Pod) -> None:
+        now, name = time.perf_counter(), pod.metadata.name
+        self.pods[name] = pod
+        self.seen.setdefault(name, now)
+        for mark, times in (
+            (pod.annotated, self.annotated),
+            (pod.floored, self.floored),
+            (pod.ready, self.ready),
+        ):
+            if mark:
+                times.setdefault(name, now)
+        self._news.set()
+
+    def forget(self, name: str) -> None:
+        self.pods.pop(name, None)
+        self._news.set()
+
+    async def until(self, what: str, deadline: float, done: Callable[[], bool]) -> None:
+        """Raises TimeoutError with a sentence."""
+        try:
+            async with asyncio.timeout(deadline):
+                while not done():
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise TimeoutError(f"not within {deadline:g} s: {what}") from None
+
+
+@asynccontextmanager
+async def watching(client: Client, namespace: str) -> AsyncIterator[Sights]:
+    """See the Pods of a Namespace from now on."""
+    sights = Sights()
+    listing = await client.list(PODS, namespace=namespace)
+
+    async def follow() -> None:
+        async for event in client.watch(PODS, listing.version, namespace=namespace, seconds=1500):
+            if isinstance(event, Changed):
+                sights.note(event.object)
+            elif hasattr(event, "object"):
+                sights.forget(event.object.metadata.name)
+        raise TimeoutError("the watch ended")
+
+    task = asyncio.ensure_future(follow())
+    try:
+        yield sights
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def each(items: Iterable[T], work: Callable[[T], Awaitable[object]]) -> float:
+    """Do the work for all items, 32 in flight; seconds it took."""
+    waiting = iter(list(items))
+
+    async def worker() -> None:
+        for item in waiting:
+            await work(item)
+
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(IN_FLIGHT):
+            group.create_task(worker())
+    return time.perf_counter() - started
+
+
+async def create(client: Client, namespace: str, body: dict[str, Any]) -> None:
+    await client.request("POST", PODS.path(namespace), body=body)
+
+
+async def floor_patch(client: Client, namespace: str, pod: Pod) -> None:
+    """The request the controller sends for each Pod, under other names."""
+    annotations = {
+        "allocated": "true",
+        "ip_address": "10.16.100.100",
+        "mac_address": "0a:00:00:00:00:00",
+        "cidr": "10.16.0.0/16",
+        "gateway": "10.16.0.1",
+        "logical_switch": "ovn-default",
+        "logical_router": "ovn-cluster",
+        "pod_nic_type": "veth-pair",
+        "routed": "true",
+    }
+    named = {f"{FLOOR_KEY}{key}": value for key, value in annotations.items()}
+    await client.annotate(PODS, namespace, pod.metadata.name, named, pod.metadata.uid)
+
+
+async def ensure_namespace(client: Client, namespace: str) -> None:
+    try:
+        await client.request("POST", NAMESPACES.path(), body={"metadata": {"name": namespace}})
+    except KubeError as error:
+        if error.status != 409:
+            raise
+
+
+async def delete_all(client: Client, namespace: str, deadline: float, *, grace: int = 0) -> None:
+    """Remove the Pods of a Namespace and wait until they are gone."""
+    path = PODS.path(namespace)
+    await client.request("DELETE", path, body={"gracePeriodSeconds": grace}, deadline=60)
+    end = time.monotonic() + deadline
+    while (await client.list(PODS, namespace=namespace)).items:
+        if time.monotonic() > end:
+            raise TimeoutError(f"Pods of Namespace {namespace} are not gone within {deadline:g} s")
+        await asyncio.sleep(0.1)
