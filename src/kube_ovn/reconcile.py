@@ -5,6 +5,7 @@ Level-triggered: a pass looks at the state as it is, never at what happened. Kno
 
 import asyncio
 import random
+import signal
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -38,6 +39,18 @@ class Dirty:
     async def wait(self) -> None:
         await self._event.wait()
         self._event.clear()
+
+
+async def until_told(work: Awaitable[None]) -> None:
+    """Work until it ends, or until SIGTERM or SIGINT cancels it: to be told to stop is no failure."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        await work
+    except asyncio.CancelledError:
+        log.info("told to stop")
 
 
 async def reconcile(

@@ -6,7 +6,6 @@ cannot prove that it sees both as they are does not renew the Lease, and another
 
 import asyncio
 import os
-import signal
 import socket
 import sys
 from typing import assert_never
@@ -30,7 +29,7 @@ from kube_ovn.model.network import Kind, Problem
 from kube_ovn.ovsdb.client import Client as Northbound
 from kube_ovn.ovsdb.client import FencedError, OvsdbError
 from kube_ovn.plan import AbsurdPlanError
-from kube_ovn.reconcile import Dirty, reconcile
+from kube_ovn.reconcile import Dirty, reconcile, until_told
 from kube_ovn.telemetry import serve_health, start_logging
 from kube_ovn.topology.render import Publication, Snapshot, Topology, Vpc
 
@@ -55,22 +54,14 @@ def main() -> None:
     except ValueError as error:
         sys.exit(str(error))
     try:
-        asyncio.run(_until_told(settings, vpc, timing))
+        asyncio.run(until_told(_run(settings, vpc, timing)))
     except CredentialsError as error:
         sys.exit(str(error))
 
 
-async def _until_told(settings: Settings, vpc: Vpc, timing: Timing) -> None:
-    """Run until SIGTERM or SIGINT."""
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    try:
-        async with Kube(load_credentials(settings.kubeconfig)) as kube:
-            await Controller(settings, vpc, timing, kube).run()
-    except asyncio.CancelledError:
-        log.info("told to stop")
+async def _run(settings: Settings, vpc: Vpc, timing: Timing) -> None:
+    async with Kube(load_credentials(settings.kubeconfig)) as kube:
+        await Controller(settings, vpc, timing, kube).run()
 
 
 class Controller:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from kube_ovn.model.kube import Node, Pod
 from kube_ovn.model.network import Kind, ObjectRef
 from kube_ovn.model.vswitch import TABLES, OpenVSwitch
 from kube_ovn.ovsdb.client import Client as Ovs
-from kube_ovn.reconcile import Dirty, reconcile
+from kube_ovn.reconcile import Dirty, reconcile, until_told
 from kube_ovn.telemetry import serve_health, start_logging
 
 log = structlog.get_logger()
@@ -42,22 +41,14 @@ def main() -> None:
     if not settings.node_name:
         sys.exit("--node-name or NODE_NAME must name this Node")
     try:
-        asyncio.run(_until_told(settings))
+        asyncio.run(until_told(_run(settings)))
     except CredentialsError as error:
         sys.exit(str(error))
 
 
-async def _until_told(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT."""
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    try:
-        async with Kube(load_credentials(settings.kubeconfig)) as kube:
-            await Daemon(settings, kube).run()
-    except asyncio.CancelledError:
-        log.info("told to stop")
+async def _run(settings: Settings) -> None:
+    async with Kube(load_credentials(settings.kubeconfig)) as kube:
+        await Daemon(settings, kube).run()
 
 
 class Daemon:
