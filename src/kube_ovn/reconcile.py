@@ -6,11 +6,15 @@ Level-triggered: a pass looks at the state as it is, never at what happened. Kno
 import asyncio
 import random
 import signal
+import time
 from collections.abc import Awaitable, Callable
 
 import structlog
 
 log = structlog.get_logger()
+
+REST, LONGEST_REST = 3.0, 0.1
+"""After a pass the loop rests so many times as long as the pass kept the processor, and so many seconds at most."""
 
 
 class Backoff:
@@ -68,9 +72,13 @@ async def reconcile(
     dirty.mark()
     while True:
         await dirty.wait()
+        started = time.thread_time()
         try:
             await make_pass()
             backoff.reset()
+            # Under a storm of events passes must not take the processor from what they wait for. A lone event after
+            # quiet is served at once.
+            await asyncio.sleep(min(REST * (time.thread_time() - started), LONGEST_REST))
         except final:
             raise
         except world as error:
