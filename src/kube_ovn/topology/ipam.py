@@ -101,7 +101,7 @@ class Ledger:
         if subnet not in self.subnets:
             raise RefusedError(f"subnet {subnet} does not exist; the subnets are {format_list(sorted(self.subnets))}")
         chosen = tuple(addresses) or tuple(r.next() for r in self._ranges[subnet])
-        mac = mac or self._unused_mac(owner, subnet)
+        mac = mac or self._unused_mac(subnet, chosen)
         self._check(owner, subnet, chosen, mac)
         grant = Grant(subnet=subnet, addresses=chosen, mac=mac)
         self._record(owner, grant)
@@ -148,9 +148,10 @@ class Ledger:
             f"address {address} is not in the CIDR {format_list(self.subnets[subnet].cidrs)} of subnet {subnet}"
         )
 
-    def _unused_mac(self, owner: Owner, subnet: str) -> str:
+    def _unused_mac(self, subnet: str, addresses: Sequence[Address]) -> str:
+        """A MAC that goes with the addresses: when they change hands, what neighbours remember stays true."""
         salt = 0
-        while (subnet, (mac := names.derived_mac(owner.uid, subnet, str(salt)))) in self._macs:
+        while (subnet, (mac := names.derived_mac(subnet, format_list(addresses), str(salt)))) in self._macs:
             salt += 1
         return mac
 
