@@ -21,7 +21,8 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 POLL = 0.2
-SLEEP = ("sleep", "100000")
+SLEEP = ("sh", "-c", "trap exit TERM; sleep 100000 & wait")
+"""Does nothing, and ends when told to: a shell that only sleeps would make each deletion wait for its grace period."""
 HTTP = 8080
 SERVER = ("/agnhost", "netexec", f"--http-port={HTTP}", "--udp-port=-1")
 """A web server: /hostname answers with the Pod's name, /clientip with whom it sees."""
