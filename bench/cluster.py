@@ -35,7 +35,7 @@ async def measure_cluster() -> list[Figure]:
     async with _session() as (client, nodes):
         figures = await measure_idle()
         figures += measure_plugin()
-        figures.append(await _single(client, next(reversed(nodes))))
+        figures.append(await _single(client, list(nodes)[-1]))
         figures.append(await _batches(client, list(nodes)))
         figures += await measure_adds(client, NAMESPACE, nodes)
         await _clear(client)
