@@ -3,24 +3,26 @@
 import argparse
 import asyncio
 import json
+import signal
 import sys
 
-from bench.cluster import NoSandboxError, measure_cluster
+from bench.cluster import measure_cluster
 from bench.controller import measure_controller
 from bench.figure import Figure
 from sandbox.progress import say
 
 
 async def _measure(parts: list[str]) -> tuple[list[Figure], list[str]]:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # so that what was made is removed
     figures: list[Figure] = []
     missing: list[str] = []
     if "controller" in parts:
         figures += await measure_controller()
     if "cluster" in parts:
-        try:
-            figures += await measure_cluster()
-        except NoSandboxError as error:
-            missing.append(f"figures of the cluster: {error}; `make demo` brings the sandbox up")
+        found, missing = await measure_cluster()
+        figures += found
     return figures, missing
 
 

@@ -49,7 +49,7 @@ async def measure_idle() -> list[Figure]:
     ]
 
 
-def measure_plugin() -> list[Figure]:
+async def measure_plugin() -> list[Figure]:
     environment = {"CNI_COMMAND": "VERSION"}
     plugin, floor = [], []
     for _ in range(RUNS):
