@@ -257,13 +257,17 @@ class Pinging:
         self._scene.shell(self._source, f"ping -i 0.1 {self._target} </dev/null >{self._log} 2>&1 &")
 
     def stop(self) -> tuple[int, int]:
-        """How many were sent and how many of those were not answered."""
+        """How many were sent and how many of those were not answered. The last one does not count: it may have been on
+        its way when ping was told to stop.
+        """
         self._scene.shell(self._source, f"pkill -INT -f 'ping -i 0.1 {self._target}$'")
 
-        def summary() -> re.Match[str] | None:
+        def summary() -> str | None:
             text = self._scene.shell(self._source, f"cat {self._log}")
-            return re.search(r"(\d+) packets transmitted, (\d+) received", text)
+            return text if "packets transmitted" in text else None
 
-        found = until(summary, 10, "ping's summary")
-        sent, received = int(found[1]), int(found[2])
-        return sent, sent - received
+        text = until(summary, 10, "ping's summary")
+        found = re.search(r"(\d+) packets transmitted", text)
+        assert found is not None
+        sent, answered = int(found[1]), {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", text)}
+        return sent, len(set(range(1, sent)) - answered)
