@@ -181,10 +181,10 @@ def test_northbound_unreachable_for_a_while(scene: Scene) -> None:
             waiting = [pod for name, pod in scene.pods().items() if name.startswith("new-")]
             assert len(waiting) == 2
             assert not [pod for pod in waiting if "ovn.kubernetes.io/allocated" in pod.annotations]
+        assert pinging.stop()[1] == 0
     finally:
         node_exec(node, "pkill", "-CONT", "-f", "^ovsdb-server.*ovnnb_db")
     new = scene.ready("new-node1", "new-node2", within=90)
-    assert pinging.stop()[1] == 0
     assert len({pod.ip for pod in (one, other, *new)}) == 4
     scene.talk_again(new[0], new[1])
     wait_until_healthy()

@@ -25,11 +25,11 @@ def test_api_server_gone_for_a_while(cluster: dict[str, str], scene: Scene) -> N
         finally:
             sandbox_cluster.up(len(cluster), IpFamily.IPV4)
     until(lambda: scene.pods()["old-node1"].ready, 60, "the API server answers")
-    first, second = scene.start(*(manifest(f"new-{node}", node) for node in NODES), within=90)
-    scene.talk_again(first, second)
-    scene.talk_again(first, other)
     for each in pinging:
         sent, lost = each.stop()
         assert sent > OUTAGE * 5
         assert lost == 0
+    first, second = scene.start(*(manifest(f"new-{node}", node) for node in NODES), within=90)
+    scene.talk_again(first, second)
+    scene.talk_again(first, other)
     wait_until_healthy()
