@@ -49,6 +49,13 @@ def snapshot(*objects: Pod | Node) -> Snapshot:
     )
 
 
+def step(before: Snapshot, after: Snapshot) -> Snapshot:
+    """The later of two snapshots, with what changed in between named, as a Store tells it."""
+    older, newer = {**before.pods, **before.nodes}, {**after.pods, **after.nodes}
+    changed = {uid for uid in older.keys() | newer.keys() if older.get(uid) is not newer.get(uid)}
+    return Snapshot(pods=after.pods, nodes=after.nodes, changed=changed)
+
+
 def echoed(topology: Topology, before: Snapshot) -> Snapshot:
     """The snapshot after the API server took every publication."""
     return Snapshot(

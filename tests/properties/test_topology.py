@@ -9,7 +9,7 @@ from kube_ovn.model import names
 from kube_ovn.model.kube import Node, Pod
 from kube_ovn.model.network import Grant
 from kube_ovn.topology.render import Snapshot, Topology
-from tests.clusters import echoed, node, pod, snapshot, vpc
+from tests.clusters import echoed, node, pod, snapshot, step, vpc
 
 NODES = [node("node1", 1), node("node2", 2)]
 
@@ -48,20 +48,15 @@ snapshots = st.builds(
 )
 
 
-def settled(topology: Topology, last: Snapshot) -> Snapshot:
-    topology.render(last)
-    after = echoed(topology, last)
-    topology.render(after)
-    return after
-
-
 @given(st.lists(snapshots, min_size=1, max_size=5))
 @settings(max_examples=300)
 def test_incremental_equals_fresh(history: list[Snapshot]) -> None:
-    walked = Topology(vpc())
-    for step in history[:-1]:
-        walked.render(step)
-    last = settled(walked, history[-1])
+    walked, before = Topology(vpc()), snapshot()
+    for each in history:
+        walked.render(step(before, each))
+        before = each
+    last = echoed(walked, before)
+    walked.render(step(before, last))
     fresh = Topology(vpc())
     fresh.render(last)
     assert walked.assembly.state == fresh.assembly.state
@@ -88,20 +83,20 @@ def test_the_order_of_objects_does_not_matter(given_: Snapshot, chance: random.R
 @given(st.lists(snapshots, min_size=1, max_size=5))
 def test_no_address_is_shared_or_kept_by_the_gone(history: list[Snapshot]) -> None:
     topology = Topology(vpc())
-    for step in history:
-        topology.render(step)
+    for each in history:
+        topology.render(each)
         grants: dict[str, Grant] = topology.ledger.grants
         taken = [(grant.subnet, address) for grant in grants.values() for address in grant.addresses]
         assert len(taken) == len(set(taken))
-        assert grants.keys() <= step.pods.keys() | step.nodes.keys()
+        assert grants.keys() <= each.pods.keys() | each.nodes.keys()
 
 
 @given(st.lists(snapshots, min_size=1, max_size=4))
 def test_the_changed_keys_are_exactly_what_moved(history: list[Snapshot]) -> None:
     topology = Topology(vpc())
     mirror: dict[object, object] = {}
-    for step in history:
-        topology.render(step)
+    for each in history:
+        topology.render(each)
         for key in topology.assembly.take_changed():
             if key in topology.assembly.state:
                 mirror[key] = topology.assembly.state[key]
@@ -115,8 +110,8 @@ def test_every_membership_has_its_rows(history: list[Snapshot]) -> None:
     """No pass leaves a reference to a row that is not there: the database would refuse the whole transaction."""
     topology = Topology(vpc())
     refers_to = {"ports": ("Logical_Switch_Port", "Logical_Router_Port"), "static_routes": (), "policies": ()}
-    for step in history:
-        topology.render(step)
+    for each in history:
+        topology.render(each)
         state = topology.assembly.state
         for key in state:
             if len(key) == 4:

@@ -121,7 +121,8 @@ class Controller:
         self._passed = True
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot(pods=self._pods.objects, nodes=self._nodes.objects)
+        changed = self._pods.take_changed() | self._nodes.take_changed()
+        return Snapshot(pods=self._pods.objects, nodes=self._nodes.objects, changed=changed)
 
     async def _send(self, publication: Publication) -> None:
         ref = publication.object

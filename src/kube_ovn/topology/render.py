@@ -1,12 +1,12 @@
 """The controller's decision as a whole: from a snapshot of Kubernetes to the desired Northbound state.
 
 `Topology.render` is synchronous and free of I/O, time and randomness. It keeps each unit's result as long as the
-unit's inputs are the same objects, so a pass over an unchanged cluster compares pointers; a new `Topology` fed the
-same snapshot ends in the same state (`tests/properties` hold it to that). What it decides goes three ways: rows to
-`plan.diff`, annotations to be published after the commit, and problems to be told to users.
+unit's inputs are the same objects, and looks only at units that may have changed, so a pass costs what changed; a new
+`Topology` fed the same snapshot ends in the same state (`tests/properties` hold it to that). What it decides goes three
+ways: rows to `plan.diff`, annotations to be published after the commit, and problems to be told to users.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from kube_ovn.model import names
@@ -43,6 +43,8 @@ class Snapshot:
 
     pods: Mapping[str, Pod]
     nodes: Mapping[str, Node]
+    changed: Collection[str] | None = None
+    """UIDs that came, changed or left since the snapshot before; None when any may have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,25 +65,42 @@ class Topology:
         self.publications: dict[str, Publication] = {}
         self.problems: dict[str, Problem] = {}
         self._inputs: dict[str, tuple[object, ...]] = {}
+        self._nodes: set[str] = set()  # names
         self.assembly.put(f"vpc {vpc.router}", render_vpc(vpc.router, vpc.join))
         for subnet in (vpc.default, vpc.join):
             self.assembly.put(f"subnet {subnet.name}", render_subnet(vpc.router, subnet))
 
     def render(self, snapshot: Snapshot) -> None:
         """Bring everything up to date with a snapshot."""
-        nodes = {node.metadata.name: node for node in snapshot.nodes.values()}
-        pods = {uid: pod for uid, pod in snapshot.pods.items() if needs_port(pod)}
-        for uid in [uid for uid in self._inputs if uid not in pods and uid not in snapshot.nodes]:
+        changed_nodes: list[Node] = []
+        changed_pods: list[Pod] = []
+        gone: list[str] = []
+        for uid in self._to_look_at(snapshot):
+            if (node := snapshot.nodes.get(uid)) is not None:
+                if self._is_news(uid, node):
+                    changed_nodes.append(node)
+            elif (pod := snapshot.pods.get(uid)) is not None and needs_port(pod):
+                if self._is_news(uid, pod, pod.spec.node_name in self._nodes):
+                    changed_pods.append(pod)
+            elif uid in self._inputs:
+                gone.append(uid)
+        for uid in sorted(gone):
             self._forget(uid)
-        changed_nodes = [node for uid, node in snapshot.nodes.items() if self._is_news(uid, node)]
-        changed_pods = [pod for uid, pod in pods.items() if self._is_news(uid, pod, pod.spec.node_name in nodes)]
         self._adopt(changed_nodes, changed_pods)
         for node in sorted(changed_nodes, key=_age):
             self._render_node(node)
+        # Fixed addresses first, so that no other Pod of this pass is given one of them.
         for pod in sorted(changed_pods, key=lambda pod: (names.IP_ADDRESS not in pod.metadata.annotations, *_age(pod))):
-            self._render_pod(
-                pod, nodes
-            )  # fixed addresses first, so that no other Pod of this pass is given one of them
+            self._render_pod(pod)
+
+    def _to_look_at(self, snapshot: Snapshot) -> Collection[str]:
+        """UIDs whose unit may have to be rendered or forgotten: those that changed and those that failed before. All of
+        them at first, and when nodes came or went, as Pods depend on their nodes.
+        """
+        before, self._nodes = self._nodes, {node.metadata.name for node in snapshot.nodes.values()}
+        if self._inputs and snapshot.changed is not None and before == self._nodes:
+            return {*snapshot.changed, *self.problems}
+        return {*self._inputs, *snapshot.nodes, *snapshot.pods}
 
     def _is_news(self, uid: str, *inputs: object) -> bool:
         """Whether a unit must be rendered: its inputs are new, or it failed before and may now succeed."""
@@ -137,22 +156,22 @@ class Topology:
                     )
                     self.problems[uid] = Problem(object=ref, reason=names.NODE_ADDRESS_CONFLICT, message=message)
 
-    def _render_pod(self, pod: Pod, nodes: Mapping[str, Node]) -> None:
+    def _render_pod(self, pod: Pod) -> None:
         uid = pod.metadata.uid
-        grant = self._grant(pod, nodes)
+        grant = self._grant(pod)
         if isinstance(grant, Problem):
             self._fail(uid, grant)
             return
-        self.assembly.put(uid, render_pod(pod, grant, pod.spec.node_name in nodes))
+        self.assembly.put(uid, render_pod(pod, grant, pod.spec.node_name in self._nodes))
         annotations = pod_annotations(self.vpc.router, grant, self.ledger.subnets[grant.subnet])
         self._publish(uid, pod_ref(pod), pod.metadata.annotations, annotations)
         self.problems.pop(uid, None)
 
-    def _grant(self, pod: Pod, nodes: Mapping[str, Node]) -> Grant | Problem:
+    def _grant(self, pod: Pod) -> Grant | Problem:
         if pod.metadata.uid in self.ledger.grants:
             return self.ledger.grants[pod.metadata.uid]
         port = names.pod_port(pod.metadata.name, pod.metadata.namespace)
-        if port.removeprefix("node-") in nodes and port.startswith("node-"):
+        if port.removeprefix("node-") in self._nodes and port.startswith("node-"):
             message = (
                 f"its port would be named {port}, like the port of node {port.removeprefix('node-')}; rename the Pod"
             )
