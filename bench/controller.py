@@ -31,7 +31,6 @@ from kube_ovn.k8s.decode import NODES, PODS
 from sandbox.progress import say
 
 FEW, MANY, SINGLE = 1000, 3000, 20
-FLOOR_PODS = 1000
 DEADLINE = 300.0
 IDLE_SECONDS = 20.0
 NAMESPACE = "default"
@@ -60,10 +59,10 @@ class _Run:
         found += await self._restart()
         return found
 
-    async def _measure_floors(self) -> dict[str, float]:
+    async def _measure_floors(self, count: int) -> dict[str, float]:
         namespace = "floor"
         await ensure_namespace(self._client, namespace)
-        bodies = [pod_body(f"p{number}", NODE, host_network=True) for number in range(FLOOR_PODS)]
+        bodies = [pod_body(f"p{number}", NODE, host_network=True) for number in range(count)]
 
         async def create_and_patch(body: dict[str, Any]) -> None:
             pod = await self._client.create(BENCH_PODS, namespace, body)
@@ -73,25 +72,26 @@ class _Run:
             both = await each(bodies, create_and_patch)
             await delete_all(self._client, namespace, DEADLINE)
             spent = await each(bodies, lambda body: create(self._client, namespace, body))
-            say(f"bare POST rate {FLOOR_PODS / spent:.0f}/s")
-            await sights.until("all Pods are seen", DEADLINE, lambda: len(sights.pods) == FLOOR_PODS)
+            say(f"bare POST rate {count / spent:.0f}/s")
+            await sights.until("all Pods are seen", DEADLINE, lambda: len(sights.pods) == count)
             patches = await each(list(sights.pods.values()), lambda pod: floor_patch(self._client, namespace, pod))
         await delete_all(self._client, namespace, DEADLINE)
-        return {"waiting": FLOOR_PODS / patches, "created": FLOOR_PODS / both}
+        return {"waiting": count / patches, "created": count / both}
 
     async def _throughput(self, count: int, *, keep: bool) -> list[Figure]:
         """Both ways, one after the other; with `keep` the Pods of the second stay."""
         self._world.stop_controller()
-        floors = self._floors[count] = await self._measure_floors()
+        floors = self._floors[count] = await self._measure_floors(count)
         say(f"floors: { {way: round(rate) for way, rate in floors.items()} }")
         controller = await self._world.start_controller()
         await controller.until_passed()
-        rates = {}
+        rates, costs = {}, {}
         for way in ("created", "waiting"):
             before, cpu = await controller.metrics(), cpu_seconds(controller.pid)
             rates[way] = await self._rate(count, way)
             await controller.until_settled(count)
             after, cpu = await controller.metrics(), cpu_seconds(controller.pid) - cpu
+            costs[way] = cpu / count * 1000
             passes = {key: round(after[key] - before.get(key, 0), 2) for key in ("passes", "render", "diff", "commit")}
             say(f"{count} Pods, {way}: {rates[way]:.0f}/s; cpu {cpu:.1f} s, {passes}")
             if way == "created" or not keep:
@@ -107,7 +107,7 @@ class _Run:
                 n=count,
                 anchor=Anchor(name=f"{what[way]} of the same by one client, 32 in flight, 1/s", value=floors[way]),
                 ask=Ask(relation=">=", value=300) if way == "waiting" else None,
-                note=f"{rate / floors[way]:.2f} x the floor",
+                note=f"{rate / floors[way]:.2f} x the floor; {costs[way]:.2f} ms of the controller's CPU a Pod",
             )
             for way, rate in rates.items()
         ]
