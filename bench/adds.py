@@ -22,6 +22,7 @@ READING = 0.1
 DEADLINE = 120.0
 STAGES = ("wait", "netlink", "ovsdb", "ovn_installed", "total")
 PORT = 10665
+SERIES = "kube_ovn_cni_add_seconds"
 
 
 class _Reader:
@@ -36,7 +37,7 @@ class _Reader:
         async with session.get(self._url) as answer:
             text = await answer.text()
         for stage in STAGES:
-            count, total = (_value(text, f'cni_stage_seconds_{part}{{stage="{stage}"}}') for part in ("count", "sum"))
+            count, total = (_value(text, f'{SERIES}_{part}{{stage="{stage}"}}') for part in ("count", "sum"))
             if stage in self._last and count > self._last[stage][0]:
                 new = round(count - self._last[stage][0])
                 self.found[stage] += [(total - self._last[stage][1]) / new] * new
@@ -79,7 +80,10 @@ async def _create_steadily(
         try:
             while len(sights.ready) < COUNT or sum(len(reader.found["total"]) for reader in readers) < COUNT:
                 if time.monotonic() - started > DEADLINE:
-                    raise TimeoutError(f"{len(sights.ready)} of {COUNT} Pods are Ready after {DEADLINE:g} s")
+                    seen = sum(len(reader.found["total"]) for reader in readers)
+                    raise TimeoutError(
+                        f"{len(sights.ready)} of {COUNT} Pods are Ready and {seen} ADDs were seen after {DEADLINE:g} s"
+                    )
                 await asyncio.sleep(READING)
                 for reader in readers:
                     await reader.read(session)
