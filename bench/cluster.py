@@ -21,7 +21,7 @@ from sandbox.paths import STATE
 from sandbox.progress import say
 
 NAMESPACE = "kube-ovn-bench"
-BATCH, BATCHES, SINGLE = 30, 3, 5
+BATCH, BATCHES, SINGLE = 30, 7, 5
 DEADLINE = 90.0
 SETTLE = 2.0
 """Seconds between two measurements: the kubelet tears sandboxes down after their Pods are gone from the API."""

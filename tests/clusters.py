@@ -7,10 +7,10 @@ import msgspec
 
 from kube_ovn.config import parse_subnet
 from kube_ovn.model import names
-from kube_ovn.model.kube import Node, NodeAddress, NodeStatus, ObjectMeta, Pod, PodSpec, PodStatus
+from kube_ovn.model.kube import Namespace, Node, NodeAddress, NodeStatus, ObjectMeta, Pod, PodSpec, PodStatus
 from kube_ovn.topology.render import Snapshot, Topology, Vpc
 
-T = TypeVar("T", Pod, Node)
+T = TypeVar("T", Pod, Node, Namespace)
 
 
 def vpc(cidr: str = "10.16.0.0/16", join: str = "100.64.0.0/16") -> Vpc:
@@ -42,18 +42,24 @@ def pod(
     )
 
 
-def snapshot(*objects: Pod | Node) -> Snapshot:
+def namespace(name: str, **annotations: str) -> Namespace:
+    return Namespace(metadata=ObjectMeta(name=name, uid=f"namespace-uid-{name}", annotations=annotations))
+
+
+def snapshot(*objects: Pod | Node | Namespace) -> Snapshot:
     return Snapshot(
         pods={item.metadata.uid: item for item in objects if isinstance(item, Pod)},
         nodes={item.metadata.uid: item for item in objects if isinstance(item, Node)},
+        namespaces={item.metadata.uid: item for item in objects if isinstance(item, Namespace)},
     )
 
 
 def step(before: Snapshot, after: Snapshot) -> Snapshot:
     """The later of two snapshots, with what changed in between named, as a Store tells it."""
-    older, newer = {**before.pods, **before.nodes}, {**after.pods, **after.nodes}
+    older = {**before.pods, **before.nodes, **before.namespaces}
+    newer = {**after.pods, **after.nodes, **after.namespaces}
     changed = {uid for uid in older.keys() | newer.keys() if older.get(uid) is not newer.get(uid)}
-    return Snapshot(pods=after.pods, nodes=after.nodes, changed=changed)
+    return Snapshot(pods=after.pods, nodes=after.nodes, namespaces=after.namespaces, changed=changed)
 
 
 def echoed(topology: Topology, before: Snapshot) -> Snapshot:
@@ -61,6 +67,7 @@ def echoed(topology: Topology, before: Snapshot) -> Snapshot:
     return Snapshot(
         pods={uid: _echo(topology, pod) for uid, pod in before.pods.items()},
         nodes={uid: _echo(topology, node) for uid, node in before.nodes.items()},
+        namespaces={uid: _echo(topology, namespace) for uid, namespace in before.namespaces.items()},
     )
 
 

@@ -134,6 +134,21 @@ def test_a_failing_probe_is_noticed_and_a_good_one_again(shared_scene: Scene, po
     shared_scene.ready("probed", within=20)
 
 
+def test_annotations_say_where_pods_of_a_namespace_go(shared_scene: Scene) -> None:
+    def wrong() -> list[str]:
+        namespaces = json.loads(shared_scene.kubectl("get", "namespaces", "-o", "json"))["items"]
+        found = {item["metadata"]["name"]: item["metadata"].get("annotations", {}) for item in namespaces}
+        assert {"default", "kube-system", shared_scene.namespace} <= found.keys()
+        return [name for name, annotations in found.items() if not wanted.items() <= annotations.items()]
+
+    wanted = {
+        "ovn.kubernetes.io/logical_switch": "ovn-default",
+        "ovn.kubernetes.io/cidr": "10.16.0.0/16",
+        "ovn.kubernetes.io/exclude_ips": "10.16.0.1",
+    }
+    until(lambda: not wrong(), 10, "the annotations of every Namespace")
+
+
 def test_annotations_say_what_the_pod_has(shared_scene: Scene, pods: dict[str, Pod]) -> None:
     pod = pods["a-node2"]
     link = json.loads(shared_scene.shell(pod, "ip -json address show eth0"))[0]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from kube_ovn.model.kube import Node, Pod
+from kube_ovn.model.kube import Namespace, Node, Pod
 from kube_ovn.model.row import Row, State
 from kube_ovn.topology.render import Snapshot, Topology
 from tests.clusters import snapshot, vpc
@@ -16,7 +16,7 @@ SCENARIOS = sorted(path.parent.name for path in FOLDER.glob("*/cluster.yaml"))
 def load(scenario: str) -> tuple[Topology, Snapshot]:
     """The scenario's objects and a renderer for its network (a `Network` document changes the default CIDRs)."""
     documents = msgspec.yaml.decode((FOLDER / scenario / "cluster.yaml").read_text(), type=list[dict[str, object]])
-    objects: list[Pod | Node] = []
+    objects: list[Pod | Node | Namespace] = []
     network = vpc()
     for document in documents:
         match document["kind"]:
@@ -24,6 +24,8 @@ def load(scenario: str) -> tuple[Topology, Snapshot]:
                 objects.append(msgspec.convert(document, Pod))
             case "Node":
                 objects.append(msgspec.convert(document, Node))
+            case "Namespace":
+                objects.append(msgspec.convert(document, Namespace))
             case _:
                 network = vpc(str(document["default"]), str(document["join"]))
     return Topology(network), snapshot(*objects)

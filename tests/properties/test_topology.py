@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kube_ovn.model import names
-from kube_ovn.model.kube import Node, Pod
+from kube_ovn.model.kube import Namespace, Node, Pod
 from kube_ovn.model.network import Grant
 from kube_ovn.topology.render import Snapshot, Topology
-from tests.clusters import echoed, node, pod, snapshot, step, vpc
+from tests.clusters import echoed, namespace, node, pod, snapshot, step, vpc
 
 NODES = [node("node1", 1), node("node2", 2)]
+NAMESPACES = [namespace("default"), namespace("other", **{names.LOGICAL_SWITCH: "another"})]
 
 pods = st.builds(
     pod,
@@ -42,9 +43,10 @@ def one_of_each_name(objects: list[Pod]) -> list[Pod]:
 
 
 snapshots = st.builds(
-    lambda chosen, nodes: snapshot(*one_of_each_name(chosen), *nodes),
+    lambda chosen, nodes, namespaces: snapshot(*one_of_each_name(chosen), *nodes, *namespaces),
     st.lists(pods, max_size=6),
     st.lists(st.sampled_from(NODES), unique_by=id, max_size=2),
+    st.lists(st.sampled_from(NAMESPACES), unique_by=id, max_size=2),
 )
 
 
@@ -67,12 +69,13 @@ def test_incremental_equals_fresh(history: list[Snapshot]) -> None:
 
 @given(snapshots, st.randoms(use_true_random=False))
 def test_the_order_of_objects_does_not_matter(given_: Snapshot, chance: random.Random) -> None:
-    def shuffled(items: dict[str, Pod] | dict[str, Node]) -> list[tuple[str, Pod | Node]]:
-        pairs: list[tuple[str, Pod | Node]] = list(items.items())
-        chance.shuffle(pairs)
-        return pairs
-
-    other = snapshot(*[item for _, item in shuffled(dict(given_.pods)) + shuffled(dict(given_.nodes))])
+    objects: list[Pod | Node | Namespace] = [
+        *given_.pods.values(),
+        *given_.nodes.values(),
+        *given_.namespaces.values(),
+    ]
+    chance.shuffle(objects)
+    other = snapshot(*objects)
     one, two = Topology(vpc()), Topology(vpc())
     one.render(given_)
     two.render(other)

@@ -14,7 +14,7 @@ from kube_ovn.config import parse_flags
 from kube_ovn.controller.settings import Settings
 from kube_ovn.k8s.client import Client as Kube
 from kube_ovn.k8s.credentials import load_credentials
-from kube_ovn.k8s.decode import NODES, PODS, Kind
+from kube_ovn.k8s.decode import NAMESPACES, NODES, PODS, Kind
 from kube_ovn.model import names
 from kube_ovn.model.nb import TABLES
 from kube_ovn.model.row import Key, Row, RowKey
@@ -67,11 +67,12 @@ async def observe_plan(kubeconfig: str, namespace: str, ovn_nb_addr: str) -> Fou
     """Look at the cluster. Raises KubeError, OvsdbError, PlanError."""
     async with Kube(load_credentials(kubeconfig)) as kube:
         settings = await _settings(kube, namespace, ovn_nb_addr)
-        nodes, pods = await kube.list(NODES), await kube.list(PODS)
+        nodes, namespaces, pods = await kube.list(NODES), await kube.list(NAMESPACES), await kube.list(PODS)
     topology = Topology(settings.vpc())
     topology.render(
         Snapshot(
             nodes={node.metadata.uid: node for node in nodes.items},
+            namespaces={namespace.metadata.uid: namespace for namespace in namespaces.items},
             pods={pod.metadata.uid: pod for pod in pods.items},
         )
     )

@@ -18,12 +18,12 @@ from kube_ovn.controller.publish import Publisher
 from kube_ovn.controller.settings import Settings
 from kube_ovn.k8s.client import Client as Kube
 from kube_ovn.k8s.credentials import CredentialsError, load_credentials
-from kube_ovn.k8s.decode import NODES, PODS
+from kube_ovn.k8s.decode import NAMESPACES, NODES, PODS
 from kube_ovn.k8s.events import Recorder
 from kube_ovn.k8s.lease import Election, LeaseLostError, Timing
 from kube_ovn.k8s.watch import Store, follow
 from kube_ovn.model import names
-from kube_ovn.model.kube import Node, Pod
+from kube_ovn.model.kube import Namespace, Node, Pod
 from kube_ovn.model.nb import TABLES, NbGlobal
 from kube_ovn.model.network import Kind, Problem
 from kube_ovn.ovsdb.client import Client as Northbound
@@ -72,6 +72,7 @@ class Controller:
         self._dirty = Dirty()
         self._pods: Store[Pod] = Store(self._dirty.mark)
         self._nodes: Store[Node] = Store(self._dirty.mark)
+        self._namespaces: Store[Namespace] = Store(self._dirty.mark)
         self._nb = Northbound(
             settings.ovn_nb_addr, "OVN_Northbound", TABLES, on_change=self._dirty.mark, fence_table=NbGlobal.TABLE
         )
@@ -88,6 +89,7 @@ class Controller:
         async with serve_health(self._settings.pprof_port, {}, ready), asyncio.TaskGroup() as group:
             for part in (
                 follow(self._kube, NODES, self._nodes),
+                follow(self._kube, NAMESPACES, self._namespaces),
                 follow(self._kube, PODS, self._pods),
                 self._nb.run(),
                 self._prove(),
@@ -121,8 +123,12 @@ class Controller:
         self._passed = True
 
     def _snapshot(self) -> Snapshot:
-        changed = self._pods.take_changed() | self._nodes.take_changed()
-        return Snapshot(pods=self._pods.objects, nodes=self._nodes.objects, changed=changed)
+        return Snapshot(
+            pods=self._pods.objects,
+            nodes=self._nodes.objects,
+            namespaces=self._namespaces.objects,
+            changed=self._pods.take_changed() | self._nodes.take_changed() | self._namespaces.take_changed(),
+        )
 
     async def _send(self, publication: Publication) -> None:
         ref = publication.object
@@ -131,6 +137,8 @@ class Controller:
                 await self._kube.annotate(PODS, ref.namespace, ref.name, publication.annotations, ref.uid)
             case Kind.NODE:
                 await self._kube.annotate(NODES, "", ref.name, publication.annotations, ref.uid)
+            case Kind.NAMESPACE:
+                await self._kube.annotate(NAMESPACES, "", ref.name, publication.annotations, ref.uid)
             case _:
                 assert_never(ref.kind)
 
@@ -156,11 +164,12 @@ class Controller:
     def _complaint(self) -> str | None:
         """Why what this process sees may not be how things are."""
         now = asyncio.get_running_loop().time()
-        for kind, store in (("Pods", self._pods), ("Nodes", self._nodes)):
-            if store.proved is None:
+        proofs = {"Pods": self._pods.proved, "Nodes": self._nodes.proved, "Namespaces": self._namespaces.proved}
+        for kind, proved in proofs.items():
+            if proved is None:
                 return f"{kind} not listed yet"
-            if now - store.proved > FRESHNESS:
-                return f"nothing heard of {kind} for {now - store.proved:.0f} s"
+            if now - proved > FRESHNESS:
+                return f"nothing heard of {kind} for {now - proved:.0f} s"
         if not self._nb.connected:
             return "not connected to the Northbound database"
         if now - self._proved > 3 * PROBE_PERIOD:

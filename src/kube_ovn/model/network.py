@@ -39,6 +39,7 @@ class Kind(StrEnum):
 
     POD = "Pod"
     NODE = "Node"
+    NAMESPACE = "Namespace"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

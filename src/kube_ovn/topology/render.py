@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import parse_addresses, parse_mac
-from kube_ovn.model.kube import Node, Pod
+from kube_ovn.model.kube import Namespace, Node, Pod
 from kube_ovn.model.network import Grant, Kind, ObjectRef, Problem, Subnet
 from kube_ovn.topology.assembly import Assembly
 from kube_ovn.topology.ipam import Ledger, Owner, RefusedError
+from kube_ovn.topology.namespace import namespace_annotations
 from kube_ovn.topology.node import internal_addresses, node_annotations, render_node
 from kube_ovn.topology.pod import (
     needs_port,
@@ -43,6 +44,7 @@ class Snapshot:
 
     pods: Mapping[str, Pod]
     nodes: Mapping[str, Node]
+    namespaces: Mapping[str, Namespace]
     changed: Collection[str] | None = None
     """UIDs that came, changed or left since the snapshot before; None when any may have."""
 
@@ -79,6 +81,9 @@ class Topology:
             if (node := snapshot.nodes.get(uid)) is not None:
                 if self._is_news(uid, node):
                     changed_nodes.append(node)
+            elif (namespace := snapshot.namespaces.get(uid)) is not None:
+                if self._is_news(uid, namespace):
+                    self._render_namespace(namespace)
             elif (pod := snapshot.pods.get(uid)) is not None and needs_port(pod):
                 if self._is_news(uid, pod, pod.spec.node_name in self._nodes):
                     changed_pods.append(pod)
@@ -100,7 +105,7 @@ class Topology:
         before, self._nodes = self._nodes, {node.metadata.name for node in snapshot.nodes.values()}
         if self._inputs and snapshot.changed is not None and before == self._nodes:
             return {*snapshot.changed, *self.problems}
-        return {*self._inputs, *snapshot.nodes, *snapshot.pods}
+        return {*self._inputs, *snapshot.nodes, *snapshot.namespaces, *snapshot.pods}
 
     def _is_news(self, uid: str, *inputs: object) -> bool:
         """Whether a unit must be rendered: its inputs are new, or it failed before and may now succeed."""
@@ -155,6 +160,11 @@ class Topology:
                         f"address {address} of node {ref.name} lies in the fabric's CIDR {cidr}; change one of them"
                     )
                     self.problems[uid] = Problem(object=ref, reason=names.NODE_ADDRESS_CONFLICT, message=message)
+
+    def _render_namespace(self, namespace: Namespace) -> None:
+        meta = namespace.metadata
+        ref = ObjectRef(kind=Kind.NAMESPACE, namespace="", name=meta.name, uid=meta.uid)
+        self._publish(meta.uid, ref, meta.annotations, namespace_annotations(self.vpc.default))
 
     def _render_pod(self, pod: Pod) -> None:
         uid = pod.metadata.uid
