@@ -19,6 +19,7 @@ from kube_ovn.model import names
 from kube_ovn.model.nb import TABLES
 from kube_ovn.model.row import Key, Row, RowKey
 from kube_ovn.ovsdb.client import Client as Northbound
+from kube_ovn.ovsdb.tls import load_tls
 from kube_ovn.plan import Plan, diff
 from kube_ovn.topology.render import Publication, Snapshot, Topology
 
@@ -31,9 +32,15 @@ class PlanError(Exception):
     """The cluster has no controller to read the settings of; one sentence."""
 
 
+class _Variable(msgspec.Struct, frozen=True):
+    name: str
+    value: str = ""
+
+
 class _Container(msgspec.Struct, frozen=True):
     name: str
     args: tuple[str, ...] = ()
+    env: tuple[_Variable, ...] = ()
 
 
 class _PodSpec(msgspec.Struct, frozen=True):
@@ -76,7 +83,8 @@ async def observe_plan(kubeconfig: str, namespace: str, ovn_nb_addr: str) -> Fou
             pods={pod.metadata.uid: pod for pod in pods.items},
         )
     )
-    nb = Northbound(settings.ovn_nb_addr, "OVN_Northbound", TABLES)
+    endpoints = settings.northbound()
+    nb = Northbound(endpoints, "OVN_Northbound", TABLES, tls=load_tls(endpoints))
     following = asyncio.ensure_future(nb.run())
     try:
         await nb.synced(DEADLINE)
@@ -94,7 +102,8 @@ async def _settings(kube: Kube, namespace: str, ovn_nb_addr: str) -> Settings:
     for container in deployment.spec.template.spec.containers:
         if container.name == names.CONTROLLER:
             override = (f"--ovn-nb-addr={ovn_nb_addr}",) if ovn_nb_addr else ()
-            return parse_flags(Settings, names.CONTROLLER, (*container.args, *override), {})
+            environ = {variable.name: variable.value for variable in container.env if variable.value}
+            return parse_flags(Settings, names.CONTROLLER, (*container.args, *override), environ)
     raise PlanError(f"Deployment {namespace}/{names.CONTROLLER} has no container {names.CONTROLLER}")
 
 

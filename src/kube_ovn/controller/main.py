@@ -7,6 +7,7 @@ cannot prove that it sees both as they are does not renew the Lease, and another
 import asyncio
 import os
 import socket
+import ssl
 import sys
 from typing import assert_never
 
@@ -28,6 +29,7 @@ from kube_ovn.model.nb import TABLES, NbGlobal
 from kube_ovn.model.network import Kind, Problem
 from kube_ovn.ovsdb.client import Client as Northbound
 from kube_ovn.ovsdb.client import FencedError, OvsdbError
+from kube_ovn.ovsdb.tls import load_tls
 from kube_ovn.plan import AbsurdPlanError
 from kube_ovn.reconcile import Dirty, reconcile, until_told
 from kube_ovn.telemetry import serve_health, start_logging
@@ -48,33 +50,36 @@ def main() -> None:
     settings = parse_flags(Settings, names.CONTROLLER, sys.argv[1:], os.environ)
     start_logging(settings.log_level)
     try:
-        if not settings.ovn_nb_addr:
-            raise ValueError("--ovn-nb-addr or OVN_NB_ADDR must name the Northbound database, like tcp:10.0.0.1:6641")
-        vpc, timing = settings.vpc(), settings.timing()
-    except ValueError as error:
+        vpc, timing, tls = settings.vpc(), settings.timing(), load_tls(settings.northbound())
+    except (ValueError, OvsdbError) as error:
         sys.exit(str(error))
     try:
-        asyncio.run(until_told(_run(settings, vpc, timing)))
+        asyncio.run(until_told(_run(settings, vpc, timing, tls)))
     except CredentialsError as error:
         sys.exit(str(error))
 
 
-async def _run(settings: Settings, vpc: Vpc, timing: Timing) -> None:
+async def _run(settings: Settings, vpc: Vpc, timing: Timing, tls: ssl.SSLContext | None) -> None:
     async with Kube(load_credentials(settings.kubeconfig)) as kube:
-        await Controller(settings, vpc, timing, kube).run()
+        await Controller(settings, vpc, timing, kube, tls).run()
 
 
 class Controller:
     """The parts of the process and how they hear of one another."""
 
-    def __init__(self, settings: Settings, vpc: Vpc, timing: Timing, kube: Kube) -> None:
+    def __init__(self, settings: Settings, vpc: Vpc, timing: Timing, kube: Kube, tls: ssl.SSLContext | None) -> None:
         self._settings, self._vpc, self._kube = settings, vpc, kube
         self._dirty = Dirty()
         self._pods: Store[Pod] = Store(self._dirty.mark)
         self._nodes: Store[Node] = Store(self._dirty.mark)
         self._namespaces: Store[Namespace] = Store(self._dirty.mark)
         self._nb = Northbound(
-            settings.ovn_nb_addr, "OVN_Northbound", TABLES, on_change=self._dirty.mark, fence_table=NbGlobal.TABLE
+            settings.northbound(),
+            "OVN_Northbound",
+            TABLES,
+            on_change=self._dirty.mark,
+            tls=tls,
+            fence_table=NbGlobal.TABLE,
         )
         self._identity = settings.pod_name or socket.gethostname()
         self._election = Election(kube, settings.pod_namespace, names.CONTROLLER, self._identity, timing)

@@ -1,9 +1,10 @@
 """The controller's flags (contract §5.1, as far as they exist)."""
 
+import re
 from dataclasses import dataclass
 from itertools import combinations, product
 
-from kube_ovn.config import flag, parse_list, parse_subnet
+from kube_ovn.config import flag, parse_bool, parse_list, parse_subnet
 from kube_ovn.k8s.lease import Timing
 from kube_ovn.model.addr import parse_networks
 from kube_ovn.topology.render import Vpc
@@ -16,6 +17,7 @@ class Settings:
     ovn_nb_addr: tuple[str, ...] = flag(
         (), "OVN Northbound endpoints, comma list of tcp:IP:PORT or ssl:IP:PORT", parse_list
     )
+    enable_ssl: bool = flag(False, "connect to the tcp: ones of them with TLS; ssl: ones always are", parse_bool)
     kubeconfig: str = flag("", "kubeconfig file; empty = in-cluster")
     cluster_router: str = flag("ovn-cluster", "name of the default VPC's Logical_Router")
     default_ls: str = flag("ovn-default", "name of the default subnet")
@@ -41,6 +43,14 @@ class Settings:
             deadline=self.leader_elect_renew_deadline,
             period=self.leader_elect_retry_period,
         )
+
+    def northbound(self) -> tuple[str, ...]:
+        """The endpoints to connect to. Raises ValueError when there is none."""
+        if not self.ovn_nb_addr:
+            raise ValueError("--ovn-nb-addr or OVN_NB_ADDR must name the Northbound database, like tcp:10.0.0.1:6641")
+        if not self.enable_ssl:
+            return self.ovn_nb_addr
+        return tuple(re.sub("^tcp:", "ssl:", endpoint) for endpoint in self.ovn_nb_addr)
 
     def vpc(self) -> Vpc:
         """The network these settings describe. Raises ValueError with a sentence for the administrator."""

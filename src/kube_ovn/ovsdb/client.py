@@ -73,7 +73,7 @@ class Client:
                     await self._session(endpoint, backoff)
                 except OvsdbError as error:
                     log.warning("database session ended", database=self._database, endpoint=endpoint, error=str(error))
-                await backoff.wait()
+            await backoff.wait()  # after all of them: during an election only one is worth waiting for
 
     async def synced(self, deadline: float) -> None:
         """Wait until the replica is complete and follows the database. Raises OvsdbError."""

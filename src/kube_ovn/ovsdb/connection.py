@@ -40,6 +40,8 @@ class Connection:
                 elif scheme in ("tcp", "ssl"):
                     host, _, port = rest.rpartition(":")
                     context = tls if scheme == "ssl" else None
+                    if scheme == "ssl" and context is None:
+                        raise OvsdbError(f"{endpoint} wants certificates, and there are none")
                     reader, writer = await asyncio.open_connection(
                         host.strip("[]"), int(port), limit=_LIMIT, ssl=context, server_hostname="" if context else None
                     )
