@@ -56,8 +56,14 @@ class Servers(Ovn):
         return [self.endpoint(name) for name in sorted(MEMBERS, key=lambda name: name == self.leader())]
 
     def leader(self) -> str:
-        self._await(lambda: bool(self._leaders()), "a leader")
-        return self._leaders()[0]
+        found: list[str] = []
+
+        def look() -> bool:
+            found[:] = self._leaders()
+            return bool(found)
+
+        self._await(look, "a leader")
+        return found[0]
 
     def _leaders(self) -> list[str]:
         return [name for name in MEMBERS if name in self._processes and "Role: leader" in self.status(name)]
