@@ -1,5 +1,6 @@
 """Small clusters as values, for tests of the pure core: objects, and the steps between them."""
 
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import TypeVar
 
@@ -54,24 +55,37 @@ def snapshot(*objects: Pod | Node | Namespace) -> Snapshot:
     )
 
 
+def granted(subnet: str, address: str, mac: str = "0a:00:00:00:00:07") -> dict[str, str]:
+    """Annotations of an earlier grant, or of a user who imitates one."""
+    return {
+        names.ALLOCATED: "true",
+        names.LOGICAL_SWITCH: subnet,
+        names.IP_ADDRESS: address,
+        names.MAC_ADDRESS: mac,
+    }
+
+
 def step(before: Snapshot, after: Snapshot) -> Snapshot:
     """The later of two snapshots, with what changed in between named, as a Store tells it."""
     older = {**before.pods, **before.nodes, **before.namespaces}
     newer = {**after.pods, **after.nodes, **after.namespaces}
     changed = {uid for uid in older.keys() | newer.keys() if older.get(uid) is not newer.get(uid)}
-    return Snapshot(pods=after.pods, nodes=after.nodes, namespaces=after.namespaces, changed=changed)
+    return replace(after, changed=changed)
 
 
 def echoed(topology: Topology, before: Snapshot) -> Snapshot:
     """The snapshot after the API server took every publication."""
-    return Snapshot(
+    return replace(
+        before,
         pods={uid: _echo(topology, pod) for uid, pod in before.pods.items()},
         nodes={uid: _echo(topology, node) for uid, node in before.nodes.items()},
         namespaces={uid: _echo(topology, namespace) for uid, namespace in before.namespaces.items()},
+        changed=None,
     )
 
 
 def _echo(topology: Topology, item: T) -> T:
+    """The object after the API server took what is published about it, if anything is."""
     publication = topology.publications.get(item.metadata.uid)
     if publication is None:
         return item

@@ -63,7 +63,11 @@ def parse_subnet(name: str, cidr: str, gateway: str = "", exclude: str = "") -> 
             raise ValueError(f"subnet {name}: CIDR {network} is too small; it must hold at least 4 addresses")
     given = parse_addresses(gateway) if gateway else ()
     gateways = tuple(_gateway(name, network, given) for network in networks)
-    return Subnet(name=name, cidrs=networks, gateways=gateways, exclude=tuple(map(_range, parse_list(exclude))))
+    excluded = tuple(map(_range, parse_list(exclude)))
+    for low, high in excluded:
+        if not any(low in network and high in network for network in networks):
+            raise ValueError(f"subnet {name}: excluded {low}..{high} is not in its CIDR {cidr}")
+    return Subnet(name=name, cidrs=networks, gateways=gateways, exclude=excluded)
 
 
 def _gateway(name: str, network: Network, given: Sequence[Address]) -> Address:

@@ -49,15 +49,16 @@ def diff(desired: Mapping[K, V], actual: Mapping[K, V], keys: Iterable[K] | None
     return plan
 
 
-def guard(plan: Plan[K, V], actual: Mapping[K, V], is_anchor: Callable[[K], bool]) -> None:
+def guard(plan: Plan[K, V], actual: Mapping[K, V], is_anchor: Callable[[K, V], bool]) -> None:
     """Refuse a plan that deletes every anchor there is (two or more), such as the port of each node of the cluster.
 
     An empty answer from a broken or restored API server must not take the network down. Raises AbsurdPlanError.
     """
-    doomed = [key for key in plan.delete if is_anchor(key)]
+    doomed = [key for key, value in plan.delete.items() if is_anchor(key, value)]
     if len(doomed) < 2:
         return
-    if len(doomed) == sum(map(is_anchor, actual)) and not any(map(is_anchor, plan.create)):
+    anchors = sum(is_anchor(key, value) for key, value in actual.items())
+    if len(doomed) == anchors and not any(is_anchor(key, value) for key, value in plan.create.items()):
         raise AbsurdPlanError(
             f"refusing to delete all {len(doomed)} anchors of the network, {doomed[0]} and others, in one pass; "
             "is the API server serving an empty or restored database?"

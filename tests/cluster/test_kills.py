@@ -72,7 +72,7 @@ def test_a_hundred_pods_get_addresses_while_the_controller_dies_three_times(scen
     assert {name: set(row["addresses"]) for name, row in ports.items()} == {
         pod.port: {f"{pod.annotations['ovn.kubernetes.io/mac_address']} {pod.ip}"} for pod in pods
     }
-    assert {row["external_ids"]["pod_uid"] for row in ports.values()} == {pod.uid for pod in pods}
+    assert {row["external_ids"]["owner_uid"] for row in ports.values()} == {pod.uid for pod in pods}
     others = [row for row in read_rows(nb.LogicalSwitchPort) if row["name"] not in ports]
     elsewhere = {part for row in others for words in row["addresses"] for part in words.split()}
     assert not addresses & elsewhere  # and nobody else in the cluster holds one of them

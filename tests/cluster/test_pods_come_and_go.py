@@ -92,7 +92,7 @@ def test_a_namesake_gets_its_own_port_ten_times(scene: Scene) -> None:
         seen.add(pod.uid)
         scene.talk_again(peer, pod)
         row = read_ports(scene.namespace)[pod.port]
-        assert row["external_ids"]["pod_uid"] == pod.uid
+        assert row["external_ids"]["owner_uid"] == pod.uid
         assert row["addresses"] == {f"{pod.annotations[PREFIX + 'mac_address']} {pod.ip}"}
     assert len(seen) == 7
     assert read_ports(scene.namespace).keys() == {peer.port, pod.port}

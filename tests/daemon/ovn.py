@@ -3,6 +3,7 @@
 The programs run through that root's own loader, so nothing is mounted and this machine's libraries do not matter.
 """
 
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -67,6 +68,13 @@ class Ovn:
         process.kill()
         process.wait(DEADLINE)
         (self.folder / f"{name}.sock").unlink(missing_ok=True)
+
+    def pause(self, name: str) -> None:
+        """Have a process do nothing, as if it was busy with something long."""
+        self._processes[name].send_signal(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        self._processes[name].send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         for name in list(self._processes):

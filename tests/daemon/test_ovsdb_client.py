@@ -8,6 +8,7 @@ import pytest
 
 from kube_ovn.model import nb
 from kube_ovn.model.row import Key, Member, Row, RowKey, facts, owned
+from kube_ovn.ovsdb import connection
 from kube_ovn.ovsdb.client import Client, FencedError, OvsdbError, RejectedError
 from kube_ovn.plan import diff
 from kube_ovn.topology.render import Topology
@@ -187,3 +188,69 @@ async def test_what_the_schema_forbids_is_refused_whole(ovn: Ovn) -> None:
         with pytest.raises(RejectedError, match="constraint"):
             await converge(client, {**SWITCH, **desired})
         assert client.replica.owned == {}
+
+
+async def test_a_change_in_the_same_breath_as_the_content_is_kept(ovn: Ovn) -> None:
+    """The reply with the whole content and the first update may arrive in one piece."""
+    asked = asyncio.Event()
+
+    async def forward(theirs: asyncio.StreamReader, ours: asyncio.StreamWriter) -> None:
+        reader, writer = await asyncio.open_unix_connection(f"{ovn.folder}/nb.sock")
+
+        async def to_server() -> None:
+            while data := await theirs.read(1 << 16):
+                writer.write(data)
+                if b'"monitor_cond_since"' in data:
+                    asked.set()
+
+        async def to_client() -> None:
+            held = b""
+            while data := await reader.read(1 << 16):
+                held += data
+                if not asked.is_set() or b'"update3"' in held:
+                    ours.write(held)
+                    held = b""
+
+        try:
+            await asyncio.gather(to_server(), to_client())
+        finally:
+            writer.close()
+            ours.close()
+
+    path = f"{ovn.folder}/proxy.sock"
+    async with session(ovn) as client:
+        await converge(client, SWITCH)
+    async with await asyncio.start_unix_server(forward, path):
+        client = Client([f"unix:{path}"], "OVN_Northbound", nb.TABLES)
+        task = asyncio.create_task(client.run())
+        await asyncio.wait_for(asked.wait(), DEADLINE)
+        await asyncio.to_thread(
+            ovn.nbctl, "lsp-add", "s", "late", "--", "set", "Logical_Switch", "s", "external_ids:a=b"
+        )
+        await client.synced(DEADLINE)
+        assert client.replica.columns(RowKey("Logical_Switch_Port", "late")) is not None
+        assert client.replica.owned[RowKey("Logical_Switch", "s")] == nb.LogicalSwitch(
+            name="s", external_ids=owned(a="b")
+        )
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_server_busy_with_what_it_was_asked_is_not_given_up(ovn: Ovn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PULSE", 0.3)
+    async with session(ovn) as client:
+        await converge(client, SWITCH)
+        ovn.pause("nb")
+        commit = asyncio.create_task(client.commit(diff({**SWITCH, **port("p1")}, client.replica.owned), DEADLINE))
+        await asyncio.sleep(1.0)  # more than three pulses
+        assert client.connected
+        ovn.resume("nb")
+        await commit
+        ovn.pause("nb")
+        late = asyncio.create_task(client.commit(diff(SWITCH, client.replica.owned), 0.8))
+        with pytest.raises(OvsdbError, match="no answer to transact"):
+            await late
+        assert not client.connected  # what became of the transaction is seen by following anew
+        ovn.resume("nb")
+        await client.synced(DEADLINE)
+        assert await converge(client, SWITCH) in (0, 2)

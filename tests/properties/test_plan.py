@@ -43,7 +43,7 @@ def test_guard_refuses_to_delete_every_anchor_but_not_one_of_them() -> None:
     actual: State = {"node-a": 1, "node-b": 1, "pod": 1}
     anchor = "node-".__eq__
 
-    def is_anchor(key: str) -> bool:
+    def is_anchor(key: str, _: object) -> bool:
         return anchor(key[:5])
 
     guard(diff({"node-a": 1}, actual), actual, is_anchor)

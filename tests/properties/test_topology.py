@@ -1,6 +1,8 @@
 """Laws of `topology.render`: the state depends on the objects, not on the way there; no grant is lost or doubled."""
 
 import random
+from dataclasses import replace
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,17 +10,25 @@ from hypothesis import strategies as st
 from kube_ovn.model import names
 from kube_ovn.model.kube import Namespace, Node, Pod
 from kube_ovn.model.network import Grant
+from kube_ovn.model.row import RowKey
+from kube_ovn.topology.memory import confirmed
 from kube_ovn.topology.render import Snapshot, Topology
-from tests.clusters import echoed, namespace, node, pod, snapshot, step, vpc
+from tests.clusters import echoed, granted, namespace, node, pod, snapshot, step, vpc
 
-NODES = [node("node1", 1), node("node2", 2)]
+NODES = [node("node1", 1), node("node2", 2), node("a.default", 3), node("b", 4, **granted("join", "100.64.0.2"))]
 NAMESPACES = [namespace("default"), namespace("other", **{names.LOGICAL_SWITCH: "another"})]
 
+
+def life(name: str, on: str, *, number: int, **fields: Any) -> Pod:
+    """A UID has one name for ever, a name may have several UIDs, one after another."""
+    return pod(name, on, uid=f"uid-{fields['namespace']}-{name}-{number}", **fields)
+
+
 pods = st.builds(
-    pod,
-    st.sampled_from(["a", "b", "c", "node-node1"]),
+    life,
+    st.sampled_from(["a", "b", "c", "node-a", "node-node1"]),
     st.sampled_from(["", "node1", "node2", "unknown"]),
-    uid=st.sampled_from([f"uid-{i}" for i in range(6)]),
+    number=st.integers(0, 1),
     namespace=st.sampled_from(["default", "other"]),
     phase=st.sampled_from(["Pending", "Running", "Succeeded", "Failed"]),
     host_network=st.booleans(),
@@ -31,6 +41,11 @@ pods = st.builds(
             {names.IP_ADDRESS: "nonsense"},
             {names.MAC_ADDRESS: "01:00:00:00:00:01"},
             {names.LOGICAL_SWITCH: "missing"},
+            granted("ovn-default", "10.16.0.2"),
+            granted("ovn-default", "10.16.0.9", "0a:00:00:00:00:08"),
+            granted("ovn-default", "10.16.0.1"),
+            granted("join", "100.64.0.3"),
+            granted("missing", "10.16.0.2"),
         ]
     ),
 )
@@ -42,11 +57,20 @@ def one_of_each_name(objects: list[Pod]) -> list[Pod]:
     return list({item.metadata.uid: item for item in named.values()}.values())
 
 
+FOREIGN = [
+    RowKey("Logical_Switch_Port", "a.default"),
+    RowKey("Logical_Switch_Port", "node-node1"),
+    RowKey("Port_Group", "node.node2"),
+]
+
 snapshots = st.builds(
-    lambda chosen, nodes, namespaces: snapshot(*one_of_each_name(chosen), *nodes, *namespaces),
+    lambda chosen, nodes, namespaces, foreign: replace(
+        snapshot(*one_of_each_name(chosen), *nodes, *namespaces), foreign=frozenset(foreign)
+    ),
     st.lists(pods, max_size=6),
-    st.lists(st.sampled_from(NODES), unique_by=id, max_size=2),
+    st.lists(st.sampled_from(NODES), unique_by=id, max_size=4),
     st.lists(st.sampled_from(NAMESPACES), unique_by=id, max_size=2),
+    st.lists(st.sampled_from(FOREIGN), unique=True, max_size=1),
 )
 
 
@@ -59,7 +83,7 @@ def test_incremental_equals_fresh(history: list[Snapshot]) -> None:
         before = each
     last = echoed(walked, before)
     walked.render(step(before, last))
-    fresh = Topology(vpc())
+    fresh = Topology(vpc(), confirmed(walked.assembly.state))
     fresh.render(last)
     assert walked.assembly.state == fresh.assembly.state
     assert walked.ledger.grants == fresh.ledger.grants
@@ -75,7 +99,7 @@ def test_the_order_of_objects_does_not_matter(given_: Snapshot, chance: random.R
         *given_.namespaces.values(),
     ]
     chance.shuffle(objects)
-    other = snapshot(*objects)
+    other = replace(snapshot(*objects), foreign=given_.foreign)
     one, two = Topology(vpc()), Topology(vpc())
     one.render(given_)
     two.render(other)

@@ -5,7 +5,8 @@ from ipaddress import ip_address
 import pytest
 
 from kube_ovn.config import parse_subnet
-from kube_ovn.model.network import Grant
+from kube_ovn.model.addr import parse_addresses, parse_networks
+from kube_ovn.model.network import Grant, Subnet
 from kube_ovn.topology.ipam import Ledger, Owner, RefusedError
 
 A, B, C = (Owner(uid, f"Pod default/{uid}") for uid in "abc")
@@ -33,6 +34,32 @@ def test_a_released_address_comes_last_and_the_longest_released_first() -> None:
     book.release("a")
     later = [addresses(book.allocate(Owner(str(n), str(n)), "s"))[0] for n in range(5)]
     assert later == ["10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.3", "10.0.0.2"]
+
+
+def test_an_excluded_address_stays_with_who_has_it_and_is_not_given_again() -> None:
+    book = ledger("10.0.0.0/30", exclude="10.0.0.2")
+    grant = Grant(subnet="s", addresses=(ip_address("10.0.0.2"),), mac="0a:00:00:00:00:01")
+    book.adopt(A, grant)
+    assert book.grants["a"] == grant
+    book.release("a")
+    with pytest.raises(RefusedError, match="no available address: 0 of 0"):
+        book.allocate(B, "s")
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "10.0.0.0", "10.0.0.7", "10.0.1.2"])
+def test_what_nobody_can_have_is_not_taken_over(address: str) -> None:
+    with pytest.raises(RefusedError):
+        ledger().adopt(A, Grant(subnet="s", addresses=(ip_address(address),), mac="0a:00:00:00:00:01"))
+
+
+def test_an_excluded_range_counts_as_far_as_it_is_in_the_cidr() -> None:
+    subnet = Subnet(
+        name="s",
+        cidrs=parse_networks("10.0.0.0/29"),
+        gateways=parse_addresses("10.0.0.1"),
+        exclude=((ip_address("9.9.9.9"), ip_address("10.0.0.4")),),
+    )
+    assert addresses(Ledger([subnet]).allocate(A, "s")) == ["10.0.0.5"]
 
 
 def test_a_full_subnet_says_how_full() -> None:

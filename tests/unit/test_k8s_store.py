@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from kube_ovn.k8s.watch import Store
+from kube_ovn.k8s.watch import MOST_CHANGES, Store
 from kube_ovn.model.kube import ObjectMeta, Pod, PodStatus
 
 
@@ -15,6 +15,7 @@ def pod(uid: str, name: str = "a", phase: str = "") -> Pod:
 def test_an_equal_object_changes_nothing() -> None:
     marks: list[int] = []
     store: Store[Pod] = Store(lambda: marks.append(1))
+    assert store.take_changed() is None, "at first any may have changed"
     first = pod("u")
     store.put(first)
     assert store.take_changed() == {"u"}
@@ -27,6 +28,7 @@ def test_an_equal_object_changes_nothing() -> None:
 def test_a_name_passes_to_its_next_owner() -> None:
     history: list[list[str]] = []
     store: Store[Pod] = Store(lambda: history.append(sorted(store.objects)))
+    store.take_changed()
     store.put(pod("old"))
     store.put(pod("new"))
     assert history == [["old"], [], ["new"]], "the old one leaves before the new one enters"
@@ -39,10 +41,10 @@ def test_a_name_passes_to_its_next_owner() -> None:
 
 def test_a_list_removes_what_vanished() -> None:
     store: Store[Pod] = Store()
-    store.replace([pod("u"), pod("v", "b")])
+    store.replace([pod("u"), pod("v", "b")], 0.0)
     assert store.synced.is_set()
     store.take_changed()
-    store.replace([pod("v", "b"), pod("w", "a")])
+    store.replace([pod("v", "b"), pod("w", "a")], 0.0)
     assert set(store.objects) == {"v", "w"}
     assert store.take_changed() == {"u", "w"}
     assert store.named("n", "gone") is None
@@ -51,8 +53,8 @@ def test_a_list_removes_what_vanished() -> None:
 def test_an_empty_first_list_is_told() -> None:
     marks: list[int] = []
     store: Store[Pod] = Store(lambda: marks.append(1))
-    store.replace([])
-    store.replace([])
+    store.replace([], 0.0)
+    store.replace([], 0.0)
     assert len(marks) == 1
 
 
@@ -83,3 +85,36 @@ async def test_until_leaves_nothing_behind_when_it_is_given_up() -> None:
         async with asyncio.timeout(0.01):
             await store.until("n", "a", lambda found: found)
     assert not store._waiting
+
+
+def test_what_nobody_asks_for_is_not_remembered_for_ever() -> None:
+    store: Store[Pod] = Store()
+    store.take_changed()
+    for number in range(MOST_CHANGES + 1):
+        store.put(pod(f"u{number}"))
+        store.remove(f"u{number}")
+    assert store.take_changed() is None
+    store.put(pod("v"))
+    assert store.take_changed() == {"v"}
+
+
+async def test_to_renew_is_to_wait_for_a_list_that_was_asked_for_later() -> None:
+    store: Store[Pod] = Store()
+    now = asyncio.get_running_loop().time()
+    store.replace([], now - 1)
+    renewing = asyncio.create_task(store.renew())
+
+    async def watch() -> None:
+        async with store.watching():
+            await asyncio.sleep(0)
+            store.replace([pod("old")], now - 1)  # was under way already
+            await asyncio.sleep(1)
+
+    for _ in range(2):  # the watch under way ends, and no other may begin before the list
+        with pytest.raises(TimeoutError):
+            await watch()
+        assert not renewing.done()
+    store.replace([pod("new")], asyncio.get_running_loop().time())
+    await asyncio.wait_for(renewing, 1)
+    async with store.watching():
+        await asyncio.sleep(0.01)

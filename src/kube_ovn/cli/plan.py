@@ -21,6 +21,7 @@ from kube_ovn.model.row import Key, Row, RowKey
 from kube_ovn.ovsdb.client import Client as Northbound
 from kube_ovn.ovsdb.tls import load_tls
 from kube_ovn.plan import Plan, diff
+from kube_ovn.topology.memory import confirmed
 from kube_ovn.topology.render import Publication, Snapshot, Topology
 
 DEADLINE = 15.0
@@ -75,19 +76,20 @@ async def observe_plan(kubeconfig: str, namespace: str, ovn_nb_addr: str) -> Fou
     async with Kube(load_credentials(kubeconfig)) as kube:
         settings = await _settings(kube, namespace, ovn_nb_addr)
         nodes, namespaces, pods = await kube.list(NODES), await kube.list(NAMESPACES), await kube.list(PODS)
-    topology = Topology(settings.vpc())
-    topology.render(
-        Snapshot(
-            nodes={node.metadata.uid: node for node in nodes.items},
-            namespaces={namespace.metadata.uid: namespace for namespace in namespaces.items},
-            pods={pod.metadata.uid: pod for pod in pods.items},
-        )
-    )
     endpoints = settings.northbound()
     nb = Northbound(endpoints, "OVN_Northbound", TABLES, tls=load_tls(endpoints))
     following = asyncio.ensure_future(nb.run())
     try:
         await nb.synced(DEADLINE)
+        topology = Topology(settings.vpc(), confirmed(nb.replica.owned))
+        topology.render(
+            Snapshot(
+                nodes={node.metadata.uid: node for node in nodes.items},
+                namespaces={namespace.metadata.uid: namespace for namespace in namespaces.items},
+                pods={pod.metadata.uid: pod for pod in pods.items},
+                foreign=nb.replica.foreign,
+            )
+        )
         rows = diff(topology.assembly.state, nb.replica.owned)
     finally:
         following.cancel()

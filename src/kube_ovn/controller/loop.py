@@ -5,12 +5,12 @@ Everything it does goes this way: start-up, normal work, drift repair and clean-
 
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from kube_ovn.controller.publish import Publisher
-from kube_ovn.model import names
 from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.network import Problem
 from kube_ovn.model.row import Key, Row, RowKey
@@ -40,7 +40,7 @@ class Loop:
 
     def __init__(
         self,
-        snapshot: Callable[[], Snapshot],
+        snapshot: Callable[[AbstractSet[RowKey]], Snapshot],
         topology: Topology,
         nb: Client,
         publisher: Publisher,
@@ -58,7 +58,7 @@ class Loop:
     async def make_pass(self) -> None:
         """Bring the Northbound database and the annotations up to date. Raises OvsdbError, AbsurdPlanError."""
         started = time.perf_counter()
-        self._topology.render(self._snapshot())
+        self._topology.render(self._snapshot(self._nb.replica.foreign))
         rendered = time.perf_counter()
         plan = self._plan()
         planned = time.perf_counter()
@@ -99,6 +99,6 @@ class Loop:
                 self._report(problem)
 
 
-def is_node_port(key: Key) -> bool:
+def is_node_port(key: Key, row: Row | None) -> bool:
     """The anchors of the guard: losing the port of every node at once is never meant."""
-    return isinstance(key, RowKey) and key.table == LogicalSwitchPort.TABLE and key.key.startswith(names.node_port(""))
+    return isinstance(key, RowKey) and isinstance(row, LogicalSwitchPort) and "node" in row.external_ids

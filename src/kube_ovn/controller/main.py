@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 import sys
+from collections.abc import Set as AbstractSet
 from typing import assert_never
 
 import structlog
@@ -18,6 +19,7 @@ from kube_ovn.controller.loop import Loop
 from kube_ovn.controller.publish import Publisher
 from kube_ovn.controller.settings import Settings
 from kube_ovn.k8s.client import Client as Kube
+from kube_ovn.k8s.client import KubeError
 from kube_ovn.k8s.credentials import CredentialsError, load_credentials
 from kube_ovn.k8s.decode import NAMESPACES, NODES, PODS
 from kube_ovn.k8s.events import Recorder
@@ -27,16 +29,20 @@ from kube_ovn.model import names
 from kube_ovn.model.kube import Namespace, Node, Pod
 from kube_ovn.model.nb import TABLES, NbGlobal
 from kube_ovn.model.network import Kind, Problem
+from kube_ovn.model.row import RowKey
 from kube_ovn.ovsdb.client import Client as Northbound
 from kube_ovn.ovsdb.client import FencedError, OvsdbError
 from kube_ovn.ovsdb.tls import load_tls
 from kube_ovn.plan import AbsurdPlanError
 from kube_ovn.reconcile import Dirty, reconcile, until_told
 from kube_ovn.telemetry import serve_health, start_logging
+from kube_ovn.topology.memory import confirmed
 from kube_ovn.topology.render import Publication, Snapshot, Topology, Vpc
 
 log = structlog.get_logger()
 
+LOOK_DEADLINE = 60.0
+"""Seconds for a new leader to see everything as it is."""
 PROBE_PERIOD = 5.0
 RETRY_PERIOD = 0.1
 FRESHNESS = 600.0
@@ -115,24 +121,38 @@ class Controller:
                 log.warning("leadership lost", reason=str(errors.exceptions[0]))
 
     async def _lead(self) -> None:
+        await self._look_anew()
         self._nb.fence(f"{self._identity}/{self._election.epoch}")
-        publisher = Publisher(self._send)
-        self._loop = Loop(self._snapshot, Topology(self._vpc), self._nb, publisher, self._report)
+        publisher = Publisher(self._send, self._refused)
+        topology = Topology(self._vpc, confirmed(self._nb.replica.owned))
+        self._loop = Loop(self._snapshot, topology, self._nb, publisher, self._report)
         async with asyncio.TaskGroup() as group:
             group.create_task(publisher.run())
             group.create_task(reconcile(self._dirty, self._make_pass, (OvsdbError, AbsurdPlanError), (FencedError,)))
+
+    async def _look_anew(self) -> None:
+        """What was followed while another led may lag behind what that one wrote last. Raises LeaseLostError."""
+        try:
+            async with asyncio.timeout(LOOK_DEADLINE):
+                await asyncio.gather(*(store.renew() for store in (self._pods, self._nodes, self._namespaces)))
+                await self._nb.probe(PROBE_PERIOD)
+        except (OvsdbError, TimeoutError) as error:
+            raise LeaseLostError(f"cannot see how things are: {error or 'no list in time'}") from None
 
     async def _make_pass(self) -> None:
         assert self._loop is not None
         await self._loop.make_pass()
         self._passed = True
 
-    def _snapshot(self) -> Snapshot:
+    def _snapshot(self, foreign: AbstractSet[RowKey]) -> Snapshot:
+        changed = [store.take_changed() for store in (self._pods, self._nodes, self._namespaces)]
+        known = [uids for uids in changed if uids is not None]
         return Snapshot(
             pods=self._pods.objects,
             nodes=self._nodes.objects,
             namespaces=self._namespaces.objects,
-            changed=self._pods.take_changed() | self._nodes.take_changed() | self._namespaces.take_changed(),
+            changed=set().union(*known) if len(known) == len(changed) else None,
+            foreign=foreign,
         )
 
     async def _send(self, publication: Publication) -> None:
@@ -146,6 +166,10 @@ class Controller:
                 await self._kube.annotate(NAMESPACES, "", ref.name, publication.annotations, ref.uid)
             case _:
                 assert_never(ref.kind)
+
+    def _refused(self, publication: Publication, error: KubeError) -> None:
+        message = f"the API server does not take its annotations: {error.message}"
+        self._recorder.report(publication.object, names.POD_NETWORK_ALLOCATION_FAILED, message)
 
     def _report(self, problem: Problem) -> None:
         self._recorder.report(problem.object, problem.reason, problem.message)

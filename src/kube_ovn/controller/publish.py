@@ -5,47 +5,58 @@ every pass until the watch echoes it, so nothing here needs to survive a crash.
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
 from kube_ovn.k8s.client import KubeError
-from kube_ovn.reconcile import Backoff
 from kube_ovn.topology.render import Publication
 
 log = structlog.get_logger()
 
 IN_FLIGHT = 32
 """Requests to the API server at a time: more gains nothing on it and delays everybody else's."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 10.0
+"""Seconds before an object whose annotations were not taken has its next turn; doubled each time, with jitter."""
 
 
 class Publisher:
-    """Sends publications, newest decision for each object only."""
+    """Sends publications, newest decision for each object only. An object that is refused holds up no other."""
 
-    def __init__(self, send: Callable[[Publication], Awaitable[None]]) -> None:
-        self._send = send
+    def __init__(
+        self,
+        send: Callable[[Publication], Awaitable[None]],
+        refused: Callable[[Publication, KubeError], None],
+    ) -> None:
+        """`refused` is told once of what the API server does not want, in contrast to what it cannot do now."""
+        self._send, self._refused = send, refused
         self._waiting: dict[str, Publication] = {}
-        self._taken: dict[str, Publication] = {}  # in flight, or sent and not yet echoed by the watch
+        self._taken: dict[str, Publication] = {}  # in flight, pausing, or sent and not yet echoed by the watch
+        self._pauses: dict[str, float] = {}
         self._wake = asyncio.Semaphore(0)
 
     def offer(self, publications: Mapping[str, Publication]) -> None:
         """Take over the current set; what left it since (echoed, or the object is gone) is forgotten."""
-        for uid in [uid for uid in self._taken if uid not in publications]:
-            del self._taken[uid]
-        for uid in [uid for uid in self._waiting if uid not in publications]:
-            del self._waiting[uid]
+        for known in self._taken.keys() | self._waiting.keys():
+            if known not in publications:
+                self._taken.pop(known, None)
+                self._waiting.pop(known, None)
+                self._pauses.pop(known, None)
         for uid, publication in publications.items():
-            if self._taken.get(uid) is publication or self._waiting.get(uid) is publication:
-                continue
-            if uid not in self._waiting:
-                self._wake.release()
-            self._waiting[uid] = publication
+            if self._taken.get(uid) is not publication and self._waiting.get(uid) is not publication:
+                self._wait(uid, publication)
 
     async def run(self) -> None:
         """Send until cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(IN_FLIGHT):
                 group.create_task(self._work())
+
+    def _wait(self, uid: str, publication: Publication) -> None:
+        if uid not in self._waiting:
+            self._wake.release()
+        self._waiting[uid] = publication
 
     async def _work(self) -> None:
         while True:
@@ -55,16 +66,24 @@ class Publisher:
             uid = next(iter(self._waiting))
             publication = self._waiting.pop(uid)
             self._taken[uid] = publication
-            await self._deliver(uid, publication)
-
-    async def _deliver(self, uid: str, publication: Publication) -> None:
-        backoff = Backoff()
-        while self._taken.get(uid) is publication:
             try:
                 await self._send(publication)
-                return
+                self._pauses.pop(uid, None)
             except KubeError as error:
-                if error.status in (404, 409):
-                    return  # the object is gone or another took its name; the watch will say so
-                log.warning("annotations not written, trying again", object=str(publication.object), error=str(error))
-                await backoff.wait()
+                self._put_off(uid, publication, error)
+
+    def _put_off(self, uid: str, publication: Publication, error: KubeError) -> None:
+        """Give the object another turn later, if it is still there then and nothing newer is to be said."""
+        gone = error.status in (404, 409)  # or another has its name: the watch will tell
+        if not gone:
+            log.warning("annotations not written, trying again", object=str(publication.object), error=str(error))
+        if uid not in self._pauses and 400 <= error.status < 500 and error.status != 429 and not gone:
+            self._refused(publication, error)
+        pause = self._pauses.get(uid, FIRST_PAUSE)
+        self._pauses[uid] = min(2 * pause, LONGEST_PAUSE)
+        asyncio.get_running_loop().call_later(random.uniform(pause / 2, pause), self._again, uid, publication)
+
+    def _again(self, uid: str, publication: Publication) -> None:
+        if self._taken.get(uid) is publication:
+            del self._taken[uid]
+            self._wait(uid, publication)

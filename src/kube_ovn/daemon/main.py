@@ -118,7 +118,8 @@ class Daemon:
 
     def _pods_changed(self) -> None:
         """Pods that left may have left something behind; the first full list tells of all that left meanwhile."""
-        left = any(uid not in self._pod_store.objects for uid in self._pod_store.take_changed())
+        changed = self._pod_store.take_changed()
+        left = changed is None or any(uid not in self._pod_store.objects for uid in changed)
         if left or self._pod_store.synced.is_set() != self._pods_known:
             self._pods_known = self._pod_store.synced.is_set()
             self._repair.mark()

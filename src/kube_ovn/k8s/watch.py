@@ -5,8 +5,10 @@ deleted and made again under its name is two objects, the old one gone before th
 """
 
 import asyncio
+import math
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
@@ -31,6 +33,8 @@ WATCH_SECONDS = (180.0, 300.0)
 """How long one watch lasts: random, so that the watches of many nodes do not end together. A peer that died is noticed
 by the connection's own probes; this bounds what they cannot see, such as a proxy that lost its far side."""
 RETRY_CEILING = 5.0
+MOST_CHANGES = 1000
+"""Changes a Store remembers, or as many as it has objects; beyond that it says that any may have changed."""
 
 
 class Store(Generic[T]):
@@ -39,7 +43,7 @@ class Store(Generic[T]):
     def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
         self._objects: dict[str, T] = {}
         self._uids: dict[tuple[str, str], str] = {}
-        self._changed: set[str] = set()
+        self._changed: set[str] | None = None
         self._on_change = on_change
         self._waiting: dict[tuple[str, str], set[asyncio.Event]] = {}
         self.objects: Mapping[str, T] = MappingProxyType(self._objects)
@@ -50,16 +54,39 @@ class Store(Generic[T]):
 
         On a quiet cluster that may be minutes ago, so what may not be old (a leadership) needs its own proof.
         """
+        self._listed = self._renewal = -math.inf  # loop times: asked for the last list; asked for a newer one
+        self._relisted = asyncio.Event()
+        self._watching: asyncio.Timeout | None = None
 
     def named(self, namespace: str, name: str) -> T | None:
         """The object that has this name now."""
         uid = self._uids.get((namespace, name))
         return None if uid is None else self._objects[uid]
 
-    def take_changed(self) -> set[str]:
-        """UIDs that entered, changed or left since the last call."""
+    def take_changed(self) -> set[str] | None:
+        """UIDs that entered, changed or left since the last call; None when any may have: at first, and when nobody
+        asked for so long that they are not worth remembering.
+        """
         changed, self._changed = self._changed, set()
         return changed
+
+    async def renew(self) -> None:
+        """Have everything listed anew: afterwards nothing here is older than this call. Set a timeout."""
+        self._renewal = asked = asyncio.get_running_loop().time()
+        if self._watching is not None:
+            self._watching.reschedule(asked)
+        while self._listed < asked:
+            self._relisted.clear()
+            await self._relisted.wait()
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """The time between two lists: ends with TimeoutError as soon as `renew` wants another."""
+        try:
+            async with asyncio.timeout_at(self._renewal if self._renewal > self._listed else None) as self._watching:
+                yield
+        finally:
+            self._watching = None
 
     async def until(self, namespace: str, name: str, accept: Callable[[T | None], R | None]) -> R:
         """Wait until `accept` makes something of the object with this name (None = there is none). Set a timeout."""
@@ -98,8 +125,10 @@ class Store(Generic[T]):
             del self._uids[key]
         self._tell(uid, key)
 
-    def replace(self, items: Iterable[T]) -> None:
-        """These are all there are."""
+    def replace(self, items: Iterable[T], asked: float) -> None:
+        """These are all there are, or were at the loop time `asked`, when the server was asked."""
+        self._listed = self.proved = asked
+        self._relisted.set()
         listed = {item.metadata.uid: item for item in items}
         for uid in [uid for uid in self._objects if uid not in listed]:
             self.remove(uid)
@@ -110,7 +139,10 @@ class Store(Generic[T]):
             self._on_change()
 
     def _tell(self, uid: str, key: tuple[str, str]) -> None:
-        self._changed.add(uid)
+        if self._changed is not None:
+            self._changed.add(uid)
+            if len(self._changed) > max(MOST_CHANGES, len(self._objects)):
+                self._changed = None
         for event in self._waiting.get(key, ()):
             event.set()
         self._on_change()
@@ -129,7 +161,10 @@ class _Follower(Generic[T]):
             try:
                 if not self._version:
                     await self._list()
-                await self._watch()
+                async with self._store.watching():
+                    await self._watch()
+            except TimeoutError:
+                self._version = ""
             except KubeError as error:
                 if error.expired:
                     self._version = ""
@@ -146,8 +181,7 @@ class _Follower(Generic[T]):
         asked = asyncio.get_running_loop().time()
         listing = await self._client.list(self._kind, field_selector=self._selector)
         LISTS.labels(self._kind.name).inc()
-        self._store.replace(listing.items)
-        self._store.proved = asked
+        self._store.replace(listing.items, asked)
         self._version = listing.version
         OBJECTS.labels(self._kind.name).set(len(self._store.objects))
 

@@ -8,7 +8,6 @@ import hashlib
 
 # --- Annotations (contract: <provider>.kubernetes.io/<key>; the default provider is literally "ovn") ---
 
-PROVIDER = "ovn"
 ALLOCATED = "ovn.kubernetes.io/allocated"
 IP_ADDRESS = "ovn.kubernetes.io/ip_address"
 MAC_ADDRESS = "ovn.kubernetes.io/mac_address"
@@ -36,9 +35,15 @@ CNISERVER = "kube-ovn-cniserver"
 
 ACQUIRE_ADDRESS_FAILED = "AcquireAddressFailed"
 VALIDATE_POD_NETWORK_FAILED = "ValidatePodNetworkFailed"
-POD_NETWORK_ALLOCATED = "PodNetworkAllocated"
+POD_NETWORK_ALLOCATION_FAILED = "PodNetworkAllocationFailed"
+CREATE_OVN_PORT_FAILED = "CreateOVNPortFailed"
 POD_NETWORK_CONFIGURE_FAILED = "PodNetworkConfigureFailed"
 NODE_ADDRESS_CONFLICT = "NodeAddressConflictWithSubnet"
+
+# --- external_ids of Northbound rows ---
+
+OWNER_UID = "owner_uid"
+"""On the ports of Pods and Nodes: whose they are, whatever comes to have the same name."""
 
 # --- Logical_Router_Policy priorities (contract §3.4); the highest that matches decides ---
 
@@ -78,7 +83,7 @@ def pod_port(pod: str, namespace: str) -> str:
 
 
 def node_port(node: str) -> str:
-    """Logical_Switch_Port of a Node on the join switch. Only a Pod named `node-..` can collide: see `topology.pod`."""
+    """Logical_Switch_Port of a Node on the join switch. Only a Pod named `node-..` can collide (`topology.render`)."""
     return f"node-{node}"
 
 

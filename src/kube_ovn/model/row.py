@@ -84,7 +84,9 @@ def owned(**external_ids: str) -> dict[str, str]:
 
 
 def facts(*rows: Row, members: tuple[Member, ...] = ()) -> dict[Key, Row | None]:
-    """Rows and memberships as one piece of a `State`."""
+    """Rows and memberships as one piece of a `State`. Raises ValueError when two of them have one key."""
     state: dict[Key, Row | None] = {row.row_key: row for row in rows}
     state.update(dict.fromkeys(members))
+    if len(state) != len(rows) + len(members):
+        raise ValueError(f"two facts with one key among {sorted(map(str, state))}")
     return state

@@ -55,6 +55,7 @@ class Client:
         self._endpoints, self._database, self._on_change, self._tls = tuple(endpoints), database, on_change, tls
         self._connection: Connection | None = None
         self._following = asyncio.Event()
+        self._early: list[list[Any]] = []  # updates that came before the content they build on was taken in
         self._fence_table = fence_table
         self._fence: tuple[str | None, str] | None = None  # the mark that must be there, and ours
         self._writing = asyncio.Lock()
@@ -129,7 +130,7 @@ class Client:
     async def _session(self, endpoint: str, backoff: Backoff) -> None:
         """One connection from start to end. Raises OvsdbError."""
         connection = await Connection.connect(endpoint, self._notify, self._tls)
-        self._connection = connection
+        self._connection, self._early = connection, []
         # Not a TaskGroup: in Python 3.11 it loses a cancellation that comes together with the error of a child.
         reading = asyncio.ensure_future(connection.run())
         try:
@@ -172,14 +173,17 @@ class Client:
         found, last, updates = await connection.request("monitor_cond_since", params, SETUP_DEADLINE)
         if not found:
             self.replica.reset()
-        self.replica.apply(updates)
-        self.last_transaction = last
+        for transaction, changes in ([last, updates], *self._early):
+            self.replica.apply(changes)
+            self.last_transaction = transaction
         self._following.set()
         self._on_change()
 
     def _notify(self, method: str, params: list[Any]) -> None:
         """A notification from the server, in order with the replies."""
         match method, params:
+            case "update3", ["rows", last, updates] if not self._following.is_set():
+                self._early.append([last, updates])
             case "update3", ["rows", last, updates]:
                 self.replica.apply(updates)
                 self.last_transaction = last

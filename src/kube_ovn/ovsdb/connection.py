@@ -13,7 +13,9 @@ from kube_ovn.ovsdb.protocol import Framer, format_message
 
 CONNECT_DEADLINE = 3.0
 PULSE = 5.0
-"""Seconds between echoes; a server that does not answer one within as many is gone."""
+"""Seconds between echoes; a server that does not answer one within as many is gone, unless it is known to be busy with
+a request that was given longer.
+"""
 
 _LIMIT = 1 << 20
 
@@ -27,6 +29,7 @@ class Connection:
         self._reader, self._writer, self._notify = reader, writer, notify
         self.closed = False
         self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._slow = 0  # requests under way that were given longer than a pulse
         self._last_id = 0
 
     @classmethod
@@ -65,16 +68,21 @@ class Connection:
     async def request(self, method: str, params: list[Any], deadline: float) -> Any:
         """The result of one request. Raises OvsdbError."""
         self._last_id += 1
-        number = self._last_id
+        number, slow = self._last_id, deadline > PULSE
         reply = self._replies[number] = asyncio.get_running_loop().create_future()
+        self._slow += slow
         try:
             self._writer.write(format_message(id=number, method=method, params=params))
             async with asyncio.timeout(deadline):
                 message = await reply
         except TimeoutError:
-            raise OvsdbError(f"no answer to {method} within {deadline:g} s") from None
+            late = OvsdbError(f"no answer to {method} within {deadline:g} s")
+            if slow:  # the pulse waited for this one
+                self.close(late)
+            raise late from None
         finally:
             self._replies.pop(number, None)
+            self._slow -= slow
         if message.get("error") is not None:
             raise RejectedError(f"{method}: {message['error']}")
         return message["result"]
@@ -113,4 +121,8 @@ class Connection:
     async def _pulse(self) -> None:
         while True:
             await asyncio.sleep(PULSE)
-            await self.request("echo", [], PULSE)
+            try:
+                await self.request("echo", [], PULSE)
+            except OvsdbError:
+                if self.closed or not self._slow:
+                    raise

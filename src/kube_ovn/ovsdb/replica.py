@@ -24,6 +24,8 @@ class Replica:
         """Columns to ask the server for, by table."""
         self.schema: Schema = {}
         self.owned: dict[Key, Row | None] = {}
+        self.foreign: frozenset[RowKey] = frozenset()
+        """Keys that rows which are not ours have; a new set whenever it changes."""
         self._rows: dict[str, dict[str, Columns]] = {name: {} for name in self.tables}
         self._uuids: dict[RowKey, set[str]] = {}
         self._key_of: dict[str, RowKey] = {}
@@ -56,17 +58,22 @@ class Replica:
             rows.clear()
         for index in (self._uuids, self._key_of, self._facts, self._referrers, self.owned):
             index.clear()
+        self.foreign = frozenset()
         self._changed = None
 
     def apply(self, updates: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
         """Apply `<table-updates2>` (ovsdb-server(7), 4.1.14): initial, insert, modify and delete of rows."""
         affected: dict[str, str] = {}  # UUID -> table
+        keys = set[RowKey]()
         for table, rows in updates.items():
             for uuid, update in rows.items():
                 self._apply_row(table, uuid, update, affected)
         for uuid, table in list(affected.items()):
-            self._index(table, uuid, affected)
+            keys |= self._index(table, uuid, affected)
         self._settle(affected)
+        theirs = {key for key in keys if any(not self._is_ours(key.table, uuid) for uuid in self._uuids.get(key, ()))}
+        if theirs != self.foreign & keys:
+            self.foreign = (self.foreign - keys) | theirs
 
     def _apply_row(self, table: str, uuid: str, update: Mapping[str, Any], affected: dict[str, str]) -> None:
         types = self.schema[table].columns
@@ -99,20 +106,22 @@ class Replica:
             self._referrers.setdefault(target, set()).add(referrer)
             affected.setdefault(target, table)
 
-    def _index(self, table: str, uuid: str, affected: dict[str, str]) -> None:
-        """Keep the index by key; whoever shares the key, or refers by it, is affected when it moves."""
+    def _index(self, table: str, uuid: str, affected: dict[str, str]) -> set[RowKey]:
+        """Keep the index by key; whoever shares the key, or refers by it, is affected when it moves. Returns the keys
+        the row had and has.
+        """
         columns = self._rows[table].get(uuid)
         old = self._key_of.get(uuid)
         new = RowKey(table, self._key(table, uuid, columns)) if columns is not None else None
+        keys = {key for key in (old, new) if key is not None}
         if columns is None and not self._referrers.get(uuid):
             self._referrers.pop(uuid, None)
         if old == new:
             if new is not None and len(self._uuids[new]) > 1:
                 affected.update(dict.fromkeys(self._uuids[new], table))
-            return
-        for key in (old, new):
-            if key is not None:
-                affected.update(dict.fromkeys(self._uuids.get(key, ()), table))
+            return keys
+        for key in keys:
+            affected.update(dict.fromkeys(self._uuids.get(key, ()), table))
         if old is not None:
             self._uuids[old].discard(uuid)
             if not self._uuids[old]:
@@ -122,6 +131,7 @@ class Replica:
             self._uuids.setdefault(new, set()).add(uuid)
             self._key_of[uuid] = new
         self._targets_of(table, uuid, affected)
+        return keys
 
     def _targets_of(self, table: str, uuid: str, affected: dict[str, str]) -> None:
         columns = self._rows[table].get(uuid, {})

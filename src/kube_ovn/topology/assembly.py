@@ -40,6 +40,9 @@ class Assembly:
             del self.state[key]
             self._changed.add(key)
 
+    def has(self, unit: str) -> bool:
+        return unit in self._facts
+
     def take_changed(self) -> set[Key]:
         changed, self._changed = self._changed, set()
         return changed

@@ -52,8 +52,11 @@ class _Range:
         """Last address of the reserved range that holds this one, if any."""
         return next((high for low, high in self.reserved if low <= number <= high), None)
 
+    def is_host(self, address: Address) -> bool:
+        return self.first <= int(address) <= self.last
+
     def usable(self, address: Address) -> bool:
-        return self.first <= int(address) <= self.last and self.end_of_reserved(int(address)) is None
+        return self.is_host(address) and self.end_of_reserved(int(address)) is None
 
     def next(self) -> Address:
         number = self.lowest_fresh()
@@ -71,14 +74,15 @@ class _Range:
 
     def release(self, address: Address) -> None:
         del self.owners[int(address)]
-        if int(address) < self.fresh:
+        if int(address) < self.fresh and self.usable(address):
             self.released[int(address)] = None
 
     def address(self, number: int) -> Address:
         return IPv4Address(number) if self.network.version == 4 else IPv6Address(number)
 
     def usage(self) -> str:
-        total = self.last - self.first + 1 - sum(high - low + 1 for low, high in self.reserved)
+        total = self.last - self.first + 1
+        total -= sum(max(0, min(high, self.last) - max(low, self.first) + 1) for low, high in self.reserved)
         return f"0 of {total} in {self.network} are free"
 
 
@@ -92,8 +96,11 @@ class Ledger:
         self._macs: dict[tuple[str, str], Owner] = {}
 
     def adopt(self, owner: Owner, grant: Grant) -> None:
-        """Record a grant that Kubernetes remembers. Raises RefusedError when it is not possible or another's."""
-        self._check(owner, grant.subnet, grant.addresses, grant.mac)
+        """Record a grant that was made before. Raises RefusedError when it is another's, or not possible at all.
+
+        What was excluded since is only not handed out any more: whoever has it keeps it.
+        """
+        self._check_holders(owner, grant.subnet, grant.addresses, grant.mac)
         self._record(owner, grant)
 
     def allocate(self, owner: Owner, subnet: str, addresses: Sequence[Address] = (), mac: str | None = None) -> Grant:
@@ -124,15 +131,18 @@ class Ledger:
         self._macs[grant.subnet, grant.mac] = owner
 
     def _check(self, owner: Owner, subnet: str, addresses: Sequence[Address], mac: str) -> None:
+        for address in addresses:
+            if not self._range(subnet, address).usable(address):
+                raise _unusable(subnet, address)
+        self._check_holders(owner, subnet, addresses, mac)
+
+    def _check_holders(self, owner: Owner, subnet: str, addresses: Sequence[Address], mac: str) -> None:
         if subnet not in self.subnets:
             raise RefusedError(f"subnet {subnet} does not exist; the subnets are {format_list(sorted(self.subnets))}")
         for address in addresses:
             span = self._range(subnet, address)
-            if not span.usable(address):
-                raise RefusedError(
-                    f"address {address} cannot be used: it is the gateway, the network or broadcast address, "
-                    f"or excluded in subnet {subnet}"
-                )
+            if not span.is_host(address) or address in self.subnets[subnet].gateways:
+                raise _unusable(subnet, address)
             holder = span.owners.get(int(address))
             if holder is not None and holder.uid != owner.uid:
                 raise RefusedError(f"AddressConflict: address {address} of subnet {subnet} is used by {holder.label}")
@@ -156,13 +166,24 @@ class Ledger:
         return mac
 
 
+def _unusable(subnet: str, address: Address) -> RefusedError:
+    return RefusedError(
+        f"address {address} cannot be used: it is the gateway, the network or broadcast address, "
+        f"or excluded in subnet {subnet}"
+    )
+
+
 def _ranges(subnet: Subnet) -> Iterator[_Range]:
     for network in subnet.cidrs:
         first, last = int(network.network_address), int(network.broadcast_address)
         if isinstance(network, IPv4Network):
             last -= 1  # the broadcast address
         reserved = [(int(gateway), int(gateway)) for gateway in subnet.gateways if gateway in network]
-        reserved += [(int(low), int(high)) for low, high in subnet.exclude if low in network]
+        reserved += [
+            (int(low), int(high))
+            for low, high in subnet.exclude
+            if low.version == network.version and int(low) <= last and int(high) >= first
+        ]
         yield _Range(
             subnet=subnet.name,
             network=network,

@@ -20,21 +20,29 @@ def render_node(router: str, node: Node, grant: Grant) -> dict[Key, Row | None]:
     port, group = names.node_port(name), names.node_port_group(name)
     policies = [
         *(
-            _reroute(router, node, names.POLICY_NODE, f"ip{a.version}.dst == {a}", hop, "address")
+            _reroute(router, node, names.POLICY_NODE, f"ip{a.version}.dst == {a}", hop, f"address {a}")
             for a in internal_addresses(node)
             for hop in grant.addresses
             if hop.version == a.version
         ),
         *(
             _reroute(
-                router, node, names.POLICY_GATEWAY, f"ip{hop.version}.src == ${group}_ip{hop.version}", hop, "pods"
+                router,
+                node,
+                names.POLICY_GATEWAY,
+                f"ip{hop.version}.src == ${group}_ip{hop.version}",
+                hop,
+                f"pods ipv{hop.version}",
             )
             for hop in grant.addresses
         ),
     ]
     return facts(
         LogicalSwitchPort(
-            name=port, addresses=frozenset({grant.lsp_addresses}), external_ids=owned(ls=grant.subnet, node=name)
+            name=port,
+            addresses=frozenset({grant.lsp_addresses}),
+            options={"requested-chassis": name},
+            external_ids=owned(ls=grant.subnet, node=name, owner_uid=node.metadata.uid),
         ),
         PortGroup(name=group, external_ids=owned(node=name)),
         *policies,
@@ -67,7 +75,7 @@ def internal_addresses(node: Node) -> tuple[Address, ...]:
         if entry.type == "InternalIP":
             with contextlib.suppress(ValueError):
                 addresses += parse_addresses(entry.address)
-    return tuple(addresses)
+    return tuple(dict.fromkeys(addresses))
 
 
 def _reroute(router: str, node: Node, priority: int, match: str, hop: Address, what: str) -> LogicalRouterPolicy:
@@ -76,5 +84,5 @@ def _reroute(router: str, node: Node, priority: int, match: str, hop: Address, w
         match=match,
         action="reroute",
         nexthops=frozenset({str(hop)}),
-        external_ids=owned(key=f"{router} node {node.metadata.name} {what} ipv{hop.version}", node=node.metadata.name),
+        external_ids=owned(key=f"{router} node {node.metadata.name} {what}", node=node.metadata.name),
     )

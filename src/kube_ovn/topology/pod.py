@@ -62,7 +62,7 @@ def render_pod(pod: Pod, grant: Grant, node_known: bool) -> dict[Key, Row | None
             addresses=frozenset({grant.lsp_addresses}),
             # Only this chassis may claim the port: a stale interface of a namesake on another node cannot take it over.
             options={"requested-chassis": node},
-            external_ids=owned(ls=grant.subnet, pod=f"{meta.namespace}/{meta.name}", pod_uid=meta.uid),
+            external_ids=owned(ls=grant.subnet, pod=f"{meta.namespace}/{meta.name}", owner_uid=meta.uid),
         ),
         members=tuple(members),
     )

@@ -4,17 +4,24 @@
 unit's inputs are the same objects, and looks only at units that may have changed, so a pass costs what changed; a new
 `Topology` fed the same snapshot ends in the same state (`tests/properties` hold it to that). What it decides goes three
 ways: rows to `plan.diff`, annotations to be published after the commit, and problems to be told to users.
+
+Two units that want one name would be a fault, so names are settled before anything is rendered: what others have in the
+Northbound database stays theirs, and a Pod gives way to a Node.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from kube_ovn.model import names
-from kube_ovn.model.addr import parse_addresses, parse_mac
 from kube_ovn.model.kube import Namespace, Node, Pod
+from kube_ovn.model.nb import LogicalSwitchPort, PortGroup
 from kube_ovn.model.network import Grant, Kind, ObjectRef, Problem, Subnet
+from kube_ovn.model.row import RowKey
 from kube_ovn.topology.assembly import Assembly
 from kube_ovn.topology.ipam import Ledger, Owner, RefusedError
+from kube_ovn.topology.memory import remembered
 from kube_ovn.topology.namespace import namespace_annotations
 from kube_ovn.topology.node import internal_addresses, node_annotations, render_node
 from kube_ovn.topology.pod import (
@@ -47,6 +54,8 @@ class Snapshot:
     namespaces: Mapping[str, Namespace]
     changed: Collection[str] | None = None
     """UIDs that came, changed or left since the snapshot before; None when any may have."""
+    foreign: AbstractSet[RowKey] = frozenset()
+    """Rows in the Northbound database that are not ours, whose names we cannot have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,52 +67,49 @@ class Publication:
 
 
 class Topology:
-    """Desired state, publications and problems, by UID, kept up to date pass by pass."""
+    """Desired state, publications and problems, by UID, kept up to date pass by pass.
 
-    def __init__(self, vpc: Vpc) -> None:
+    `confirmed` are the grants found in the Northbound database, for the first pass (`topology.memory`).
+    """
+
+    def __init__(self, vpc: Vpc, confirmed: Mapping[str, Grant] = MappingProxyType({})) -> None:
         self.vpc = vpc
         self.assembly = Assembly()
         self.ledger = Ledger((vpc.default, vpc.join))
         self.publications: dict[str, Publication] = {}
         self.problems: dict[str, Problem] = {}
+        self._confirmed = confirmed
         self._inputs: dict[str, tuple[object, ...]] = {}
-        self._nodes: set[str] = set()  # names
+        self._foreign: AbstractSet[RowKey] = frozenset()
+        self._nodes: set[str] = set()  # names of all there are
+        self._connected: set[str] = set()  # names of those that have their rows
         self.assembly.put(f"vpc {vpc.router}", render_vpc(vpc.router, vpc.join))
         for subnet in (vpc.default, vpc.join):
             self.assembly.put(f"subnet {subnet.name}", render_subnet(vpc.router, subnet))
 
     def render(self, snapshot: Snapshot) -> None:
         """Bring everything up to date with a snapshot."""
-        changed_nodes: list[Node] = []
-        changed_pods: list[Pod] = []
-        gone: list[str] = []
-        for uid in self._to_look_at(snapshot):
-            if (node := snapshot.nodes.get(uid)) is not None:
-                if self._is_news(uid, node):
-                    changed_nodes.append(node)
-            elif (namespace := snapshot.namespaces.get(uid)) is not None:
-                if self._is_news(uid, namespace):
-                    self._render_namespace(namespace)
-            elif (pod := snapshot.pods.get(uid)) is not None and needs_port(pod):
-                if self._is_news(uid, pod, pod.spec.node_name in self._nodes):
-                    changed_pods.append(pod)
-            elif uid in self._inputs:
-                gone.append(uid)
-        for uid in sorted(gone):
+        uids = self._to_look_at(snapshot)
+        for uid in sorted(uid for uid in uids if uid in self._inputs and not _is_wanted(snapshot, uid)):
             self._forget(uid)
-        self._adopt(changed_nodes, changed_pods)
-        for node in sorted(changed_nodes, key=_age):
-            self._render_node(node)
-        # Fixed addresses first, so that no other Pod of this pass is given one of them.
-        for pod in sorted(changed_pods, key=lambda pod: (names.IP_ADDRESS not in pod.metadata.annotations, *_age(pod))):
-            self._render_pod(pod)
+        self._give_way(pod for uid in uids if (pod := _wanted_pod(snapshot, uid)) is not None)
+        self._render_namespaces(namespace for uid in uids if (namespace := snapshot.namespaces.get(uid)) is not None)
+        self._render_nodes(node for uid in uids if (node := snapshot.nodes.get(uid)) is not None)
+        before = self._connected
+        self._connected = {node.metadata.name for uid, node in snapshot.nodes.items() if self.assembly.has(uid)}
+        if self._connected != before:  # Pods depend on their nodes
+            uids = snapshot.pods.keys()
+        self._render_pods(pod for uid in uids if (pod := _wanted_pod(snapshot, uid)) is not None)
+        self._confirmed = {}
 
     def _to_look_at(self, snapshot: Snapshot) -> Collection[str]:
         """UIDs whose unit may have to be rendered or forgotten: those that changed and those that failed before. All of
-        them at first, and when nodes came or went, as Pods depend on their nodes.
+        them at first, and when names that others have came or went.
         """
-        before, self._nodes = self._nodes, {node.metadata.name for node in snapshot.nodes.values()}
-        if self._inputs and snapshot.changed is not None and before == self._nodes:
+        nodes, foreign = self._nodes, self._foreign
+        self._nodes, self._foreign = {node.metadata.name for node in snapshot.nodes.values()}, snapshot.foreign
+        same = nodes == self._nodes and foreign == self._foreign
+        if self._inputs and snapshot.changed is not None and same:
             return {*snapshot.changed, *self.problems}
         return {*self._inputs, *snapshot.nodes, *snapshot.namespaces, *snapshot.pods}
 
@@ -121,34 +127,70 @@ class Topology:
         self.publications.pop(uid, None)
         self.problems.pop(uid, None)
 
-    def _adopt(self, nodes: Iterable[Node], pods: Iterable[Pod]) -> None:
-        """Take over what earlier passes granted and Kubernetes remembers, before anything new is handed out.
+    def _give_way(self, pods: Iterable[Pod]) -> None:
+        """Take back the rows of Pods whose names are not to be had, before those who have them are rendered."""
+        for pod in pods:
+            if self._obstacle(pod) is not None:
+                self.assembly.drop(pod.metadata.uid)
 
-        What cannot be taken over is reported when the object itself is rendered.
+    def _render_namespaces(self, namespaces: Iterable[Namespace]) -> None:
+        for namespace in namespaces:
+            meta = namespace.metadata
+            if self._is_news(meta.uid, namespace):
+                ref = ObjectRef(kind=Kind.NAMESPACE, namespace="", name=meta.name, uid=meta.uid)
+                self._publish(meta.uid, ref, meta.annotations, namespace_annotations(self.vpc.default))
+
+    def _render_nodes(self, nodes: Iterable[Node]) -> None:
+        news = [node for node in nodes if self._is_news(node.metadata.uid, node, self._node_obstacle(node))]
+        self._adopt(news)
+        for node in sorted(news, key=_age):
+            self._render_node(node)
+
+    def _render_pods(self, pods: Iterable[Pod]) -> None:
+        news = [
+            pod
+            for pod in pods
+            if self._is_news(pod.metadata.uid, pod, pod.spec.node_name in self._connected, self._obstacle(pod))
+        ]
+        self._adopt(news)
+        # Fixed addresses first, so that no other Pod of this pass is given one of them.
+        for pod in sorted(news, key=lambda pod: (names.IP_ADDRESS not in pod.metadata.annotations, *_age(pod))):
+            self._render_pod(pod)
+
+    def _adopt(self, items: Iterable[Node | Pod]) -> None:
+        """Take over what earlier passes granted, before anything new is handed out.
+
+        Those come first whose annotations and ports agree. What cannot be taken over is reported when the object itself
+        is rendered.
         """
-        for node in sorted(nodes, key=_age):
-            grant = _remembered(node.metadata.annotations)
-            if grant is not None and node.metadata.uid not in self.ledger.grants:
-                self._try_adopt(_node_owner(node), grant)
-        for pod in sorted(pods, key=_age):
-            grant = _remembered(pod.metadata.annotations)
-            if grant is not None and pod.metadata.uid not in self.ledger.grants:
-                self._try_adopt(_pod_owner(pod), grant)
+        claims = []
+        for item in items:
+            uid = item.metadata.uid
+            grants = [remembered(item.metadata.annotations), self._confirmed.get(uid)]
+            possible = [grant for grant in grants if grant is not None and self._may_have(item, grant)]
+            if possible and uid not in self.ledger.grants:
+                claims.append((possible[0] != self._confirmed.get(uid), _age(item), _owner(item), possible))
+        for _, _, owner, possible in sorted(claims, key=lambda claim: claim[:3]):
+            for grant in possible:
+                try:
+                    self.ledger.adopt(owner, grant)
+                    break
+                except RefusedError:
+                    continue
 
-    def _try_adopt(self, owner: Owner, grant: Grant) -> bool:
-        try:
-            self.ledger.adopt(owner, grant)
-        except RefusedError:
-            return False
-        return True
+    def _may_have(self, item: Node | Pod, grant: Grant) -> bool:
+        return (grant.subnet == self.vpc.join.name) == isinstance(item, Node)
 
     def _render_node(self, node: Node) -> None:
         uid = node.metadata.uid
         ref = ObjectRef(kind=Kind.NODE, namespace="", name=node.metadata.name, uid=uid)
+        if obstacle := self._node_obstacle(node):
+            self._fail(node, Problem(object=ref, reason=names.CREATE_OVN_PORT_FAILED, message=obstacle))
+            return
         try:
-            grant = self.ledger.grants.get(uid) or self.ledger.allocate(_node_owner(node), self.vpc.join.name)
+            grant = self.ledger.grants.get(uid) or self.ledger.allocate(_owner(node), self.vpc.join.name)
         except RefusedError as error:
-            self._fail(uid, Problem(object=ref, reason=names.ACQUIRE_ADDRESS_FAILED, message=str(error)))
+            self._fail(node, Problem(object=ref, reason=names.ACQUIRE_ADDRESS_FAILED, message=str(error)))
             return
         self.assembly.put(uid, render_node(self.vpc.router, node, grant))
         self._publish(uid, ref, node.metadata.annotations, node_annotations(node, grant, self.vpc.join))
@@ -161,31 +203,22 @@ class Topology:
                     )
                     self.problems[uid] = Problem(object=ref, reason=names.NODE_ADDRESS_CONFLICT, message=message)
 
-    def _render_namespace(self, namespace: Namespace) -> None:
-        meta = namespace.metadata
-        ref = ObjectRef(kind=Kind.NAMESPACE, namespace="", name=meta.name, uid=meta.uid)
-        self._publish(meta.uid, ref, meta.annotations, namespace_annotations(self.vpc.default))
-
     def _render_pod(self, pod: Pod) -> None:
         uid = pod.metadata.uid
         grant = self._grant(pod)
         if isinstance(grant, Problem):
-            self._fail(uid, grant)
+            self._fail(pod, grant)
             return
-        self.assembly.put(uid, render_pod(pod, grant, pod.spec.node_name in self._nodes))
+        self.assembly.put(uid, render_pod(pod, grant, pod.spec.node_name in self._connected))
         annotations = pod_annotations(self.vpc.router, grant, self.ledger.subnets[grant.subnet])
         self._publish(uid, pod_ref(pod), pod.metadata.annotations, annotations)
         self.problems.pop(uid, None)
 
     def _grant(self, pod: Pod) -> Grant | Problem:
+        if obstacle := self._obstacle(pod):
+            return pod_problem(pod, names.CREATE_OVN_PORT_FAILED, obstacle)
         if pod.metadata.uid in self.ledger.grants:
             return self.ledger.grants[pod.metadata.uid]
-        port = names.pod_port(pod.metadata.name, pod.metadata.namespace)
-        if port.removeprefix("node-") in self._nodes and port.startswith("node-"):
-            message = (
-                f"its port would be named {port}, like the port of node {port.removeprefix('node-')}; rename the Pod"
-            )
-            return pod_problem(pod, names.VALIDATE_POD_NETWORK_FAILED, message)
         request = parse_request(pod, self.vpc.default.name)
         if isinstance(request, Problem):
             return request
@@ -193,11 +226,37 @@ class Topology:
             message = f"subnet {request.subnet} joins the nodes and is not for Pods; choose another"
             return pod_problem(pod, names.VALIDATE_POD_NETWORK_FAILED, message)
         try:
-            return self.ledger.allocate(_pod_owner(pod), request.subnet, request.addresses, request.mac)
+            return self.ledger.allocate(_owner(pod), request.subnet, request.addresses, request.mac)
         except RefusedError as error:
             return pod_problem(pod, names.ACQUIRE_ADDRESS_FAILED, str(error))
 
-    def _fail(self, uid: str, problem: Problem) -> None:
+    def _obstacle(self, pod: Pod) -> str | None:
+        """Why a Pod's port cannot have its name."""
+        port = names.pod_port(pod.metadata.name, pod.metadata.namespace)
+        node = port.removeprefix(names.node_port(""))
+        if node != port and node in self._nodes:
+            return f"its port would be named {port}, like the port of node {node}; rename the Pod"
+        return self._taken(RowKey(LogicalSwitchPort.TABLE, port))
+
+    def _node_obstacle(self, node: Node) -> str | None:
+        name = node.metadata.name
+        return self._taken(RowKey(LogicalSwitchPort.TABLE, names.node_port(name))) or self._taken(
+            RowKey(PortGroup.TABLE, names.node_port_group(name))
+        )
+
+    def _taken(self, key: RowKey) -> str | None:
+        if key not in self._foreign:
+            return None
+        return (
+            f"the Northbound database has a {key.table} {key.key} that is not kube-ovn's; "
+            "remove it with ovn-nbctl, or rename the object"
+        )
+
+    def _fail(self, item: Node | Pod, problem: Problem) -> None:
+        """An object without rows. An address that is not written down is given up, as a restart would forget it."""
+        uid = item.metadata.uid
+        if self.ledger.grants.get(uid) != remembered(item.metadata.annotations):
+            self.ledger.release(uid)
         self.assembly.drop(uid)
         self.publications.pop(uid, None)
         self.problems[uid] = problem
@@ -210,28 +269,20 @@ class Topology:
             self.publications.pop(uid, None)
 
 
-def _remembered(annotations: Mapping[str, str]) -> Grant | None:
-    """The grant an object's annotations record; None where there is none or a user has damaged it."""
-    if annotations.get(names.ALLOCATED) != "true":
-        return None
-    try:
-        return Grant(
-            subnet=annotations[names.LOGICAL_SWITCH],
-            addresses=parse_addresses(annotations[names.IP_ADDRESS]),
-            mac=parse_mac(annotations[names.MAC_ADDRESS]),
-        )
-    except (KeyError, ValueError):
-        return None
+def _wanted_pod(snapshot: Snapshot, uid: str) -> Pod | None:
+    pod = snapshot.pods.get(uid)
+    return pod if pod is not None and needs_port(pod) else None
 
 
-def _pod_owner(pod: Pod) -> Owner:
-    return Owner(pod.metadata.uid, f"Pod {pod.metadata.namespace}/{pod.metadata.name}")
+def _is_wanted(snapshot: Snapshot, uid: str) -> bool:
+    return uid in snapshot.nodes or uid in snapshot.namespaces or _wanted_pod(snapshot, uid) is not None
 
 
-def _node_owner(node: Node) -> Owner:
-    return Owner(node.metadata.uid, f"node {node.metadata.name}")
+def _owner(item: Node | Pod) -> Owner:
+    meta = item.metadata
+    return Owner(meta.uid, f"Pod {meta.namespace}/{meta.name}" if isinstance(item, Pod) else f"node {meta.name}")
 
 
-def _age(item: Pod | Node) -> tuple[str, str, str]:
+def _age(item: Node | Pod) -> tuple[str, str, str]:
     meta = item.metadata
     return (meta.creation_timestamp, meta.namespace, meta.name)

@@ -1,0 +1,141 @@
+"""A controller that dies at any of its awaits, again and again: no address is lost, doubled or changed.
+
+The awaits of a pass are its commit and each of its annotations; a crash comes before one, or after the world took it
+and before the controller learned so. The next leader starts from what Kubernetes and the Northbound database say.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from kube_ovn.model import names
+from kube_ovn.model.kube import Node, Pod
+from kube_ovn.model.nb import LogicalSwitchPort
+from kube_ovn.model.row import Key, Row
+from kube_ovn.topology.memory import confirmed
+from kube_ovn.topology.render import Snapshot, Topology
+from tests.clusters import address, node, pod, snapshot, step, vpc
+
+NODES = [node("node1", 1), node("node2", 2)]
+SMALL = vpc("10.16.0.0/29")  # five addresses: they come round soon
+
+
+class Cluster(RuleBasedStateMachine):
+    """Kubernetes and the Northbound database outlive every controller; `seen` is what the watch has told this one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objects: dict[str, Pod | Node] = {item.metadata.uid: item for item in NODES}
+        self.northbound: dict[Key, Row | None] = {}
+        self.addresses: dict[str, str] = {}  # by UID, as first published
+        self.made = 0
+        self.flying: list[tuple[str, dict[str, str]]] = []  # annotations sent by controllers that died meanwhile
+        self.start()
+
+    def start(self) -> None:
+        self.controller = Topology(SMALL, confirmed(self.northbound))
+        self.seen = dict(self.objects)
+        self.rendered: Snapshot | None = None
+
+    @rule(
+        name=st.sampled_from("abc"), on=st.sampled_from(["node1", "node2"]), wish=st.sampled_from(["", "", "10.16.0.4"])
+    )
+    def create(self, name: str, on: str, wish: str) -> None:
+        if any(item.metadata.name == name for item in self.objects.values()):
+            return
+        self.made += 1
+        made = pod(name, on, uid=f"uid-{self.made}", annotations={names.IP_ADDRESS: wish} if wish else {})
+        self.objects[made.metadata.uid] = made
+
+    @rule(chance=st.randoms(use_true_random=False))
+    def delete(self, chance: Any) -> None:
+        if pods := sorted(uid for uid, item in self.objects.items() if isinstance(item, Pod)):
+            uid = chance.choice(pods)
+            del self.objects[uid]
+            self.addresses.pop(uid, None)
+
+    @rule(chance=st.randoms(use_true_random=False))
+    def hear(self, chance: Any) -> None:
+        """The watch tells some of what happened."""
+        for uid in sorted(self.objects.keys() | self.seen.keys()):
+            if chance.random() < 0.5:
+                self.tell(uid)
+
+    def tell(self, uid: str) -> None:
+        if uid in self.objects:
+            self.seen[uid] = self.objects[uid]
+        else:
+            self.seen.pop(uid, None)
+
+    @rule(survives=st.integers(min_value=0, max_value=6))
+    def make_pass(self, survives: int) -> None:
+        """A pass that dies at its await number `survives`, unless it has fewer; what was done by then stays done."""
+        view = snapshot(*self.seen.values())
+        self.controller.render(view if self.rendered is None else step(self.rendered, view))
+        self.rendered = view
+        if survives == 0:
+            self.start()
+            return
+        self.northbound = dict(self.controller.assembly.state)
+        for number, uid in enumerate(sorted(self.controller.publications), start=1):
+            if number == survives:
+                self.flying.append((uid, dict(self.controller.publications[uid].annotations)))
+                self.start()
+                return
+            self.patch(uid, self.controller.publications[uid].annotations)
+
+    @rule()
+    def land(self) -> None:
+        """What a dead controller had sent arrives late."""
+        if self.flying:
+            self.patch(*self.flying.pop(0))
+
+    def patch(self, uid: str, annotations: Mapping[str, str]) -> None:
+        item = self.objects.get(uid)
+        if item is not None:  # else the API server refuses: its precondition is the UID
+            metadata = msgspec.structs.replace(item.metadata, annotations={**item.metadata.annotations, **annotations})
+            self.objects[uid] = msgspec.structs.replace(item, metadata=metadata)
+
+    @invariant()
+    def nothing_published_changes(self) -> None:
+        for uid, item in self.objects.items():
+            if item.metadata.annotations.get(names.ALLOCATED) == "true":
+                assert self.addresses.setdefault(uid, address(item)) == address(item)
+
+    @invariant()
+    def no_two_ports_share_an_address(self) -> None:
+        ports = [row for row in self.northbound.values() if isinstance(row, LogicalSwitchPort) and not row.type]
+        taken = [entry.partition(" ")[2] for port in ports for entry in port.addresses]
+        assert len(taken) == len(set(taken))
+
+    @invariant()
+    def what_is_published_has_its_port(self) -> None:
+        owners = {
+            row.external_ids.get(names.OWNER_UID): " ".join(row.addresses).partition(" ")[2]
+            for row in self.northbound.values()
+            if isinstance(row, LogicalSwitchPort)
+        }
+        for uid, item in self.objects.items():
+            if item.metadata.annotations.get(names.ALLOCATED) == "true":
+                assert owners[uid] == address(item)
+
+    def teardown(self) -> None:
+        """Left in peace the world settles, and a controller that starts then agrees with everything."""
+        while self.flying:
+            self.land()
+        for _ in range(2):
+            for uid in self.objects.keys() | self.seen.keys():
+                self.tell(uid)
+            self.make_pass(100)
+        fresh = Topology(SMALL, confirmed(self.northbound))
+        fresh.render(snapshot(*self.objects.values()))
+        assert fresh.assembly.state == self.northbound
+        assert not fresh.publications
+
+
+TestCrashes = Cluster.TestCase
+TestCrashes.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)

@@ -1,0 +1,135 @@
+"""Publications: each object's newest, none held up by another, each until the API server took it."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from kube_ovn.controller import publish
+from kube_ovn.controller.publish import IN_FLIGHT, Publisher
+from kube_ovn.k8s.client import KubeError
+from kube_ovn.model.network import Kind, ObjectRef
+from kube_ovn.topology.render import Publication
+
+DEADLINE = 5.0
+
+
+def publication(uid: str, value: str = "1") -> Publication:
+    return Publication(
+        object=ObjectRef(kind=Kind.POD, namespace="default", name=uid, uid=uid), annotations={"key": value}
+    )
+
+
+class Server:
+    """Takes annotations, or answers with a status that was set for a UID."""
+
+    def __init__(self) -> None:
+        self.status: dict[str, int] = {}
+        self.asked: Counter[str] = Counter()
+        self.taken: dict[str, str] = {}
+        self.told: list[str] = []
+        self._changed = asyncio.Event()
+
+    async def send(self, publication: Publication) -> None:
+        uid = publication.object.uid
+        self.asked[uid] += 1
+        self._changed.set()
+        await asyncio.sleep(0)
+        if (status := self.status.get(uid)) is not None:
+            raise KubeError(status, "", "no")
+        self.taken[uid] = publication.annotations["key"]
+        self._changed.set()
+
+    def refused(self, publication: Publication, error: KubeError) -> None:
+        self.told.append(publication.object.uid)
+
+    async def until_taken(self, *uids: str) -> None:
+        await self._until(lambda: self.taken.keys() >= set(uids))
+
+    async def until_asked(self, uid: str, times: int) -> None:
+        await self._until(lambda: self.asked[uid] >= times)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(DEADLINE):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+@asynccontextmanager
+async def publishing(server: Server) -> AsyncIterator[Publisher]:
+    publisher = Publisher(server.send, server.refused)
+    task = asyncio.create_task(publisher.run())
+    try:
+        yield publisher
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(publish, "LONGEST_PAUSE", 0.01)
+
+
+async def test_any_number_of_refused_objects_holds_up_no_other() -> None:
+    server = Server()
+    bad = [f"bad-{number}" for number in range(3 * IN_FLIGHT)]
+    server.status = dict.fromkeys(bad, 422)
+    async with publishing(server) as publisher:
+        offered = {uid: publication(uid) for uid in [*bad, "good"]}
+        publisher.offer(offered)
+        await server.until_taken("good")
+        await server.until_asked(bad[0], 5)
+        assert sorted(server.told) == sorted(bad), "each is told once, however often it is tried"
+        server.status.clear()
+        await server.until_taken(*bad)
+
+
+@pytest.mark.parametrize("status", [0, 404, 409, 429, 503])
+async def test_what_may_pass_is_tried_again_and_not_told(status: int) -> None:
+    server = Server()
+    server.status["a"] = status
+    async with publishing(server) as publisher:
+        publisher.offer({"a": publication("a")})
+        await server.until_asked("a", 3)
+        server.status.clear()
+        await server.until_taken("a")
+        assert server.told == []
+
+
+async def test_what_left_is_not_tried_again() -> None:
+    server = Server()
+    server.status["a"] = 404
+    async with publishing(server) as publisher:
+        publisher.offer({"a": publication("a")})
+        await server.until_asked("a", 2)
+        publisher.offer({})
+        await asyncio.sleep(0.05)
+        asked = server.asked["a"]
+        publisher.offer({"b": publication("b")})
+        await server.until_taken("b")
+        await asyncio.sleep(0.05)
+        assert server.asked["a"] == asked
+
+
+async def test_the_newest_is_sent_and_what_was_taken_is_not_sent_again() -> None:
+    server = Server()
+    server.status["a"] = 503
+    old, new = publication("a"), publication("a", "2")
+    async with publishing(server) as publisher:
+        publisher.offer({"a": old})
+        await server.until_asked("a", 2)
+        publisher.offer({"a": new})
+        server.status.clear()
+        await server.until_taken("a")
+        await asyncio.sleep(0.05)
+        assert server.taken == {"a": "2"}
+        asked = server.asked["a"]
+        for _ in range(3):
+            publisher.offer({"a": new})
+            await asyncio.sleep(0.01)
+        assert server.asked["a"] == asked
