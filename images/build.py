@@ -1,7 +1,7 @@
 """Assembles the image from three layers, the one that changes most often last.
 
 base: Debian packages. dependencies: the pinned Python packages, and Python's own library compiled anew. application:
-our wheel, the CNI plugin and the start scripts. Layers come from `images.python` and from here; `sandbox.image` writes
+our wheel, the CNI plugins and the start scripts. Layers come from `images.python` and from here; `sandbox.image` writes
 the archive; nothing is loaded or run here.
 """
 
@@ -16,6 +16,7 @@ from images.python import dependency_layer, wheel_layer
 from sandbox.command import run
 from sandbox.image import File, Layer, write_image
 from sandbox.paths import PROJECT, cache_dir
+from sandbox.programs import CNI_PLUGINS, find_programs
 from sandbox.progress import step
 from sandbox.rootfs import build_rootfs, rootfs_key
 from sandbox.toolchain import ensure_go, ensure_packages
@@ -58,8 +59,7 @@ def build_image() -> Path:
         root = build_rootfs(PACKAGES)
         dependencies = dependency_layer(root)
         with step("building the kube-ovn image"):
-            plugin = File(content=_plugin(), mode=0o755)
-            application = wheel_layer(root) | _scripts() | {f"{PROGRAM_DIR}/kube-ovn": plugin}
+            application = wheel_layer(root) | _scripts() | _plugins()
             layers: list[Layer] = [root, dependencies, application]
             write_image(archive, NAME, layers, env={"PYTHONUNBUFFERED": "1"}, exclude=EXCLUDED)
         _prune(store)
@@ -79,7 +79,7 @@ def image_key() -> str:
 def _sources() -> Iterable[Path]:
     yield from (PROJECT / name for name in ("pyproject.toml", "requirements/runtime.txt", "sandbox/image.py"))
     yield from (PROJECT / "images").glob("*.py")
-    for folder in ("images/scripts", "cni", "src/kube_ovn"):
+    for folder in ("images/scripts", "images/plugins", "cni", "src/kube_ovn"):
         for path in (PROJECT / folder).rglob("*"):
             if path.is_file() and path.suffix not in (".pyc", ".pyo"):
                 yield path
@@ -90,8 +90,14 @@ def _scripts() -> dict[str, File]:
     return {f"{PROGRAM_DIR}/{path.name}": File(content=path, mode=path.stat().st_mode & 0o777) for path in scripts}
 
 
+def _plugins() -> dict[str, File]:
+    """Ours and those it is chained with, to be copied to the node."""
+    programs = {"kube-ovn": _plugin(), **find_programs(CNI_PLUGINS)}
+    return {f"{PROGRAM_DIR}/{name}": File(content=path, mode=0o755) for name, path in programs.items()}
+
+
 def _plugin() -> Path:
-    """The CNI plugin as a static program; Go's own cache makes an unchanged one cost little."""
+    """Our CNI plugin as a static program; Go's own cache makes an unchanged one cost little."""
     target = cache_dir() / "images" / "plugin" / "kube-ovn"
     target.parent.mkdir(parents=True, exist_ok=True)
     flags = ["-trimpath", "-buildvcs=false", "-ldflags", "-s -w"]

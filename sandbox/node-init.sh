@@ -40,7 +40,6 @@ mount --bind "$NODE_DIR/etc" etc/kubernetes
 mount --bind "$NODE_LOGS" var/log/sandbox
 touch usr/local/bin/kubelet
 mount --bind "$NODE_KUBELET" usr/local/bin/kubelet
-cp -f usr/lib/cni/loopback usr/lib/cni/portmap opt/cni/bin/
 cp -f etc/kubernetes/hosts etc/hosts
 echo "$NODE_NAME" >etc/hostname
 hostname "$NODE_NAME"

@@ -20,7 +20,6 @@ from sandbox.paths import PROJECT, STATE, SandboxError
 PACKAGES = (
     "ca-certificates",
     "containerd",
-    "containernetworking-plugins",
     "curl",
     "ethtool",
     "etcd-server",

@@ -1,7 +1,7 @@
-"""The programs the sandbox runs that no registry carries as packages: Kubernetes, helm, pause.
+"""The programs needed that no registry carries as packages: Kubernetes, helm, pause, and the image's CNI plugins.
 
 Each is taken from KUBEBUILDER_ASSETS or PATH when it is there in the right version, else built once from Go modules
-pinned in this directory and cached. Starting them is done elsewhere.
+pinned in a folder each and cached. Starting them is done elsewhere.
 """
 
 import hashlib
@@ -31,6 +31,7 @@ class Module:
     name: str
     version: str
     packages: dict[str, str]
+    home: str = "sandbox"
     linker_flags: str = "-s -w"
     # What a program found on PATH must say about its version to be taken; no pattern means it is always built.
     version_argument: str = "--version"
@@ -40,7 +41,7 @@ class Module:
     @property
     def directory(self) -> Path:
         """Where its go.mod lies."""
-        return PROJECT / "sandbox" / self.name
+        return PROJECT / self.home / self.name
 
 
 def kubernetes_linker_flags(version: str) -> str:
@@ -70,6 +71,16 @@ HELM = Module(
     packages={"helm": "helm.sh/helm/v4/cmd/helm"},
     version_argument="version",
     accepted=re.compile(r'Version:"v4\.'),
+)
+# For nodes that have none: what runtimes and our own configuration call besides kube-ovn.
+CNI_PLUGINS = Module(
+    name="plugins",
+    home="images",
+    version="v1.9.1",
+    packages={
+        "loopback": "github.com/containernetworking/plugins/plugins/main/loopback",
+        "portmap": "github.com/containernetworking/plugins/plugins/meta/portmap",
+    },
 )
 PAUSE = Module(name="pause", version="v1", packages={"pause": "."})
 

@@ -5,10 +5,18 @@
 #   POD_CIDR   CIDRs of the Pods: which address families the node has to forward
 set -eu
 
-# Renamed into place, because the runtime may be about to run the old one.
-cp /usr/local/lib/kube-ovn/kube-ovn "$1/.kube-ovn.new"
-chmod 755 "$1/.kube-ovn.new"
-mv -f "$1/.kube-ovn.new" "$1/kube-ovn"
+install() {
+    # Renamed into place, because the runtime may be about to run the old one.
+    cp "/usr/local/lib/kube-ovn/$2" "$1/.$2.new"
+    chmod 755 "$1/.$2.new"
+    mv -f "$1/.$2.new" "$1/$2"
+}
+
+install "$1" kube-ovn
+for name in loopback portmap; do
+    # Those the node has are somebody else's.
+    [ -e "$1/$name" ] || install "$1" "$name"
+done
 
 case $POD_CIDR in
 *.*) echo 1 >/proc/sys/net/ipv4/ip_forward ;;

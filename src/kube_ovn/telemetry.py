@@ -53,12 +53,17 @@ def start_logging(level: str) -> None:
 
 
 def set_log_level(level: str) -> None:
-    """Change what is logged from now on. Raises ValueError for a level there is not."""
-    if level not in LEVELS:
-        raise ValueError(f"log level {level!r} is none of {', '.join(LEVELS)}")
+    """Change what is logged from now on."""
     number = getattr(logging, level.upper())
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
     logging.getLogger().setLevel(number)
+
+
+def parse_level(text: str) -> str:
+    """A level's name. Raises ValueError for one there is not."""
+    if text not in LEVELS:
+        raise ValueError(f"{text!r} is none of {', '.join(LEVELS)}")
+    return text
 
 
 def log_level() -> str:

@@ -92,6 +92,29 @@ def test_node_gets_ready(node: Node) -> None:
     assert node.cni("STATUS", "")[0] == 0
 
 
+def test_who_removes_the_configuration_gets_it_back(node: Node) -> None:
+    until("the configuration is written", node.conflist.exists)
+    node.conflist.unlink()
+    until("it is back", node.conflist.exists)
+
+
+def test_a_name_on_the_switch_that_is_somebody_elses(node: Node, runtime: Runtime) -> None:
+    """A foreign interface with the name of a Pod's link: that Pod fails with a sentence, the others do not wait."""
+    (bad_name, bad_uid, _), (name, uid, _) = runtime.pod(), runtime.pod()
+    bad, good = runtime.sandbox(bad_name, bad_uid), runtime.sandbox(name, uid)
+    database = ["--no-wait", f"--db={node.ovn.endpoint('vswitch')}"]
+    node.ovn.run("ovs-vsctl", *database, "add-port", "br-int", bad.link)
+    with ThreadPoolExecutor(2) as threads:
+        refused, connected = threads.submit(bad.ask, "ADD"), threads.submit(good.add)
+        code, answer = refused.result(30)
+        connected.result(30)
+    assert (code, answer["code"]) == (1, 101)
+    assert f"Pod default/{bad_name}: Open vSwitch:" in answer["msg"]
+    assert bad.link in answer["msg"]
+    node.ovn.run("ovs-vsctl", *database, "del-port", bad.link)
+    bad.add()
+
+
 def test_pods_reach_one_another_and_the_node(node: Node, runtime: Runtime) -> None:
     (one, _), (two, two_address) = runtime.connected(), runtime.connected()
     assert ping(one.netns, two_address)

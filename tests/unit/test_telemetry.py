@@ -39,7 +39,7 @@ def test_logs_are_json_and_the_level_follows_signals() -> None:
 
 def test_an_unknown_level_is_a_sentence() -> None:
     with pytest.raises(ValueError, match="'loud' is none of debug, info, warning, error"):
-        telemetry.set_log_level("loud")
+        telemetry.parse_level("loud")
 
 
 async def test_health() -> None:

@@ -7,6 +7,7 @@ from itertools import combinations, product
 from kube_ovn.config import flag, parse_bool, parse_list, parse_subnet
 from kube_ovn.k8s.lease import Timing
 from kube_ovn.model.addr import parse_networks
+from kube_ovn.telemetry import parse_level
 from kube_ovn.topology.render import Vpc
 
 
@@ -34,7 +35,7 @@ class Settings:
     leader_elect_renew_deadline: float = flag(20.0, "seconds after which an unrenewed Lease is given up", float)
     leader_elect_retry_period: float = flag(6.0, "seconds between attempts to take or renew the Lease", float)
     pprof_port: int = flag(10660, "port of /livez, /readyz and /metrics", int)
-    log_level: str = flag("info", "debug, info, warning or error")
+    log_level: str = flag("info", "debug, info, warning or error", parse_level)
 
     def timing(self) -> Timing:
         """Raises ValueError when the durations do not fit together."""

@@ -11,6 +11,8 @@ import msgspec
 
 from kube_ovn.model.host import PodNetwork, Sandbox
 
+# The conflist we write says 0.3.1, which users of the contract expect; CHECK, STATUS and GC come from runtimes whose
+# administrator has put a configuration of a later version in its place.
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 COMMANDS = ("ADD", "DEL", "CHECK", "STATUS", "GC")
 

@@ -12,7 +12,7 @@ from kube_ovn.daemon.announce import announce
 from kube_ovn.daemon.conflist import render_conflist, write_conflist
 from kube_ovn.daemon.node import NodeNetwork
 from kube_ovn.daemon.pods import Pods
-from kube_ovn.daemon.ports import Ports
+from kube_ovn.daemon.ports import PortError, Ports
 from kube_ovn.daemon.server import Server
 from kube_ovn.daemon.settings import Settings
 from kube_ovn.k8s.client import Client as Kube
@@ -33,6 +33,9 @@ from kube_ovn.reconcile import Dirty, reconcile, until_told
 from kube_ovn.telemetry import serve_health, start_logging
 
 log = structlog.get_logger()
+
+CONFLIST_PERIOD = 5.0
+"""Seconds between two looks at the runtime's configuration."""
 
 
 def main() -> None:
@@ -77,11 +80,12 @@ class Daemon:
                 self._ports.run(),
                 follow(self._kube, NODES, self._node_store, f"metadata.name={name}"),
                 follow(self._kube, PODS, self._pod_store, f"spec.nodeName={name}"),
-                reconcile(self._node.dirty, self._node.make_pass, (NetlinkError, NftError, TimeoutError)),
+                reconcile(self._node.dirty, self._node.make_pass, (NetlinkError, NftError, PortError, TimeoutError)),
                 self._node.links.run(),
                 self._node.tables.run(),
                 self._node.follow_gateway(),
                 reconcile(self._repair, self._make_repair, (NetlinkError, TimeoutError)),
+                self._keep_conflist(),
                 self._announce_when_proven(),
                 self._recorder.run(),
             ):
@@ -96,16 +100,26 @@ class Daemon:
         if self._ovs.connected:
             await self._pods.repair()
 
+    async def _keep_conflist(self) -> None:
+        """The runtime learns that the node's network works; who removes the file gets it back."""
+        await self._node.proven.wait()
+        path = Path(self._settings.cni_conf_dir, self._settings.cni_conf_name)
+        content = render_conflist(self._settings.bind_socket)
+        while True:
+            try:
+                if write_conflist(path, content):
+                    log.info("CNI configuration written", path=str(path))
+            except OSError as error:
+                log.warning("CNI configuration not written, trying again", path=str(path), error=str(error))
+            await asyncio.sleep(CONFLIST_PERIOD)
+
     async def _announce_when_proven(self) -> None:
         await self._node.proven.wait()
-        await reconcile(self._announce, self._make_announcement, (KubeError, OSError))
+        await reconcile(self._announce, self._make_announcement, (KubeError,))
 
     async def _make_announcement(self) -> None:
-        """The runtime and Kubernetes learn that the node's network works."""
-        settings, node = self._settings, self._own_node()
-        path = Path(settings.cni_conf_dir, settings.cni_conf_name)
-        if write_conflist(path, render_conflist(settings.bind_socket)):
-            log.info("CNI configuration written", path=str(path))
+        """Kubernetes learns that the node's network works."""
+        node = self._own_node()
         if node is not None and self._chassis:
             await announce(self._kube, node, self._chassis)
 

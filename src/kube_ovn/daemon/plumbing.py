@@ -27,8 +27,16 @@ _workers = ThreadPoolExecutor(4, "plumbing")
 
 
 async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run one of the functions below without holding up the others."""
-    return await asyncio.get_running_loop().run_in_executor(_workers, lambda: function(*args, **kwargs))
+    """Run one of the functions below without holding up the others.
+
+    A thread cannot be stopped: who is cancelled meanwhile waits for its end, so that what is done next comes after it.
+    """
+    work = asyncio.get_running_loop().run_in_executor(_workers, lambda: function(*args, **kwargs))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
 
 
 def connect(sandbox: Sandbox, network: PodNetwork, mtu: int) -> None:

@@ -111,8 +111,11 @@ class Pods:
         for link, rows in render_lost(links, known, pods).items():
             if not self.is_busy(link):
                 log.info("port is missing, making it anew", link=link)
-                async with self._alone(link), asyncio.timeout(REPAIR_DEADLINE):
-                    await self._ports.put(link, rows)
+                try:
+                    async with self._alone(link), asyncio.timeout(REPAIR_DEADLINE):
+                        await self._ports.put(link, rows)
+                except PortError as error:
+                    log.error("port cannot be made anew", link=link, error=str(error))
 
     async def _connect(self, sandbox: Sandbox, stage: "_Stages") -> tuple[PodNetwork, int]:
         with stage("wait"):

@@ -14,7 +14,7 @@ from kube_ovn.host.pod import port_members, sandbox_of
 from kube_ovn.model.host import Sandbox
 from kube_ovn.model.row import Key, Member, Row, RowKey, State
 from kube_ovn.model.vswitch import Interface, Port
-from kube_ovn.ovsdb.client import Client, OvsdbError
+from kube_ovn.ovsdb.client import Client, OvsdbError, RejectedError
 from kube_ovn.plan import diff
 from kube_ovn.reconcile import Backoff, Dirty
 
@@ -25,7 +25,7 @@ IFACE_ID = "iface-id"
 
 
 class PortError(Exception):
-    """Open vSwitch cannot use a link: what it said."""
+    """Open vSwitch cannot have or use a link: what it said."""
 
 
 class Ports:
@@ -34,6 +34,7 @@ class Ports:
     def __init__(self, ovs: Client) -> None:
         self._ovs = ovs
         self._wanted: dict[str, State] = {}  # link -> its rows; no rows: it has to go
+        self._refused: dict[str, tuple[State, str]] = {}  # link -> the rows that were refused, and why
         self._dirty = Dirty()
         self._changed = Broadcast()
 
@@ -57,7 +58,10 @@ class Ports:
         return found
 
     async def put(self, link: str, rows: State) -> None:
-        """Have the link's rows in the database. The caller sets the deadline; at its end the wish is withdrawn."""
+        """Have the link's rows in the database. Raises PortError when the database refuses them.
+
+        The caller sets the deadline; at its end the wish is withdrawn.
+        """
         self._wish({link: rows})
         try:
             await self._until_carried_out({link: rows})
@@ -65,6 +69,10 @@ class Ports:
             if self._wanted.get(link) is rows:
                 del self._wanted[link]
             raise
+        finally:
+            refused, why = self._refused.pop(link, ({}, ""))
+        if refused is rows:
+            raise PortError(why)
 
     async def drop(self, links: Iterable[str]) -> None:
         """Have no rows of these links. Beyond the caller's deadline the wish stands until it can be carried out."""
@@ -109,7 +117,24 @@ class Ports:
         )
 
     async def _carry_out(self) -> None:
+        """All wishes in one transaction; when that is refused, one by one, so that only the bad one suffers."""
         wishes = dict(self._wanted)
+        try:
+            await self._commit(wishes)
+        except RejectedError:
+            for link, rows in wishes.items():
+                try:
+                    await self._commit({link: rows})
+                except RejectedError as error:
+                    if not rows:
+                        raise
+                    self._refused[link] = rows, str(error)
+        for link, rows in wishes.items():
+            if self._wanted.get(link) is rows:
+                del self._wanted[link]
+        self._changed.notify()
+
+    async def _commit(self, wishes: Mapping[str, State]) -> None:
         owned = self._ovs.replica.owned
         desired: dict[Key, Row | None] = {}
         for rows in wishes.values():
@@ -118,10 +143,6 @@ class Ports:
         keys = {key for link in links for key in port_keys(link)}
         if plan := diff(desired, owned, keys):
             await self._ovs.commit(plan, COMMIT_DEADLINE)
-        for link, rows in wishes.items():
-            if self._wanted.get(link) is rows:
-                del self._wanted[link]
-        self._changed.notify()
 
     def _rivals(self, wishes: Mapping[str, State]) -> list[str]:
         """Links in the database that claim a logical port which is now wanted for another link."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from kube_ovn.config import flag, parse_list
 from kube_ovn.model.addr import Address, Network, parse_addresses, parse_networks
+from kube_ovn.telemetry import parse_level
 
 OVERHEAD = {"geneve": 100, "vxlan": 50}
 """Bytes a tunnel takes of each packet, as users of the contract expect; IPv6 underneath takes 20 more."""
@@ -55,4 +56,4 @@ class Settings:
     )
     mtu: int = flag(0, "MTU of Pods; 0 = that of the NIC less what the tunnel takes", int)
     pprof_port: int = flag(10665, "port of /livez, /readyz and /metrics", int)
-    log_level: str = flag("info", "debug, info, warning or error")
+    log_level: str = flag("info", "debug, info, warning or error", parse_level)

@@ -102,9 +102,9 @@ def decode_link(body: bytes) -> Link:
     mac = attributes.get(_IFLA_ADDRESS, b"")
     return Link(
         index=index,
-        name=netlink.text(attributes[_IFLA_IFNAME]),
+        name=netlink.text(attributes.get(_IFLA_IFNAME, b"")),
         mac=mac.hex(":"),
-        mtu=netlink.number(attributes[_IFLA_MTU]),
+        mtu=netlink.number(attributes.get(_IFLA_MTU, b"")),
         up=bool(flags & _UP),
         alias=netlink.text(attributes.get(_IFLA_IFALIAS, b"")),
     )
@@ -170,9 +170,13 @@ def delete_route(root: Socket, index: int, route: Route, protocol: int) -> None:
 
 
 def is_forwarding(link: Link) -> bool:
-    """Whether `set_forwarding` has nothing to do."""
+    """Whether `set_forwarding` has nothing to do. Raises NetlinkError."""
     settings = Path("/proc/sys/net/ipv4/conf", link.name)
-    return (settings / "forwarding").read_text().strip() == "1" and (settings / "rp_filter").read_text().strip() == "2"
+    try:
+        forwarding, rp_filter = ((settings / name).read_text().strip() for name in ("forwarding", "rp_filter"))
+    except OSError as error:  # the link went since it was looked at
+        raise NetlinkError(f"settings of {link.name}", error.errno or errno.ENODEV) from None
+    return (forwarding, rp_filter) == ("1", "2")
 
 
 def set_up(root: Socket, link: Link) -> None:
@@ -205,7 +209,7 @@ def _set_up(index: int, name: str) -> Message:
 
 
 def _address(kind: int, flags: int, index: int, address: InterfaceAddress) -> Message:
-    # No duplicate address detection: nobody else can have an address on a port that checks its sender's.
+    # No duplicate address detection: addresses are granted once, and the Pod need not wait a second for each.
     local = address.address
     body = _IFADDR.pack(_family(local), address.prefix, 0, 0, index) + encode(
         [

@@ -86,7 +86,8 @@ def decode(data: bytes) -> dict[int, bytes]:
 
 
 def text(value: bytes) -> str:
-    return value.rstrip(b"\0").decode()
+    """What the kernel has as bytes: names and aliases need not be UTF-8."""
+    return value.rstrip(b"\0").decode(errors="replace")
 
 
 def number(value: bytes) -> int:
@@ -108,7 +109,10 @@ class Socket:
     """A netlink socket of one network namespace: this process's, or the one of `netns`. Raises NetlinkError."""
 
     def __init__(self, netns: str | None = None) -> None:
-        self._socket = _open() if netns is None else _open_inside(netns)
+        try:
+            self._socket = _open() if netns is None else _open_inside(netns)
+        except OSError as error:  # no descriptor left
+            raise NetlinkError("netlink socket", error.errno or errno.EIO) from None
         self._socket.settimeout(_TIMEOUT)
         for option in (_CAP_ACK, _EXT_ACK, _STRICT_CHK):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
@@ -125,7 +129,8 @@ class Socket:
         if not batch:
             return
         waiting = {next(self._sequence): message for message in batch}
-        self._socket.send(b"".join(message.encode(sequence, _REQUEST | _ACK) for sequence, message in waiting.items()))
+        datagram = b"".join(message.encode(sequence, _REQUEST | _ACK) for sequence, message in waiting.items())
+        self._send(batch[0].what, datagram)
         errors = []
         while waiting:
             for kind, flags, sequence, body in self._receive(next(iter(waiting.values())).what):
@@ -139,7 +144,7 @@ class Socket:
     def get(self, message: Message) -> bytes | None:
         """The body of the one object asked for; None when there is none."""
         sequence = next(self._sequence)
-        self._socket.send(message.encode(sequence, _REQUEST))
+        self._send(message.what, message.encode(sequence, _REQUEST))
         while True:
             for kind, flags, answered, body in self._receive(message.what):
                 if answered != sequence:
@@ -161,7 +166,7 @@ class Socket:
     def _dump(self, message: Message) -> list[bytes] | None:
         bodies: list[bytes] = []
         sequence, whole = next(self._sequence), True
-        self._socket.send(message.encode(sequence, _REQUEST | _DUMP))
+        self._send(message.what, message.encode(sequence, _REQUEST | _DUMP))
         while True:
             for kind, flags, answered, body in self._receive(message.what):
                 if answered != sequence:
@@ -174,11 +179,19 @@ class Socket:
                 elif failure := _failure(message.what, flags, body):
                     raise failure
 
+    def _send(self, what: str, datagram: bytes) -> None:
+        try:
+            self._socket.send(datagram)
+        except OSError as error:
+            raise NetlinkError(what, error.errno or errno.EIO) from None
+
     def _receive(self, what: str) -> Iterator[tuple[int, int, int, bytes]]:
         try:
             return messages(self._socket.recv(1 << 17))
         except TimeoutError:
             raise NetlinkError(what, errno.ETIMEDOUT) from None
+        except OSError as error:
+            raise NetlinkError(what, error.errno or errno.EIO) from None
 
 
 def listen(protocol: int, groups: Iterable[int]) -> socket.socket:
@@ -200,8 +213,11 @@ def is_netns(path: str) -> bool:
 
 
 def is_own_netns(path: str) -> bool:
-    """Whether the path names the network namespace this process runs in."""
-    return os.path.samestat(os.stat(path), os.stat("/proc/self/ns/net"))
+    """Whether the path names the network namespace this process runs in. Raises NetlinkError."""
+    try:
+        return os.path.samestat(os.stat(path), os.stat("/proc/self/ns/net"))
+    except OSError as error:
+        raise NetlinkError(f"network namespace {path}", error.errno or errno.EINVAL) from None
 
 
 def _open(protocol: int = NETLINK_ROUTE) -> socket.socket:

@@ -1,0 +1,222 @@
+"""The whole controller against a real API server and a real Northbound database: what it decides reaches both."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from kube_ovn.controller.main import Controller
+from kube_ovn.controller.settings import Settings
+from kube_ovn.k8s.client import Client
+from kube_ovn.k8s.credentials import load_credentials
+from kube_ovn.k8s.decode import NODES, PODS
+from kube_ovn.k8s.events import EVENTS
+from kube_ovn.model import names
+from kube_ovn.model.kube import Pod
+from tests.daemon.kube_apiserver import KubeApiserver, kube_apiserver
+from tests.daemon.ovn import Ovn, ovn
+
+__all__ = ["kube_apiserver", "ovn"]
+
+DEADLINE = 30.0
+NODE = "node1"
+
+
+class World:
+    """An API server and a Northbound database; controllers come and go."""
+
+    def __init__(self, server: KubeApiserver, ovn: Ovn, client: Client) -> None:
+        self._server, self.ovn, self.client = server, ovn, client
+
+    @asynccontextmanager
+    async def controller(self, name: str = "one") -> AsyncIterator[asyncio.Task[None]]:
+        """A controller, told to stop at the end unless it ended before."""
+        settings = Settings(
+            ovn_nb_addr=(self.ovn.endpoint("nb"),),
+            pod_name=name,
+            leader_elect_lease_duration=4.0,
+            leader_elect_renew_deadline=3.0,
+            leader_elect_retry_period=0.5,
+            pprof_port=0,
+        )
+        async with Client(load_credentials(str(self._server.kubeconfig))) as kube:
+            made = Controller(settings, settings.vpc(), settings.timing(), kube, None)
+            task = asyncio.create_task(made.run())
+            try:
+                yield task
+            finally:
+                task.cancel()
+                outcome = (await asyncio.gather(task, return_exceptions=True))[0]
+                assert isinstance(outcome, asyncio.CancelledError), outcome
+
+    async def create(self, name: str, **annotations: str) -> None:
+        value = {
+            "metadata": {"name": name, "annotations": annotations},
+            "spec": {"nodeName": NODE, "containers": [{"name": "c", "image": "i"}]},
+        }
+        await self.client.create(PODS, "default", value)
+
+    async def delete(self, name: str) -> None:
+        path = PODS.path("default", name)
+        await self.client.request("DELETE", path, query={"gracePeriodSeconds": "0"})
+
+    async def create_node(self, name: str) -> None:
+        await self.client.create(NODES, "", {"metadata": {"name": name}})
+
+    async def addresses(self) -> dict[str, str]:
+        """Pods that may start, and where."""
+        pods: list[Pod] = (await self.client.list(PODS)).items
+        return {
+            pod.metadata.name: pod.metadata.annotations[names.IP_ADDRESS]
+            for pod in pods
+            if pod.metadata.annotations.get(names.ALLOCATED) == "true"
+        }
+
+    async def events(self, name: str) -> str:
+        query = {"fieldSelector": f"involvedObject.name={name}"}
+        listing = await self.client.request("GET", EVENTS.path("default"), query=query)
+        return listing.decode()
+
+    def ports(self) -> dict[str, str]:
+        """Ports of ours that have an address, and their address."""
+        form = ("--format=csv", "--data=bare", "--no-headings", "--columns=name,addresses")
+        ours = ("external_ids:vendor=kube-ovn", 'type=""')
+        found = self.ovn.nbctl(*form, "find", "Logical_Switch_Port", *ours)
+        lines = [line.split(",", 1) for line in found.splitlines() if line]
+        return {name: addresses.split()[1] for name, addresses in lines}
+
+    async def settled(self) -> bool:
+        """Whether Pods and ports agree."""
+        addresses = await self.addresses()
+        pods = [pod.metadata.name for pod in (await self.client.list(PODS)).items]
+        ports = self.ports().items()
+        of_pods = {name.removesuffix(".default"): address for name, address in ports if name.endswith(".default")}
+        return addresses == of_pods and sorted(addresses) == sorted(pods)
+
+
+async def until(what: str, condition: Callable[[], object]) -> None:
+    end = asyncio.get_running_loop().time() + DEADLINE
+    while True:
+        outcome = condition()
+        if await outcome if asyncio.iscoroutine(outcome) else outcome:
+            return
+        assert asyncio.get_running_loop().time() < end, f"gave up waiting: {what}"
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def world(kube_apiserver: KubeApiserver, ovn: Ovn) -> AsyncIterator[World]:
+    async with Client(load_credentials(str(kube_apiserver.kubeconfig))) as client:
+        made = World(kube_apiserver, ovn, client)
+        await made.create_node(NODE)
+        yield made
+        for pod in (await client.list(PODS)).items:
+            await made.delete(pod.metadata.name)
+        for node in (await client.list(NODES)).items:
+            await client.request("DELETE", NODES.path(name=node.metadata.name))
+
+
+async def test_a_second_leader_changes_nothing(world: World) -> None:
+    for number in range(20):
+        await world.create(f"p{number}")
+    async with world.controller("first") as first, world.controller("second"):
+        await until("all have their address", world.settled)
+        before, rows = await world.addresses(), world.ovn.nbctl("show")
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        await world.create("late")
+        await until("the other leads", world.settled)
+        after = await world.addresses()
+        late = after.pop("late")
+        assert after == before
+        assert late not in before.values()
+        await world.delete("late")
+        await until("what left is gone", world.settled)
+        assert sorted(world.ovn.nbctl("show")) == sorted(rows)
+
+
+async def test_what_was_committed_and_not_published_is_kept(world: World) -> None:
+    """As after a crash between the two: the annotations are lost, the ports are there."""
+    for number in range(5):
+        await world.create(f"p{number}")
+    async with world.controller():
+        await until("all have their address", world.settled)
+    before = await world.addresses()
+    for name in before:
+        lost = dict.fromkeys((names.ALLOCATED, names.IP_ADDRESS, names.MAC_ADDRESS, names.LOGICAL_SWITCH))
+        await world.client.patch(PODS, "default", name, {"metadata": {"annotations": lost}})
+    await world.delete("p0")  # its address must not go to one of the others
+    before.pop("p0")
+    async with world.controller():
+        await until("all have their address", world.settled)
+    assert await world.addresses() == before
+
+
+async def test_killed_again_and_again(world: World) -> None:
+    chance = random.Random(20)
+    for number in range(60):
+        await world.create(f"p{number}")
+        if number % 4 == 0:
+            async with world.controller():
+                await asyncio.sleep(chance.uniform(0.0, 0.4))
+    async with world.controller():
+        await until("all have their address", world.settled)
+    addresses = await world.addresses()
+    assert len(set(addresses.values())) == 60
+
+
+async def test_a_name_that_is_somebody_elses(world: World) -> None:
+    """A foreign row under the name of our port: its Pod's user is told, nobody else waits, and it heals."""
+    world.ovn.nbctl("ls-add", "theirs", "--", "lsp-add", "theirs", "taken.default")
+    async with world.controller():
+        await world.create("taken")
+        await world.create("free")
+
+        async def told() -> bool:
+            return "taken.default that is not kube-ovn's" in await world.events("taken")
+
+        await until("the user is told", told)
+        await until("the other has its address", lambda: "free.default" in world.ports())
+        assert "taken" not in await world.addresses()
+        world.ovn.nbctl("lsp-del", "taken.default")
+        await until("all have their address", world.settled)
+
+
+async def test_a_pod_gives_way_to_a_node(world: World) -> None:
+    async with world.controller():
+        await world.create("node-x")
+        await until("it has its address", world.settled)
+        await world.create_node("x.default")
+        await until("the node has the port", lambda: world.ports().get("node-x.default", "").startswith("100.64."))
+
+        async def told() -> bool:
+            return "like the port of node x.default; rename the Pod" in await world.events("node-x")
+
+        await until("the user is told", told)
+        await world.create("other")
+        await until("others are served", lambda: "other.default" in world.ports())
+        await world.delete("node-x")
+        await world.client.request("DELETE", NODES.path(name="x.default"))
+        await until("all is well", world.settled)
+
+
+async def test_addresses_users_claim_are_not_taken_from_others(world: World) -> None:
+    """Annotations that imitate a grant: of an address another has, of the nodes' subnet, of nonsense."""
+    async with world.controller():
+        await world.create("holder")
+        await until("it has its address", world.settled)
+    held = (await world.addresses())["holder"]
+    grant = {names.ALLOCATED: "true", names.MAC_ADDRESS: "0a:00:00:00:00:07"}
+    await world.create("aaa", **grant, **{names.IP_ADDRESS: held, names.LOGICAL_SWITCH: "ovn-default"})
+    await world.create("bbb", **grant, **{names.IP_ADDRESS: "100.64.0.9", names.LOGICAL_SWITCH: "join"})
+    async with world.controller():
+        for name in ("aaa", "bbb"):
+
+            async def told(name: str = name) -> bool:
+                return '"type":"Warning"' in await world.events(name)
+
+            await until("its user is told", told)
+    assert world.ports()["holder.default"] == held
+    assert not {"aaa.default", "bbb.default"} & world.ports().keys()
