@@ -252,11 +252,23 @@ def test_node_settles_and_stays(netns: str) -> None:
     inside(netns, scenario)
 
 
+async def carrier(link: str) -> None:
+    """Wait until the kernel has noticed that both ends of a pair are up."""
+    for _ in range(500):
+        process = await asyncio.create_subprocess_exec("ip", "-o", "link", "show", link, stdout=subprocess.PIPE)
+        if b"state UP" in (await process.communicate())[0]:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{link} has no carrier")
+
+
 def test_only_what_concerns_the_node_is_told(netns: str) -> None:
     async def scenario() -> None:
         await ip("link", "add", "ovn0", "type", "veth", "peer", "name", "far")
+        await ip("link", "set", "ovn0", "addrgenmode", "none")
         await ip("link", "set", "far", "up")
         index, told = plumbing.settle(ovn0_state()), Told()
+        await carrier("ovn0")  # what the kernel tells of it by itself must not come later
         watch = notify.LinkWatch(names.NODE_NIC, names.ROUTE_PROTOCOL, told.tell)
         watch.index = index
         task = asyncio.create_task(watch.run())

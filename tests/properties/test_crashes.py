@@ -67,7 +67,10 @@ class Cluster(RuleBasedStateMachine):
 
     def tell(self, uid: str) -> None:
         if uid in self.objects:
-            self.seen[uid] = self.objects[uid]
+            told = self.objects[uid]
+            for old in [old for old, item in self.seen.items() if item.metadata.name == told.metadata.name]:
+                del self.seen[old]  # a Store never shows two objects of one name
+            self.seen[uid] = told
         else:
             self.seen.pop(uid, None)
 
