@@ -3,11 +3,14 @@
 import asyncio
 import ctypes
 import errno
+import json
 import os
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -110,6 +113,21 @@ def test_ipv6_address_is_usable_at_once(sandbox: Sandbox) -> None:
     shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert str(V6) in shown
     assert "tentative" not in shown
+
+
+def test_pod_without_ipv6_is_silent_in_it(sandbox: Sandbox) -> None:
+    """Nothing is sent by itself: no router asked for, no group reported, no address tried."""
+    only_v4 = replace(NETWORK, interfaces=(V4,), gateways=NETWORK.gateways[:1], routes=())
+    plumbing.connect(sandbox, only_v4, 1400)
+    inside = ["ip", "-n", os.path.basename(sandbox.netns)]
+    for where, link in ((inside, "eth0"), (["ip"], sandbox.link)):
+        command = [*where, "-6", "address", "show", "dev", link]
+        assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == ""
+    time.sleep(0.5)
+    for where, link in ((inside, "eth0"), (["ip"], sandbox.link)):
+        command = [*where, "-json", "-statistics", "link", "show", "dev", link]
+        (shown,) = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        assert shown["stats64"]["tx"]["packets"] == 0
 
 
 def test_cut_off_request_is_made_again(sandbox: Sandbox) -> None:

@@ -30,6 +30,7 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_AF_
     28,
 )
 _INFO_KIND, _INFO_DATA, _VETH_PEER, _INET_CONF = 1, 2, 1, 1
+_INET6_ADDR_GEN_MODE, _GEN_NONE = 8, b"\1"
 _DEVCONF_FORWARDING, _DEVCONF_RP_FILTER = 1, 8
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 8, 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
@@ -45,7 +46,10 @@ _LOOPBACK = 1
 
 
 def create_pod_link(root: Socket, link: str, netns: str, name: str, mtu: int, mac: str, alias: str) -> None:
-    """Make the pair: this end up, the far end inside the Pod's namespace under its final name. One datagram."""
+    """Make the pair: this end up, the far end inside the Pod's namespace under its final name. One datagram.
+
+    This end has no addresses: what the node would send from one, the Pod alone would hear.
+    """
     try:
         descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -61,13 +65,14 @@ def create_pod_link(root: Socket, link: str, netns: str, name: str, mtu: int, ma
             (_INFO_KIND, b"veth"),
             (_INFO_DATA, [(_VETH_PEER, _ANY + encode(peer))]),
         ]
-        body = _IFINFO.pack(0, 0, 0, _UP, _UP) + encode(
-            [(_IFLA_IFNAME, link), (_IFLA_MTU, mtu), (_IFLA_LINKINFO, kind)]
-        )
+        body = _ANY + encode([(_IFLA_IFNAME, link), (_IFLA_MTU, mtu), (_IFLA_LINKINFO, kind)])
         named: list[Attribute] = [(_IFLA_IFNAME, link), (_IFLA_IFALIAS, alias.encode())]
+        up = _IFINFO.pack(0, 0, 0, _UP, _UP) + encode([(_IFLA_IFNAME, link)])
         root.request(
             Message(f"create {link} with {name} in {netns}", _NEWLINK, netlink.CREATE | netlink.EXCL, body),
             Message(f"alias of {link}", _SETLINK, 0, _ANY + encode(named)),  # creation takes none
+            _be_silent(0, link),
+            Message(f"set {link} up", _SETLINK, 0, up),
         )
     finally:
         os.close(descriptor)
@@ -79,12 +84,18 @@ def delete_link(root: Socket, link: str) -> None:
 
 
 def configure_pod(pod: Socket, name: str, network: PodNetwork) -> None:
-    """Inside the Pod's namespace: loopback up, addresses, link up, routes. One datagram."""
+    """Inside the Pod's namespace: loopback up, addresses, link up, routes. One datagram.
+
+    A Pod without an IPv6 address gets no link-local one either. With it the kernel asks for routers and reports groups
+    on a link where nobody listens; the switch sends each of these packets to all ports, and works out each such flow
+    anew for every port that comes: with 60 Pods on two nodes that took most of a processor.
+    """
     link = get_link(pod, name)
     if link is None:
         raise NetlinkError(f"interface {name} in the Pod's namespace", errno.ENODEV)
     pod.request(
         _set_up(_LOOPBACK, "lo"),
+        *(() if any(i.address.version == 6 for i in network.interfaces) else (_be_silent(link.index, name),)),
         *(_address(_NEWADDR, netlink.CREATE | netlink.REPLACE, link.index, address) for address in network.interfaces),
         _set_up(link.index, name),
         *(_route(_NEWROUTE, netlink.CREATE | netlink.REPLACE, link.index, route, _BOOT) for route in network.routes),
@@ -202,6 +213,15 @@ def _remove(root: Socket, message: Message, gone: int) -> None:
     except NetlinkError as error:
         if error.errno != gone:
             raise
+
+
+def _be_silent(index: int, name: str) -> Message:
+    """No IPv6 link-local address comes into being on a link that is still down; index 0 means the name decides."""
+    mode: list[Attribute] = [(_IFLA_AF_SPEC, [(socket.AF_INET6, [(_INET6_ADDR_GEN_MODE, _GEN_NONE)])])]
+    attributes: list[Attribute] = mode if index else [(_IFLA_IFNAME, name), *mode]
+    body = _IFINFO.pack(0, 0, index, 0, 0) + encode(attributes)
+    # A kernel without IPv6 has nothing to silence.
+    return Message(f"IPv6 of {name}", _SETLINK, 0, body, pardon=errno.EAFNOSUPPORT)
 
 
 def _set_up(index: int, name: str) -> Message:

@@ -50,6 +50,8 @@ class Message:
     type: int
     flags: int
     body: bytes
+    pardon: int = 0
+    """An errno that is no failure of this request."""
 
     def encode(self, sequence: int, flags: int) -> bytes:
         length = _HEADER.size + len(self.body)
@@ -136,7 +138,8 @@ class Socket:
             for kind, flags, sequence, body in self._receive(next(iter(waiting.values())).what):
                 if kind == _ERROR and sequence in waiting:
                     message = waiting.pop(sequence)
-                    if failure := _failure(message.what, flags, body):
+                    failure = _failure(message.what, flags, body)
+                    if failure and failure.errno != message.pardon:
                         errors.append(failure)
         if errors:
             raise errors[0]
