@@ -13,7 +13,7 @@ def test_content() -> None:
     assert (conflist["name"], conflist["cniVersion"]) == ("kube-ovn", "0.3.1")
     assert conflist["plugins"] == [
         {"type": "kube-ovn", "server_socket": "/run/s.sock"},
-        {"type": "portmap", "capabilities": {"portMappings": True}},
+        {"type": "portmap", "backend": "nftables", "capabilities": {"portMappings": True}},
     ]
 
 
