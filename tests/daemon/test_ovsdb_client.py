@@ -180,6 +180,53 @@ async def test_a_deposed_leader_cannot_write(ovn: Ovn) -> None:
         assert RowKey("Logical_Switch_Port", "p3") not in new.replica.owned
 
 
+async def test_a_deposed_leader_cannot_write_even_where_nobody_had_led_before(ovn: Ovn) -> None:
+    async with session(ovn) as old, session(ovn) as new:
+        await converge(new, {})
+        old.fence("old")
+        new.fence("new")
+        await converge(new, SWITCH)
+        async with asyncio.timeout(DEADLINE):
+            while old.replica.owned != new.replica.owned:
+                await old.probe(DEADLINE)
+        with pytest.raises(FencedError):
+            await converge(old, {**SWITCH, **port("p1")})
+
+
+async def test_a_leader_whose_first_answer_was_lost_still_leads(ovn: Ovn) -> None:
+    async with session(ovn) as earlier, session(ovn) as client:
+        earlier.fence("earlier")
+        await converge(earlier, SWITCH)
+        async with asyncio.timeout(DEADLINE):
+            while client.replica.owned != earlier.replica.owned:
+                await client.probe(DEADLINE)
+        client.fence("client")
+        ovn.pause("nb")
+        with pytest.raises(OvsdbError, match="no answer to transact"):
+            await client.commit(diff({**SWITCH, **port("p1")}, client.replica.owned), 0.5)
+        ovn.resume("nb")
+        await client.synced(DEADLINE)
+        async with asyncio.timeout(DEADLINE):
+            while RowKey("Logical_Switch_Port", "p1") not in client.replica.owned:
+                await client.probe(DEADLINE)
+        await converge(client, {**SWITCH, **port("p2")})
+
+
+async def test_a_server_that_died_is_noticed_in_spite_of_a_small_commit(
+    ovn: Ovn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "PULSE", 0.3)
+    async with session(ovn) as client:
+        await converge(client, SWITCH)
+        ovn.pause("nb")
+        asked = asyncio.get_running_loop().time()
+        with pytest.raises(OvsdbError):
+            await client.commit(diff({**SWITCH, **port("p1")}, client.replica.owned), 0.3)
+        assert not client.connected
+        assert asyncio.get_running_loop().time() - asked < 1.0
+        ovn.resume("nb")
+
+
 async def test_what_the_schema_forbids_is_refused_whole(ovn: Ovn) -> None:
     bad = nb.LogicalRouterPolicy(priority=99999, match="1", action="allow", external_ids=owned(key="k"))
     router = nb.LogicalRouter(name="r", external_ids=owned())

@@ -83,7 +83,9 @@ def test_incremental_equals_fresh(history: list[Snapshot]) -> None:
         before = each
     last = echoed(walked, before)
     walked.render(step(before, last))
-    fresh = Topology(vpc(), confirmed(walked.assembly.state))
+    # Who had to give its name up keeps its address, as if its annotation had been written meanwhile.
+    nameless = {uid: grant for uid, grant in walked.ledger.grants.items() if uid in walked.problems}
+    fresh = Topology(vpc(), {**nameless, **confirmed(walked.assembly.state)})
     fresh.render(last)
     assert walked.assembly.state == fresh.assembly.state
     assert walked.ledger.grants == fresh.ledger.grants

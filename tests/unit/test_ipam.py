@@ -39,7 +39,7 @@ def test_a_released_address_comes_last_and_the_longest_released_first() -> None:
 def test_an_excluded_address_stays_with_who_has_it_and_is_not_given_again() -> None:
     book = ledger("10.0.0.0/30", exclude="10.0.0.2")
     grant = Grant(subnet="s", addresses=(ip_address("10.0.0.2"),), mac="0a:00:00:00:00:01")
-    book.adopt(A, grant)
+    book.adopt(A, grant, in_use=True)
     assert book.grants["a"] == grant
     book.release("a")
     with pytest.raises(RefusedError, match="no available address: 0 of 0"):
@@ -49,7 +49,7 @@ def test_an_excluded_address_stays_with_who_has_it_and_is_not_given_again() -> N
 @pytest.mark.parametrize("address", ["10.0.0.1", "10.0.0.0", "10.0.0.7", "10.0.1.2"])
 def test_what_nobody_can_have_is_not_taken_over(address: str) -> None:
     with pytest.raises(RefusedError):
-        ledger().adopt(A, Grant(subnet="s", addresses=(ip_address(address),), mac="0a:00:00:00:00:01"))
+        ledger().adopt(A, Grant(subnet="s", addresses=(ip_address(address),), mac="0a:00:00:00:00:01"), in_use=True)
 
 
 def test_an_excluded_range_counts_as_far_as_it_is_in_the_cidr() -> None:
@@ -102,12 +102,21 @@ def test_sizes_are_whole_numbers_of_any_length() -> None:
     assert addresses(book.allocate(A, "s")) == ["fd00::1:0:0", "10.0.0.2"]
 
 
+def test_an_excluded_address_is_kept_only_by_who_is_using_it() -> None:
+    book = ledger(exclude="10.0.0.2")
+    grant = Grant(subnet="s", addresses=(ip_address("10.0.0.2"),), mac="0a:00:00:00:00:01")
+    with pytest.raises(RefusedError, match="excluded"):
+        book.adopt(A, grant, in_use=False)
+    book.adopt(B, grant, in_use=True)
+    assert book.grants == {"b": grant}
+
+
 def test_a_grant_is_taken_over_and_given_back() -> None:
     book = ledger()
     grant = Grant(subnet="s", addresses=(ip_address("10.0.0.2"),), mac="0a:00:00:00:00:01")
-    book.adopt(C, grant)
+    book.adopt(C, grant, in_use=True)
     assert addresses(book.allocate(A, "s")) == ["10.0.0.3"]
     book.release("c")
     book.release("c")
-    book.adopt(B, grant)
+    book.adopt(B, grant, in_use=True)
     assert book.grants["b"] == grant

@@ -22,9 +22,10 @@ async def test_who_is_cancelled_waits_for_the_thread() -> None:
 
     task = asyncio.create_task(plumbing.run(work))
     await asyncio.to_thread(begun.wait, 5)
-    task.cancel()
-    await asyncio.sleep(0.05)
-    assert not task.done()
+    for _ in range(2):  # a request may end by its deadline and by its caller's leaving
+        task.cancel()
+        await asyncio.sleep(0.05)
+        assert not task.done()
     end.set()
     with pytest.raises(asyncio.CancelledError):
         await task

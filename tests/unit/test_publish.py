@@ -89,7 +89,7 @@ async def test_any_number_of_refused_objects_holds_up_no_other() -> None:
         await server.until_taken(*bad)
 
 
-@pytest.mark.parametrize("status", [0, 404, 409, 429, 503])
+@pytest.mark.parametrize("status", [0, 401, 404, 408, 409, 429, 503])
 async def test_what_may_pass_is_tried_again_and_not_told(status: int) -> None:
     server = Server()
     server.status["a"] = status
@@ -99,6 +99,37 @@ async def test_what_may_pass_is_tried_again_and_not_told(status: int) -> None:
         server.status.clear()
         await server.until_taken("a")
         assert server.told == []
+
+
+async def test_a_refusal_is_told_after_another_failure_too() -> None:
+    server = Server()
+    server.status["a"] = 503
+    async with publishing(server) as publisher:
+        publisher.offer({"a": publication("a")})
+        await server.until_asked("a", 2)
+        server.status["a"] = 422
+        await server.until_asked("a", 6)
+        assert server.told == ["a"]
+
+
+async def test_an_answer_about_what_left_leaves_nothing_behind() -> None:
+    answers = asyncio.Event()
+
+    async def send(_: Publication) -> None:
+        await answers.wait()
+        raise KubeError(404, "NotFound", "gone")
+
+    publisher = Publisher(send, lambda *_: None)
+    task = asyncio.create_task(publisher.run())
+    publisher.offer({"a": publication("a")})
+    await asyncio.sleep(0.01)
+    publisher.offer({})
+    empty = [dict(value) for value in vars(publisher).values() if isinstance(value, dict)]
+    answers.set()
+    await asyncio.sleep(0.05)
+    assert [value for value in vars(publisher).values() if isinstance(value, dict)] == empty == [{}, {}, {}]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_what_left_is_not_tried_again() -> None:

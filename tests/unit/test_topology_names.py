@@ -42,6 +42,29 @@ def test_a_pod_gives_way_to_a_node_that_joins_and_comes_back_when_it_leaves(anno
     assert not topology.problems
 
 
+def test_who_gives_way_keeps_its_address_for_its_annotation_may_be_under_way() -> None:
+    small = vpc("10.16.0.0/30")  # one address
+    topology = Topology(small)
+    rival, other = pod("node-x"), pod("other")
+    topology.render(snapshot(node("node1", 1), rival))
+    assert rival.metadata.uid in topology.publications
+    topology.render(snapshot(node("node1", 1), node("x.default", 2), rival, other))
+    assert topology.problems.keys() == {rival.metadata.uid, other.metadata.uid}
+    topology.render(snapshot(node("node1", 1), rival, other))
+    assert topology.problems.keys() == {other.metadata.uid}
+
+
+def test_a_row_of_others_with_a_name_of_ours_is_seen_though_no_object_changed() -> None:
+    topology = Topology(vpc())
+    objects = snapshot(node("node1", 1), pod("a"))
+    topology.render(objects)
+    taken = frozenset({RowKey(LogicalSwitchPort.TABLE, "a.default"), RowKey(LogicalSwitchPort.TABLE, "else")})
+    topology.render(replace(objects, changed=set(), foreign=taken))
+    assert topology.problems.keys() == {"uid-a"}
+    topology.render(replace(objects, changed=set(), foreign=frozenset({RowKey(LogicalSwitchPort.TABLE, "else")})))
+    assert not topology.problems
+
+
 def test_a_node_whose_names_are_taken_has_no_rows_and_its_pods_are_in_no_group() -> None:
     topology = Topology(vpc())
     objects = snapshot(node("node1", 1), pod("a"))

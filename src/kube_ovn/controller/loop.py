@@ -31,8 +31,10 @@ CHANGES = Counter(
 )
 PROBLEMS = Gauge("kube_ovn_controller_problems", "Objects that cannot be given what they ask for")
 
-COMMIT_DEADLINE = 30.0
-"""Seconds a Northbound transaction may take before the pass is made again."""
+COMMIT_DEADLINE, LONGEST_COMMIT_DEADLINE = 5.0, 30.0
+"""Seconds a Northbound transaction may take before the pass is made again: a small one and any."""
+SLOW = 200
+"""Changes a second: no server is as slow."""
 
 
 class Loop:
@@ -63,7 +65,8 @@ class Loop:
         plan = self._plan()
         planned = time.perf_counter()
         if plan:
-            await self._nb.commit(plan, COMMIT_DEADLINE)
+            deadline = max(COMMIT_DEADLINE, min(LONGEST_COMMIT_DEADLINE, len(plan) / SLOW))
+            await self._nb.commit(plan, deadline)
             for change in ("create", "update", "delete"):
                 CHANGES.labels(change).inc(len(getattr(plan, change)))
         self._agreed, self._pending = True, set()

@@ -134,9 +134,11 @@ class Controller:
         """What was followed while another led may lag behind what that one wrote last. Raises LeaseLostError."""
         try:
             async with asyncio.timeout(LOOK_DEADLINE):
+                await self._nb.probe(PROBE_PERIOD)  # first: lists are dear, and for nothing without it
                 await asyncio.gather(*(store.renew() for store in (self._pods, self._nodes, self._namespaces)))
                 await self._nb.probe(PROBE_PERIOD)
         except (OvsdbError, TimeoutError) as error:
+            self._fresh.clear()  # no candidate until it sees again
             raise LeaseLostError(f"cannot see how things are: {error or 'no list in time'}") from None
 
     async def _make_pass(self) -> None:

@@ -21,6 +21,12 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 10.0
 """Seconds before an object whose annotations were not taken has its next turn; doubled each time, with jitter."""
 
 
+GONE = frozenset({404, 409})
+"""The object is gone, or another has its name: the watch will tell."""
+NOT_NOW = frozenset({401, 408, 429})
+"""The world's doing, not the object's: who we are is not known at the moment, too slow, too many."""
+
+
 class Publisher:
     """Sends publications, newest decision for each object only. An object that is refused holds up no other."""
 
@@ -34,6 +40,7 @@ class Publisher:
         self._waiting: dict[str, Publication] = {}
         self._taken: dict[str, Publication] = {}  # in flight, pausing, or sent and not yet echoed by the watch
         self._pauses: dict[str, float] = {}
+        self._told: set[str] = set()
         self._wake = asyncio.Semaphore(0)
 
     def offer(self, publications: Mapping[str, Publication]) -> None:
@@ -43,6 +50,7 @@ class Publisher:
                 self._taken.pop(known, None)
                 self._waiting.pop(known, None)
                 self._pauses.pop(known, None)
+                self._told.discard(known)
         for uid, publication in publications.items():
             if self._taken.get(uid) is not publication and self._waiting.get(uid) is not publication:
                 self._wait(uid, publication)
@@ -69,15 +77,17 @@ class Publisher:
             try:
                 await self._send(publication)
                 self._pauses.pop(uid, None)
+                self._told.discard(uid)
             except KubeError as error:
-                self._put_off(uid, publication, error)
+                if self._taken.get(uid) is publication:  # still there, and nothing newer is to be said
+                    self._put_off(uid, publication, error)
 
     def _put_off(self, uid: str, publication: Publication, error: KubeError) -> None:
-        """Give the object another turn later, if it is still there then and nothing newer is to be said."""
-        gone = error.status in (404, 409)  # or another has its name: the watch will tell
-        if not gone:
+        """Give the object another turn later."""
+        if error.status not in GONE:
             log.warning("annotations not written, trying again", object=str(publication.object), error=str(error))
-        if uid not in self._pauses and 400 <= error.status < 500 and error.status != 429 and not gone:
+        if 400 <= error.status < 500 and error.status not in GONE | NOT_NOW and uid not in self._told:
+            self._told.add(uid)
             self._refused(publication, error)
         pause = self._pauses.get(uid, FIRST_PAUSE)
         self._pauses[uid] = min(2 * pause, LONGEST_PAUSE)

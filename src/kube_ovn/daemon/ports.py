@@ -6,6 +6,7 @@ twice, or wants what another run of the daemon did already, waits for nothing. R
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import structlog
 
@@ -28,13 +29,26 @@ class PortError(Exception):
     """Open vSwitch cannot have or use a link: what it said."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wish:
+    rows: State  # none: the link's port has to go
+    carried_out: asyncio.Future[None]
+
+    def finish(self, error: RejectedError | None = None) -> None:
+        if self.carried_out.done():
+            return  # its author waits no longer
+        if error is None:
+            self.carried_out.set_result(None)
+        else:
+            self.carried_out.set_exception(PortError(str(error)))
+
+
 class Ports:
     """The ports of this node. `run` does the writing; the other methods only wait."""
 
     def __init__(self, ovs: Client) -> None:
         self._ovs = ovs
-        self._wanted: dict[str, State] = {}  # link -> its rows; no rows: it has to go
-        self._refused: dict[str, tuple[State, str]] = {}  # link -> the rows that were refused, and why
+        self._wanted: dict[str, _Wish] = {}  # by link
         self._dirty = Dirty()
         self._changed = Broadcast()
 
@@ -62,23 +76,17 @@ class Ports:
 
         The caller sets the deadline; at its end the wish is withdrawn.
         """
-        self._wish({link: rows})
+        wish = self._wish(link, rows)
         try:
-            await self._until_carried_out({link: rows})
+            await wish.carried_out
         except asyncio.CancelledError:
-            if self._wanted.get(link) is rows:
-                del self._wanted[link]
+            self._forget(link, wish)
             raise
-        finally:
-            refused, why = self._refused.pop(link, ({}, ""))
-        if refused is rows:
-            raise PortError(why)
 
     async def drop(self, links: Iterable[str]) -> None:
         """Have no rows of these links. Beyond the caller's deadline the wish stands until it can be carried out."""
-        wishes: dict[str, State] = {link: {} for link in links}
-        self._wish(wishes)
-        await self._until_carried_out(wishes)
+        if wishes := [self._wish(link, {}) for link in links]:
+            await asyncio.wait([wish.carried_out for wish in wishes])
 
     async def installed(self, link: str) -> None:
         """Wait until ovn-controller has installed a port's flows. Raises PortError when the switch cannot use it."""
@@ -106,33 +114,46 @@ class Ports:
                 self._dirty.mark()
                 await backoff.wait()
 
-    def _wish(self, wishes: Mapping[str, State]) -> None:
-        self._wanted.update(wishes)
+    def _wish(self, link: str, rows: State) -> _Wish:
+        wish = _Wish(rows, asyncio.get_running_loop().create_future())
+        if older := self._wanted.get(link):
+            older.finish()  # it is replaced, and its author has nothing to wait for
+        self._wanted[link] = wish
         self._dirty.mark()
+        return wish
 
-    async def _until_carried_out(self, wishes: Mapping[str, State]) -> None:
-        # A newer wish for a link replaces an older one, whose author then has nothing to wait for.
-        await self._changed.until(
-            lambda: None if any(self._wanted.get(link) is rows for link, rows in wishes.items()) else True
-        )
+    def _forget(self, link: str, wish: _Wish) -> None:
+        if self._wanted.get(link) is wish:
+            del self._wanted[link]
 
     async def _carry_out(self) -> None:
-        """All wishes in one transaction; when that is refused, one by one, so that only the bad one suffers."""
+        """All wishes in one transaction. Raises OvsdbError for what has to be tried again."""
         wishes = dict(self._wanted)
+        refusals = await self._try({link: wish.rows for link, wish in wishes.items()})
+        stubborn: RejectedError | None = None
+        for link, wish in wishes.items():
+            refusal = refusals.get(link)
+            if refusal is not None and not wish.rows:
+                stubborn = refusal  # a removal is owed until it succeeds
+                continue
+            self._forget(link, wish)
+            wish.finish(refusal)
+        if stubborn is not None:
+            raise stubborn
+
+    async def _try(self, wishes: Mapping[str, State]) -> Mapping[str, RejectedError]:
+        """When the whole is refused, one by one, so that only the bad one suffers: what was refused, by link."""
         try:
             await self._commit(wishes)
+            return {}
         except RejectedError:
+            refusals = {}
             for link, rows in wishes.items():
                 try:
                     await self._commit({link: rows})
                 except RejectedError as error:
-                    if not rows:
-                        raise
-                    self._refused[link] = rows, str(error)
-        for link, rows in wishes.items():
-            if self._wanted.get(link) is rows:
-                del self._wanted[link]
-        self._changed.notify()
+                    refusals[link] = error
+            return refusals
 
     async def _commit(self, wishes: Mapping[str, State]) -> None:
         owned = self._ovs.replica.owned

@@ -108,6 +108,10 @@ class Client:
             operations = Transaction(plan, self.replica).operations()
             if self._fence is not None and self._fence_table is not None:
                 expected, holder = self._fence
+                if self._mark() == holder:
+                    expected = holder  # by a transaction whose answer was lost
+                elif expected is None and self._mark() is not None:
+                    raise FencedError("another controller has become the leader")
                 rows = self.replica.rows(self._fence_table)
                 operations = [*fence(self._fence_table, rows, expected, holder), *operations]
             check(operations, await self._transact(operations, deadline))
@@ -138,7 +142,9 @@ class Client:
             await self._follow(connection)
             backoff.reset()
             log.info("following database", database=self._database, endpoint=endpoint)
-            await reading
+            # Not `await reading`: a cancellation handed on to a task that is about to fail is lost.
+            await asyncio.wait([reading])
+            reading.result()
         finally:
             self._following.clear()
             self._connection = None

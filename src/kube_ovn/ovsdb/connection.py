@@ -77,8 +77,8 @@ class Connection:
                 message = await reply
         except TimeoutError:
             late = OvsdbError(f"no answer to {method} within {deadline:g} s")
-            if slow:  # the pulse waited for this one
-                self.close(late)
+            if slow or not self._slow:  # else the server may be busy with that one
+                self.close(late)  # what became of the request is seen by following anew
             raise late from None
         finally:
             self._replies.pop(number, None)

@@ -1,7 +1,7 @@
 """Addresses: who has which, and who gets the next. The only decision of the controller with a memory.
 
-The memory that lasts is the owner's own annotations; a `Ledger` is that memory as an index, rebuilt from them at start.
-Grants made here are written to Kubernetes before anything uses them. Nothing here does I/O or knows the time.
+The memory that lasts is outside, in ports and annotations (`topology.memory`); a `Ledger` is an index of it, rebuilt at
+start. A grant made here is used by nobody before it was written to both. Nothing here does I/O or knows the time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -95,12 +95,14 @@ class Ledger:
         self._ranges = {subnet.name: tuple(_ranges(subnet)) for subnet in subnets}
         self._macs: dict[tuple[str, str], Owner] = {}
 
-    def adopt(self, owner: Owner, grant: Grant) -> None:
+    def adopt(self, owner: Owner, grant: Grant, *, in_use: bool) -> None:
         """Record a grant that was made before. Raises RefusedError when it is another's, or not possible at all.
 
-        What was excluded since is only not handed out any more: whoever has it keeps it.
+        What was excluded since is only not handed out any more: whoever has it `in_use` keeps it.
         """
         self._check_holders(owner, grant.subnet, grant.addresses, grant.mac)
+        if not in_use:
+            self._check_excluded(grant.subnet, grant.addresses)
         self._record(owner, grant)
 
     def allocate(self, owner: Owner, subnet: str, addresses: Sequence[Address] = (), mac: str | None = None) -> Grant:
@@ -109,7 +111,8 @@ class Ledger:
             raise RefusedError(f"subnet {subnet} does not exist; the subnets are {format_list(sorted(self.subnets))}")
         chosen = tuple(addresses) or tuple(r.next() for r in self._ranges[subnet])
         mac = mac or self._unused_mac(subnet, chosen)
-        self._check(owner, subnet, chosen, mac)
+        self._check_holders(owner, subnet, chosen, mac)
+        self._check_excluded(subnet, chosen)
         grant = Grant(subnet=subnet, addresses=chosen, mac=mac)
         self._record(owner, grant)
         return grant
@@ -130,11 +133,10 @@ class Ledger:
             self._range(grant.subnet, address).take(address, owner)
         self._macs[grant.subnet, grant.mac] = owner
 
-    def _check(self, owner: Owner, subnet: str, addresses: Sequence[Address], mac: str) -> None:
+    def _check_excluded(self, subnet: str, addresses: Sequence[Address]) -> None:
         for address in addresses:
             if not self._range(subnet, address).usable(address):
                 raise _unusable(subnet, address)
-        self._check_holders(owner, subnet, addresses, mac)
 
     def _check_holders(self, owner: Owner, subnet: str, addresses: Sequence[Address], mac: str) -> None:
         if subnet not in self.subnets:

@@ -1,7 +1,7 @@
 """What earlier passes granted, read back from where it was written: annotations, and ports of the Northbound database.
 
-Annotations are the memory. The ports are a second witness: a leader that dies between its commit and its annotations
-has written only them, and of two objects that claim one address they tell who has it.
+A port is the better witness: it is written first, so that a leader which died in between left only it, and no user can
+edit it. The annotations remain when the database was lost.
 """
 
 from collections.abc import Mapping

@@ -80,6 +80,7 @@ class Topology:
         self.problems: dict[str, Problem] = {}
         self._confirmed = confirmed
         self._inputs: dict[str, tuple[object, ...]] = {}
+        self._obstacles: dict[str, str] = {}  # why a unit cannot have its names, by UID
         self._foreign: AbstractSet[RowKey] = frozenset()
         self._nodes: set[str] = set()  # names of all there are
         self._connected: set[str] = set()  # names of those that have their rows
@@ -92,7 +93,7 @@ class Topology:
         uids = self._to_look_at(snapshot)
         for uid in sorted(uid for uid in uids if uid in self._inputs and not _is_wanted(snapshot, uid)):
             self._forget(uid)
-        self._give_way(pod for uid in uids if (pod := _wanted_pod(snapshot, uid)) is not None)
+        self._settle_names(snapshot, uids)
         self._render_namespaces(namespace for uid in uids if (namespace := snapshot.namespaces.get(uid)) is not None)
         self._render_nodes(node for uid in uids if (node := snapshot.nodes.get(uid)) is not None)
         before = self._connected
@@ -104,34 +105,42 @@ class Topology:
 
     def _to_look_at(self, snapshot: Snapshot) -> Collection[str]:
         """UIDs whose unit may have to be rendered or forgotten: those that changed and those that failed before. All of
-        them at first, and when names that others have came or went.
+        them at first, when nodes came or went, and when another came to have a name of ours.
         """
         nodes, foreign = self._nodes, self._foreign
         self._nodes, self._foreign = {node.metadata.name for node in snapshot.nodes.values()}, snapshot.foreign
-        same = nodes == self._nodes and foreign == self._foreign
+        came = () if self._foreign is foreign else self._foreign - foreign
+        same = nodes == self._nodes and not any(key in self.assembly.state for key in came)
         if self._inputs and snapshot.changed is not None and same:
             return {*snapshot.changed, *self.problems}
         return {*self._inputs, *snapshot.nodes, *snapshot.namespaces, *snapshot.pods}
 
     def _is_news(self, uid: str, *inputs: object) -> bool:
         """Whether a unit must be rendered: its inputs are new, or it failed before and may now succeed."""
-        if self._inputs.get(uid) == inputs and uid not in self.problems:
+        failed = uid in self.problems and not self.assembly.has(uid)
+        if self._inputs.get(uid) == inputs and not failed:
             return False
         self._inputs[uid] = inputs
         return True
 
     def _forget(self, uid: str) -> None:
         del self._inputs[uid]
+        self._obstacles.pop(uid, None)
         self.ledger.release(uid)
         self.assembly.drop(uid)
         self.publications.pop(uid, None)
         self.problems.pop(uid, None)
 
-    def _give_way(self, pods: Iterable[Pod]) -> None:
-        """Take back the rows of Pods whose names are not to be had, before those who have them are rendered."""
-        for pod in pods:
-            if self._obstacle(pod) is not None:
-                self.assembly.drop(pod.metadata.uid)
+    def _settle_names(self, snapshot: Snapshot, uids: Iterable[str]) -> None:
+        """Find who cannot have its names, and take its rows back before those who have them are rendered."""
+        for uid in uids:
+            item = snapshot.nodes.get(uid) or _wanted_pod(snapshot, uid)
+            obstacle = None if item is None else self._obstacle(item)
+            if obstacle is None:
+                self._obstacles.pop(uid, None)
+            else:
+                self._obstacles[uid] = obstacle
+                self.assembly.drop(uid)
 
     def _render_namespaces(self, namespaces: Iterable[Namespace]) -> None:
         for namespace in namespaces:
@@ -141,7 +150,9 @@ class Topology:
                 self._publish(meta.uid, ref, meta.annotations, namespace_annotations(self.vpc.default))
 
     def _render_nodes(self, nodes: Iterable[Node]) -> None:
-        news = [node for node in nodes if self._is_news(node.metadata.uid, node, self._node_obstacle(node))]
+        news = [
+            node for node in nodes if self._is_news(node.metadata.uid, node, self._obstacles.get(node.metadata.uid))
+        ]
         self._adopt(news)
         for node in sorted(news, key=_age):
             self._render_node(node)
@@ -150,7 +161,12 @@ class Topology:
         news = [
             pod
             for pod in pods
-            if self._is_news(pod.metadata.uid, pod, pod.spec.node_name in self._connected, self._obstacle(pod))
+            if self._is_news(
+                pod.metadata.uid,
+                pod,
+                pod.spec.node_name in self._connected,
+                self._obstacles.get(pod.metadata.uid),
+            )
         ]
         self._adopt(news)
         # Fixed addresses first, so that no other Pod of this pass is given one of them.
@@ -160,20 +176,20 @@ class Topology:
     def _adopt(self, items: Iterable[Node | Pod]) -> None:
         """Take over what earlier passes granted, before anything new is handed out.
 
-        Those come first whose annotations and ports agree. What cannot be taken over is reported when the object itself
-        is rendered.
+        First those whose ports and annotations agree, then the other ports, then who has annotations alone. What cannot
+        be taken over is reported when the object itself is rendered.
         """
         claims = []
         for item in items:
             uid = item.metadata.uid
-            grants = [remembered(item.metadata.annotations), self._confirmed.get(uid)]
-            possible = [grant for grant in grants if grant is not None and self._may_have(item, grant)]
-            if possible and uid not in self.ledger.grants:
-                claims.append((possible[0] != self._confirmed.get(uid), _age(item), _owner(item), possible))
-        for _, _, owner, possible in sorted(claims, key=lambda claim: claim[:3]):
-            for grant in possible:
+            port, annotated = self._confirmed.get(uid), remembered(item.metadata.annotations)
+            grants = [grant for grant in (port, annotated) if grant is not None and self._may_have(item, grant)]
+            if grants and uid not in self.ledger.grants:
+                claims.append(((port is None, port != annotated), _age(item), _owner(item), grants))
+        for _, _, owner, grants in sorted(claims, key=lambda claim: claim[:3]):
+            for grant in grants:
                 try:
-                    self.ledger.adopt(owner, grant)
+                    self.ledger.adopt(owner, grant, in_use=grant == self._confirmed.get(owner.uid))
                     break
                 except RefusedError:
                     continue
@@ -184,7 +200,7 @@ class Topology:
     def _render_node(self, node: Node) -> None:
         uid = node.metadata.uid
         ref = ObjectRef(kind=Kind.NODE, namespace="", name=node.metadata.name, uid=uid)
-        if obstacle := self._node_obstacle(node):
+        if obstacle := self._obstacles.get(uid):
             self._fail(node, Problem(object=ref, reason=names.CREATE_OVN_PORT_FAILED, message=obstacle))
             return
         try:
@@ -215,7 +231,7 @@ class Topology:
         self.problems.pop(uid, None)
 
     def _grant(self, pod: Pod) -> Grant | Problem:
-        if obstacle := self._obstacle(pod):
+        if obstacle := self._obstacles.get(pod.metadata.uid):
             return pod_problem(pod, names.CREATE_OVN_PORT_FAILED, obstacle)
         if pod.metadata.uid in self.ledger.grants:
             return self.ledger.grants[pod.metadata.uid]
@@ -230,19 +246,18 @@ class Topology:
         except RefusedError as error:
             return pod_problem(pod, names.ACQUIRE_ADDRESS_FAILED, str(error))
 
-    def _obstacle(self, pod: Pod) -> str | None:
-        """Why a Pod's port cannot have its name."""
-        port = names.pod_port(pod.metadata.name, pod.metadata.namespace)
+    def _obstacle(self, item: Node | Pod) -> str | None:
+        """Why an object's rows cannot have their names."""
+        name = item.metadata.name
+        if isinstance(item, Node):
+            return self._taken(RowKey(LogicalSwitchPort.TABLE, names.node_port(name))) or self._taken(
+                RowKey(PortGroup.TABLE, names.node_port_group(name))
+            )
+        port = names.pod_port(name, item.metadata.namespace)
         node = port.removeprefix(names.node_port(""))
         if node != port and node in self._nodes:
             return f"its port would be named {port}, like the port of node {node}; rename the Pod"
         return self._taken(RowKey(LogicalSwitchPort.TABLE, port))
-
-    def _node_obstacle(self, node: Node) -> str | None:
-        name = node.metadata.name
-        return self._taken(RowKey(LogicalSwitchPort.TABLE, names.node_port(name))) or self._taken(
-            RowKey(PortGroup.TABLE, names.node_port_group(name))
-        )
 
     def _taken(self, key: RowKey) -> str | None:
         if key not in self._foreign:
@@ -253,10 +268,8 @@ class Topology:
         )
 
     def _fail(self, item: Node | Pod, problem: Problem) -> None:
-        """An object without rows. An address that is not written down is given up, as a restart would forget it."""
+        """An object without rows. It keeps its address: the annotation that tells it may be under way."""
         uid = item.metadata.uid
-        if self.ledger.grants.get(uid) != remembered(item.metadata.annotations):
-            self.ledger.release(uid)
         self.assembly.drop(uid)
         self.publications.pop(uid, None)
         self.problems[uid] = problem
