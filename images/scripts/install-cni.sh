@@ -14,8 +14,12 @@ install() {
 
 install "$1" kube-ovn
 for name in loopback portmap; do
-    # Those the node has are somebody else's.
-    [ -e "$1/$name" ] || install "$1" "$name"
+    # Those the node has are somebody else's, unless they are what we put there.
+    mark=$1/.$name.kube-ovn
+    if [ ! -e "$1/$name" ] || sha256sum --check --status "$mark" 2>/dev/null; then
+        install "$1" "$name"
+        sha256sum "$1/$name" >"$mark"
+    fi
 done
 
 case $POD_CIDR in

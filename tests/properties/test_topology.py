@@ -135,6 +135,21 @@ def test_the_changed_keys_are_exactly_what_moved(history: list[Snapshot]) -> Non
 
 
 @given(st.lists(snapshots, min_size=1, max_size=4))
+def test_the_news_are_exactly_what_is_to_be_published(history: list[Snapshot]) -> None:
+    topology, before = Topology(vpc()), snapshot()
+    mirror: dict[str, object] = {}
+    for each in history:
+        topology.render(step(before, each))
+        before = each
+        for uid, publication in topology.take_news().items():
+            if publication is None:
+                del mirror[uid]
+            else:
+                mirror[uid] = publication
+        assert mirror == topology.publications
+
+
+@given(st.lists(snapshots, min_size=1, max_size=4))
 def test_every_membership_has_its_rows(history: list[Snapshot]) -> None:
     """No pass leaves a reference to a row that is not there: the database would refuse the whole transaction."""
     topology = Topology(vpc())

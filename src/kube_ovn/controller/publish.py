@@ -1,7 +1,7 @@
 """Publishing: annotations go out after the commit they speak of, many at a time, each until the API server took it.
 
-A publication is the difference between what an object's annotations should be and what they are. It is offered again
-every pass until the watch echoes it, so nothing here needs to survive a crash.
+A publication is the difference between what an object's annotations should be and what they are: it goes when the watch
+echoes it, and a new leader finds what is missing anew. So nothing here needs to survive a crash.
 """
 
 import asyncio
@@ -43,17 +43,16 @@ class Publisher:
         self._told: set[str] = set()
         self._wake = asyncio.Semaphore(0)
 
-    def offer(self, publications: Mapping[str, Publication]) -> None:
-        """Take over the current set; what left it since (echoed, or the object is gone) is forgotten."""
-        for known in self._taken.keys() | self._waiting.keys():
-            if known not in publications:
-                self._taken.pop(known, None)
-                self._waiting.pop(known, None)
-                self._pauses.pop(known, None)
-                self._told.discard(known)
-        for uid, publication in publications.items():
-            if self._taken.get(uid) is not publication and self._waiting.get(uid) is not publication:
+    def offer(self, news: Mapping[str, Publication | None]) -> None:
+        """Take over what came, changed or went (None: echoed, or the object is gone)."""
+        for uid, publication in news.items():
+            if publication is not None:
                 self._wait(uid, publication)
+                continue
+            self._taken.pop(uid, None)
+            self._waiting.pop(uid, None)
+            self._pauses.pop(uid, None)
+            self._told.discard(uid)
 
     async def run(self) -> None:
         """Send until cancelled."""
