@@ -249,6 +249,8 @@ class Scene:
 class Pinging:
     """Ten pings a second from a Pod, all the time between start and stop."""
 
+    RATE = 10
+
     def __init__(self, scene: Scene, source: Pod, target: str) -> None:
         self._scene, self._source, self._target = scene, source, target
         self._log = f"/tmp/ping-{target}"
@@ -256,9 +258,9 @@ class Pinging:
     def start(self) -> None:
         self._scene.shell(self._source, f"ping -i 0.1 {self._target} </dev/null >{self._log} 2>&1 &")
 
-    def stop(self) -> tuple[int, int]:
-        """How many were sent and how many of those were not answered. The last one does not count: it may have been on
-        its way when ping was told to stop.
+    def stop(self) -> tuple[int, list[int]]:
+        """How many were sent and the numbers of those that were not answered. Those of the last second do not
+        count: on a busy machine they may have been on their way when ping was told to stop.
         """
         self._scene.shell(self._source, f"pkill -INT -f 'ping -i 0.1 {self._target}$'")
 
@@ -270,4 +272,4 @@ class Pinging:
         found = re.search(r"(\d+) packets transmitted", text)
         assert found is not None
         sent, answered = int(found[1]), {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", text)}
-        return sent, len(set(range(1, sent)) - answered)
+        return sent, sorted(set(range(1, sent - self.RATE)) - answered)
