@@ -135,13 +135,13 @@ def test_the_changed_keys_are_exactly_what_moved(history: list[Snapshot]) -> Non
 
 
 @given(st.lists(snapshots, min_size=1, max_size=4))
-def test_the_news_are_exactly_what_is_to_be_published(history: list[Snapshot]) -> None:
+def test_the_changed_publications_are_exactly_what_moved(history: list[Snapshot]) -> None:
     topology, before = Topology(vpc()), snapshot()
     mirror: dict[str, object] = {}
     for each in history:
         topology.render(step(before, each))
         before = each
-        for uid, publication in topology.take_news().items():
+        for uid, publication in topology.take_changed_publications().items():
             if publication is None:
                 del mirror[uid]
             else:

@@ -70,7 +70,7 @@ class Loop:
             for change in ("create", "update", "delete"):
                 CHANGES.labels(change).inc(len(getattr(plan, change)))
         self._agreed, self._pending = True, set()
-        self._publisher.offer(self._topology.take_news())
+        self._publisher.offer(self._topology.take_changed_publications())
         self._tell()
         PASS_SECONDS.labels("render").observe(rendered - started)
         PASS_SECONDS.labels("diff").observe(planned - rendered)

@@ -43,9 +43,9 @@ class Publisher:
         self._told: set[str] = set()
         self._wake = asyncio.Semaphore(0)
 
-    def offer(self, news: Mapping[str, Publication | None]) -> None:
+    def offer(self, changed: Mapping[str, Publication | None]) -> None:
         """Take over what came, changed or went (None: echoed, or the object is gone)."""
-        for uid, publication in news.items():
+        for uid, publication in changed.items():
             if publication is not None:
                 self._wait(uid, publication)
                 continue

@@ -19,7 +19,7 @@ class Subnet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """The addresses one owner (a Pod's or a Node's UID) has in one subnet. Written to Kubernetes before it is used."""
+    """The addresses one owner (a Pod's or a Node's UID) has in one subnet. Used only when written down."""
 
     subnet: str
     addresses: tuple[Address, ...]

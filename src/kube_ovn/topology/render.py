@@ -81,7 +81,7 @@ class Topology:
         self._confirmed = confirmed
         self._inputs: dict[str, tuple[object, ...]] = {}
         self._obstacles: dict[str, str] = {}  # why a unit cannot have its names, by UID
-        self._news: set[str] = set()  # UIDs whose publication came, changed or went
+        self._changed_publications: set[str] = set()  # UIDs whose publication came, changed or went
         self._foreign: AbstractSet[RowKey] = frozenset()
         self._nodes: set[str] = set()  # names of all there are
         self._connected: set[str] = set()  # names of those that have their rows
@@ -104,10 +104,10 @@ class Topology:
         self._render_pods(pod for uid in uids if (pod := _wanted_pod(snapshot, uid)) is not None)
         self._confirmed = {}
 
-    def take_news(self) -> dict[str, Publication | None]:
+    def take_changed_publications(self) -> dict[str, Publication | None]:
         """Publications that came or changed since the last call, by UID; None for those that went."""
-        news, self._news = self._news, set()
-        return {uid: self.publications.get(uid) for uid in news}
+        changed, self._changed_publications = self._changed_publications, set()
+        return {uid: self.publications.get(uid) for uid in changed}
 
     def _to_look_at(self, snapshot: Snapshot) -> Collection[str]:
         """UIDs whose unit may have to be rendered or forgotten: those that changed and those that failed before. All of
@@ -284,13 +284,13 @@ class Topology:
         missing = {key: value for key, value in wanted.items() if actual.get(key) != value}
         if missing:
             self.publications[uid] = Publication(object=ref, annotations=missing)
-            self._news.add(uid)
+            self._changed_publications.add(uid)
         else:
             self._withdraw(uid)
 
     def _withdraw(self, uid: str) -> None:
         if self.publications.pop(uid, None) is not None:
-            self._news.add(uid)
+            self._changed_publications.add(uid)
 
 
 def _wanted_pod(snapshot: Snapshot, uid: str) -> Pod | None:
