@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import Namespace, Node, ObjectMeta, Pod
 
 T = TypeVar("T")
@@ -53,6 +54,11 @@ class Kind(Generic[T]):
 PODS = Kind(name="Pod", version="v1", plural="pods", type=Pod)
 NODES = Kind(name="Node", version="v1", plural="nodes", type=Node, namespaced=False)
 NAMESPACES = Kind(name="Namespace", version="v1", plural="namespaces", type=Namespace, namespaced=False)
+STATEFULSETS = Kind(name="StatefulSet", version="apps/v1", plural="statefulsets", type=StatefulSet)
+SUBNETS = Kind(name="Subnet", version="kubeovn.io/v1", plural="subnets", type=Subnet, namespaced=False)
+IPS = Kind(name="IP", version="kubeovn.io/v1", plural="ips", type=IP, namespaced=False)
+IPPOOLS = Kind(name="IPPool", version="kubeovn.io/v1", plural="ippools", type=IPPool, namespaced=False)
+VPCS = Kind(name="Vpc", version="kubeovn.io/v1", plural="vpcs", type=Vpc, namespaced=False)
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,8 @@ class ObjectMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=F
     namespace: str = ""
     creation_timestamp: str = ""
     deletion_timestamp: str | None = None
+    generation: int = 0
+    finalizers: tuple[str, ...] = ()
     annotations: dict[str, str] = {}
     labels: dict[str, str] = {}
     owner_references: tuple[OwnerReference, ...] = ()
