@@ -1,21 +1,67 @@
-"""Small clusters as values, for tests of the pure core: objects, and the steps between them."""
+"""Small clusters as values, for tests of the pure core: objects, an API server without a server, and steps between
+snapshots.
+"""
 
+import random
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_network
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from kube_ovn.config import parse_subnet
 from kube_ovn.model import names
-from kube_ovn.model.kube import Namespace, Node, NodeAddress, NodeStatus, ObjectMeta, Pod, PodSpec, PodStatus
-from kube_ovn.topology.render import Snapshot, Topology, Vpc
+from kube_ovn.model.addr import parse_networks
+from kube_ovn.model.crd import (
+    IP,
+    IPPool,
+    IPPoolSpec,
+    IPSpec,
+    Ordinals,
+    StatefulSet,
+    StatefulSetSpec,
+    Subnet,
+    SubnetSpec,
+    Vpc,
+)
+from kube_ovn.model.kube import (
+    Namespace,
+    Node,
+    NodeAddress,
+    NodeStatus,
+    Object,
+    ObjectMeta,
+    OwnerReference,
+    Pod,
+    PodSpec,
+    PodStatus,
+)
+from kube_ovn.model.network import Kind
+from kube_ovn.model.writes import Annotate, Apply, ApplyStatus, Create, Delete, Let, Patch, Write
+from kube_ovn.topology.network import Fabric
+from kube_ovn.topology.render import Snapshot, Topology
 
-T = TypeVar("T", Pod, Node, Namespace)
+T = TypeVar("T", bound=Object)
+KINDS: Mapping[Kind, type[Any]] = {
+    Kind.POD: Pod,
+    Kind.NODE: Node,
+    Kind.NAMESPACE: Namespace,
+    Kind.SUBNET: Subnet,
+    Kind.IP: IP,
+    Kind.IPPOOL: IPPool,
+    Kind.VPC: Vpc,
+}
 
 
-def vpc(cidr: str = "10.16.0.0/16", join: str = "100.64.0.0/16") -> Vpc:
-    return Vpc(router="ovn-cluster", default=parse_subnet("ovn-default", cidr), join=parse_subnet("join", join))
+def fabric(cidr: str = "10.16.0.0/16", join: str = "100.64.0.0/16", exclude: tuple[str, ...] = ()) -> Fabric:
+    default = {"cidrBlock": cidr, "excludeIps": list(exclude), "natOutgoing": True, "default": True}
+    return Fabric(
+        router="ovn-cluster",
+        default="ovn-default",
+        join="join",
+        initial={"ovn-default": default, "join": {"cidrBlock": join}},
+        services=parse_networks("10.96.0.0/12,fd00:10:96::/112"),
+    )
 
 
 def node(name: str, number: int, **annotations: str) -> Node:
@@ -35,24 +81,72 @@ def pod(
     phase: str = "Pending",
     host_network: bool = False,
     annotations: dict[str, str] | None = None,
+    parent: StatefulSet | None = None,
 ) -> Pod:
-    return Pod(
-        metadata=ObjectMeta(name=name, namespace=namespace, uid=uid or f"uid-{name}", annotations=annotations or {}),
-        spec=PodSpec(node_name=on, host_network=host_network),
-        status=PodStatus(phase=phase),
+    owners = () if parent is None else (OwnerReference(kind="StatefulSet", name="", uid=parent.metadata.uid),)
+    meta = ObjectMeta(
+        name=name,
+        namespace=namespace,
+        uid=uid or f"uid-{name}",
+        annotations=annotations or {},
+        owner_references=owners,
     )
+    return Pod(metadata=meta, spec=PodSpec(node_name=on, host_network=host_network), status=PodStatus(phase=phase))
 
 
-def namespace(name: str, **annotations: str) -> Namespace:
-    return Namespace(metadata=ObjectMeta(name=name, uid=f"namespace-uid-{name}", annotations=annotations))
+def namespace(name: str, labels: dict[str, str] | None = None, **annotations: str) -> Namespace:
+    meta = ObjectMeta(name=name, uid=f"namespace-uid-{name}", annotations=annotations, labels=labels or {})
+    return Namespace(metadata=meta)
 
 
-def snapshot(*objects: Pod | Node | Namespace) -> Snapshot:
+def subnet(name: str, cidr: str, *, age: str = "2026-01-01T00:00:00Z", uid: str = "", **spec: Any) -> Subnet:
+    meta = ObjectMeta(name=name, uid=uid or f"subnet-uid-{name}", creation_timestamp=age, generation=1)
+    return Subnet(metadata=meta, spec=SubnetSpec(cidr_block=cidr, **spec))
+
+
+def pool(name: str, of: str, *ips: str, namespaces: tuple[str, ...] = ()) -> IPPool:
+    meta = ObjectMeta(name=name, uid=f"pool-uid-{name}")
+    return IPPool(metadata=meta, spec=IPPoolSpec(subnet=of, ips=ips, namespaces=namespaces))
+
+
+def reservation(name: str, of: str, address: str, mac: str = "") -> IP:
+    field = "v6_ip_address" if ":" in address else "v4_ip_address"
+    spec = IPSpec(subnet=of, mac_address=mac, **{field: address})
+    return IP(metadata=ObjectMeta(name=name, uid=f"ip-uid-{name}"), spec=spec)
+
+
+def stateful_set(name: str, replicas: int, start: int = 0, *, namespace: str = "default") -> StatefulSet:
+    meta = ObjectMeta(name=name, namespace=namespace, uid=f"sts-uid-{name}")
+    return StatefulSet(metadata=meta, spec=StatefulSetSpec(replicas=replicas, ordinals=Ordinals(start=start)))
+
+
+def snapshot(*objects: Object) -> Snapshot:
+    def of(kind: type[T]) -> dict[str, T]:
+        return {item.metadata.uid: item for item in objects if isinstance(item, kind)}
+
     return Snapshot(
-        pods={item.metadata.uid: item for item in objects if isinstance(item, Pod)},
-        nodes={item.metadata.uid: item for item in objects if isinstance(item, Node)},
-        namespaces={item.metadata.uid: item for item in objects if isinstance(item, Namespace)},
+        pods=of(Pod),
+        nodes=of(Node),
+        namespaces=of(Namespace),
+        subnets=of(Subnet),
+        ips=of(IP),
+        pools=of(IPPool),
+        vpcs=of(Vpc),
+        sets=of(StatefulSet),
     )
+
+
+def objects_of(view: Snapshot) -> dict[str, Object]:
+    return {
+        **view.pods,
+        **view.nodes,
+        **view.namespaces,
+        **view.subnets,
+        **view.ips,
+        **view.pools,
+        **view.vpcs,
+        **view.sets,
+    }
 
 
 def granted(subnet: str, address: str, mac: str = "0a:00:00:00:00:07") -> dict[str, str]:
@@ -67,30 +161,142 @@ def granted(subnet: str, address: str, mac: str = "0a:00:00:00:00:07") -> dict[s
 
 def step(before: Snapshot, after: Snapshot) -> Snapshot:
     """The later of two snapshots, with what changed in between named, as a Store tells it."""
-    older = {**before.pods, **before.nodes, **before.namespaces}
-    newer = {**after.pods, **after.nodes, **after.namespaces}
+    older, newer = objects_of(before), objects_of(after)
     changed = {uid for uid in older.keys() | newer.keys() if older.get(uid) is not newer.get(uid)}
     return replace(after, changed=changed)
 
 
-def echoed(topology: Topology, before: Snapshot) -> Snapshot:
-    """The snapshot after the API server took every publication."""
-    return replace(
-        before,
-        pods={uid: _echo(topology, pod) for uid, pod in before.pods.items()},
-        nodes={uid: _echo(topology, node) for uid, node in before.nodes.items()},
-        namespaces={uid: _echo(topology, namespace) for uid, namespace in before.namespaces.items()},
-        changed=None,
-    )
+class Api:
+    """The objects of a cluster, and what writes make of them: an API server's rules without the server.
+
+    Held to the real one by `tests/daemon/test_writes.py`.
+    """
+
+    def __init__(self, *objects: Object) -> None:
+        self.objects: dict[str, Object] = {item.metadata.uid: item for item in objects}
+        self._made = 0
+
+    def snapshot(self) -> Snapshot:
+        return snapshot(*self.objects.values())
+
+    def put(self, *objects: Object) -> None:
+        self.objects.update({item.metadata.uid: item for item in objects})
+
+    def find(self, kind: type[T], name: str, namespace: str = "") -> T | None:
+        for item in self.objects.values():
+            if isinstance(item, kind) and (item.metadata.name, item.metadata.namespace) == (name, namespace):
+                return item
+        return None
+
+    def get(self, kind: type[T], name: str, namespace: str = "") -> T:
+        found = self.find(kind, name, namespace)
+        assert found is not None, f"no {kind.__name__} {name}"
+        return found
+
+    def remove(self, uid: str) -> None:
+        """A user deletes an object: it goes at once, unless a finalizer holds it."""
+        item = self.objects.get(uid)
+        if item is None:
+            return
+        if item.metadata.finalizers:
+            self._meta(item, deletion_timestamp="2026-01-01T00:00:00Z")
+        else:
+            del self.objects[uid]
+
+    def write(self, write: Write) -> bool:
+        """Carry a write out; False when it is refused."""
+        ref = write.object
+        kind = KINDS[ref.kind]
+        item = self.objects.get(ref.uid) if ref.uid else self.find(kind, ref.name, ref.namespace)
+        match write:
+            case Create():
+                if item is not None:
+                    return False
+                self._make(kind, ref.name, write.body)
+                return True
+            case Apply() if not ref.uid:
+                if item is None:
+                    self._make(kind, ref.name, write.body)
+                else:
+                    self._merge(item, write.body)
+                return True
+        if item is None:
+            return False
+        match write:
+            case Annotate():
+                annotations = {**item.metadata.annotations, **write.annotations}
+                kept = {key: value for key, value in annotations.items() if value is not None}
+                self._meta(item, annotations=kept)
+            case Apply() | Patch():
+                self._merge(item, write.body)
+            case ApplyStatus():
+                body = {**write.status, "conditions": msgspec.to_builtins(write.conditions)}
+                status = msgspec.convert(body, type(getattr(item, "status", None)))
+                self.objects[ref.uid] = msgspec.structs.replace(item, status=status)  # type: ignore[type-var]
+            case Let() | Delete():
+                self._let(item, write.finalizer)
+                if isinstance(write, Delete):
+                    self.remove(ref.uid)
+        return True
+
+    def _let(self, item: Object, finalizer: str) -> None:
+        left = tuple(each for each in item.metadata.finalizers if each != finalizer)
+        if item.metadata.deletion_timestamp and not left:
+            del self.objects[item.metadata.uid]
+        else:
+            self._meta(item, finalizers=left)
+
+    def _make(self, kind: type[Any], name: str, body: Mapping[str, object]) -> None:
+        self._made += 1
+        given = body.get("metadata", {})
+        assert isinstance(given, Mapping)
+        meta = {
+            "uid": f"{kind.__name__}-{self._made}",
+            "creationTimestamp": f"2026-01-02T{self._made // 3600:02}:{self._made // 60 % 60:02}:{self._made % 60:02}Z",
+            "generation": 1,
+            **given,
+        }
+        item = msgspec.convert({"metadata": meta, "spec": body.get("spec", {})}, kind)
+        self.objects[item.metadata.uid] = item
+
+    def _merge(self, item: Object, body: Mapping[str, object]) -> None:
+        whole = msgspec.to_builtins(item)
+        spec, given = body.get("spec", {}), body.get("metadata", {})
+        assert isinstance(spec, Mapping)
+        assert isinstance(given, Mapping)
+        meta = {**whole["metadata"], **given, "labels": {**item.metadata.labels, **given.get("labels", {})}}
+        if any(whole["spec"].get(key) != value for key, value in spec.items()):
+            meta["generation"] = item.metadata.generation + 1
+        merged = {**whole, "metadata": meta, "spec": {**whole["spec"], **spec}}
+        self.objects[item.metadata.uid] = msgspec.convert(merged, type(item))
+
+    def _meta(self, item: Object, **changes: Any) -> None:
+        metadata = msgspec.structs.replace(item.metadata, **changes)
+        self.objects[metadata.uid] = msgspec.structs.replace(item, metadata=metadata)  # type: ignore[type-var]
 
 
-def _echo(topology: Topology, item: T) -> T:
-    """The object after the API server took what is published about it, if anything is."""
-    publication = topology.publications.get(item.metadata.uid)
-    if publication is None:
-        return item
-    annotations = {**item.metadata.annotations, **publication.annotations}
-    return msgspec.structs.replace(item, metadata=msgspec.structs.replace(item.metadata, annotations=annotations))
+def settle(topology: Topology, api: Api, *, chance: random.Random | None = None, rounds: int = 40) -> None:
+    """Pass after pass, every write carried out, until nothing is to be written; then a last pass sees it."""
+    before = None
+    for _ in range(rounds):
+        view = api.snapshot()
+        topology.render(view if before is None else step(before, view))
+        before = view
+        writes = list(topology.writes.values())
+        if not writes:
+            return
+        if chance is not None:
+            chance.shuffle(writes)
+        for write in writes:
+            api.write(write)
+    raise AssertionError(f"not settled after {rounds} passes: {list(topology.writes.values())[:3]}")
+
+
+def settled(api: Api, of: Fabric | None = None) -> Topology:
+    """A controller that has done all there is to do."""
+    topology = Topology(of or fabric())
+    settle(topology, api)
+    return topology
 
 
 def address(item: Pod | Node) -> str:

@@ -7,11 +7,7 @@ A settings class is a frozen dataclass whose fields are declared with `flag(...)
 import argparse
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import ip_address
 from typing import Any, TypeVar
-
-from kube_ovn.model.addr import Address, Network, parse_addresses, parse_networks
-from kube_ovn.model.network import Subnet
 
 T = TypeVar("T")
 
@@ -50,38 +46,3 @@ def parse_bool(text: str) -> bool:
 def parse_list(text: str) -> tuple[str, ...]:
     """Comma list without empty entries."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def parse_subnet(name: str, cidr: str, gateway: str = "", exclude: str = "") -> Subnet:
-    """A subnet from the texts of its flags: CIDRs, gateways (default: first address of each), ranges `a..b`.
-
-    Raises ValueError with a sentence for the administrator.
-    """
-    networks = parse_networks(cidr)
-    for network in networks:
-        if network.num_addresses < 4:
-            raise ValueError(f"subnet {name}: CIDR {network} is too small; it must hold at least 4 addresses")
-    given = parse_addresses(gateway) if gateway else ()
-    gateways = tuple(_gateway(name, network, given) for network in networks)
-    excluded = tuple(map(_range, parse_list(exclude)))
-    for low, high in excluded:
-        if not any(low in network and high in network for network in networks):
-            raise ValueError(f"subnet {name}: excluded {low}..{high} is not in its CIDR {cidr}")
-    return Subnet(name=name, cidrs=networks, gateways=gateways, exclude=excluded)
-
-
-def _gateway(name: str, network: Network, given: Sequence[Address]) -> Address:
-    for address in given:
-        if address.version == network.version:
-            if address not in network or address in (network.network_address, network.broadcast_address):
-                raise ValueError(f"subnet {name}: gateway {address} is not a host address of {network}")
-            return address
-    return network.network_address + 1
-
-
-def _range(text: str) -> tuple[Address, Address]:
-    first, _, last = text.partition("..")
-    low, high = ip_address(first), ip_address(last or first)
-    if low.version != high.version or int(low) > int(high):
-        raise ValueError(f"{text!r} is not a range of addresses like 10.16.0.10..10.16.0.20")
-    return low, high

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar, assert_never
 
 import msgspec
 from rich.console import Console
@@ -14,15 +15,19 @@ from kube_ovn.config import parse_flags
 from kube_ovn.controller.settings import Settings
 from kube_ovn.k8s.client import Client as Kube
 from kube_ovn.k8s.credentials import load_credentials
-from kube_ovn.k8s.decode import NAMESPACES, NODES, PODS, Kind
+from kube_ovn.k8s.decode import IPPOOLS, IPS, NAMESPACES, NODES, PODS, STATEFULSETS, SUBNETS, VPCS, Kind
 from kube_ovn.model import names
+from kube_ovn.model.kube import Object
 from kube_ovn.model.nb import TABLES
 from kube_ovn.model.row import Key, Row, RowKey
+from kube_ovn.model.writes import Annotate, Apply, ApplyStatus, Create, Delete, Let, Patch, Write
 from kube_ovn.ovsdb.client import Client as Northbound
 from kube_ovn.ovsdb.tls import load_tls
 from kube_ovn.plan import Plan, diff
 from kube_ovn.topology.memory import confirmed
-from kube_ovn.topology.render import Publication, Snapshot, Topology
+from kube_ovn.topology.render import Snapshot, Topology
+
+T = TypeVar("T", bound=Object)
 
 DEADLINE = 15.0
 
@@ -65,37 +70,43 @@ DEPLOYMENTS = Kind(name="Deployment", version="apps/v1", plural="deployments", t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What would be changed: rows and memberships of the Northbound database, and annotations."""
+    """What would be changed: rows and memberships of the Northbound database, and objects of Kubernetes."""
 
     rows: Plan[Key, Row | None]
-    publications: tuple[Publication, ...]
+    writes: tuple[Write, ...]
 
 
 async def observe_plan(kubeconfig: str, namespace: str, ovn_nb_addr: str) -> Found:
     """Look at the cluster. Raises KubeError, OvsdbError, PlanError."""
     async with Kube(load_credentials(kubeconfig)) as kube:
         settings = await _settings(kube, namespace, ovn_nb_addr)
-        nodes, namespaces, pods = await kube.list(NODES), await kube.list(NAMESPACES), await kube.list(PODS)
+        objects = Snapshot(
+            nodes=await _by_uid(kube, NODES),
+            namespaces=await _by_uid(kube, NAMESPACES),
+            subnets=await _by_uid(kube, SUBNETS),
+            ips=await _by_uid(kube, IPS),
+            pools=await _by_uid(kube, IPPOOLS),
+            vpcs=await _by_uid(kube, VPCS),
+            sets=await _by_uid(kube, STATEFULSETS),
+            pods=await _by_uid(kube, PODS),
+        )
     endpoints = settings.northbound()
     nb = Northbound(endpoints, "OVN_Northbound", TABLES, tls=load_tls(endpoints))
     following = asyncio.ensure_future(nb.run())
     try:
         await nb.synced(DEADLINE)
-        topology = Topology(settings.vpc(), confirmed(nb.replica.owned))
-        topology.render(
-            Snapshot(
-                nodes={node.metadata.uid: node for node in nodes.items},
-                namespaces={namespace.metadata.uid: namespace for namespace in namespaces.items},
-                pods={pod.metadata.uid: pod for pod in pods.items},
-                foreign=nb.replica.foreign,
-            )
-        )
+        topology = Topology(settings.fabric(), confirmed(nb.replica.owned))
+        topology.render(replace(objects, foreign=nb.replica.foreign))
         rows = diff(topology.assembly.state, nb.replica.owned)
     finally:
         following.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await following
-    return Found(rows=rows, publications=tuple(topology.publications.values()))
+    return Found(rows=rows, writes=tuple(topology.writes.values()))
+
+
+async def _by_uid(kube: Kube, kind: Kind[T]) -> dict[str, T]:
+    return {item.metadata.uid: item for item in (await kube.list(kind)).items}
 
 
 async def _settings(kube: Kube, namespace: str, ovn_nb_addr: str) -> Settings:
@@ -111,33 +122,76 @@ async def _settings(kube: Kube, namespace: str, ovn_nb_addr: str) -> Settings:
 
 def print_json(found: Found) -> None:
     """`{"create": [...], "update": [...], "delete": [...]}`."""
-    updates = [_update(key, pair) for key, pair in found.rows.update.items()]
-    updates += [_annotations(publication) for publication in found.publications]
     document = {
         "create": [_item(key, row) for key, row in found.rows.create.items()],
-        "update": updates,
+        "update": [_update(key, pair) for key, pair in found.rows.update.items()],
         "delete": [_item(key, row) for key, row in found.rows.delete.items()],
     }
+    for write in found.writes:
+        document[_verb(write)].append(_object(write))
     print(json.dumps(document, indent=2, sort_keys=True))
 
 
 def print_table(found: Found) -> None:
     """One line a change; nothing when there is none."""
-    if not found.rows and not found.publications:
+    if not found.rows and not found.writes:
         return
     table = Table("", "object", "what", box=None, pad_edge=False)
     for key, row in found.rows.create.items():
-        table.add_row("[green]+", _name(key), _format(_item(key, row)))
+        table.add_row(_MARKS["create"], _name(key), _format(_item(key, row)))
     for key, pair in found.rows.update.items():
-        table.add_row("[yellow]~", _name(key), _format(_update(key, pair)))
+        table.add_row(_MARKS["update"], _name(key), _format(_update(key, pair)))
     for key, row in found.rows.delete.items():
-        table.add_row("[red]-", _name(key), _format(_item(key, row)))
-    for publication in found.publications:
-        ref = publication.object
-        table.add_row("[yellow]~", f"{ref.kind} {ref.namespace}/{ref.name}".replace(" /", " "), "annotations")
+        table.add_row(_MARKS["delete"], _name(key), _format(_item(key, row)))
+    for write in found.writes:
+        ref, what = write.object, _what(write)
+        table.add_row(_MARKS[_verb(write)], f"{ref.kind} {ref.namespace}/{ref.name}".replace(" /", " "), what)
     Console(soft_wrap=True).print(table)
-    changes = len(found.rows) + len(found.publications)
+    changes = len(found.rows) + len(found.writes)
     print(f"{changes} change{'s' if changes != 1 else ''} the controller would make now")
+
+
+_MARKS = {"create": "[green]+", "update": "[yellow]~", "delete": "[red]-"}
+
+
+def _verb(write: Write) -> str:
+    if isinstance(write, Create):
+        return "create"
+    return "delete" if isinstance(write, Delete) else "update"
+
+
+def _what(write: Write) -> str:
+    match write:
+        case Annotate():
+            return "annotations"
+        case ApplyStatus():
+            return "status"
+        case Let():
+            return "finalizer"
+        case Create() | Patch() | Apply() | Delete():
+            return "object"
+        case _:
+            assert_never(write)
+
+
+def _object(write: Write) -> Item:
+    """A write as JSON: which object, and what of it."""
+    ref = write.object
+    item: Item = {"kind": str(ref.kind), "namespace": ref.namespace, "name": ref.name}
+    match write:
+        case Annotate():
+            item["annotations"] = dict(write.annotations)
+        case Create() | Patch() | Apply():
+            item["object"] = write.body
+        case ApplyStatus():
+            item["status"] = {**write.status, "conditions": [msgspec.to_builtins(each) for each in write.conditions]}
+        case Let():
+            item["finalizer"] = write.finalizer
+        case Delete():
+            pass
+        case _:
+            assert_never(write)
+    return item
 
 
 def _name(key: Key) -> str:
@@ -168,16 +222,6 @@ def _update(key: Key, pair: tuple[Row | None, Row | None]) -> Item:
         if getattr(actual, column) != getattr(desired, column)
     }
     return {"table": key.table, "key": key.key, "columns": columns}
-
-
-def _annotations(publication: Publication) -> Item:
-    ref = publication.object
-    return {
-        "kind": str(ref.kind),
-        "namespace": ref.namespace,
-        "name": ref.name,
-        "annotations": dict(publication.annotations),
-    }
 
 
 def _plain(value: object) -> object:

@@ -58,7 +58,7 @@ class Loop:
         self._pending: set[Key] = set()
 
     async def make_pass(self) -> None:
-        """Bring the Northbound database and the annotations up to date. Raises OvsdbError, AbsurdPlanError."""
+        """Bring the Northbound database and what Kubernetes is told up to date. Raises OvsdbError, AbsurdPlanError."""
         started = time.perf_counter()
         self._topology.render(self._snapshot(self._nb.replica.foreign))
         rendered = time.perf_counter()
@@ -70,7 +70,7 @@ class Loop:
             for change in ("create", "update", "delete"):
                 CHANGES.labels(change).inc(len(getattr(plan, change)))
         self._agreed, self._pending = True, set()
-        self._publisher.offer(self._topology.take_changed_publications())
+        self._publisher.offer(self._topology.take_changed_writes())
         self._tell()
         PASS_SECONDS.labels("render").observe(rendered - started)
         PASS_SECONDS.labels("diff").observe(planned - rendered)

@@ -9,35 +9,40 @@ import os
 import socket
 import ssl
 import sys
+from collections.abc import Coroutine
 from collections.abc import Set as AbstractSet
-from typing import assert_never
 
 import structlog
 
 from kube_ovn.config import parse_flags
 from kube_ovn.controller.loop import Loop
 from kube_ovn.controller.publish import Publisher
+from kube_ovn.controller.send import AnyTarget, Sender, Target
 from kube_ovn.controller.settings import Settings
 from kube_ovn.k8s.client import Client as Kube
 from kube_ovn.k8s.client import KubeError
 from kube_ovn.k8s.credentials import CredentialsError, load_credentials
-from kube_ovn.k8s.decode import NAMESPACES, NODES, PODS
+from kube_ovn.k8s.decode import IPPOOLS, IPS, NAMESPACES, NODES, PODS, STATEFULSETS, SUBNETS, VPCS
 from kube_ovn.k8s.events import Recorder
+from kube_ovn.k8s.history import History
 from kube_ovn.k8s.lease import Election, LeaseLostError, Timing
 from kube_ovn.k8s.watch import Store, follow
 from kube_ovn.model import names
+from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import Namespace, Node, Pod
 from kube_ovn.model.nb import TABLES, NbGlobal
 from kube_ovn.model.network import Kind, Problem
 from kube_ovn.model.row import RowKey
+from kube_ovn.model.writes import Write
 from kube_ovn.ovsdb.client import Client as Northbound
 from kube_ovn.ovsdb.client import FencedError, OvsdbError
 from kube_ovn.ovsdb.tls import load_tls
 from kube_ovn.plan import AbsurdPlanError
 from kube_ovn.reconcile import Dirty, reconcile, until_told
 from kube_ovn.telemetry import serve_health, start_logging
-from kube_ovn.topology.memory import confirmed
-from kube_ovn.topology.render import Publication, Snapshot, Topology, Vpc
+from kube_ovn.topology.memory import confirmed, released
+from kube_ovn.topology.network import Fabric
+from kube_ovn.topology.render import Snapshot, Topology
 
 log = structlog.get_logger()
 
@@ -56,29 +61,37 @@ def main() -> None:
     settings = parse_flags(Settings, names.CONTROLLER, sys.argv[1:], os.environ)
     start_logging(settings.log_level)
     try:
-        vpc, timing, tls = settings.vpc(), settings.timing(), load_tls(settings.northbound())
+        fabric, timing, tls = settings.fabric(), settings.timing(), load_tls(settings.northbound())
     except (ValueError, OvsdbError) as error:
         sys.exit(str(error))
     try:
-        asyncio.run(until_told(_run(settings, vpc, timing, tls)))
+        asyncio.run(until_told(_run(settings, fabric, timing, tls)))
     except CredentialsError as error:
         sys.exit(str(error))
 
 
-async def _run(settings: Settings, vpc: Vpc, timing: Timing, tls: ssl.SSLContext | None) -> None:
+async def _run(settings: Settings, fabric: Fabric, timing: Timing, tls: ssl.SSLContext | None) -> None:
     async with Kube(load_credentials(settings.kubeconfig)) as kube:
-        await Controller(settings, vpc, timing, kube, tls).run()
+        await Controller(settings, fabric, timing, kube, tls).run()
 
 
 class Controller:
     """The parts of the process and how they hear of one another."""
 
-    def __init__(self, settings: Settings, vpc: Vpc, timing: Timing, kube: Kube, tls: ssl.SSLContext | None) -> None:
-        self._settings, self._vpc, self._kube = settings, vpc, kube
+    def __init__(
+        self, settings: Settings, fabric: Fabric, timing: Timing, kube: Kube, tls: ssl.SSLContext | None
+    ) -> None:
+        self._settings, self._fabric, self._kube = settings, fabric, kube
         self._dirty = Dirty()
-        self._pods: Store[Pod] = Store(self._dirty.mark)
-        self._nodes: Store[Node] = Store(self._dirty.mark)
-        self._namespaces: Store[Namespace] = Store(self._dirty.mark)
+        mark = self._dirty.mark
+        self._pods: Target[Pod] = Target(PODS, Store(mark))
+        self._nodes: Target[Node] = Target(NODES, Store(mark))
+        self._namespaces: Target[Namespace] = Target(NAMESPACES, Store(mark))
+        self._subnets: Target[Subnet] = Target(SUBNETS, Store(mark))
+        self._ips: Target[IP] = Target(IPS, Store(mark))
+        self._pools: Target[IPPool] = Target(IPPOOLS, Store(mark))
+        self._vpcs: Target[Vpc] = Target(VPCS, Store(mark))
+        self._sets: Target[StatefulSet] = Target(STATEFULSETS, Store(mark))
         self._nb = Northbound(
             settings.northbound(),
             "OVN_Northbound",
@@ -99,15 +112,25 @@ class Controller:
         ready = {"sync": self._complaint, "pass": self._unfinished}
         async with serve_health(self._settings.pprof_port, {}, ready), asyncio.TaskGroup() as group:
             for part in (
-                follow(self._kube, NODES, self._nodes),
-                follow(self._kube, NAMESPACES, self._namespaces),
-                follow(self._kube, PODS, self._pods),
+                *self._followers(),
                 self._nb.run(),
                 self._prove(),
                 self._recorder.run(),
                 self._serve(),
             ):
                 group.create_task(part)
+
+    def _followers(self) -> list[Coroutine[None, None, None]]:
+        return [
+            follow(self._kube, self._nodes.resource, self._nodes.store),
+            follow(self._kube, self._namespaces.resource, self._namespaces.store),
+            follow(self._kube, self._subnets.resource, self._subnets.store),
+            follow(self._kube, self._ips.resource, self._ips.store),
+            follow(self._kube, self._pools.resource, self._pools.store),
+            follow(self._kube, self._vpcs.resource, self._vpcs.store),
+            follow(self._kube, self._sets.resource, self._sets.store),
+            follow(self._kube, self._pods.resource, self._pods.store),
+        ]
 
     async def _serve(self) -> None:
         """Lead, and stand by again after losing the Lease or the fence; never look back at what the last term knew."""
@@ -123,10 +146,14 @@ class Controller:
     async def _lead(self) -> None:
         await self._look_anew()
         self._nb.fence(f"{self._identity}/{self._election.epoch}")
-        publisher = Publisher(self._send, self._refused)
-        topology = Topology(self._vpc, confirmed(self._nb.replica.owned))
+        history = History(self._kube, self._settings.pod_namespace)
+        await self._read_history(history)
+        sender = Sender(self._kube, self._targets(), history.append)
+        publisher = Publisher(sender.send, self._refused)
+        topology = Topology(self._fabric, confirmed(self._nb.replica.owned), released(history.records))
         self._loop = Loop(self._snapshot, topology, self._nb, publisher, self._report)
         async with asyncio.TaskGroup() as group:
+            group.create_task(history.run())
             group.create_task(publisher.run())
             group.create_task(reconcile(self._dirty, self._make_pass, (OvsdbError, AbsurdPlanError), (FencedError,)))
 
@@ -135,43 +162,58 @@ class Controller:
         try:
             async with asyncio.timeout(LOOK_DEADLINE):
                 await self._nb.probe(PROBE_PERIOD)  # first: lists are dear, and for nothing without it
-                await asyncio.gather(*(store.renew() for store in (self._pods, self._nodes, self._namespaces)))
+                await asyncio.gather(*(target.store.renew() for target in self._all()))
                 await self._nb.probe(PROBE_PERIOD)
         except (OvsdbError, TimeoutError) as error:
             self._fresh.clear()  # no candidate until it sees again
             raise LeaseLostError(f"cannot see how things are: {error or 'no list in time'}") from None
+
+    async def _read_history(self, history: History) -> None:
+        """Raises LeaseLostError."""
+        try:
+            await history.load()
+        except KubeError as error:
+            raise LeaseLostError(f"cannot read the history of addresses: {error}") from None
 
     async def _make_pass(self) -> None:
         assert self._loop is not None
         await self._loop.make_pass()
         self._passed = True
 
+    def _all(self) -> tuple[AnyTarget | Target[StatefulSet], ...]:
+        return (*self._targets().values(), self._sets)
+
+    def _targets(self) -> dict[Kind, AnyTarget]:
+        """Where writes go."""
+        return {
+            Kind.POD: self._pods,
+            Kind.NODE: self._nodes,
+            Kind.NAMESPACE: self._namespaces,
+            Kind.SUBNET: self._subnets,
+            Kind.IP: self._ips,
+            Kind.IPPOOL: self._pools,
+            Kind.VPC: self._vpcs,
+        }
+
     def _snapshot(self, foreign: AbstractSet[RowKey]) -> Snapshot:
-        changed = [store.take_changed() for store in (self._pods, self._nodes, self._namespaces)]
+        changed = [target.store.take_changed() for target in self._all()]
         known = [uids for uids in changed if uids is not None]
         return Snapshot(
-            pods=self._pods.objects,
-            nodes=self._nodes.objects,
-            namespaces=self._namespaces.objects,
+            pods=self._pods.store.objects,
+            nodes=self._nodes.store.objects,
+            namespaces=self._namespaces.store.objects,
+            subnets=self._subnets.store.objects,
+            ips=self._ips.store.objects,
+            pools=self._pools.store.objects,
+            vpcs=self._vpcs.store.objects,
+            sets=self._sets.store.objects,
             changed=set().union(*known) if len(known) == len(changed) else None,
             foreign=foreign,
         )
 
-    async def _send(self, publication: Publication) -> None:
-        ref = publication.object
-        match ref.kind:
-            case Kind.POD:
-                await self._kube.annotate(PODS, ref.namespace, ref.name, publication.annotations, ref.uid)
-            case Kind.NODE:
-                await self._kube.annotate(NODES, "", ref.name, publication.annotations, ref.uid)
-            case Kind.NAMESPACE:
-                await self._kube.annotate(NAMESPACES, "", ref.name, publication.annotations, ref.uid)
-            case _:
-                assert_never(ref.kind)
-
-    def _refused(self, publication: Publication, error: KubeError) -> None:
-        message = f"the API server does not take its annotations: {error.message}"
-        self._recorder.report(publication.object, names.POD_NETWORK_ALLOCATION_FAILED, message)
+    def _refused(self, write: Write, error: KubeError) -> None:
+        message = f"the API server does not take what is to be written: {error.message}"
+        self._recorder.report(write.object, names.POD_NETWORK_ALLOCATION_FAILED, message)
 
     def _report(self, problem: Problem) -> None:
         self._recorder.report(problem.object, problem.reason, problem.message)
@@ -195,8 +237,8 @@ class Controller:
     def _complaint(self) -> str | None:
         """Why what this process sees may not be how things are."""
         now = asyncio.get_running_loop().time()
-        proofs = {"Pods": self._pods.proved, "Nodes": self._nodes.proved, "Namespaces": self._namespaces.proved}
-        for kind, proved in proofs.items():
+        for target in self._all():
+            kind, proved = target.resource.plural, target.store.proved
             if proved is None:
                 return f"{kind} not listed yet"
             if now - proved > FRESHNESS:

@@ -4,11 +4,13 @@ import re
 from dataclasses import dataclass
 from itertools import combinations, product
 
-from kube_ovn.config import flag, parse_bool, parse_list, parse_subnet
+from kube_ovn.config import flag, parse_bool, parse_list
 from kube_ovn.k8s.lease import Timing
+from kube_ovn.model import names
 from kube_ovn.model.addr import parse_networks
 from kube_ovn.telemetry import parse_level
-from kube_ovn.topology.render import Vpc
+from kube_ovn.topology.network import Fabric
+from kube_ovn.topology.subnets import parse_subnet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,22 +55,50 @@ class Settings:
             return self.ovn_nb_addr
         return tuple(re.sub("^tcp:", "ssl:", endpoint) for endpoint in self.ovn_nb_addr)
 
-    def vpc(self) -> Vpc:
+    def fabric(self) -> Fabric:
         """The network these settings describe. Raises ValueError with a sentence for the administrator."""
-        default = parse_subnet(self.default_ls, self.default_cidr, self.default_gateway, self.default_exclude_ips)
-        join = parse_subnet(self.node_switch, self.node_switch_cidr, self.node_switch_gateway)
-        if [c.version for c in default.cidrs] != [c.version for c in join.cidrs]:
+        exclude = parse_list(self.default_exclude_ips)
+        flags = {
+            self.default_ls: ("--default-cidr", self.default_cidr, self.default_gateway, exclude),
+            self.node_switch: ("--node-switch-cidr", self.node_switch_cidr, self.node_switch_gateway, ()),
+        }
+        ranges = {"--service-cluster-ip-range": parse_networks(self.service_cluster_ip_range)}
+        families = set()
+        for name, (flag_name, cidr, gateway, excluded) in flags.items():
+            try:
+                subnet = parse_subnet(name, cidr, gateway, excluded)
+            except ValueError as error:
+                raise ValueError(f"{flag_name} {cidr}: {error}") from None
+            families.add(subnet.versions)
+            ranges[flag_name] = subnet.cidrs
+        if len(families) > 1:
             raise ValueError(
                 f"--default-cidr {self.default_cidr} and --node-switch-cidr {self.node_switch_cidr} "
                 "must have the same IP families, in the same order"
             )
-        ranges = {
-            "--default-cidr": default.cidrs,
-            "--node-switch-cidr": join.cidrs,
-            "--service-cluster-ip-range": parse_networks(self.service_cluster_ip_range),
-        }
         for (one, ours), (other, theirs) in combinations(ranges.items(), 2):
             for a, b in product(ours, theirs):
                 if a.version == b.version and a.overlaps(b):
                     raise ValueError(f"{one} {a} and {other} {b} overlap; choose different ranges")
-        return Vpc(router=self.cluster_router, default=default, join=join)
+        initial = {name: self._initial(name, *values[1:]) for name, values in flags.items()}
+        return Fabric(
+            router=self.cluster_router,
+            default=self.default_ls,
+            join=self.node_switch,
+            initial=initial,
+            services=ranges["--service-cluster-ip-range"],
+        )
+
+    def _initial(self, name: str, cidr: str, gateway: str, exclude: tuple[str, ...]) -> dict[str, object]:
+        """The spec of one of the two Subnets that are made when they are not there."""
+        is_default = name == self.default_ls
+        return {
+            "cidrBlock": cidr,
+            **({"gateway": gateway} if gateway else {}),
+            "excludeIps": list(exclude),
+            "provider": names.PROVIDER,
+            "vpc": self.cluster_router,
+            "default": is_default,
+            "natOutgoing": is_default,
+            "gatewayType": "distributed",
+        }

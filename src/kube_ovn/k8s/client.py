@@ -27,6 +27,7 @@ from kube_ovn.k8s.decode import (
     decode_object,
     decode_page,
     decode_status,
+    decode_version,
 )
 
 T = TypeVar("T")
@@ -42,9 +43,12 @@ GRACE = 15.0
 DEAD_PEER = 20
 """Seconds after which the kernel gives up a connection whose peer acknowledges nothing."""
 
-JSON, MERGE, STRATEGIC, APPLY = (
-    f"application/{form}" for form in ("json", "merge-patch+json", "strategic-merge-patch+json", "apply-patch+yaml")
+JSON, JSON_PATCH, MERGE, STRATEGIC, APPLY = (
+    f"application/{form}"
+    for form in ("json", "json-patch+json", "merge-patch+json", "strategic-merge-patch+json", "apply-patch+yaml")
 )
+MANAGER = "kube-ovn-controller"
+"""The field manager of objects that are applied or made."""
 
 
 class KubeError(Exception):
@@ -65,6 +69,14 @@ class Listing(Generic[T]):
     """All objects of a kind at one version."""
 
     items: list[T]
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written(Generic[T]):
+    """An object as it is after a write, and its version."""
+
+    item: T
     version: str
 
 
@@ -142,6 +154,29 @@ class Client:
     async def get(self, kind: Kind[T], namespace: str, name: str) -> T:
         return self._object(kind, await self.request("GET", kind.path(namespace, name)))
 
+    async def make(self, kind: Kind[T], namespace: str, value: object) -> Written[T]:
+        """Create an object; 409 when one has its name."""
+        query = {"fieldManager": MANAGER}
+        return self._written(kind, await self.request("POST", kind.path(namespace), body=value, query=query))
+
+    async def apply(
+        self, kind: Kind[T], namespace: str, name: str, value: object, *, subresource: str = ""
+    ) -> Written[T]:
+        """Server-side apply: what `value` names is ours; what it named before and does not now is given up."""
+        query = {"fieldManager": MANAGER, "force": "true"}
+        path = kind.path(namespace, name, subresource)
+        return self._written(kind, await self.request("PATCH", path, body=value, form=APPLY, query=query))
+
+    async def remove_finalizer(self, kind: Kind[T], namespace: str, name: str, finalizer: str, position: int) -> None:
+        """Take one finalizer off; 422 when it is not at its position any more."""
+        path = f"/metadata/finalizers/{position}"
+        value = [{"op": "test", "path": path, "value": finalizer}, {"op": "remove", "path": path}]
+        await self.request("PATCH", kind.path(namespace, name), body=value, form=JSON_PATCH)
+
+    async def delete(self, kind: Kind[T], namespace: str, name: str, uid: str) -> None:
+        """Remove the object with this UID; 409 if another has taken its name."""
+        await self.request("DELETE", kind.path(namespace, name), body={"preconditions": {"uid": uid}})
+
     async def create(self, kind: Kind[T], namespace: str, value: object) -> T:
         return self._object(kind, await self.request("POST", kind.path(namespace), body=value))
 
@@ -206,6 +241,10 @@ class Client:
             if response.status != 401:
                 break
         raise _refusal(response.status, status, path)
+
+    def _written(self, kind: Kind[T], data: bytes) -> Written[T]:
+        with _understood(kind.plural):
+            return Written(item=decode_object(kind, data), version=decode_version(data))
 
     def _object(self, kind: Kind[T], data: bytes) -> T:
         with _understood(kind.plural):

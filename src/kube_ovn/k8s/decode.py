@@ -148,6 +148,12 @@ def decode_object(kind: Kind[T], data: bytes) -> T:
     return item
 
 
+def decode_version(data: bytes) -> str:
+    """The version of one object."""
+    decoded: _Version = _decoder(_Version).decode(data)
+    return decoded.metadata.resource_version
+
+
 def decode_page(kind: Kind[T], data: bytes) -> Page[T]:
     """One part of a list."""
     page: Page[T] = _decoder(GenericAlias(Page, (kind.type,))).decode(data)

@@ -47,6 +47,8 @@ class Store(Generic[T]):
         self._on_change = on_change
         self._waiting: dict[tuple[str, str], set[asyncio.Event]] = {}
         self.objects: Mapping[str, T] = MappingProxyType(self._objects)
+        self.version = ""
+        """The version up to which the server has told everything."""
         self.synced = asyncio.Event()
         """Set after the first full list, for good."""
         self.proved: float | None = None
@@ -115,6 +117,14 @@ class Store(Generic[T]):
         self._uids[key] = metadata.uid
         self._tell(metadata.uid, key)
 
+    def anticipate(self, item: T, version: str) -> None:
+        """What the server answered to a write, before the watch tells of it; dropped when it told of more already.
+
+        Versions of one kind are comparable numbers (KEP-5504).
+        """
+        if len(version) > len(self.version) or (len(version) == len(self.version) and version > self.version):
+            self.put(item)
+
     def remove(self, uid: str) -> None:
         """The object is gone; unknown is fine."""
         item = self._objects.pop(uid, None)
@@ -182,7 +192,7 @@ class _Follower(Generic[T]):
         listing = await self._client.list(self._kind, field_selector=self._selector)
         LISTS.labels(self._kind.name).inc()
         self._store.replace(listing.items, asked)
-        self._version = listing.version
+        self._store.version = self._version = listing.version
         OBJECTS.labels(self._kind.name).set(len(self._store.objects))
 
     async def _watch(self) -> None:
@@ -199,7 +209,7 @@ class _Follower(Generic[T]):
                     self._store.put(event.object)
                 case Deleted():
                     self._store.remove(event.object.metadata.uid)
-            self._version = event.version
+            self._store.version = self._version = event.version
             self._store.proved = loop.time()
             self._backoff.reset()
             events.inc()

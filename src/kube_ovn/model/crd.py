@@ -49,6 +49,7 @@ class SubnetSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=F
     provider: str = ""
     vpc: str = ""
     vlan: str = ""
+    protocol: str = ""
     namespaces: tuple[str, ...] = ()
     namespace_selectors: tuple[LabelSelector, ...] = ()
     private: bool = False

@@ -15,6 +15,19 @@ CIDR = "ovn.kubernetes.io/cidr"
 GATEWAY = "ovn.kubernetes.io/gateway"
 EXCLUDE_IPS = "ovn.kubernetes.io/exclude_ips"
 LOGICAL_SWITCH = "ovn.kubernetes.io/logical_switch"
+PRIVATE = "ovn.kubernetes.io/private"
+ALLOW = "ovn.kubernetes.io/allow"
+GATEWAY_TYPE = "ovn.kubernetes.io/gateway_type"
+GATEWAY_NODE = "ovn.kubernetes.io/gateway_node"
+NAT_OUTGOING = "ovn.kubernetes.io/nat_outgoing"
+IP_POOL = "ovn.kubernetes.io/ip_pool"
+IP_FAMILY = "ovn.kubernetes.io/ip_family"
+PORT_SECURITY = "ovn.kubernetes.io/port_security"
+PORT_VIPS = "ovn.kubernetes.io/port_vips"
+DHCP_V4_OPTIONS = "ovn.kubernetes.io/dhcp-v4-options"
+DHCP_V6_OPTIONS = "ovn.kubernetes.io/dhcp-v6-options"
+WRITTEN_BACK = "ovn.kubernetes.io/written_back"
+"""On a Namespace: which of its annotations the controller wrote, and what; what differs is its user's wish."""
 LOGICAL_ROUTER = "ovn.kubernetes.io/logical_router"
 POD_NIC_TYPE = "ovn.kubernetes.io/pod_nic_type"
 ROUTED = "ovn.kubernetes.io/routed"
@@ -25,6 +38,20 @@ CHASSIS = "ovn.kubernetes.io/chassis"
 VETH_PAIR = "veth-pair"
 
 # --- Kubernetes objects ---
+
+PROVIDER = "ovn"
+"""The provider whose attachments are the fabric's own."""
+FINALIZER = "kubeovn.io/kube-ovn-controller"
+"""On what must not go while it is in use."""
+MADE_BY_NAMESPACE = "kubeovn.io/made-by-namespace"
+"""Label of a Subnet that the annotations of a Namespace made, change and remove."""
+IP_SUBNET = "ovn.kubernetes.io/subnet"
+IP_NODE = "ovn.kubernetes.io/node-name"
+IP_RESERVED = "ovn.kubernetes.io/ip_reserved"
+"""Labels of IP objects; `ip_reserved` is "false" on those the controller made."""
+STATEFULSET = "StatefulSet"
+NODE_TYPE = "Node"
+"""`podType` of IP objects."""
 
 CONTROLLER = "kube-ovn-controller"
 """Event component and Lease of the controller."""
@@ -38,6 +65,12 @@ VALIDATE_POD_NETWORK_FAILED = "ValidatePodNetworkFailed"
 POD_NETWORK_ALLOCATION_FAILED = "PodNetworkAllocationFailed"
 CREATE_OVN_PORT_FAILED = "CreateOVNPortFailed"
 POD_NETWORK_CONFIGURE_FAILED = "PodNetworkConfigureFailed"
+VALIDATE_SUBNET_FAILED = "ValidateLogicalSwitchFailed"
+VALIDATE_SUBNET_SUCCESS = "ValidateLogicalSwitchSuccess"
+SET_ACLS_FAILED = "SetLogicalSwitchAclsFailed"
+IN_USE = "InUse"
+"""Condition reason: waits with its removal for those who use it."""
+NOT_SUPPORTED = "NotSupported"
 NODE_ADDRESS_CONFLICT = "NodeAddressConflictWithSubnet"
 
 # --- external_ids of Northbound rows ---
@@ -53,6 +86,16 @@ POLICY_NODE = 30000
 """ip.dst == a node's own address: to that node over the join switch, past any gateway."""
 POLICY_GATEWAY = 29000
 """ip.src == a Pod: out through its gateway node."""
+
+# --- ACL priorities and tier of Subnets (contract §11.1) ---
+
+TIER_SUBNET = 2
+ACL_PRIVATE_DROP = 1000
+"""A private subnet: what nothing below allows."""
+ACL_PRIVATE_ALLOW = 1001
+"""Inside it, and between it and what it allows."""
+ACL_NODE_ALLOW = 3000
+"""From the nodes: the kubelet's probes."""
 
 # --- Linux and Open vSwitch on the node ---
 
@@ -87,6 +130,20 @@ def node_port(node: str) -> str:
     return f"node-{node}"
 
 
+def ip_object(port: str) -> str:
+    """IP object of a port: the same name, unless that is too long for an object's (253). Injective, because the digest
+    stands after a dash in the last label, which is a Namespace's and 63 long at most, or is beyond chance.
+    """
+    if len(port) <= 253:
+        return port
+    return f"{port[:220].rstrip('-.')}-{hashlib.blake2b(port.encode(), digest_size=16).hexdigest()}"
+
+
+def label_value(text: str) -> str:
+    """What of a name fits a label's value: all of it, or nothing (63 characters at most)."""
+    return text if len(text) <= 63 else ""
+
+
 def node_port_group(node: str) -> str:
     """Port_Group of the Pods on a Node.
 
@@ -96,7 +153,29 @@ def node_port_group(node: str) -> str:
     return "node." + node.replace(".", "_").replace("-", ".")
 
 
+def node_address_set(version: int) -> str:
+    """Address_Set of the nodes' own addresses of a family."""
+    return f"kube_ovn.nodes.ip{version}"
+
+
+def pool_address_set(pool: str, version: int) -> str:
+    """Address_Set of an IPPool: `-` becomes `.`, as users of the contract expect, and `.` becomes `_`; the family is
+    added because a set holds one. Injective, because an object's name has no `_`.
+    """
+    return f"{pool.replace('.', '_').replace('-', '.')}.ip{version}"
+
+
 def derived_mac(*identity: str) -> str:
     """A locally administered unicast MAC derived from an identity, so that rendering needs no randomness."""
     digest = hashlib.blake2b("/".join(identity).encode(), digest_size=5).hexdigest()
     return ":".join(["0a", *(digest[i : i + 2] for i in range(0, 10, 2))])
+
+
+# --- Address history: a ring of ConfigMaps in the controller's Namespace ---
+
+HISTORY_SEGMENTS = 32
+
+
+def history_segment(slot: int) -> str:
+    """ConfigMap that holds one segment of the history."""
+    return f"kube-ovn-ipam-history-{slot:02}"

@@ -15,6 +15,7 @@ class LogicalSwitch(Row, frozen=True, kw_only=True):
 
 class LogicalSwitchPort(Row, frozen=True, kw_only=True):
     TABLE: ClassVar[str] = "Logical_Switch_Port"
+    MEMBERS: ClassVar[tuple[str, ...]] = ("dhcpv4_options", "dhcpv6_options")
 
     name: str
     type: str = ""
@@ -37,6 +38,7 @@ class LogicalRouterPort(Row, frozen=True, kw_only=True):
     name: str
     mac: str
     networks: frozenset[str]
+    ipv6_ra_configs: dict[str, str] = {}
 
 
 class LogicalRouterStaticRoute(Row, frozen=True, kw_only=True):
@@ -78,6 +80,21 @@ class Acl(Row, frozen=True, kw_only=True):
     options: dict[str, str] = {}
 
 
+class AddressSet(Row, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "Address_Set"
+    MEMBERS: ClassVar[tuple[str, ...]] = ("addresses",)
+
+    name: str
+
+
+class DhcpOptions(Row, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "DHCP_Options"
+    KEY: ClassVar[str] = "external_ids"
+
+    cidr: str
+    options: dict[str, str] = {}
+
+
 class NbGlobal(Row, frozen=True, kw_only=True):
     """The database's one root row. Never ours; one entry of its external_ids is: the fence (`ovsdb.commit.FENCE`)."""
 
@@ -96,5 +113,7 @@ TABLES: tuple[type[Row], ...] = (
     LogicalRouterPolicy,
     PortGroup,
     Acl,
+    AddressSet,
+    DhcpOptions,
 )
 """Every Northbound table this project reads and writes; nothing else is monitored."""

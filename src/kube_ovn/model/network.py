@@ -8,7 +8,7 @@ from kube_ovn.model.addr import Address, Network, format_list
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subnet:
-    """One logical switch with one router port. `cidrs` and `gateways` hold one entry a family, in the same order."""
+    """The addresses of one logical switch. `cidrs` and `gateways` hold one entry a family, in the same order."""
 
     name: str
     cidrs: tuple[Network, ...]
@@ -16,14 +16,24 @@ class Subnet:
     exclude: tuple[tuple[Address, Address], ...] = ()
     """Ranges, first and last address, that are never handed out."""
 
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """The IP families it has, in order."""
+        return tuple(cidr.version for cidr in self.cidrs)
+
+    def holds(self, address: Address) -> bool:
+        return any(address in cidr for cidr in self.cidrs)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """The addresses one owner (a Pod's or a Node's UID) has in one subnet. Used only when written down."""
+    """The addresses one owner has in one subnet, and the gateways it was given. Used only when written down."""
 
     subnet: str
     addresses: tuple[Address, ...]
     mac: str
+    gateways: tuple[Address, ...] = ()
+    """One for each address, in their order."""
 
     @property
     def lsp_addresses(self) -> str:
@@ -35,16 +45,20 @@ class Grant:
 
 
 class Kind(StrEnum):
-    """Kinds whose objects a Problem can be reported on."""
+    """Kinds of objects we write to, and report problems on."""
 
     POD = "Pod"
     NODE = "Node"
     NAMESPACE = "Namespace"
+    SUBNET = "Subnet"
+    IP = "IP"
+    IPPOOL = "IPPool"
+    VPC = "Vpc"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectRef:
-    """Enough to write an Event on an object."""
+    """Enough to write to an object, or an Event on it."""
 
     kind: Kind
     namespace: str

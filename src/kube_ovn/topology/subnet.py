@@ -1,7 +1,14 @@
-"""A Subnet: one logical switch over all nodes, joined to its router. Pure."""
+"""A Subnet: one logical switch over all nodes, joined to its router, with its ACLs and DHCP options. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from kube_ovn.model import names
+from kube_ovn.model.addr import Address, Network, parse_networks
+from kube_ovn.model.crd import SubnetSpec
 from kube_ovn.model.nb import (
+    Acl,
+    DhcpOptions,
     LogicalRouter,
     LogicalRouterPolicy,
     LogicalRouterPort,
@@ -11,27 +18,42 @@ from kube_ovn.model.nb import (
 from kube_ovn.model.network import Subnet
 from kube_ovn.model.row import Key, Member, Row, facts, owned
 
+_RA = {"address_mode": "dhcpv6_stateful", "max_interval": "30", "min_interval": "5", "send_periodic": "true"}
+_DHCP_SERVER = "169.254.0.254"
+_LEASE_SECONDS = "3600"
 
-def render_subnet(router: str, subnet: Subnet) -> dict[Key, Row | None]:
-    """The switch, both ends of its joint with the router, and the policy that keeps traffic to it inside the fabric."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubnetInputs:
+    """All that a subnet's rows depend on; equal inputs, equal rows."""
+
+    router: str
+    subnet: Subnet
+    spec: SubnetSpec
+    old_gateways: tuple[Address, ...]
+    """Addresses the router answers besides the gateways: gateways of those who were there before a change."""
+    join: tuple[Network, ...]
+
+
+def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
+    """The switch, both ends of its joint with the router, the policy that keeps traffic to it inside the fabric, its
+    ACLs and DHCP options. Texts in the spec that cannot be read are left out here and told by `faults`.
+    """
+    router, subnet = inputs.router, inputs.subnet
     lrp, lsp = names.router_port(router, subnet.name), names.switch_port(subnet.name, router)
-    policies = [
-        LogicalRouterPolicy(
-            priority=names.POLICY_EAST_WEST,
-            match=f"ip{cidr.version}.dst == {cidr}",
-            action="allow",
-            external_ids=owned(key=f"{router} subnet {subnet.name} ipv{cidr.version}", subnet=subnet.name),
-        )
-        for cidr in subnet.cidrs
-    ]
+    policies, acls = _policies(router, subnet), _acls(inputs)
     return facts(
         LogicalSwitch(name=subnet.name, external_ids=owned()),
         LogicalRouterPort(
             name=lrp,
             mac=names.derived_mac(lrp),
             networks=frozenset(
-                f"{gateway}/{cidr.prefixlen}" for cidr, gateway in zip(subnet.cidrs, subnet.gateways, strict=True)
+                f"{gateway}/{cidr.prefixlen}"
+                for cidr in subnet.cidrs
+                for gateway in (*subnet.gateways, *inputs.old_gateways)
+                if gateway in cidr
             ),
+            ipv6_ra_configs=_router_advertisement(inputs),
             external_ids=owned(lr=router, ls=subnet.name),
         ),
         LogicalSwitchPort(
@@ -42,9 +64,161 @@ def render_subnet(router: str, subnet: Subnet) -> dict[Key, Row | None]:
             external_ids=owned(ls=subnet.name),
         ),
         *policies,
+        *acls,
+        *_dhcp(inputs),
         members=(
             Member(LogicalRouter.TABLE, router, "ports", lrp),
             Member(LogicalSwitch.TABLE, subnet.name, "ports", lsp),
             *(Member(LogicalRouter.TABLE, router, "policies", policy.key) for policy in policies),
+            *(Member(LogicalSwitch.TABLE, subnet.name, "acls", acl.key) for acl in acls),
         ),
     )
+
+
+def faults(spec: SubnetSpec) -> list[str]:
+    """What of a spec's features cannot be read; the CRD's schema refuses most of it."""
+    found = [f"allowSubnets: {text!r} is not a CIDR" for text in spec.allow_subnets if not _networks([text])]
+    options = {"dhcpV4Options": spec.dhcp_v4_options, "dhcpV6Options": spec.dhcp_v6_options}
+    for name, text in {**options, "ipv6RAConfigs": spec.ipv6_ra_configs}.items():
+        try:
+            parse_options(text)
+        except ValueError as error:
+            found.append(f"{name}: {error}")
+    return found
+
+
+def parse_options(text: str) -> dict[str, str]:
+    """`key=value,key=value`; a value in braces may hold commas, as in `dns_server={8.8.8.8,1.1.1.1}`.
+
+    Raises ValueError.
+    """
+    options: dict[str, str] = {}
+    depth, start = 0, 0
+    for at, sign in enumerate(f"{text},"):
+        depth += {"{": 1, "}": -1}.get(sign, 0)
+        if sign != "," or depth > 0:
+            continue
+        key, equals, value = text[start:at].strip().partition("=")
+        start = at + 1
+        if equals and key.strip() and value.strip():
+            options[key.strip()] = value.strip()
+        elif key:
+            raise ValueError(f"{key!r} is not of the form key=value")
+    if depth:
+        raise ValueError(f"{text!r} has a brace that is not closed")
+    return options
+
+
+def dhcp_key(subnet: str, version: int) -> str:
+    """Key of a subnet's DHCP_Options row."""
+    return f"{subnet} ipv{version}"
+
+
+def has_dhcp(spec: SubnetSpec) -> bool:
+    return spec.enable_dhcp
+
+
+def dhcp_options(subnet: Subnet, version: int, gateway: Address, text: str, mtu: int) -> dict[str, str]:
+    """The options of one family: what the user asks for, and what OVN cannot do without (ovn-nb(5), DHCP_Options)."""
+    mac = names.derived_mac(subnet.name, "dhcp")
+    try:
+        wanted = parse_options(text)
+    except ValueError:
+        wanted = {}
+    if version == 6:
+        return {"server_id": mac, **wanted}
+    needed = {"lease_time": _LEASE_SECONDS, "router": str(gateway), "server_id": _DHCP_SERVER, "server_mac": mac}
+    if mtu and not text:
+        needed["mtu"] = str(mtu)
+    return {**needed, **wanted}
+
+
+def _policies(router: str, subnet: Subnet) -> list[LogicalRouterPolicy]:
+    return [
+        LogicalRouterPolicy(
+            priority=names.POLICY_EAST_WEST,
+            match=f"ip{cidr.version}.dst == {cidr}",
+            action="allow",
+            external_ids=owned(key=f"{router} subnet {subnet.name} ipv{cidr.version}", subnet=subnet.name),
+        )
+        for cidr in subnet.cidrs
+    ]
+
+
+def _acls(inputs: SubnetInputs) -> list[Acl]:
+    subnet, spec = inputs.subnet, inputs.spec
+    acls = [
+        _acl(subnet, f"user {number}", acl.direction, acl.priority, acl.match, acl.action)
+        for number, acl in enumerate(spec.acls)
+    ]
+    if not spec.private:
+        return acls
+    # The traffic of a joint with the router passes as well: what leaves the subnet is dropped there.
+    acls.append(_acl(subnet, "private", "to-lport", names.ACL_PRIVATE_DROP, "ip", "drop"))
+    for cidr in subnet.cidrs:
+        ip = f"ip{cidr.version}"
+        inside = f"{ip}.src == {cidr} && {ip}.dst == {cidr}"
+        acls.append(_allow(subnet, f"inside {ip}", names.ACL_PRIVATE_ALLOW, inside))
+        nodes = [
+            *(str(net) for net in inputs.join if net.version == cidr.version),
+            f"${names.node_address_set(cidr.version)}",
+        ]
+        acls.append(_allow(subnet, f"nodes {ip}", names.ACL_NODE_ALLOW, f"{ip}.src == {{{', '.join(nodes)}}}"))
+        for other in _networks(spec.allow_subnets):
+            if other.version == cidr.version:
+                out, back = f"{ip}.src == {cidr} && {ip}.dst == {other}", f"{ip}.src == {other} && {ip}.dst == {cidr}"
+                acls.append(_allow(subnet, f"allow {other}", names.ACL_PRIVATE_ALLOW, f"({out}) || ({back})"))
+    return acls
+
+
+def _allow(subnet: Subnet, what: str, priority: int, match: str) -> Acl:
+    return _acl(subnet, what, "to-lport", priority, match, "allow-related")
+
+
+def _acl(subnet: Subnet, what: str, direction: str, priority: int, match: str, action: str) -> Acl:
+    return Acl(
+        priority=priority,
+        direction=direction,
+        match=match,
+        action=action,
+        tier=names.TIER_SUBNET,
+        external_ids=owned(key=f"subnet {subnet.name} {what}", parent=subnet.name),
+    )
+
+
+def _networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Those of the texts that are CIDRs, each once."""
+    found: dict[Network, None] = {}
+    for text in texts:
+        try:
+            found.update(dict.fromkeys(parse_networks(text)))
+        except ValueError:
+            continue
+    return tuple(found)
+
+
+def _dhcp(inputs: SubnetInputs) -> list[DhcpOptions]:
+    subnet, spec = inputs.subnet, inputs.spec
+    if not has_dhcp(spec):
+        return []
+    texts: dict[int, str] = {4: spec.dhcp_v4_options, 6: spec.dhcp_v6_options}
+    return [
+        DhcpOptions(
+            cidr=str(cidr),
+            options=dhcp_options(subnet, cidr.version, gateway, texts[cidr.version], spec.mtu),
+            external_ids=owned(key=dhcp_key(subnet.name, cidr.version), ls=subnet.name, protocol=f"IPv{cidr.version}"),
+        )
+        for cidr, gateway in zip(subnet.cidrs, subnet.gateways, strict=True)
+    ]
+
+
+def _router_advertisement(inputs: SubnetInputs) -> dict[str, str]:
+    spec = inputs.spec
+    if not spec.enable_ipv6_ra or 6 not in inputs.subnet.versions:
+        return {}
+    try:
+        wanted = parse_options(spec.ipv6_ra_configs)
+    except ValueError:
+        wanted = {}
+    mtu = {"mtu": str(spec.mtu)} if spec.mtu else {}
+    return wanted or {**_RA, **mtu}

@@ -14,11 +14,11 @@ _OPTIONS = {
 }
 
 
-def render_vpc(router: str, join: Subnet) -> dict[Key, Row | None]:
+def render_vpc(router: str, join: Subnet | None) -> dict[Key, Row | None]:
     """The router, with a default route so that packets for the outside reach the policy stage, which picks the gateway.
 
-    The next hop is the router's own address on the join switch; no packet is ever sent there (ovn-northd(8): without a
-    route a packet is dropped before policies are looked at).
+    There is none before the join subnet is there. The next hop is the router's own address on the join switch; no
+    packet is ever sent there (ovn-northd(8): without a route a packet is dropped before policies are looked at).
     """
     routes = [
         LogicalRouterStaticRoute(
@@ -26,7 +26,7 @@ def render_vpc(router: str, join: Subnet) -> dict[Key, Row | None]:
             nexthop=str(gateway),
             external_ids=owned(key=f"{router} {_ANYWHERE[gateway.version]}"),
         )
-        for gateway in join.gateways
+        for gateway in (join.gateways if join is not None else ())
     ]
     return facts(
         LogicalRouter(name=router, options=_OPTIONS, external_ids=owned()),

@@ -1,0 +1,135 @@
+"""Sending: each kind of write as requests to the Kubernetes API, and what it answered back into the Stores.
+
+Nothing is decided here but times: a grant that is over gets the time of its end, a condition that of its last change.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Generic, TypeAlias, TypeVar, assert_never
+
+from msgspec.structs import replace
+
+from kube_ovn.k8s.client import MERGE, Client, KubeError, Written
+from kube_ovn.k8s.decode import Kind as Resource
+from kube_ovn.k8s.watch import Store
+from kube_ovn.model.crd import IP, Condition, IPPool, Subnet, Vpc
+from kube_ovn.model.history import Record
+from kube_ovn.model.kube import Namespace, Node, Object, Pod
+from kube_ovn.model.network import Kind, ObjectRef
+from kube_ovn.model.writes import Annotate, Apply, ApplyStatus, Body, Create, Delete, Let, Patch, Write
+
+T = TypeVar("T", bound=Object)
+
+NOT_FOUND, UNPROCESSABLE = 404, 422
+
+
+@dataclass(frozen=True, slots=True)
+class Target(Generic[T]):
+    """Where objects of one kind are written, and the Store that follows them."""
+
+    resource: Resource[T]
+    store: Store[T]
+
+    async def make(self, kube: Client, ref: ObjectRef, body: Body) -> None:
+        self._anticipate(await kube.make(self.resource, ref.namespace, self._whole(body)))
+
+    async def apply(self, kube: Client, ref: ObjectRef, body: Body, subresource: str = "") -> None:
+        value = self._whole(body)
+        self._anticipate(await kube.apply(self.resource, ref.namespace, ref.name, value, subresource=subresource))
+
+    async def annotate(self, kube: Client, ref: ObjectRef, annotations: Mapping[str, str | None]) -> None:
+        await kube.annotate(self.resource, ref.namespace, ref.name, annotations, ref.uid)
+
+    async def patch(self, kube: Client, ref: ObjectRef, body: Body) -> None:
+        await kube.request("PATCH", self.resource.path(ref.namespace, ref.name), body=_of(ref, body), form=MERGE)
+
+    async def let(self, kube: Client, ref: ObjectRef, finalizer: str, position: int) -> None:
+        """An object that is gone, or whose finalizers changed meanwhile: the watch will tell."""
+        try:
+            await kube.remove_finalizer(self.resource, ref.namespace, ref.name, finalizer, position)
+        except KubeError as error:
+            if error.status not in (NOT_FOUND, UNPROCESSABLE):
+                raise
+
+    async def delete(self, kube: Client, ref: ObjectRef) -> None:
+        try:
+            await kube.delete(self.resource, ref.namespace, ref.name, ref.uid)
+        except KubeError as error:
+            if error.status != NOT_FOUND:
+                raise
+
+    def _whole(self, body: Body) -> Body:
+        return {"apiVersion": self.resource.version, "kind": self.resource.name, **body}
+
+    def _anticipate(self, written: Written[T]) -> None:
+        self.store.anticipate(written.item, written.version)
+
+
+AnyTarget: TypeAlias = (
+    Target[Pod] | Target[Node] | Target[Namespace] | Target[Subnet] | Target[IP] | Target[IPPool] | Target[Vpc]
+)
+
+
+class Sender:
+    """Carries writes out. `remember` returns when a record is durable."""
+
+    def __init__(
+        self, kube: Client, targets: Mapping[Kind, AnyTarget], remember: Callable[[Record], Awaitable[None]]
+    ) -> None:
+        self._kube, self._targets, self._remember = kube, targets, remember
+
+    async def send(self, write: Write) -> None:
+        """Raises KubeError."""
+        ref, target = write.object, self._targets[write.object.kind]
+        match write:
+            case Annotate():
+                await target.annotate(self._kube, ref, write.annotations)
+            case Create():
+                await target.make(self._kube, ref, write.body)
+            case Patch():
+                await target.patch(self._kube, ref, write.body)
+            case Apply():
+                await target.apply(self._kube, ref, write.body)
+            case ApplyStatus():
+                await target.apply(self._kube, ref, _of(ref, {"status": _status(write)}), "status")
+            case Let():
+                await target.let(self._kube, ref, write.finalizer, write.position)
+            case Delete():
+                # In this order: one that dies in between says the same once more, and nothing is forgotten.
+                if write.record is not None:
+                    await self._remember(replace(write.record, until=_now()))
+                if write.finalizer:
+                    await target.let(self._kube, ref, write.finalizer, write.position)
+                await target.delete(self._kube, ref)
+            case _:
+                assert_never(write)
+
+
+def _of(ref: ObjectRef, body: Body) -> Body:
+    """A body about the object with this UID and no namesake of it."""
+    metadata = body.get("metadata", {})
+    assert isinstance(metadata, Mapping)
+    return {**body, "metadata": {"name": ref.name, "uid": ref.uid, **metadata}}
+
+
+def _status(write: ApplyStatus) -> Body:
+    now, before = _now(), {condition.type: condition for condition in write.before}
+    return {**write.status, "conditions": [_condition(each, before.get(each.type), now) for each in write.conditions]}
+
+
+def _condition(condition: Condition, before: Condition | None, now: str) -> Body:
+    same = before is not None and before.status == condition.status and before.last_transition_time
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "observedGeneration": condition.observed_generation,
+        "lastTransitionTime": before.last_transition_time if before is not None and same else now,
+        "lastUpdateTime": now,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

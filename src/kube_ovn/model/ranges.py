@@ -1,0 +1,94 @@
+"""Sets of addresses of one family, as few numbers as possible: a /64 costs as much as a /24.
+
+Values only. What a set is for (a pool, what is free, what is reserved) is decided in `topology`.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from kube_ovn.model.addr import Address
+
+Span = tuple[int, int]
+"""First and last number, both included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """A set of integers as sorted spans that do not touch each other."""
+
+    spans: tuple[Span, ...] = ()
+
+    @classmethod
+    def of(cls, spans: Iterable[Span]) -> "Ranges":
+        """The union of spans, in any order, overlapping or not; an empty one (last before first) counts for nothing."""
+        merged: list[Span] = []
+        for low, high in sorted(span for span in spans if span[0] <= span[1]):
+            if merged and low <= merged[-1][1] + 1:
+                merged[-1] = (merged[-1][0], max(merged[-1][1], high))
+            else:
+                merged.append((low, high))
+        return cls(tuple(merged))
+
+    @classmethod
+    def of_numbers(cls, numbers: Iterable[int]) -> "Ranges":
+        return cls.of((number, number) for number in numbers)
+
+    @property
+    def size(self) -> int:
+        """How many numbers; may exceed what `len` can say."""
+        return sum(high - low + 1 for low, high in self.spans)
+
+    def __bool__(self) -> bool:
+        return bool(self.spans)
+
+    def __contains__(self, number: object) -> bool:
+        assert isinstance(number, int)
+        at = bisect_right(self.spans, number, key=lambda span: span[0])
+        return at > 0 and number <= self.spans[at - 1][1]
+
+    def __or__(self, other: "Ranges") -> "Ranges":
+        return Ranges.of((*self.spans, *other.spans))
+
+    def __sub__(self, other: "Ranges") -> "Ranges":
+        return Ranges(tuple(self._without(other)))
+
+    def __and__(self, other: "Ranges") -> "Ranges":
+        return self - (self - other)
+
+    def following(self, number: int) -> int | None:
+        """The lowest member that is not below `number`."""
+        at = bisect_right(self.spans, number, key=lambda span: span[0])
+        if at > 0 and number <= self.spans[at - 1][1]:
+            return number
+        return self.spans[at][0] if at < len(self.spans) else None
+
+    def _without(self, other: "Ranges") -> Iterator[Span]:
+        at, holes = 0, other.spans
+        for low, high in self.spans:
+            while at < len(holes) and holes[at][1] < low:
+                at += 1
+            start, hole = low, at
+            while hole < len(holes) and holes[hole][0] <= high:
+                if start < holes[hole][0]:
+                    yield (start, holes[hole][0] - 1)
+                start = holes[hole][1] + 1
+                hole += 1
+            if start <= high:
+                yield (start, high)
+
+
+def address(version: int, number: int) -> Address:
+    return IPv4Address(number) if version == 4 else IPv6Address(number)
+
+
+def format_ranges(ranges: Ranges, version: int, most: int) -> str:
+    """`10.16.0.2-10.16.0.9,10.16.1.1`; beyond `most` spans it says how many more there are."""
+    shown = [
+        str(address(version, low)) if low == high else f"{address(version, low)}-{address(version, high)}"
+        for low, high in ranges.spans[:most]
+    ]
+    if len(ranges.spans) > most:
+        shown.append(f"and {len(ranges.spans) - most} more")
+    return ",".join(shown)

@@ -1,0 +1,116 @@
+"""What the status of a Subnet, an IPPool and a Vpc should say. Pure: counts are derived each time, never kept.
+
+The times of conditions are filled in by who writes (`controller.send`): nothing here knows the time.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
+
+from kube_ovn.model import crd, names
+from kube_ovn.model.addr import format_list
+from kube_ovn.model.kube import ObjectMeta
+from kube_ovn.model.network import Subnet
+from kube_ovn.model.ranges import format_ranges
+from kube_ovn.topology.ipam import Usage
+from kube_ovn.topology.pools import PoolVerdict
+
+MOST_RANGES = 100
+"""Ranges shown in a status: a summary, not thousands of addresses."""
+MOST_EXACT = 1 << 53
+"""Beyond, a JSON number is a double to many readers, the API server among them."""
+
+READY, VALIDATED = "Ready", "Validated"
+
+
+def subnet_status(
+    subnet: crd.Subnet,
+    accepted: Subnet | None,
+    complaint: str,
+    usage: Sequence[Usage],
+    waiting_for: str | None,
+    *,
+    in_effect: bool,
+) -> crd.SubnetStatus:
+    """`waiting_for`: for whom the removal of a Subnet waits; None when it is not being deleted."""
+    status = crd.SubnetStatus(
+        conditions=_conditions(subnet.metadata, complaint, _readiness(complaint, waiting_for, in_effect)),
+        cidr_block=format_list(accepted.cidrs) if accepted else "",
+        gateway=format_list(accepted.gateways) if accepted else "",
+    )
+    return replace(status, **_counts(usage))
+
+
+def pool_status(pool: crd.IPPool, verdict: PoolVerdict, usage: Sequence[Usage]) -> crd.IPPoolStatus:
+    readiness = ("True", "", "") if verdict.ranges else ("False", names.VALIDATE_SUBNET_FAILED, verdict.refusal)
+    status = crd.IPPoolStatus(conditions=_conditions(pool.metadata, verdict.refusal, readiness))
+    return replace(status, **_counts(usage))
+
+
+def vpc_status(vpc: crd.Vpc, router: str, default: str, subnets: Sequence[str]) -> crd.VpcStatus:
+    """The default Vpc's; any other is told that it has to wait for a later version."""
+    meta = vpc.metadata
+    if meta.name != router:
+        complaint = f"custom VPCs are not supported yet; subnets use Vpc {router}"
+        return crd.VpcStatus(conditions=_conditions(meta, complaint, ("False", names.NOT_SUPPORTED, complaint)))
+    return crd.VpcStatus(
+        conditions=_conditions(meta, "", ("True", "", "")),
+        standby=True,
+        default=True,
+        router=router,
+        default_logical_switch=default,
+        subnets=tuple(sorted(subnets)),
+    )
+
+
+def same(one: crd.SubnetStatus | crd.IPPoolStatus | crd.VpcStatus, other: object) -> bool:
+    """Whether two statuses say the same, apart from times."""
+    return _timeless(one) == (_timeless(other) if isinstance(other, type(one)) else None)
+
+
+def _timeless(
+    status: crd.SubnetStatus | crd.IPPoolStatus | crd.VpcStatus,
+) -> crd.SubnetStatus | crd.IPPoolStatus | crd.VpcStatus:
+    bare = sorted((replace(each, last_transition_time="") for each in status.conditions), key=lambda each: each.type)
+    return replace(status, conditions=tuple(bare))
+
+
+def _readiness(complaint: str, waiting_for: str | None, in_effect: bool) -> tuple[str, str, str]:
+    if waiting_for is not None:
+        return "False", names.IN_USE, f"being deleted: waiting for {waiting_for}"
+    if not in_effect:
+        return "False", names.VALIDATE_SUBNET_FAILED if complaint else "", complaint
+    return "True", "", ""
+
+
+def _conditions(meta: ObjectMeta, complaint: str, ready: tuple[str, str, str]) -> tuple[crd.Condition, ...]:
+    valid = (
+        ("False", names.VALIDATE_SUBNET_FAILED, complaint) if complaint else ("True", names.VALIDATE_SUBNET_SUCCESS, "")
+    )
+    return tuple(
+        crd.Condition(
+            type=kind,
+            status=status,
+            reason=reason or f"{kind}{status}",
+            message=message,
+            observed_generation=meta.generation,
+        )
+        for kind, (status, reason, message) in ((READY, ready), (VALIDATED, valid))
+    )
+
+
+def _counts(usage: Sequence[Usage]) -> Mapping[str, object]:
+    """The fields that Subnets and IPPools have in common."""
+    counts: dict[str, object] = {}
+    for version, using, available in usage:
+        counts |= {
+            f"v{version}_available_ips": _number(available.size),
+            f"v{version}_using_ips": _number(using.size),
+            f"v{version}_available_ip_range": format_ranges(available, version, MOST_RANGES),
+            f"v{version}_using_ip_range": format_ranges(using, version, MOST_RANGES),
+        }
+    return counts
+
+
+def _number(count: int) -> int | float:
+    return count if count <= MOST_EXACT else float(count)

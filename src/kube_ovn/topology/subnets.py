@@ -1,0 +1,197 @@
+"""Subnets as users wish them, and which of those wishes can be met. Pure.
+
+What is in effect is what a Subnet's status says (`cidrBlock`, `gateway`): it is written before it is used, so a pass
+needs no memory, and a wish that cannot be met (an overlap, a range without addresses that are in use) leaves it as it
+is.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from kube_ovn.model import crd, names
+from kube_ovn.model.addr import Address, Network, format_list, parse_addresses, parse_networks
+from kube_ovn.model.network import Subnet
+
+SMALLEST = 4
+"""Addresses a CIDR must have: its own, the gateway's, the broadcast address, and one for a Pod."""
+MOST_NAMED = 5
+"""Of those who stand in the way of a change, so many are named in a message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What becomes of a Subnet: `accepted` is to be in effect; `refusal` says why the spec is not, or not all of it."""
+
+    accepted: Subnet | None
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the CIDRs of Subnets must keep clear of."""
+
+    router: str
+    services: tuple[Network, ...]
+    nodes: tuple[tuple[Address, str], ...]
+    """Addresses of nodes, and their names."""
+
+
+def parse_subnet(name: str, cidr: str, gateway: str = "", exclude: Iterable[str] = ()) -> Subnet:
+    """A subnet from its texts: CIDRs, gateways (default: first address of each), ranges `a..b`.
+
+    Raises ValueError with a sentence for the user.
+    """
+    networks = parse_networks(cidr)
+    for network in networks:
+        if network.num_addresses < SMALLEST:
+            raise ValueError(f"CIDR {network} is too small; it must hold at least {SMALLEST} addresses")
+        if network.is_loopback or network.is_link_local or network.is_multicast or network.is_unspecified:
+            raise ValueError(f"CIDR {network} is loopback, link-local or multicast; choose another")
+    given = parse_addresses(gateway) if gateway else ()
+    for address in given:
+        if not any(address.version == network.version for network in networks):
+            raise ValueError(f"gateway {address} is of another IP family than CIDR {cidr}")
+    excluded = tuple(map(parse_range, exclude))
+    return Subnet(
+        name=name,
+        cidrs=networks,
+        gateways=tuple(_gateway(network, given) for network in networks),
+        exclude=tuple(each for each in excluded if any(each[0].version == network.version for network in networks)),
+    )
+
+
+def parse_range(text: str) -> tuple[Address, Address]:
+    """`a`, or `a..b`. Raises ValueError."""
+    first, _, last = text.partition("..")
+    try:
+        low, high = ip_address(first.strip()), ip_address(last.strip() or first.strip())
+    except ValueError:
+        raise ValueError(f"{text!r} is neither an address nor a range like 10.16.0.10..10.16.0.20") from None
+    if low.version != high.version or int(low) > int(high):
+        raise ValueError(f"{text!r} is not a range of addresses like 10.16.0.10..10.16.0.20")
+    return low, high
+
+
+def _gateway(network: Network, given: Sequence[Address]) -> Address:
+    for address in given:
+        if address.version == network.version:
+            last = network.broadcast_address if network.version == 4 else None
+            if address not in network or address in (network.network_address, last):
+                raise ValueError(f"gateway {address} is not a host address of CIDR {network}")
+            return address
+    return network.network_address + 1
+
+
+def parse_spec(subnet: crd.Subnet, router: str) -> Subnet:
+    """What a Subnet's spec asks for. Raises ValueError with a sentence for the user."""
+    spec = subnet.spec
+    if spec.vpc not in ("", router):
+        raise ValueError(f"vpc {spec.vpc} is not {router}: custom VPCs are not supported yet")
+    if spec.vlan:
+        raise ValueError(f"vlan {spec.vlan}: underlay subnets are not supported yet; remove it")
+    if spec.provider not in ("", names.PROVIDER):
+        raise ValueError(f"provider {spec.provider} is not {names.PROVIDER}: attachments are not supported yet")
+    if not spec.cidr_block:
+        raise ValueError("cidrBlock is empty; set it, for example to 10.66.0.0/16")
+    return parse_subnet(subnet.metadata.name, spec.cidr_block, spec.gateway, spec.exclude_ips)
+
+
+def in_effect(subnet: crd.Subnet) -> Subnet | None:
+    """The subnet as its status says it is, with what its spec excludes; None while nothing is accepted."""
+    status = subnet.status
+    if not status.cidr_block:
+        return None
+    try:
+        return parse_subnet(subnet.metadata.name, status.cidr_block, status.gateway, subnet.spec.exclude_ips)
+    except ValueError:
+        pass
+    try:  # what the spec excludes may be the fault
+        return parse_subnet(subnet.metadata.name, status.cidr_block, status.gateway)
+    except ValueError:
+        return None  # somebody wrote into the status; what the spec says is looked at anew
+
+
+def settle(
+    subnets: Iterable[crd.Subnet],
+    decided: Mapping[str, Subnet],
+    owners: Callable[[str], list[tuple[Address, str]]],
+    around: Surroundings,
+) -> dict[str, Verdict]:
+    """Which wishes can be met, by name. `decided`: what was accepted a moment ago, and its status does not say so yet;
+    `owners`: the addresses in use in a subnet and by whom.
+
+    Who has a CIDR keeps it; of several who want one the oldest gets it.
+    """
+    ordered = sorted(subnets, key=_age)
+    claims = {
+        subnet.metadata.name: held
+        for subnet in ordered
+        if (held := in_effect(subnet) or decided.get(subnet.metadata.name)) is not None
+    }
+    verdicts: dict[str, Verdict] = {}
+    for subnet in ordered:
+        name, held = subnet.metadata.name, claims.get(subnet.metadata.name)
+        try:
+            wanted = parse_spec(subnet, around.router)
+            _check_services(wanted, around)
+            _check_others(wanted, claims)
+            if held is not None:
+                _check_users(wanted, held, owners(name))
+            verdicts[name] = Verdict(accepted=wanted)
+            claims[name] = wanted
+        except ValueError as error:
+            verdicts[name] = Verdict(accepted=held, refusal=str(error))
+    return verdicts
+
+
+def node_conflict(subnet: Subnet, around: Surroundings) -> str | None:
+    """A node whose address lies in a subnet cannot be reached from it: said, not refused, since nodes come later."""
+    for address, node in around.nodes:
+        if subnet.holds(address):
+            return f"CIDR {format_list(subnet.cidrs)} contains address {address} of node {node}; change one of them"
+    return None
+
+
+def _check_services(wanted: Subnet, around: Surroundings) -> None:
+    for cidr in wanted.cidrs:
+        for service in around.services:
+            if cidr.version == service.version and cidr.overlaps(service):
+                raise ValueError(f"CIDR {cidr} overlaps the Service CIDR {service}; choose another")
+
+
+def _check_others(wanted: Subnet, claims: Mapping[str, Subnet]) -> None:
+    for name, other in claims.items():
+        if name == wanted.name:
+            continue
+        for cidr in wanted.cidrs:
+            for theirs in other.cidrs:
+                if cidr.version == theirs.version and cidr.overlaps(theirs):
+                    raise ValueError(f"CIDR {cidr} overlaps {theirs} of subnet {name}; choose another")
+
+
+def _check_users(wanted: Subnet, held: Subnet, users: Sequence[tuple[Address, str]]) -> None:
+    """Whoever has an address keeps it: the new CIDR must hold it, and the new gateway must not be it."""
+    if (wanted.cidrs, wanted.gateways) == (held.cidrs, held.gateways):
+        return
+    outside = [f"{label} ({address})" for address, label in users if not wanted.holds(address)]
+    if outside:
+        change = f"{format_list(held.cidrs)} to {format_list(wanted.cidrs)}"
+        raise ValueError(
+            f"CIDR cannot change from {change}: {format_names(outside)} would be outside; delete them first"
+        )
+    for address, label in users:
+        if address in wanted.gateways:
+            raise ValueError(
+                f"gateway cannot be {address}: it is the address of {label}; delete it first, or choose another"
+            )
+
+
+def format_names(items: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
+    shown = ", ".join(items[:MOST_NAMED])
+    return shown if len(items) <= MOST_NAMED else f"{shown} and {len(items) - MOST_NAMED} more"
+
+
+def _age(subnet: crd.Subnet) -> tuple[str, str]:
+    return (subnet.metadata.creation_timestamp, subnet.metadata.name)
