@@ -3,7 +3,7 @@ NODES ?= 2
 PY := .venv/bin/python
 VENV := .venv/.stamp
 
-.PHONY: help demo down deps check format test bench requirements install.yaml clean
+.PHONY: help demo down deps check soak format test bench requirements install.yaml clean
 
 help:  ## list the targets
 	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,9 @@ check: $(VENV)  ## format, lint, types, layers, unit, property and golden tests 
 	.venv/bin/mypy
 	PYTHONPATH=src .venv/bin/lint-imports --no-cache
 	$(PY) -m pytest tests/unit tests/properties tests/golden
+
+soak: $(VENV)  ## a million steps of the address state machine with crashes (CI takes a hundred thousand)
+	KUBE_OVN_SOAK_STEPS=1000000 $(PY) -m pytest tests/properties/test_crashes.py
 
 format: $(VENV)  ## rewrite the sources in the project's format
 	.venv/bin/ruff format .

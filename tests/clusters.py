@@ -35,6 +35,7 @@ from kube_ovn.model.kube import (
     Pod,
     PodSpec,
     PodStatus,
+    VersionedMeta,
 )
 from kube_ovn.model.network import Kind
 from kube_ovn.model.writes import Annotate, Apply, ApplyStatus, Create, Delete, Let, Patch, Write
@@ -100,12 +101,12 @@ def namespace(name: str, labels: dict[str, str] | None = None, **annotations: st
 
 
 def subnet(name: str, cidr: str, *, age: str = "2026-01-01T00:00:00Z", uid: str = "", **spec: Any) -> Subnet:
-    meta = ObjectMeta(name=name, uid=uid or f"subnet-uid-{name}", creation_timestamp=age, generation=1)
+    meta = VersionedMeta(name=name, uid=uid or f"subnet-uid-{name}", creation_timestamp=age, generation=1)
     return Subnet(metadata=meta, spec=SubnetSpec(cidr_block=cidr, **spec))
 
 
 def pool(name: str, of: str, *ips: str, namespaces: tuple[str, ...] = ()) -> IPPool:
-    meta = ObjectMeta(name=name, uid=f"pool-uid-{name}")
+    meta = VersionedMeta(name=name, uid=f"pool-uid-{name}")
     return IPPool(metadata=meta, spec=IPPoolSpec(subnet=of, ips=ips, namespaces=namespaces))
 
 
@@ -173,14 +174,25 @@ class Api:
     """
 
     def __init__(self, *objects: Object) -> None:
-        self.objects: dict[str, Object] = {item.metadata.uid: item for item in objects}
-        self._made = 0
+        self.objects: dict[str, Object] = {}
+        self._made = self._version = 0
+        self.put(*objects)
 
     def snapshot(self) -> Snapshot:
         return snapshot(*self.objects.values())
 
     def put(self, *objects: Object) -> None:
-        self.objects.update({item.metadata.uid: item for item in objects})
+        for item in objects:
+            self._set(item)
+
+    def _set(self, item: Object) -> None:
+        """Every change gives an object a new version."""
+        meta = item.metadata
+        if isinstance(meta, VersionedMeta):
+            self._version += 1
+            versioned = msgspec.structs.replace(meta, resource_version=str(self._version))
+            item = msgspec.structs.replace(item, metadata=versioned)  # type: ignore[type-var]
+        self.objects[meta.uid] = item
 
     def find(self, kind: type[T], name: str, namespace: str = "") -> T | None:
         for item in self.objects.values():
@@ -230,9 +242,11 @@ class Api:
             case Apply() | Patch():
                 self._merge(item, write.body)
             case ApplyStatus():
+                if isinstance(item.metadata, VersionedMeta) and item.metadata.resource_version != write.version:
+                    return False
                 body = {**write.status, "conditions": msgspec.to_builtins(write.conditions)}
                 status = msgspec.convert(body, type(getattr(item, "status", None)))
-                self.objects[ref.uid] = msgspec.structs.replace(item, status=status)  # type: ignore[type-var]
+                self._set(msgspec.structs.replace(item, status=status))  # type: ignore[type-var]
             case Let() | Delete():
                 self._let(item, write.finalizer)
                 if isinstance(write, Delete):
@@ -256,8 +270,7 @@ class Api:
             "generation": 1,
             **given,
         }
-        item = msgspec.convert({"metadata": meta, "spec": body.get("spec", {})}, kind)
-        self.objects[item.metadata.uid] = item
+        self._set(msgspec.convert({"metadata": meta, "spec": body.get("spec", {})}, kind))
 
     def _merge(self, item: Object, body: Mapping[str, object]) -> None:
         whole = msgspec.to_builtins(item)
@@ -268,11 +281,11 @@ class Api:
         if any(whole["spec"].get(key) != value for key, value in spec.items()):
             meta["generation"] = item.metadata.generation + 1
         merged = {**whole, "metadata": meta, "spec": {**whole["spec"], **spec}}
-        self.objects[item.metadata.uid] = msgspec.convert(merged, type(item))
+        self._set(msgspec.convert(merged, type(item)))
 
     def _meta(self, item: Object, **changes: Any) -> None:
         metadata = msgspec.structs.replace(item.metadata, **changes)
-        self.objects[metadata.uid] = msgspec.structs.replace(item, metadata=metadata)  # type: ignore[type-var]
+        self._set(msgspec.structs.replace(item, metadata=metadata))  # type: ignore[type-var]
 
 
 def settle(topology: Topology, api: Api, *, chance: random.Random | None = None, rounds: int = 40) -> None:

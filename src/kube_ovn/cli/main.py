@@ -3,10 +3,11 @@
 import asyncio
 import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
+from kube_ovn.cli import ipam
 from kube_ovn.cli.plan import PlanError, observe_plan, print_json, print_table
 from kube_ovn.k8s.client import KubeError
 from kube_ovn.k8s.credentials import CredentialsError
@@ -14,11 +15,20 @@ from kube_ovn.ovsdb.client import OvsdbError
 from kube_ovn.telemetry import start_logging
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+ipam_app = typer.Typer(no_args_is_help=True, help="Addresses: who has which, and who had it.")
+app.add_typer(ipam_app, name="ipam")
 
 
 class Output(StrEnum):
     TABLE = "table"
     JSON = "json"
+
+
+OutputOption: TypeAlias = Annotated[
+    Output, typer.Option("-o", "--output", help="a table for people, JSON for machines")
+]
+NamespaceOption: TypeAlias = Annotated[str, typer.Option(envvar="KUBE_OVN_NS", help="Namespace of kube-ovn-controller")]
+KubeconfigOption: TypeAlias = Annotated[str, typer.Option(help="kubeconfig file; empty = as kubectl")]
 
 
 @app.callback()
@@ -29,16 +39,12 @@ def ko() -> None:
 
 @app.command()
 def plan(
-    output: Annotated[
-        Output, typer.Option("-o", "--output", help="a table for people, JSON for machines")
-    ] = Output.TABLE,
-    namespace: Annotated[
-        str, typer.Option(envvar="KUBE_OVN_NS", help="Namespace of kube-ovn-controller")
-    ] = "kube-system",
+    output: OutputOption = Output.TABLE,
+    namespace: NamespaceOption = "kube-system",
     ovn_nb_addr: Annotated[
         str, typer.Option(help="Northbound database, if not the controller's own address for it")
     ] = "",
-    kubeconfig: Annotated[str, typer.Option(help="kubeconfig file; empty = as kubectl")] = "",
+    kubeconfig: KubeconfigOption = "",
 ) -> None:
     """Desired against actual: what the controller would create, update and delete now. Nothing when converged."""
     try:
@@ -50,6 +56,26 @@ def plan(
         print_json(found)
     else:
         print_table(found)
+
+
+@ipam_app.command()
+def explain(
+    ip: Annotated[str, typer.Argument(help="an IPv4 or IPv6 address")],
+    output: OutputOption = Output.TABLE,
+    namespace: NamespaceOption = "kube-system",
+    kubeconfig: KubeconfigOption = "",
+) -> None:
+    """What an address is, who has it and since when, and who had it before."""
+    try:
+        address = ipam.parse_address(ip)
+        found = ipam.explain(address, asyncio.run(ipam.observe_address(kubeconfig, namespace, address)))
+    except (KubeError, CredentialsError, ipam.ExplainError) as error:
+        print(f"kubectl ko ipam explain: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    if output is Output.JSON:
+        ipam.print_json(found)
+    else:
+        ipam.print_table(found)
 
 
 def main() -> None:

@@ -92,7 +92,8 @@ class Sender:
             case Apply():
                 await target.apply(self._kube, ref, write.body)
             case ApplyStatus():
-                await target.apply(self._kube, ref, _of(ref, {"status": _status(write)}), "status")
+                body = {"metadata": {"resourceVersion": write.version}, "status": _status(write)}
+                await target.apply(self._kube, ref, _of(ref, body), "status")
             case Let():
                 await target.let(self._kube, ref, write.finalizer, write.position)
             case Delete():

@@ -15,15 +15,18 @@ from kube_ovn.daemon.pods import Pods
 from kube_ovn.daemon.ports import PortError, Ports
 from kube_ovn.daemon.server import Server
 from kube_ovn.daemon.settings import Settings
+from kube_ovn.daemon.subnets import Subnets
+from kube_ovn.host.node import parse_encaps
 from kube_ovn.k8s.client import Client as Kube
 from kube_ovn.k8s.client import KubeError
 from kube_ovn.k8s.credentials import CredentialsError, load_credentials
-from kube_ovn.k8s.decode import NODES, PODS
+from kube_ovn.k8s.decode import NODES, PODS, SUBNETS
 from kube_ovn.k8s.events import Recorder
 from kube_ovn.k8s.watch import Store, follow
 from kube_ovn.linux.netlink import NetlinkError
 from kube_ovn.linux.nft import NftError
 from kube_ovn.model import names
+from kube_ovn.model.addr import Address
 from kube_ovn.model.host import Sandbox
 from kube_ovn.model.kube import Node, Pod
 from kube_ovn.model.network import Kind, ObjectRef
@@ -64,10 +67,12 @@ class Daemon:
         self._repair, self._announce = Dirty(), Dirty()
         self._ovs = Ovs((f"unix:{settings.ovs_socket}",), "Open_vSwitch", TABLES, on_change=self._ovs_changed)
         self._ports = Ports(self._ovs)
-        self._node = NodeNetwork(settings, self._own_node, self._ports)
-        self._pods = Pods(self._pod_store, self._ports, lambda: self._node.mtu)
+        self._subnets = Subnets(settings.node_switch, lambda: self._node.dirty.mark())
+        self._node = NodeNetwork(settings, self._own_node, self._subnets, lambda: self._encaps, self._ports)
+        self._pods = Pods(self._pod_store, self._subnets, self._node, self._ports)
         self._recorder = Recorder(kube, names.CNISERVER, settings.node_name)
         self._chassis: str | None = None
+        self._encaps: tuple[Address, ...] = ()
         self._pods_known = False
 
     async def run(self) -> None:
@@ -80,6 +85,7 @@ class Daemon:
                 self._ports.run(),
                 follow(self._kube, NODES, self._node_store, f"metadata.name={name}"),
                 follow(self._kube, PODS, self._pod_store, f"spec.nodeName={name}"),
+                follow(self._kube, SUBNETS, self._subnets.store),
                 reconcile(self._node.dirty, self._node.make_pass, (NetlinkError, NftError, PortError, TimeoutError)),
                 self._node.links.run(),
                 self._node.tables.run(),
@@ -144,6 +150,10 @@ class Daemon:
         if chassis != self._chassis:
             self._chassis = chassis
             self._announce.mark()
+        encaps = parse_encaps(ids[0].get("ovn-encap-ip", "")) if ids else ()
+        if encaps != self._encaps:
+            self._encaps = encaps
+            self._node.dirty.mark()
         changed = self._ports.take_changed_links()
         if changed is None or names.NODE_NIC in changed:
             self._node.dirty.mark()

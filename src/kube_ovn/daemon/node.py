@@ -1,23 +1,26 @@
-"""The node's own network: ovn0, its routes, the nftables table; whether it works; and telling Kubernetes that it does.
+"""The node's own network: ovn0, its routes, the nftables table; for which Pods it is ready, and whether it works.
 
 One pass compares all of it and writes the difference, so it is the same at the start, after an administrator's change
 and after a restart of Open vSwitch. What should be there is rendered in `host.node`.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import structlog
 
 from kube_ovn.daemon import plumbing
 from kube_ovn.daemon.ports import Ports
-from kube_ovn.daemon.settings import OVERHEAD, Settings
+from kube_ovn.daemon.settings import Settings
+from kube_ovn.daemon.subnets import Subnets
+from kube_ovn.daemon.wait import Broadcast
 from kube_ovn.host.egress import Table
-from kube_ovn.host.node import NodeState, render_node
+from kube_ovn.host.node import NodeState, render_node, tunnel_overhead
 from kube_ovn.linux import nft
 from kube_ovn.linux.icmp import echo
 from kube_ovn.linux.notify import LinkWatch, TableWatch
 from kube_ovn.model import names
+from kube_ovn.model.addr import Address, Network
 from kube_ovn.model.kube import Node
 from kube_ovn.reconcile import Dirty
 
@@ -33,10 +36,19 @@ UNPROVEN_PAUSE, PROVEN_PAUSE = 0.1, 5.0
 class NodeNetwork:
     """Keeps this node on the network."""
 
-    def __init__(self, settings: Settings, node: Callable[[], Node | None], ports: Ports) -> None:
-        self._settings, self._node, self._ports = settings, node, ports
+    def __init__(
+        self,
+        settings: Settings,
+        node: Callable[[], Node | None],
+        subnets: Subnets,
+        encaps: Callable[[], Collection[Address]],
+        ports: Ports,
+    ) -> None:
+        self._settings, self._node, self._subnets, self._encaps, self._ports = settings, node, subnets, encaps, ports
         self._table: Table | None = None  # as last written, and by nobody else since
         self._state: NodeState | None = None
+        self._covered: frozenset[Network] = frozenset()
+        self._settled = Broadcast()
         self._built = asyncio.Event()
         self.dirty = Dirty()
         self.proven = asyncio.Event()
@@ -44,24 +56,16 @@ class NodeNetwork:
         self.complaint: str | None = "the node's network is not built yet"
         """Why the node's network does not work; None when it does."""
         self.mtu: int | None = None
-        """MTU of Pods; None until the first pass has found it out."""
+        """The largest MTU Pods can have; None until it is known."""
         self.links = LinkWatch(names.NODE_NIC, names.ROUTE_PROTOCOL, self.dirty.mark)
         self.tables = TableWatch(names.NFT_TABLE, self._distrust_table)
 
     async def make_pass(self) -> None:
         """Bring the node to what it should be. Raises NetlinkError, NftError, TimeoutError."""
-        node, settings = self._node(), self._settings
-        self.mtu = settings.mtu or await self._derive_mtu()
-        if node is None:
-            return  # not registered yet, or removed: what runs here goes on
-        try:
-            state = render_node(node, settings.default_cidr, self.mtu)
-        except ValueError as error:
-            log.error("the Node's annotations are wrong; it stays as it is", node=settings.node_name, error=str(error))
-            return
+        self.mtu = self._settings.mtu or await self._derive_mtu()
+        state = self._render(self.mtu) if self.mtu else None
         if state is None:
-            log.info("the controller has given this node no address yet", node=settings.node_name)
-            return
+            return  # what runs here goes on
         async with asyncio.timeout(PORT_DEADLINE):
             await self._ports.put(names.NODE_NIC, state.rows)
         self.links.index = await plumbing.run(plumbing.settle, state.link)
@@ -70,8 +74,37 @@ class NodeNetwork:
             await nft.apply(state.table.text)
             self._table = state.table
         self._state = state
-        if self.links.index is not None:
+        self._covered = state.networks if self.links.index is not None else frozenset()
+        if self._covered:
             self._built.set()
+            self._settled.notify()
+
+    def _render(self, mtu: int) -> NodeState | None:
+        """What should be; None when that cannot be known now."""
+        node, subnets, name = self._node(), self._subnets.effective, self._settings.node_name
+        if node is None or subnets is None:
+            return None  # not registered yet, or removed; or the Subnets are not known yet
+        if not subnets:
+            # There is always the default one. A list without it comes from an API server that lost its data, or before
+            # the controller's first pass, and must not take the network from the Pods that run.
+            log.warning("no Subnet is in effect; the node stays as it is", node=name)
+            return None
+        try:
+            state = render_node(node, subnets, mtu)
+        except ValueError as error:
+            log.error("the Node's annotations are wrong; it stays as it is", node=name, error=str(error))
+            return None
+        if state is None:
+            log.info("the controller has given this node no address yet", node=name)
+        return state
+
+    async def covering(self, addresses: Collection[Address]) -> None:
+        """Wait until this node has routes and rules for the subnets of these addresses. Set a timeout."""
+
+        def check() -> bool | None:
+            return all(any(address in network for network in self._covered) for address in addresses) or None
+
+        await self._settled.until(check)
 
     async def follow_gateway(self) -> None:
         """Ask the join gateway again and again whether it answers: often until it does, seldom from then on."""
@@ -94,10 +127,12 @@ class NodeNetwork:
                 return f"the join gateway {gateway} does not answer: {str(error) or 'no reply'}"
         return None
 
-    async def _derive_mtu(self) -> int:
-        settings = self._settings
-        ipv6 = any(address.version == 6 for address in settings.pod_ip[:1])
-        overhead = OVERHEAD[settings.network_type] + (20 if ipv6 else 0)
+    async def _derive_mtu(self) -> int | None:
+        """None while nobody has said which addresses the tunnels have: what a tunnel takes depends on their family."""
+        settings, encaps = self._settings, self._encaps()
+        if not encaps:
+            return self.mtu
+        overhead = tunnel_overhead(settings.network_type, encaps)
         return await plumbing.run(plumbing.pod_mtu, settings.iface, settings.pod_ip, overhead)
 
     def _distrust_table(self) -> None:

@@ -56,6 +56,15 @@ def connect(sandbox: Sandbox, network: PodNetwork, mtu: int) -> None:
             links.delete_link(root, sandbox.link)
             _create(root, sandbox, network, mtu)
         links.configure_pod(pod, sandbox.interface, network)
+        if any(interface.address.version == 6 for interface in network.interfaces):
+            _refuse_unusable(pod, sandbox.interface)
+
+
+def _refuse_unusable(pod: Socket, name: str) -> None:
+    """Raise NetlinkError when a Pod could not use an address it has: its containers would start without it."""
+    link = links.get_link(pod, name)
+    for address, flaw in (links.list_unusable(pod, link.index) if link else {}).items():
+        raise NetlinkError(f"address {address}", errno.EADDRNOTAVAIL, flaw)
 
 
 def _create(root: Socket, sandbox: Sandbox, network: PodNetwork, mtu: int) -> None:
@@ -76,7 +85,9 @@ def compare(sandbox: Sandbox, mac: str, addresses: Iterable[str]) -> list[str]:
         if link is None:
             return [f"{sandbox.interface} is missing"]
         present = {str(address) for _, address in links.list_addresses(pod, link.index)}
+        unusable = links.list_unusable(pod, link.index)
     differences = [f"address {address} is missing" for address in sorted(set(addresses) - present)]
+    differences += [f"address {address} cannot be used: {flaw}" for address, flaw in unusable.items()]
     if not link.up:
         differences.append(f"{sandbox.interface} is down")
     if mac and link.mac != mac:
@@ -121,12 +132,16 @@ def settle(desired: dict[LinkKey, Route | None]) -> int | None:
         actual = _observe(root, link)
         plan = diff(desired, actual)
         # Routes first: they would go with their source address.
-        for key, route in sorted(plan.delete.items(), key=lambda item: item[1] is None):
-            _remove(root, link, key, route)
-        # In the order of `desired`: a route needs the link up and the address there. An update replaces.
+        links.delete_routes(root, link.index, _routes(plan.delete.values()), names.ROUTE_PROTOCOL)
+        for key in plan.delete:
+            if isinstance(key, InterfaceAddress):
+                links.delete_address(root, link.index, key)
+        # Routes last: they need the link up and the address there. An update replaces.
         for key in desired:
-            if key in plan.create or key in plan.update:
-                _add(root, link, key, desired[key])
+            if key in plan.create:
+                _add(root, link, key)
+        changed = [desired[key] for key in desired if key in plan.create or key in plan.update]
+        links.add_routes(root, link.index, _routes(changed), names.ROUTE_PROTOCOL)
         return link.index
 
 
@@ -141,10 +156,9 @@ def _observe(root: Socket, link: Link) -> dict[LinkKey, Route | None]:
     return actual
 
 
-def _add(root: Socket, link: Link, key: LinkKey, route: Route | None) -> None:
-    if route is not None:
-        links.add_route(root, link.index, route, names.ROUTE_PROTOCOL)
-    elif key is Switch.UP:
+def _add(root: Socket, link: Link, key: LinkKey) -> None:
+    """A switch or an address."""
+    if key is Switch.UP:
         links.set_up(root, link)
     elif key is Switch.FORWARDING:
         links.set_forwarding(root, link)
@@ -152,8 +166,5 @@ def _add(root: Socket, link: Link, key: LinkKey, route: Route | None) -> None:
         links.add_address(root, link.index, key)
 
 
-def _remove(root: Socket, link: Link, key: LinkKey, route: Route | None) -> None:
-    if route is not None:
-        links.delete_route(root, link.index, route, names.ROUTE_PROTOCOL)
-    elif isinstance(key, InterfaceAddress):
-        links.delete_address(root, link.index, key)
+def _routes(values: Iterable[Route | None]) -> list[Route]:
+    return [route for route in values if route is not None]

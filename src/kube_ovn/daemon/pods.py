@@ -8,17 +8,20 @@ again when it does not succeed. What a Pod gets is read in `host.pod`, the kerne
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import structlog
 from prometheus_client import Histogram
 
 from kube_ovn.daemon import plumbing
 from kube_ovn.daemon.cni import CniError, Code, NetConf, Request, format_result, parse_previous
+from kube_ovn.daemon.node import NodeNetwork
 from kube_ovn.daemon.ports import PortError, Ports
-from kube_ovn.host.pod import parse_network, render_lost, render_sandbox, select_over
+from kube_ovn.daemon.subnets import Subnets
+from kube_ovn.host.pod import parse_network, pod_mtu, render_lost, render_sandbox, select_over
 from kube_ovn.k8s.watch import Store
 from kube_ovn.linux.netlink import NetlinkError, is_netns
+from kube_ovn.model import names
 from kube_ovn.model.host import PodNetwork, Sandbox
 from kube_ovn.model.kube import Pod
 
@@ -26,7 +29,8 @@ log = structlog.get_logger()
 
 STAGE_SECONDS = Histogram(
     "kube_ovn_cni_add_seconds",
-    "Duration of the stages of CNI ADD: wait (for the Pod's address), netlink, ovsdb, ovn_installed, total",
+    "Duration of the stages of CNI ADD: wait (for the Pod's address), node (for the node's routes and rules), netlink, "
+    "ovsdb, ovn_installed, total",
     ["stage"],
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120),
 )
@@ -39,10 +43,11 @@ REMOVE_DEADLINE, REPAIR_DEADLINE = 10.0, 30.0
 class Pods:
     """The Pods' attachments on this node."""
 
-    def __init__(self, store: Store[Pod], ports: Ports, mtu: Callable[[], int | None]) -> None:
+    def __init__(self, store: Store[Pod], subnets: Subnets, node: NodeNetwork, ports: Ports) -> None:
         self._store = store
+        self._subnets = subnets
+        self._node = node
         self._ports = ports
-        self._mtu = mtu
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     async def add(self, request: Request) -> bytes:
@@ -119,12 +124,12 @@ class Pods:
 
     async def _connect(self, sandbox: Sandbox, stage: "_Stages") -> tuple[PodNetwork, int]:
         with stage("wait"):
-            network = await self._store.until(sandbox.namespace, sandbox.pod, lambda pod: _granted(sandbox, pod))
-        mtu = self._mtu()
-        if mtu is None:
-            raise CniError(
-                Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: the NIC of this node's tunnels is not known yet"
+            network, subnet = await self._store.until(
+                sandbox.namespace, sandbox.pod, lambda pod: _granted(sandbox, pod)
             )
+        with stage("node"):
+            await self._node.covering([interface.address for interface in network.interfaces])
+        mtu = self._mtu(sandbox, subnet)
         for link, holder in self._ports.sandboxes().items():
             _refuse_clash(sandbox, link, holder)
         try:
@@ -142,6 +147,18 @@ class Pods:
                 raise CniError(Code.SWITCH, f"Pod {sandbox.label}: Open vSwitch: {error}") from None
             raise
         return network, mtu
+
+    def _mtu(self, sandbox: Sandbox, subnet: str) -> int:
+        """What the Pod's Subnet wants, within what this node can do. Raises CniError."""
+        most, wanted = self._node.mtu, self._subnets.mtu(subnet)
+        if most is None:
+            raise CniError(
+                Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: the NIC of this node's tunnels is not known yet"
+            )
+        mtu = pod_mtu(most, wanted)
+        if mtu < wanted:
+            log.warning("MTU is more than the tunnels carry", pod=sandbox.label, subnet=subnet, wanted=wanted, mtu=mtu)
+        return mtu
 
     async def _remove(self, link: str) -> None:
         """Port first, so that the switch does not look for a link that is gone. What is missing is no error."""
@@ -183,6 +200,7 @@ class _Stages:
         look = f"`kubectl describe pod -n {sandbox.namespace} {sandbox.pod}` says why"
         reason = {
             "wait": f"the controller has given it no address yet; {look}",
+            "node": "this node has no routes and rules for its subnet yet; the log of kube-ovn-cniserver there says why",
             "netlink": "the kernel did not make its interface",
             "ovsdb": "the database of Open vSwitch on this node did not take its port",
             "ovn_installed": "ovn-controller on this node did not install its flows; is ovn-central reachable?",
@@ -199,14 +217,15 @@ def _refuse_clash(sandbox: Sandbox, link: str, holder: Sandbox) -> None:
         raise CniError(Code.INVALID_CONFIG, f"Pod {sandbox.label}: it has one port on this network, no {wanted}")
 
 
-def _granted(sandbox: Sandbox, pod: Pod | None) -> PodNetwork | None:
-    """The network of the very Pod a sandbox is for, not of a namesake before or after it."""
+def _granted(sandbox: Sandbox, pod: Pod | None) -> tuple[PodNetwork, str] | None:
+    """The network of the very Pod a sandbox is for, not of a namesake before or after it; and its Subnet's name."""
     if pod is None or (sandbox.uid and pod.metadata.uid != sandbox.uid):
         return None
     try:
-        return parse_network(pod)
+        network = parse_network(pod)
     except ValueError as error:
         raise CniError(Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: {error}") from None
+    return None if network is None else (network, pod.metadata.annotations.get(names.LOGICAL_SWITCH, ""))
 
 
 def _sandbox(request: Request) -> Sandbox:

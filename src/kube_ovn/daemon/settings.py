@@ -4,11 +4,9 @@ import re
 from dataclasses import dataclass
 
 from kube_ovn.config import flag, parse_list
-from kube_ovn.model.addr import Address, Network, parse_addresses, parse_networks
+from kube_ovn.host.node import OVERHEAD
+from kube_ovn.model.addr import Address, parse_addresses
 from kube_ovn.telemetry import parse_level
-
-OVERHEAD = {"geneve": 100, "vxlan": 50}
-"""Bytes a tunnel takes of each packet, as users of the contract expect; IPv6 underneath takes 20 more."""
 
 
 def parse_network_type(text: str) -> str:
@@ -39,15 +37,7 @@ class Settings:
     bind_socket: str = flag("/run/openvswitch/kube-ovn-daemon.sock", "socket on which the CNI plugin is served")
     cni_conf_dir: str = flag("/etc/cni/net.d", "directory of the container runtime's CNI configurations")
     cni_conf_name: str = flag("01-kube-ovn.conflist", "file name of ours, written when the node's network works")
-    default_cidr: tuple[Network, ...] = flag(
-        parse_networks("10.16.0.0/16"), "CIDR of the default subnet, one a family", parse_networks
-    )
-    node_switch_cidr: tuple[Network, ...] = flag(
-        parse_networks("100.64.0.0/16"), "CIDR of the join subnet, one a family", parse_networks
-    )
-    service_cluster_ip_range: tuple[Network, ...] = flag(
-        parse_networks("10.96.0.0/12"), "CIDR of Services, one a family", parse_networks
-    )
+    node_switch: str = flag("join", "name of the subnet that joins the nodes to the router")
     network_type: str = flag("geneve", "tunnels between nodes: geneve or vxlan", parse_network_type)
     iface: tuple[str, ...] = flag(
         (),

@@ -1,15 +1,19 @@
 """How Pods leave through their own node: the node's nftables table. Pure.
 
 One table of our own, replaced whole. It only adds to what the host's other tables say: in nftables a packet must pass
-every table, so nothing here can undo a host firewall's drop.
+every table, so nothing here can undo a host firewall's drop. `nft list table inet kube-ovn` is meant to be read.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kube_ovn.host.subnet import NodeSubnet
 from kube_ovn.model import names
 from kube_ovn.model.addr import Network
+
+_LONGEST_COMMENT = 127
+"""Bytes nft takes for the comment of an element."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,16 +24,13 @@ class Table:
     """The table's comment, which tells one content from another."""
 
 
-def render_table(pods: Iterable[Network], fabric: Iterable[Network]) -> Table:
-    """The node's table.
-
-    pods    CIDRs whose traffic to the outside takes the node's address
-    fabric  all CIDRs of the fabric: between them addresses stay as they are
+def render_table(fabric: Sequence[NodeSubnet]) -> Table:
+    """The node's table: between the subnets of the fabric addresses stay as they are; on the way out, those of subnets
+    with `nat` become the node's.
     """
-    pods, fabric = sorted(pods, key=str), sorted(fabric, key=str)
-    families = [version for version in (4, 6) if any(network.version == version for network in pods)]
+    families = sorted({network.version for subnet in fabric for network in subnet.networks})
     rules = [
-        *(line for version in families for line in _sets(version, pods, fabric)),
+        *(line for version in families for line in _sets(version, fabric)),
         "    chain forward {",
         '        comment "packets without a connection would leave with the address of a Pod"',
         "        type filter hook forward priority filter; policy accept;",
@@ -58,19 +59,47 @@ def _digest(rules: Iterable[str]) -> str:
     return hashlib.blake2b("\n".join(rules).encode(), digest_size=8).hexdigest()
 
 
-def _sets(version: int, pods: Iterable[Network], fabric: Iterable[Network]) -> list[str]:
-    return [*_set(f"pods{version}", version, pods), *_set(f"fabric{version}", version, fabric)]
-
-
-def _set(name: str, version: int, networks: Iterable[Network]) -> list[str]:
-    elements = ", ".join(str(network) for network in networks if network.version == version)
+def _sets(version: int, fabric: Sequence[NodeSubnet]) -> list[str]:
+    leaving = [subnet for subnet in fabric if subnet.nat]
     return [
-        f"    set {name} {{",
+        *_set(
+            "pods", version, "subnets with natOutgoing: outside the fabric their Pods have the node's address", leaving
+        ),
+        *_set("fabric", version, "all subnets: between them every Pod has its own address", fabric),
+    ]
+
+
+def _set(name: str, version: int, comment: str, subnets: Iterable[NodeSubnet]) -> list[str]:
+    elements = [f'{network} comment "{names}"' for network, names in _elements(version, subnets)]
+    return [
+        f"    set {name}{version} {{",
+        f'        comment "{comment}"',
         f"        type ipv{version}_addr",
         "        flags interval",
-        f"        elements = {{ {elements} }}",
+        # An empty list of elements is no valid nft.
+        *([f"        elements = {{ {(',' + chr(10) + ' ' * 21).join(elements)} }}"] if elements else []),
         "    }",
     ]
+
+
+def _elements(version: int, subnets: Iterable[NodeSubnet]) -> list[tuple[Network, str]]:
+    """The networks of a family in order, and whose each is. One inside another is left out: nft takes no overlap, and
+    a subnet made anew under another name may meet its predecessor here.
+    """
+    owners: dict[Network, list[str]] = {}
+    for subnet in subnets:
+        for network in subnet.networks:
+            if network.version == version:
+                owners.setdefault(network, []).append(subnet.name)
+    found: list[tuple[Network, str]] = []
+    for network in sorted(owners, key=lambda network: (int(network.network_address), network.prefixlen)):
+        if not found or not _contains(found[-1][0], network):
+            found.append((network, ", ".join(sorted(owners[network]))[:_LONGEST_COMMENT]))
+    return found
+
+
+def _contains(outer: Network, inner: Network) -> bool:
+    return outer.network_address <= inner.network_address and inner.broadcast_address <= outer.broadcast_address
 
 
 def _leaving(version: int) -> str:

@@ -1,18 +1,26 @@
 """The node itself on the fabric: ovn0, its addresses and routes, and the table of nftables. Pure."""
 
 import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import ip_address
 from typing import TypeAlias
 
 from kube_ovn.host.egress import Table, render_table
 from kube_ovn.host.pod import parse_interfaces, port_members
+from kube_ovn.host.subnet import NodeSubnet
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, parse_addresses, parse_mac, parse_networks
 from kube_ovn.model.host import InterfaceAddress, Route
 from kube_ovn.model.kube import Node
 from kube_ovn.model.row import Key, Row, facts, owned
 from kube_ovn.model.vswitch import Interface, Port
+
+OVERHEAD = {"geneve": 100, "vxlan": 50}
+"""Bytes a tunnel over IPv4 takes of each packet, as users of the contract expect."""
+IPV6_OVERHEAD = 20
+"""Bytes its header is longer over IPv6."""
 
 
 class Switch(Enum):
@@ -34,35 +42,69 @@ class NodeState:
     rows: dict[Key, Row | None]
     link: dict[LinkKey, Route | None]
     table: Table
+    networks: frozenset[Network]
+    """The CIDRs of the fabric that all this is for."""
     gateways: tuple[Address, ...]
     """Addresses of the router on the join switch: when they answer, the node's network works."""
 
 
-def render_node(node: Node, pods: tuple[Network, ...], mtu: int) -> NodeState | None:
+def render_node(node: Node, subnets: Sequence[NodeSubnet], mtu: int) -> NodeState | None:
     """The desired state of a Node; None until the controller has given it an address.
 
-    Raises ValueError with a sentence about the Node's annotations.
+    `subnets` are those in effect, the join subnet not among them. Raises ValueError with a sentence about the Node's annotations.
     """
     annotations = node.metadata.annotations
     if annotations.get(names.ALLOCATED) != "true":
         return None
-    for name in (names.IP_ADDRESS, names.MAC_ADDRESS, names.CIDR, names.GATEWAY, names.PORT_NAME):
+    for name in (
+        names.IP_ADDRESS,
+        names.MAC_ADDRESS,
+        names.CIDR,
+        names.GATEWAY,
+        names.LOGICAL_SWITCH,
+        names.PORT_NAME,
+    ):
         if name not in annotations:
             raise ValueError(f"annotation {name} is missing although {names.ALLOCATED} is set")
     interfaces, gateways = parse_interfaces(annotations)
-    sources = internal_addresses(node)
+    join = NodeSubnet(name=annotations[names.LOGICAL_SWITCH], networks=parse_networks(annotations[names.CIDR]))
     link: dict[LinkKey, Route | None] = dict.fromkeys([Switch.UP, Switch.FORWARDING])
     link.update(dict.fromkeys(interfaces))
-    for network in pods:
-        for gateway in gateways:
-            if gateway.version == network.version:
-                link[network] = Route(to=network, via=gateway, source=sources.get(network.version))
+    link.update({route.to: route for route in _routes(subnets, gateways, internal_addresses(node))})
     return NodeState(
         rows=_port(annotations[names.PORT_NAME], parse_mac(annotations[names.MAC_ADDRESS]), mtu),
         link=link,
-        table=render_table(pods, {*pods, *parse_networks(annotations[names.CIDR])}),
+        table=render_table([*subnets, join]),
+        networks=frozenset(network for subnet in (*subnets, join) for network in subnet.networks),
         gateways=gateways,
     )
+
+
+def _routes(
+    subnets: Iterable[NodeSubnet], gateways: Iterable[Address], sources: Mapping[int, Address]
+) -> Iterator[Route]:
+    """To every subnet through the fabric's router, in a packet with the node's own address."""
+    hops = {gateway.version: gateway for gateway in gateways}
+    for subnet in subnets:
+        for network in subnet.networks:
+            source = sources.get(network.version)
+            # A network that the node's own address is in must not lead away from the node.
+            if network.version in hops and (source is None or source not in network):
+                yield Route(to=network, via=hops[network.version], source=source)
+
+
+def parse_encaps(text: str) -> tuple[Address, ...]:
+    """The addresses of this node's tunnels (`ovn-encap-ip` of ovn-controller(8)); what is no address is left out."""
+    found = []
+    for part in text.split(","):
+        with contextlib.suppress(ValueError):
+            found.append(ip_address(part.strip()))
+    return tuple(found)
+
+
+def tunnel_overhead(network_type: str, encaps: Iterable[Address]) -> int:
+    """Bytes that tunnels from these addresses take of each packet."""
+    return OVERHEAD[network_type] + (IPV6_OVERHEAD if any(encap.version == 6 for encap in encaps) else 0)
 
 
 def internal_addresses(node: Node) -> dict[int, Address]:

@@ -41,6 +41,11 @@ def parse_network(pod: Pod) -> PodNetwork | None:
     )
 
 
+def pod_mtu(node: int, wanted: int) -> int:
+    """The MTU of a Pod's interface: what its Subnet wants (0 = nothing), but no more than this node's tunnels carry."""
+    return min(node, wanted) if wanted else node
+
+
 def parse_interfaces(annotations: Mapping[str, str]) -> tuple[tuple[InterfaceAddress, ...], tuple[Address, ...]]:
     """Addresses with their subnets' prefix lengths, and the gateway for each. Raises ValueError."""
     addresses = parse_addresses(annotations[names.IP_ADDRESS])

@@ -17,6 +17,7 @@ from prometheus_client import Counter
 
 from kube_ovn.k8s.client import Client, KubeError
 from kube_ovn.k8s.decode import Kind
+from kube_ovn.model.network import Kind as ObjectKind
 from kube_ovn.model.network import ObjectRef
 from kube_ovn.reconcile import Backoff
 
@@ -41,6 +42,7 @@ class EventCount(msgspec.Struct, frozen=True):
     count: int = 0
 
 
+CORE = frozenset({ObjectKind.POD, ObjectKind.NODE, ObjectKind.NAMESPACE})
 EVENTS = Kind(name="Event", version="v1", plural="events", type=EventCount)
 
 
@@ -156,7 +158,7 @@ class Recorder:
 
     def _event(self, content: _Content, series: _Series, namespace: str, name: str) -> dict[str, object]:
         involved = {
-            "apiVersion": "v1",
+            "apiVersion": "v1" if content.object.kind in CORE else "kubeovn.io/v1",
             "kind": str(content.object.kind),
             "namespace": content.object.namespace,
             "name": content.object.name,

@@ -1,14 +1,13 @@
-"""The history of addresses, as durable as the cluster: who had which, until when.
+"""The history of addresses, as durable as the cluster: who had which, until when. A ring of ConfigMaps.
 
-A log in a ring of ConfigMaps: records are appended to the newest segment; a full one is followed by the next slot,
-whose old content is overwritten. One write is in flight at a time and takes all that waits with it, so a storm of
-releases costs few writes. Two processes that append at the same moment (an old leader and a new one) lose nothing: the
-resourceVersion is the lock, and who was slower reads again.
+One write is in flight at a time and takes along all that waits and fits, so a storm of releases costs few writes. Two
+processes that append at the same moment (an old leader and a new one) lose nothing: the resourceVersion is the lock,
+both want the same ConfigMap, and who was slower reads again. What comes after what is decided in `model.history`.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 import structlog
@@ -16,13 +15,14 @@ import structlog
 from kube_ovn.k8s.client import Client, KubeError
 from kube_ovn.k8s.decode import Kind
 from kube_ovn.model import names
-from kube_ovn.model.history import Record
+from kube_ovn.model.history import Record, Ring, Segment
 from kube_ovn.reconcile import Backoff
 
 log = structlog.get_logger()
 
 SEGMENT = 256
-"""Records in one ConfigMap: about 50 kB, rewritten with each append."""
+"""Records in one ConfigMap: about 60 kB, rewritten with each append; 200 kB with the longest names there can be."""
+RETRY_CEILING = 5.0
 NOT_FOUND, CONFLICT = 404, 409
 
 
@@ -37,144 +37,132 @@ class ConfigMap(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, str] = {}
 
 
-CONFIGMAPS = Kind(name="ConfigMap", version="v1", plural="configmaps", type=ConfigMap)
+CONFIG_MAPS = Kind(name="ConfigMap", version="v1", plural="configmaps", type=ConfigMap)
 
 
-@dataclass(slots=True, kw_only=True)
-class Segment:
-    """The part of the history in one ConfigMap. Later segments have higher sequence numbers."""
-
-    sequence: int
-    records: list[Record]
-    version: str = ""
+class DamagedError(Exception):
+    """A ConfigMap holds no segment; somebody edited it."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class _Append:
     record: Record
-    done: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    done: "asyncio.Future[None]"
 
 
 class History:
-    """Reads and appends. `size` records a segment, `slots` segments."""
+    """Reads and appends: `slots` ConfigMaps in a Namespace, of at most `size` records each."""
 
     def __init__(
         self, client: Client, namespace: str, *, slots: int = names.HISTORY_SEGMENTS, size: int = SEGMENT
     ) -> None:
-        self._client, self._namespace, self._slots, self._size = client, namespace, slots, size
-        self._segments: dict[int, Segment] = {}  # by slot
+        self._client, self._namespace = client, namespace
+        self._ring = Ring(slots=slots, size=size)
+        self._versions: dict[int, str] = {}  # by slot, of the ConfigMaps that exist
         self._waiting: list[_Append] = []
         self._wake = asyncio.Event()
 
     @property
     def records(self) -> Sequence[Record]:
         """All that is remembered, oldest first."""
-        ordered = sorted(self._segments.values(), key=lambda segment: segment.sequence)
-        return [record for segment in ordered for record in segment.records]
+        return self._ring.records
 
     async def load(self) -> None:
-        """Read all segments. Raises KubeError."""
-        found = await asyncio.gather(*(self._read(slot) for slot in range(self._slots)))
-        self._segments = {slot: segment for slot, segment in enumerate(found) if segment is not None}
+        """Read all there is. Raises KubeError."""
+        slots, size = self._ring.slots, self._ring.size
+        found = await asyncio.gather(*(self._observe(slot) for slot in range(slots)), return_exceptions=True)
+        versions, segments = {}, []
+        for slot, stored in enumerate(found):
+            if isinstance(stored, BaseException):
+                raise stored
+            if stored is None:
+                continue
+            versions[slot] = stored.metadata.resource_version  # a damaged one is overwritten when its turn comes
+            try:
+                segments.append(parse_segment(stored, slot, slots))
+            except DamagedError as error:
+                log.warning("part of the address history left out", configmap=stored.metadata.name, error=str(error))
+        self._versions, self._ring = versions, Ring.of(slots, size, segments)
 
     async def append(self, record: Record) -> None:
-        """Return when the record is written. One that is the last of its segment's about the same grant already counts
-        as written: who died before it could act on it says it again.
-        """
-        waiting = _Append(record)
+        """Return when the record is written, or was before: saying it again is no error."""
+        waiting = _Append(record, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._wake.set()
         await waiting.done
 
     async def run(self) -> None:
         """Write what waits, until cancelled."""
-        backoff = Backoff()
+        backoff = Backoff(ceiling=RETRY_CEILING)
         while True:
             await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                batch = self._waiting[: self._size]
-                try:
-                    await self._write([each.record for each in batch])
-                except KubeError as error:
-                    log.warning("address history not written, trying again", error=str(error))
-                    await backoff.wait()
-                    continue
+            self._waiting = [each for each in self._waiting if not each.done.done()]  # some callers may have given up
+            if not self._waiting:
+                self._wake.clear()
+                continue
+            try:
+                remembered = await self._commit([each.record for each in self._waiting])
                 backoff.reset()
-                del self._waiting[: len(batch)]
-                for each in batch:
-                    if not each.done.done():  # nobody waits any more
-                        each.done.set_result(None)
+            except KubeError as error:
+                log.warning("address history not written, trying again", error=str(error))
+                await backoff.wait()
+                continue
+            for each in self._waiting[:remembered]:
+                if not each.done.done():
+                    each.done.set_result(None)
 
-    async def _write(self, records: Sequence[Record]) -> None:
-        """Append to the newest segment, or begin the next. Raises KubeError; after a conflict all is read anew."""
-        slot = self._newest()
-        segment = self._segments.get(slot, Segment(sequence=0, records=[]))
-        fresh = new_records(segment.records, records)
-        if not fresh:
-            return
-        if len(segment.records) + len(fresh) > self._size and segment.records:
-            slot, sequence = (slot + 1) % self._slots, segment.sequence + 1
-            overwritten = self._segments.get(slot)
-            segment = Segment(sequence=sequence, records=[], version=overwritten.version if overwritten else "")
+    async def _commit(self, records: Sequence[Record]) -> int:
+        """Write as many as fit one segment; how many are remembered now. Raises KubeError."""
+        segment, remembered = self._ring.extend(records)
+        if segment is None:
+            return remembered
+        slot = self._ring.slot(segment.sequence)
         try:
-            written = Segment(sequence=segment.sequence, records=[*segment.records, *fresh], version=segment.version)
-            written.version = await self._store(slot, written)
+            self._versions[slot] = await self._write(slot, segment)
         except KubeError as error:
-            if error.status in (CONFLICT, NOT_FOUND):
+            if error.status in (CONFLICT, NOT_FOUND):  # another was faster, or an earlier write of ours arrived
                 await self.load()
             raise
-        self._segments[slot] = written
+        self._ring = self._ring.put(segment)
+        return remembered
 
-    def _newest(self) -> int:
-        return max(self._segments, key=lambda slot: self._segments[slot].sequence, default=0)
-
-    async def _read(self, slot: int) -> Segment | None:
+    async def _observe(self, slot: int) -> ConfigMap | None:
         try:
-            stored = await self._client.get(CONFIGMAPS, self._namespace, names.history_segment(slot))
+            return await self._client.get(CONFIG_MAPS, self._namespace, names.history_segment(slot))
         except KubeError as error:
             if error.status == NOT_FOUND:
                 return None
             raise
-        return parse_segment(stored)
 
-    async def _store(self, slot: int, segment: Segment) -> str:
-        """Write a segment; its new version."""
-        name = names.history_segment(slot)
-        value = ConfigMap(
-            metadata=_Meta(name=name, namespace=self._namespace, resource_version=segment.version),
-            data={"sequence": str(segment.sequence), "records": format_records(segment.records)},
-        )
-        body = {"apiVersion": "v1", "kind": CONFIGMAPS.name, "metadata": value.metadata, "data": value.data}
-        if segment.version:
-            stored = await self._client.replace(CONFIGMAPS, self._namespace, name, body)
+    async def _write(self, slot: int, segment: Segment) -> str:
+        """Make the ConfigMap, or replace the one we know; its new version."""
+        name, version = names.history_segment(slot), self._versions.get(slot, "")
+        body = {
+            "apiVersion": CONFIG_MAPS.version,
+            "kind": CONFIG_MAPS.name,
+            "metadata": _Meta(name=name, namespace=self._namespace, resource_version=version),
+            "data": format_segment(segment),
+        }
+        if version:
+            stored = await self._client.replace(CONFIG_MAPS, self._namespace, name, body)
         else:
-            stored = await self._client.create(CONFIGMAPS, self._namespace, body)
+            stored = await self._client.create(CONFIG_MAPS, self._namespace, body)
         return stored.metadata.resource_version
 
 
-def new_records(present: Iterable[Record], wanted: Iterable[Record]) -> list[Record]:
-    """Those that are not there yet: a grant is told by its owner, its addresses and its beginning."""
-    known = {(record.uid, record.addresses, record.since) for record in present}
-    return [record for record in wanted if (record.uid, record.addresses, record.since) not in known]
+def parse_segment(stored: ConfigMap, slot: int, slots: int) -> Segment:
+    """What the ConfigMap of a slot holds. Raises DamagedError."""
+    try:
+        sequence = int(stored.data["sequence"])
+        records = [msgspec.json.decode(line, type=Record) for line in stored.data["records"].split("\n") if line]
+    except (KeyError, ValueError) as error:  # msgspec's are ValueErrors
+        raise DamagedError(f"{type(error).__name__}: {error}") from None
+    if sequence < 0 or sequence % slots != slot:
+        raise DamagedError(f"number {sequence} does not belong into slot {slot}")
+    return Segment.of(sequence, records)
 
 
-def parse_segment(stored: ConfigMap) -> Segment:
-    """What a ConfigMap holds; lines that somebody damaged are left out."""
-    records: list[Record] = []
-    for line in stored.data.get("records", "").splitlines():
-        try:
-            records.append(msgspec.json.decode(line, type=Record))
-        except msgspec.DecodeError as error:
-            log.warning("damaged record left out", configmap=stored.metadata.name, error=str(error))
-    sequence = stored.data.get("sequence", "0")
-    return Segment(
-        sequence=int(sequence) if sequence.isdecimal() else 0,
-        records=records,
-        version=stored.metadata.resource_version,
-    )
-
-
-def format_records(records: Iterable[Record]) -> str:
-    """One JSON object a line."""
-    return "".join(f"{msgspec.json.encode(record).decode()}\n" for record in records)
+def format_segment(segment: Segment) -> dict[str, str]:
+    """The data of its ConfigMap: one JSON object a line."""
+    lines = "".join(f"{msgspec.json.encode(record).decode()}\n" for record in segment.records)
+    return {"sequence": str(segment.sequence), "records": lines}

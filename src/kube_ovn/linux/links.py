@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -32,7 +33,8 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_AF_
 _INFO_KIND, _INFO_DATA, _VETH_PEER, _INET_CONF = 1, 2, 1, 1
 _INET6_ADDR_GEN_MODE, _GEN_NONE = 8, b"\1"
 _DEVCONF_FORWARDING, _DEVCONF_RP_FILTER = 1, 8
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 8, 0x02
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+_IFA_F_NODAD, _IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x02, 0x08, 0x40
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 _UP = 1
 _TABLE_MAIN, _UNICAST, _ONLINK_SCOPE, _UNIVERSE, _BOOT = 254, 1, 253, 0, 3
@@ -127,13 +129,32 @@ def list_links(root: Socket) -> list[Link]:
 
 def list_addresses(root: Socket, index: int | None = None) -> list[tuple[int, InterfaceAddress]]:
     """Addresses and the index of their link: of all links or of one. IPv6 link-local ones are the kernel's."""
+    return [(owner, address) for owner, address, _ in _dump_addresses(root, index)]
+
+
+def list_unusable(root: Socket, index: int) -> dict[InterfaceAddress, str]:
+    """Addresses of a link that cannot be used, and why: duplicate address detection found somebody else who has them,
+    or has not ended (RFC 4862, section 5.4).
+    """
+    flaws = {_IFA_F_TENTATIVE: "it is still tentative", _IFA_F_DADFAILED: "somebody else on its network has it"}
+    return {
+        address: flaw
+        for _, address, flags in _dump_addresses(root, index)
+        for flag, flaw in flaws.items()  # a duplicate stays tentative for ever: the last one says more
+        if flags & flag
+    }
+
+
+def _dump_addresses(root: Socket, index: int | None) -> list[tuple[int, InterfaceAddress, int]]:
+    """Index of the link, address and flags."""
     found = []
     for body in root.dump(Message("list of addresses", _GETADDR, 0, _IFADDR.pack(0, 0, 0, 0, index or 0))):
         _, length, _, _, owner = _IFADDR.unpack_from(body)
         attributes = decode(body[_IFADDR.size :])
         address = ip_address(attributes.get(_IFA_LOCAL) or attributes[_IFA_ADDRESS])
         if not address.is_link_local:
-            found.append((owner, InterfaceAddress(address=address, prefix=length)))
+            flags = netlink.number(attributes.get(_IFA_FLAGS, b""))
+            found.append((owner, InterfaceAddress(address=address, prefix=length), flags))
     return found
 
 
@@ -171,13 +192,14 @@ def list_routes(root: Socket, protocol: int | None, index: int | None = None) ->
     return found
 
 
-def add_route(root: Socket, index: int, route: Route, protocol: int) -> None:
-    root.request(_route(_NEWROUTE, netlink.CREATE | netlink.REPLACE, index, route, protocol))
+def add_routes(root: Socket, index: int, routes: Iterable[Route], protocol: int) -> None:
+    """Add routes or replace those to the same place. One that is refused does not keep the others out."""
+    root.request(*(_route(_NEWROUTE, netlink.CREATE | netlink.REPLACE, index, route, protocol) for route in routes))
 
 
-def delete_route(root: Socket, index: int, route: Route, protocol: int) -> None:
-    """No error when it is gone already: it goes with its source address."""
-    _remove(root, _route(_DELROUTE, 0, index, route, protocol), errno.ESRCH)
+def delete_routes(root: Socket, index: int, routes: Iterable[Route], protocol: int) -> None:
+    """No error for those that are gone already: they go with their source address."""
+    root.request(*(_route(_DELROUTE, 0, index, route, protocol, errno.ESRCH) for route in routes))
 
 
 def is_forwarding(link: Link) -> bool:
@@ -229,7 +251,8 @@ def _set_up(index: int, name: str) -> Message:
 
 
 def _address(kind: int, flags: int, index: int, address: InterfaceAddress) -> Message:
-    # No duplicate address detection: addresses are granted once, and the Pod need not wait a second for each.
+    # No duplicate address detection: addresses are granted once and port security lets nobody else use them, so that
+    # nobody could answer, and the Pod would wait a second for each.
     local = address.address
     body = _IFADDR.pack(_family(local), address.prefix, 0, 0, index) + encode(
         [
@@ -241,7 +264,7 @@ def _address(kind: int, flags: int, index: int, address: InterfaceAddress) -> Me
     return Message(f"address {local}/{address.prefix}", kind, flags, body)
 
 
-def _route(kind: int, flags: int, index: int, route: Route, protocol: int) -> Message:
+def _route(kind: int, flags: int, index: int, route: Route, protocol: int, pardon: int = 0) -> Message:
     scope = _UNIVERSE if route.via or route.to.version == 6 else _ONLINK_SCOPE
     header = _RTMSG.pack(
         _family(route.to.network_address), route.to.prefixlen, 0, 0, _TABLE_MAIN, protocol, scope, _UNICAST, 0
@@ -251,7 +274,7 @@ def _route(kind: int, flags: int, index: int, route: Route, protocol: int) -> Me
         attributes.append((_RTA_GATEWAY, route.via.packed))
     if route.source:
         attributes.append((_RTA_PREFSRC, route.source.packed))
-    return Message(f"route {route}", kind, flags, header + encode(attributes))
+    return Message(f"route {route}", kind, flags, header + encode(attributes), pardon)
 
 
 def _family(address: Address) -> int:

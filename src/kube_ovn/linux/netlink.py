@@ -13,7 +13,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -27,6 +27,8 @@ REPLACE, EXCL, CREATE = 0x100, 0x200, 0x400
 _CLONE_NEWNET = 0x40000000
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
+_BATCH = 64
+"""Messages in one datagram: each has an answer of its own, and all of them must fit the socket's buffer."""
 _TIMEOUT = 10.0
 """Seconds an answer may take: the network lock can be held for long on a node that removes many namespaces."""
 
@@ -126,10 +128,16 @@ class Socket:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def request(self, *batch: Message) -> None:
-        """Have all messages carried out, in their order, in one datagram; an error of one does not stop the others."""
-        if not batch:
-            return
+    def request(self, *messages: Message) -> None:
+        """Have all messages carried out, in their order; an error of one does not stop the others."""
+        errors: list[NetlinkError] = []
+        for start in range(0, len(messages), _BATCH):
+            errors += self._carry_out(messages[start : start + _BATCH])
+        if errors:
+            raise errors[0]
+
+    def _carry_out(self, batch: Sequence[Message]) -> list[NetlinkError]:
+        """One datagram of messages: what the kernel refused of it."""
         waiting = {next(self._sequence): message for message in batch}
         datagram = b"".join(message.encode(sequence, _REQUEST | _ACK) for sequence, message in waiting.items())
         self._send(batch[0].what, datagram)
@@ -141,8 +149,7 @@ class Socket:
                     failure = _failure(message.what, flags, body)
                     if failure and failure.errno != message.pardon:
                         errors.append(failure)
-        if errors:
-            raise errors[0]
+        return errors
 
     def get(self, message: Message) -> bytes | None:
         """The body of the one object asked for; None when there is none."""

@@ -6,7 +6,7 @@ Texts of addresses are as users wrote them: `topology.subnets` makes subnets of 
 
 import msgspec
 
-from kube_ovn.model.kube import ObjectMeta
+from kube_ovn.model.kube import ObjectMeta, VersionedMeta
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
@@ -86,7 +86,7 @@ class SubnetStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc
 
 
 class Subnet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    metadata: ObjectMeta
+    metadata: VersionedMeta
     spec: SubnetSpec = SubnetSpec()
     status: SubnetStatus = SubnetStatus()
 
@@ -135,7 +135,7 @@ class IPPoolStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc
 
 
 class IPPool(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    metadata: ObjectMeta
+    metadata: VersionedMeta
     spec: IPPoolSpec = IPPoolSpec()
     status: IPPoolStatus = IPPoolStatus()
 
@@ -154,7 +154,7 @@ class VpcStatus(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="cam
 
 
 class Vpc(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    metadata: ObjectMeta
+    metadata: VersionedMeta
     spec: VpcSpec = VpcSpec()
     status: VpcStatus = VpcStatus()
 

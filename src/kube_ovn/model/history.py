@@ -1,6 +1,24 @@
-"""What was granted and given back: the noun of the durable history that `kubectl ko ipam explain` reads."""
+"""What was granted and given back, as the durable history has it that `kubectl ko ipam explain` reads. Values only.
+
+The history is a log in a ring of segments: records are appended to the newest, and a full one is followed by the next
+slot, whose old content is overwritten. Where segments are kept, and how, is `k8s.history`'s.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
+
+
+class Identity(NamedTuple):
+    """What makes two records tell of the same grant: the beginning tells one from the next to the same owner, such as
+    those a StatefulSet gets for one Pod when it is scaled down and up.
+    """
+
+    uid: str
+    addresses: str
+    since: str
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -15,3 +33,77 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     uid: str
     since: str
     until: str
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.uid, self.addresses, self.since)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A part of the history. Later ones have higher sequence numbers; the number decides the slot."""
+
+    sequence: int
+    records: tuple[Record, ...]
+    identities: frozenset[Identity]
+
+    @classmethod
+    def of(cls, sequence: int, records: Iterable[Record]) -> "Segment":
+        kept = tuple(records)
+        return cls(sequence=sequence, records=kept, identities=frozenset(record.identity for record in kept))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ring:
+    """A history of `slots` segments with `size` records each; `segments` oldest first."""
+
+    slots: int
+    size: int
+    segments: tuple[Segment, ...] = ()
+
+    @classmethod
+    def of(cls, slots: int, size: int, segments: Iterable[Segment]) -> "Ring":
+        ordered = sorted(segments, key=lambda segment: segment.sequence)
+        return cls(slots=slots, size=size, segments=tuple(ordered))
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """All that is remembered, oldest first."""
+        return [record for segment in self.segments for record in segment.records]
+
+    def slot(self, sequence: int) -> int:
+        return sequence % self.slots
+
+    def put(self, segment: Segment) -> "Ring":
+        """With a segment in its slot, whatever was there."""
+        slot = self.slot(segment.sequence)
+        others = [each for each in self.segments if self.slot(each.sequence) != slot]
+        return Ring.of(self.slots, self.size, [*others, segment])
+
+    def extend(self, waiting: Sequence[Record]) -> tuple[Segment | None, int]:
+        """The one segment to write next for records that wait, None when there is nothing to write, and how many of
+        them, from the first, are remembered after that.
+
+        One that is remembered already is not written again: whoever died before it could act on it says it again.
+        """
+        newest = self._open()
+        fresh: dict[Identity, Record] = {}
+        remembered = 0
+        for record in waiting:
+            if record.identity not in fresh and not self._remembers(record.identity):
+                if len(newest.records) + len(fresh) == self.size:
+                    break
+                fresh[record.identity] = record
+            remembered += 1
+        segment = Segment.of(newest.sequence, (*newest.records, *fresh.values())) if fresh else None
+        return segment, remembered
+
+    def _open(self) -> Segment:
+        """The segment that takes the next record: the newest, or an empty one after it."""
+        if not self.segments:
+            return Segment.of(0, ())
+        newest = self.segments[-1]
+        return newest if len(newest.records) < self.size else Segment.of(newest.sequence + 1, ())
+
+    def _remembers(self, identity: Identity) -> bool:
+        return any(identity in segment.identities for segment in self.segments)

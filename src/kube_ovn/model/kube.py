@@ -1,6 +1,6 @@
 """Kubernetes objects, only the fields this project reads. Nouns only; `k8s.decode` makes them from bytes.
 
-No resourceVersion: two objects are equal when nothing we read differs, so a Store can keep the old one and everything
+No resourceVersion, where we only read: two objects are equal when nothing we read differs, so a Store can keep the old one and everything
 memoised on it. `gc=False`: made from JSON they cannot form a cycle, and the collector need not walk thousands of them.
 """
 
@@ -26,6 +26,12 @@ class ObjectMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=F
     annotations: dict[str, str] = {}
     labels: dict[str, str] = {}
     owner_references: tuple[OwnerReference, ...] = ()
+
+
+class VersionedMeta(ObjectMeta, frozen=True, kw_only=True, rename="camel", gc=False):
+    """Of objects whose status we decide: a status is written only to the version it was decided for."""
+
+    resource_version: str = ""
 
 
 class Object(Protocol):

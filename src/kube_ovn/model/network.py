@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kube_ovn.model.addr import Address, Network, format_list
+from kube_ovn.model.ranges import host_ranges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,10 @@ class Subnet:
 
     def holds(self, address: Address) -> bool:
         return any(address in cidr for cidr in self.cidrs)
+
+    def has_host(self, address: Address) -> bool:
+        """Whether an address in it may be somebody's: it is neither the network's own nor the broadcast address."""
+        return any(address in cidr and int(address) in host_ranges(cidr) for cidr in self.cidrs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,9 @@ Values only. What a set is for (a pool, what is free, what is reserved) is decid
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
-from kube_ovn.model.addr import Address
+from kube_ovn.model.addr import Address, Network
 
 Span = tuple[int, int]
 """First and last number, both included."""
@@ -77,6 +77,14 @@ class Ranges:
                 hole += 1
             if start <= high:
                 yield (start, high)
+
+
+def host_ranges(network: Network) -> Ranges:
+    """The addresses of hosts: all but the network's own and, in IPv4, the broadcast address (RFC 4291 section 2.6.1:
+    the first of an IPv6 network is the routers').
+    """
+    last = int(network.broadcast_address) - isinstance(network, IPv4Network)
+    return Ranges.of([(int(network.network_address) + 1, last)])
 
 
 def address(version: int, number: int) -> Address:

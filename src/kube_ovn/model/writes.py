@@ -69,6 +69,8 @@ class ApplyStatus:
     """An object's status. The times of conditions are the writer's: those whose status stays keep that of `before`."""
 
     object: ObjectRef
+    version: str
+    """The object's version that this was decided for: a dead controller's decision does not land on a later one."""
     status: Body
     conditions: tuple[Condition, ...]
     before: tuple[Condition, ...]

@@ -7,14 +7,13 @@ grant made here is used by nobody before it was written there. Nothing here does
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
 from itertools import zip_longest
 from typing import NamedTuple
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, format_list
 from kube_ovn.model.network import Grant, Subnet
-from kube_ovn.model.ranges import Ranges, address
+from kube_ovn.model.ranges import Ranges, address, host_ranges
 
 REST = ""
 """The part of a subnet that belongs to no pool."""
@@ -336,14 +335,6 @@ def _unusable(subnet: Subnet, wanted: Address) -> RefusedError:
         f"address {wanted} cannot be used: it is a gateway, the network or broadcast address, "
         f"or excluded in subnet {subnet.name}"
     )
-
-
-def host_ranges(network: Network) -> Ranges:
-    """The addresses of hosts: all but the network's own and, in IPv4, the broadcast address (RFC 4291 section 2.6.1:
-    the first of an IPv6 network is the routers').
-    """
-    last = int(network.broadcast_address) - isinstance(network, IPv4Network)
-    return Ranges.of([(int(network.network_address) + 1, last)])
 
 
 def free_ranges(subnet: Subnet, at: int) -> Ranges:

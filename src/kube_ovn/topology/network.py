@@ -13,7 +13,7 @@ from kube_ovn.model import crd, names
 from kube_ovn.model.addr import Address, Network, format_list
 from kube_ovn.model.kube import Namespace, Node
 from kube_ovn.model.network import Kind, ObjectRef, Subnet
-from kube_ovn.model.ranges import Ranges, address
+from kube_ovn.model.ranges import Ranges, address, host_ranges
 from kube_ovn.model.writes import Annotate, Apply, Aspect, Create, Delete, Write, WriteKey
 from kube_ovn.topology.ipam import Ledger
 from kube_ovn.topology.namespace import (
@@ -132,6 +132,13 @@ class NetworkState:
         subnet = self.subnets.get(name)
         return subnet is not None and not subnet.metadata.deletion_timestamp and self._ledger.subnet(name) is not None
 
+    def coming(self, name: str) -> bool:
+        """Whether a subnet will be usable in a moment: it is being made, or its acceptance being written down."""
+        subnet = self.subnets.get(name)
+        if subnet is None:
+            return name in self.fabric.initial
+        return name in self._decided and not subnet.metadata.deletion_timestamp
+
     def spec(self, name: str) -> crd.SubnetSpec:
         subnet = self.subnets.get(name)
         return crd.SubnetSpec() if subnet is None else subnet.spec
@@ -198,8 +205,11 @@ class NetworkState:
             for pool in self.pools.values()
             if pool.spec.subnet == name and (verdict := self.pool_verdicts[pool.metadata.name]).ranges
         }
-        if any(not subnet.holds(each) for each, _ in self._ledger.owners(name)):
-            return  # a status that somebody else wrote: nobody loses an address by it
+        if any(not subnet.has_host(each) for each, _ in self._ledger.owners(name)):
+            # A status that somebody else wrote: nobody loses an address by it, and it is put right.
+            present = self._ledger.subnet(name)
+            self.verdicts[name] = Verdict(accepted=present, refusal="addresses in use lie outside of its status")
+            return
         if self._ledger.subnet(name) != subnet or self._pool_ranges.get(name) != ranges:
             self._pool_ranges[name] = ranges
             self._ledger.put_subnet(subnet, ranges)
@@ -393,9 +403,8 @@ def _both(held: Subnet, accepted: Subnet) -> Subnet:
     """The subnet until its status says what was accepted: what will not be in it is not handed out any more."""
     leaving: list[tuple[Address, Address]] = []
     for cidr in held.cidrs:
-        whole = Ranges.of([(int(cidr.network_address), int(cidr.broadcast_address))])
-        stay = [(int(c.network_address), int(c.broadcast_address)) for c in accepted.cidrs if c.version == cidr.version]
-        gone = whole - Ranges.of(stay)
+        stay = Ranges.of(span for c in accepted.cidrs if c.version == cidr.version for span in host_ranges(c).spans)
+        gone = host_ranges(cidr) - stay
         leaving += [(address(cidr.version, low), address(cidr.version, high)) for low, high in gone.spans]
     leaving += [(gateway, gateway) for gateway in accepted.gateways if gateway not in held.gateways]
     return replace(held, exclude=(*accepted.exclude, *leaving))

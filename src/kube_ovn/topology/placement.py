@@ -27,7 +27,9 @@ class Surroundings:
     ledger: Ledger
     join: str
     usable: Callable[[str], bool]
+    """Whether a subnet gives out addresses."""
     exists: Callable[[str], bool]
+    coming: Callable[[str], bool]
     pool: Callable[[str], IPPool | None]
 
 
@@ -80,7 +82,7 @@ def _places(request: Request, binding: Binding, around: Surroundings) -> Iterato
     usable = [place for place in found if around.usable(place.subnet)]
     if usable:
         return iter(usable)
-    if not request.subnets and binding.pending:
+    if (not request.subnets and binding.pending) or any(around.coming(place.subnet) for place in found):
         raise WaitError
     raise _not_usable(wanted, around)
 

@@ -20,7 +20,7 @@ from kube_ovn.model.row import RowKey
 from kube_ovn.model.writes import Annotate, Aspect, WriteKey
 from kube_ovn.topology.assembly import Assembly
 from kube_ovn.topology.ipam import ExhaustedError, Ledger, Owner, RefusedError
-from kube_ovn.topology.memory import owner_of, recorded, remembered, stateful_set
+from kube_ovn.topology.memory import owner_of, owner_of_ip, recorded, remembered, stateful_set
 from kube_ovn.topology.network import Binding, NetworkState, Settled
 from kube_ovn.topology.node import internal_addresses, node_annotations, render_node
 from kube_ovn.topology.outbox import Outbox
@@ -100,6 +100,8 @@ class Ports:
 
     def render(self, about: set[str], settled: Settled) -> None:
         """Bring ports and what is written of them up to date."""
+        if about or settled.effective:
+            about |= self._records.retry()
         items = self._items(self._uids_now | self._affected(settled, about))
         for node in sorted((item for item in items if isinstance(item, Node)), key=_age):
             self._render_node(node)
@@ -176,8 +178,8 @@ class Ports:
 
     def _owner(self, item: Item, name: str) -> Owner:
         """Whose grant a unit has: a reservation's, if its user made one of its name."""
-        reservation, own = self._records.reservation(name), owner_of(item)
-        return own if reservation is None else Owner(reservation.metadata.uid, own.label)
+        reservation = self._records.reservation(name)
+        return owner_of(item) if reservation is None else owner_of_ip(reservation)
 
     def _change_owner(self, old: Owner, new: Owner) -> None:
         """A reservation came or went under a living Pod: what it has stays its."""
@@ -372,6 +374,7 @@ class Ports:
             join=network.fabric.join,
             usable=network.usable,
             exists=network.subnets.__contains__,
+            coming=network.coming,
             pool=network.pools.get,
         )
 

@@ -43,6 +43,7 @@ class Records:
         self._names: dict[str, str] = {}  # by UID
         self._sets: Mapping[str, StatefulSet] = {}
         self._sticky: dict[str, set[str]] = {}  # names by the UID of their StatefulSet
+        self._refused: set[str] = set()  # names of objects whose addresses could not be adopted
 
     def look_at(
         self, ips: Mapping[str, IP], sets: Mapping[str, StatefulSet], changed: Collection[str] | None
@@ -105,7 +106,14 @@ class Records:
             try:
                 self._ledger.adopt(owner, grant, in_use=True)
             except RefusedError:
-                return  # another uses it: the object is made anew when its owner has another grant
+                self._refused.add(name)  # another uses it: the object is made anew when its owner has another grant
+
+    def retry(self) -> set[str]:
+        """Adopt what could not be before; the names it was tried for."""
+        refused, self._refused = self._refused & self.ips.keys(), set()
+        for name in sorted(refused):
+            self.adopt(name)
+        return refused
 
     def settle(self, name: str, *, again: bool) -> None:
         """Work out what is to be written about a name. `again`: also if the same was to be written before."""
@@ -150,12 +158,18 @@ class Records:
             return self._complete(ip)
         owner = owner_of_ip(ip)
         if holder is not None and holder.owner.key == owner.key:
-            if grant is not None and recorded(ip) != grant:
+            if (grant is not None and recorded(ip) != grant) or self._is_anothers(ip, owner):
                 return self._delete(ip)
             return _move(ip, holder) if ip.spec.node_name != holder.node else None
         if ip.spec.pod_type == names.STATEFULSET and self._has_place(ip) and holder is None:
             return None
         return self._delete(ip)
+
+    def _is_anothers(self, ip: IP, owner: Owner) -> bool:
+        """Whether an object says what is not so: a dead controller's, that landed when another had decided already."""
+        claimed = recorded(ip)
+        holders = [self._ledger.holder(claimed.subnet, each) for each in claimed.addresses] if claimed else []
+        return any(holder is not None and holder.key != owner.key for holder in holders)
 
     def _has_place(self, ip: IP) -> bool:
         """Whether its StatefulSet still wants the Pod of an IP object."""
@@ -190,6 +204,7 @@ class Records:
             self._ledger.allocate(owner, subnet, versions, addresses, mac)
             self._outbox.tell(ref.uid, None)
         except (RefusedError, ValueError) as error:
+            self._refused.add(ip.metadata.name)
             message = f"IP {ref.name} reserves nothing: {error}"
             self._outbox.tell(ref.uid, Problem(object=ref, reason=names.ACQUIRE_ADDRESS_FAILED, message=message))
 
@@ -199,7 +214,7 @@ class Records:
         if grant is None:
             return None
         wanted = _addressing(grant)
-        missing = {key: value for key, value in wanted.items() if not getattr(ip.spec, _FIELDS[key])}
+        missing = {key: value for key, value in wanted.items() if value and not getattr(ip.spec, _FIELDS[key])}
         labels = {names.IP_SUBNET: names.label_value(grant.subnet), names.IP_RESERVED: "true"}
         unlabelled = {key: value for key, value in labels.items() if ip.metadata.labels.get(key) != value}
         if not missing and not unlabelled:

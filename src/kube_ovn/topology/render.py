@@ -94,8 +94,9 @@ class Topology:
         if not self._started:
             for name, addresses in self._released.items():
                 self.ledger.remember_released(name, addresses)
-        settled = self.network.settle(objects, changed, self._touched | self.ledger.take_touched())
+        touched = self.ledger.take_touched()
+        settled = self.network.settle(objects, changed, self._touched | touched)
         self._ports.render(about, settled)
-        self._touched = self.ledger.take_touched()
+        self._touched = touched | self.ledger.take_touched()
         self._switches.render(snapshot.vpcs, changed, settled, self._touched)
         self._started = True

@@ -174,7 +174,7 @@ def _check_users(wanted: Subnet, held: Subnet, users: Sequence[tuple[Address, st
     """Whoever has an address keeps it: the new CIDR must hold it, and the new gateway must not be it."""
     if (wanted.cidrs, wanted.gateways) == (held.cidrs, held.gateways):
         return
-    outside = [f"{label} ({address})" for address, label in users if not wanted.holds(address)]
+    outside = [f"{label} ({address})" for address, label in users if not wanted.has_host(address)]
     if outside:
         change = f"{format_list(held.cidrs)} to {format_list(wanted.cidrs)}"
         raise ValueError(

@@ -8,6 +8,7 @@ import msgspec
 
 from kube_ovn.model import crd, names
 from kube_ovn.model.addr import Network
+from kube_ovn.model.kube import VersionedMeta
 from kube_ovn.model.nb import AddressSet
 from kube_ovn.model.network import Kind, ObjectRef, Problem, Subnet
 from kube_ovn.model.row import Key, Member, Row, facts, owned
@@ -100,7 +101,7 @@ class Switches:
             self._waiting_for(subnet),
             in_effect=effective is not None,
         )
-        self._put_status(_ref(Kind.SUBNET, subnet.metadata.name, uid), subnet.status, status)
+        self._put_status(Kind.SUBNET, subnet.metadata, subnet.status, status)
         self._outbox.tell(uid, _problem(Kind.SUBNET, subnet.metadata.name, uid, complaint))
         if WriteKey(uid, Aspect.OBJECT) not in self._network.writes:
             self._outbox.put(WriteKey(uid, Aspect.OBJECT), self._object(subnet, accepted))
@@ -148,7 +149,7 @@ class Switches:
             self._assembly.drop(unit)
         uid = pool.metadata.uid
         usage = self._ledger.usage(pool.spec.subnet, name) if verdict.ranges else []
-        self._put_status(_ref(Kind.IPPOOL, name, uid), pool.status, pool_status(pool, verdict, usage))
+        self._put_status(Kind.IPPOOL, pool.metadata, pool.status, pool_status(pool, verdict, usage))
         self._outbox.tell(uid, _problem(Kind.IPPOOL, name, uid, verdict.refusal))
 
     def _render_vpcs(self, vpcs: Mapping[str, crd.Vpc], changed: Collection[str] | None) -> None:
@@ -170,13 +171,14 @@ class Switches:
         for uid, vpc in vpcs.items():
             name = vpc.metadata.name
             status = vpc_status(vpc, fabric.router, fabric.default, subnets)
-            self._put_status(_ref(Kind.VPC, name, uid), vpc.status, status)
+            self._put_status(Kind.VPC, vpc.metadata, vpc.status, status)
             complaint = "" if name == fabric.router else status.conditions[0].message
             self._outbox.tell(uid, _problem(Kind.VPC, name, uid, complaint))
 
     def _put_status(
         self,
-        ref: ObjectRef,
+        kind: Kind,
+        meta: VersionedMeta,
         actual: crd.SubnetStatus | crd.IPPoolStatus | crd.VpcStatus,
         wanted: crd.SubnetStatus | crd.IPPoolStatus | crd.VpcStatus,
     ) -> None:
@@ -184,8 +186,14 @@ class Switches:
         if not same(wanted, actual):
             fields = msgspec.to_builtins(wanted)
             del fields["conditions"]
-            write = ApplyStatus(object=ref, status=fields, conditions=wanted.conditions, before=actual.conditions)
-        self._outbox.put(WriteKey(ref.uid, Aspect.STATUS), write)
+            write = ApplyStatus(
+                object=_ref(kind, meta.name, meta.uid),
+                version=meta.resource_version,
+                status=fields,
+                conditions=wanted.conditions,
+                before=actual.conditions,
+            )
+        self._outbox.put(WriteKey(meta.uid, Aspect.STATUS), write)
 
 
 def _ref(kind: Kind, name: str, uid: str) -> ObjectRef:
