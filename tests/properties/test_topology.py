@@ -8,28 +8,59 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kube_ovn.model import names
-from kube_ovn.model.kube import Namespace, Node, Pod
-from kube_ovn.model.network import Grant
+from kube_ovn.model.crd import IP
+from kube_ovn.model.kube import Object, Pod
+from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.row import RowKey
 from kube_ovn.topology.memory import confirmed
 from kube_ovn.topology.render import Snapshot, Topology
-from tests.clusters import echoed, granted, namespace, node, pod, snapshot, step, vpc
+from tests.clusters import (
+    Api,
+    fabric,
+    granted,
+    namespace,
+    node,
+    objects_of,
+    pod,
+    pool,
+    reservation,
+    settle,
+    snapshot,
+    stateful_set,
+    step,
+    subnet,
+)
 
-NODES = [node("node1", 1), node("node2", 2), node("a.default", 3), node("b", 4, **granted("join", "100.64.0.2"))]
-NAMESPACES = [namespace("default"), namespace("other", **{names.LOGICAL_SWITCH: "another"})]
+NODES = [node("node1", 1), node("node2", 2), node("a.default", 3)]
+NAMESPACES = [
+    namespace("default"),
+    namespace("other", None, **{names.LOGICAL_SWITCH: "own", names.CIDR: "10.30.0.0/29"}),
+    namespace("third", None, **{names.LOGICAL_SWITCH: "own", names.CIDR: "10.31.0.0/29"}),
+]
+SETS = [stateful_set("web", 2)]
+THINGS: list[Object] = [
+    subnet("blue", "10.20.0.0/29", namespaces=("third",)),
+    subnet("green", "10.20.0.0/24", private=True, allow_subnets=("10.16.0.0/16", "nonsense")),
+    subnet("bad", "10.96.0.0/24"),
+    subnet("dual", "10.21.0.0/29,fd00:21::/125", enable_dhcp=True, enable_ipv6_ra=True),
+    pool("few", "ovn-default", "10.16.0.8..10.16.0.9", "10.99.0.1"),
+    reservation("a.default", "ovn-default", "10.16.0.20"),
+    reservation("kept", "blue", "10.20.0.2"),
+]
 
 
 def life(name: str, on: str, *, number: int, **fields: Any) -> Pod:
     """A UID has one name for ever, a name may have several UIDs, one after another."""
-    return pod(name, on, uid=f"uid-{fields['namespace']}-{name}-{number}", **fields)
+    parent = SETS[0] if name.startswith("web") else None
+    return pod(name, on, uid=f"uid-{fields['namespace']}-{name}-{number}", parent=parent, **fields)
 
 
 pods = st.builds(
     life,
-    st.sampled_from(["a", "b", "c", "node-a", "node-node1"]),
+    st.sampled_from(["a", "b", "c", "node-a", "node-node1", "web-0", "web-1", "web-7"]),
     st.sampled_from(["", "node1", "node2", "unknown"]),
     number=st.integers(0, 1),
-    namespace=st.sampled_from(["default", "other"]),
+    namespace=st.sampled_from(["default", "other", "third"]),
     phase=st.sampled_from(["Pending", "Running", "Succeeded", "Failed"]),
     host_network=st.booleans(),
     annotations=st.sampled_from(
@@ -41,9 +72,13 @@ pods = st.builds(
             {names.IP_ADDRESS: "nonsense"},
             {names.MAC_ADDRESS: "01:00:00:00:00:01"},
             {names.LOGICAL_SWITCH: "missing"},
+            {names.LOGICAL_SWITCH: "dual"},
+            {names.LOGICAL_SWITCH: "dual", names.IP_FAMILY: "ipv6"},
+            {names.IP_POOL: "few"},
+            {names.IP_POOL: "10.16.0.30;10.16.0.31"},
+            {names.PORT_SECURITY: "false"},
             granted("ovn-default", "10.16.0.2"),
             granted("ovn-default", "10.16.0.9", "0a:00:00:00:00:08"),
-            granted("ovn-default", "10.16.0.1"),
             granted("join", "100.64.0.3"),
             granted("missing", "10.16.0.2"),
         ]
@@ -63,102 +98,164 @@ FOREIGN = [
     RowKey("Port_Group", "node.node2"),
 ]
 
-snapshots = st.builds(
-    lambda chosen, nodes, namespaces, foreign: replace(
-        snapshot(*one_of_each_name(chosen), *nodes, *namespaces), foreign=frozenset(foreign)
-    ),
+contents = st.builds(
+    lambda chosen, nodes, namespaces, things, sets: [*one_of_each_name(chosen), *nodes, *namespaces, *things, *sets],
     st.lists(pods, max_size=6),
-    st.lists(st.sampled_from(NODES), unique_by=id, max_size=4),
-    st.lists(st.sampled_from(NAMESPACES), unique_by=id, max_size=2),
-    st.lists(st.sampled_from(FOREIGN), unique=True, max_size=1),
+    st.lists(st.sampled_from(NODES), unique_by=id, max_size=3),
+    st.lists(st.sampled_from(NAMESPACES), unique_by=id, max_size=3),
+    st.lists(st.sampled_from(THINGS), unique_by=id, max_size=5),
+    st.lists(st.sampled_from(SETS), unique_by=id, max_size=1),
 )
 
 
-@given(st.lists(snapshots, min_size=1, max_size=5))
-@settings(max_examples=300)
-def test_incremental_equals_fresh(history: list[Snapshot]) -> None:
-    walked, before = Topology(vpc()), snapshot()
-    for each in history:
-        walked.render(step(before, each))
-        before = each
-    last = echoed(walked, before)
-    walked.render(step(before, last))
-    # Who had to give its name up keeps its address, as if its annotation had been written meanwhile.
-    nameless = {uid: grant for uid, grant in walked.ledger.grants.items() if uid in walked.problems}
-    fresh = Topology(vpc(), {**nameless, **confirmed(walked.assembly.state)})
-    fresh.render(last)
+def live(history: list[list[Object]]) -> tuple[Topology, Api]:
+    """A controller that lived through a history: objects come, change and go between its passes, and its writes are
+    carried out before, between or after.
+    """
+    topology, api = Topology(fabric()), Api()
+    before = snapshot()
+    for objects in history:
+        wanted = {item.metadata.uid for item in objects}
+        for uid, item in list(api.objects.items()):
+            mine = item.metadata.uid in wanted or is_ours(item)
+            if not mine:
+                api.remove(uid)
+        api.put(
+            *(
+                item
+                for item in objects
+                if item.metadata.uid not in api.objects and api.find(type(item), *name(item)) is None
+            )
+        )
+        for _ in range(2):
+            view = api.snapshot()
+            topology.render(step(before, view))
+            before = view
+            for write in list(topology.writes.values()):
+                api.write(write)
+    settle_after(topology, api, before)
+    return topology, api
+
+
+def name(item: Object) -> tuple[str, str]:
+    return item.metadata.name, item.metadata.namespace
+
+
+def is_ours(item: Object) -> bool:
+    """Made by the controller, not by this test's users."""
+    return "-uid-" not in item.metadata.uid and not item.metadata.uid.startswith("uid-")
+
+
+def settle_after(topology: Topology, api: Api, before: Snapshot) -> None:
+    for _ in range(40):
+        view = api.snapshot()
+        topology.render(step(before, view))
+        before = view
+        writes = list(topology.writes.values())
+        if not writes:
+            return
+        for write in writes:
+            api.write(write)
+    raise AssertionError(f"not settled: {writes[:3]}")
+
+
+@given(st.lists(contents, min_size=1, max_size=4))
+@settings(max_examples=300, deadline=None)
+def test_incremental_equals_fresh(history: list[list[Object]]) -> None:
+    walked, api = live(history)
+    fresh = Topology(fabric(), confirmed(walked.assembly.state))
+    fresh.render(api.snapshot())
     assert walked.assembly.state == fresh.assembly.state
     assert walked.ledger.grants == fresh.ledger.grants
     assert walked.problems.keys() == fresh.problems.keys()
-    assert not fresh.publications
+    assert not fresh.writes
 
 
-@given(snapshots, st.randoms(use_true_random=False))
-def test_the_order_of_objects_does_not_matter(given_: Snapshot, chance: random.Random) -> None:
-    objects: list[Pod | Node | Namespace] = [
-        *given_.pods.values(),
-        *given_.nodes.values(),
-        *given_.namespaces.values(),
-    ]
-    chance.shuffle(objects)
-    other = replace(snapshot(*objects), foreign=given_.foreign)
-    one, two = Topology(vpc()), Topology(vpc())
-    one.render(given_)
-    two.render(other)
+@given(contents, st.sampled_from([frozenset(), *({each} for each in FOREIGN)]), st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_the_order_of_objects_does_not_matter(objects: list[Object], foreign: Any, chance: random.Random) -> None:
+    api = Api(*objects)
+    settle(Topology(fabric()), api)
+    for item in [item for item in api.objects.values() if isinstance(item, IP)]:
+        if chance.random() < 0.5:
+            api.objects.pop(item.metadata.uid)
+    one, two = Topology(fabric()), Topology(fabric())
+    view = replace(api.snapshot(), foreign=frozenset(foreign))
+    shuffled = list(objects_of(view).values())
+    chance.shuffle(shuffled)
+    one.render(view)
+    two.render(replace(snapshot(*shuffled), foreign=frozenset(foreign)))
     assert one.assembly.state == two.assembly.state
-    assert one.publications == two.publications
+    assert one.writes == two.writes
 
 
-@given(st.lists(snapshots, min_size=1, max_size=5))
-def test_no_address_is_shared_or_kept_by_the_gone(history: list[Snapshot]) -> None:
-    topology = Topology(vpc())
-    for each in history:
-        topology.render(each)
-        grants: dict[str, Grant] = topology.ledger.grants
-        taken = [(grant.subnet, address) for grant in grants.values() for address in grant.addresses]
-        assert len(taken) == len(set(taken))
-        assert grants.keys() <= each.pods.keys() | each.nodes.keys()
+@given(st.lists(contents, min_size=1, max_size=4))
+@settings(deadline=None)
+def test_no_address_is_shared_or_kept_by_the_gone(history: list[list[Object]]) -> None:
+    topology, api = live(history)
+    grants = topology.ledger.grants
+    taken = [(grant.subnet, address) for grant in grants.values() for address in grant.addresses]
+    assert len(taken) == len(set(taken))
+    ports = {
+        row.name for row in topology.assembly.state.values() if isinstance(row, LogicalSwitchPort) and not row.type
+    }
+    living = {
+        f"{item.metadata.name}.{item.metadata.namespace}" for item in api.objects.values() if isinstance(item, Pod)
+    }
+    assert ports <= living | {f"node-{item.metadata.name}" for item in NODES}
 
 
-@given(st.lists(snapshots, min_size=1, max_size=4))
-def test_the_changed_keys_are_exactly_what_moved(history: list[Snapshot]) -> None:
-    topology = Topology(vpc())
-    mirror: dict[object, object] = {}
-    for each in history:
-        topology.render(each)
+@given(st.lists(contents, min_size=1, max_size=3))
+@settings(deadline=None)
+def test_what_changed_is_exactly_what_moved(history: list[list[Object]]) -> None:
+    topology, api, before = Topology(fabric()), Api(), snapshot()
+    rows: dict[object, object] = {}
+    writes: dict[object, object] = {}
+    for objects in history:
+        api.put(*(item for item in objects if api.find(type(item), *name(item)) is None))
+        view = api.snapshot()
+        topology.render(step(before, view))
+        before = view
         for key in topology.assembly.take_changed():
             if key in topology.assembly.state:
-                mirror[key] = topology.assembly.state[key]
+                rows[key] = topology.assembly.state[key]
             else:
-                mirror.pop(key, None)
-        assert mirror == topology.assembly.state
-
-
-@given(st.lists(snapshots, min_size=1, max_size=4))
-def test_the_changed_publications_are_exactly_what_moved(history: list[Snapshot]) -> None:
-    topology, before = Topology(vpc()), snapshot()
-    mirror: dict[str, object] = {}
-    for each in history:
-        topology.render(step(before, each))
-        before = each
-        for uid, publication in topology.take_changed_publications().items():
-            if publication is None:
-                del mirror[uid]
+                rows.pop(key, None)
+        for write_key, write in topology.take_changed_writes().items():
+            if write is None:
+                writes.pop(write_key, None)
             else:
-                mirror[uid] = publication
-        assert mirror == topology.publications
+                writes[write_key] = write
+        assert rows == topology.assembly.state
+        assert writes == topology.writes
+        for write in list(topology.writes.values()):
+            api.write(write)
 
 
-@given(st.lists(snapshots, min_size=1, max_size=4))
-def test_every_membership_has_its_rows(history: list[Snapshot]) -> None:
+@given(st.lists(contents, min_size=1, max_size=3))
+@settings(deadline=None)
+def test_every_membership_has_its_rows(history: list[list[Object]]) -> None:
     """No pass leaves a reference to a row that is not there: the database would refuse the whole transaction."""
-    topology = Topology(vpc())
-    refers_to = {"ports": ("Logical_Switch_Port", "Logical_Router_Port"), "static_routes": (), "policies": ()}
-    for each in history:
-        topology.render(each)
+    topology, api, before = Topology(fabric()), Api(), snapshot()
+    refers_to = {
+        "ports": ("Logical_Switch_Port", "Logical_Router_Port"),
+        "acls": ("ACL",),
+        "dhcpv4_options": ("DHCP_Options",),
+        "dhcpv6_options": ("DHCP_Options",),
+        "static_routes": ("Logical_Router_Static_Route",),
+        "policies": ("Logical_Router_Policy",),
+        "addresses": (),
+    }
+    for objects in [*history, history[-1], history[-1]]:
+        api.put(*(item for item in objects if api.find(type(item), *name(item)) is None))
+        view = api.snapshot()
+        topology.render(step(before, view))
+        before = view
         state = topology.assembly.state
         for key in state:
             if len(key) == 4:
                 assert (key.table, key.key) in state
                 if refers_to[key.column]:
                     assert any((table, key.target) in state for table in refers_to[key.column])
+        for write in list(topology.writes.values()):
+            api.write(write)

@@ -102,6 +102,7 @@ class NetworkState:
         self._pool_ranges: dict[str, dict[str, tuple[Ranges, ...]]] = {}  # by subnet and pool
         self._features: dict[str, tuple[object, ...]] = {}  # what ports depend on, by subnet
         self._nodes: tuple[tuple[Address, str], ...] = ()
+        self._node_uids: frozenset[str] = frozenset()
         self._decided: dict[str, Subnet] = {}
         self._wishes: dict[str, tuple[Namespace, Wish]] = {}  # by UID, of Namespaces that have one
         self.writes: set[WriteKey] = set()
@@ -165,8 +166,9 @@ class NetworkState:
         return news
 
     def _look_at_nodes(self, objects: Objects, changed: Collection[str] | None) -> bool:
-        if changed is not None and not any(uid in objects.nodes for uid in changed):
+        if changed is not None and not any(uid in objects.nodes or uid in self._node_uids for uid in changed):
             return False
+        self._node_uids = frozenset(objects.nodes)
         nodes = tuple(
             sorted(
                 ((each, node.metadata.name) for node in objects.nodes.values() for each in internal_addresses(node)),

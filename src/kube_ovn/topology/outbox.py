@@ -1,7 +1,7 @@
 """What passes decide besides rows: writes to the Kubernetes API and problems to be told, with what changed of them."""
 
 from kube_ovn.model.network import Problem
-from kube_ovn.model.writes import Write, WriteKey
+from kube_ovn.model.writes import Aspect, Write, WriteKey
 
 
 class Outbox:
@@ -29,6 +29,12 @@ class Outbox:
             self.problems.pop(uid, None)
         else:
             self.problems[uid] = problem
+
+    def forget(self, uid: str) -> None:
+        """The object is gone."""
+        self.tell(uid, None)
+        for aspect in Aspect:
+            self.put(WriteKey(uid, aspect), None)
 
     def take_changed(self) -> dict[WriteKey, Write | None]:
         """Writes that came or changed since the last call; None for those that went."""

@@ -100,9 +100,10 @@ class Ports:
 
     def render(self, about: set[str], settled: Settled) -> None:
         """Bring ports and what is written of them up to date."""
-        if about or settled.effective:
-            about |= self._records.retry()
-        items = self._items(self._uids_now | self._affected(settled, about))
+        about |= self._records.retry()
+        affected = self._affected(settled, about)
+        self._adopt(self._items(affected & self._stuck), set(), first=False)
+        items = self._items(self._uids_now | affected)
         for node in sorted((item for item in items if isinstance(item, Node)), key=_age):
             self._render_node(node)
         self._render_pods(items)
@@ -208,8 +209,7 @@ class Ports:
                 self._take(owner, written, in_use=True)
         for owner, port, _ in ports:
             self._take(owner, self._with_gateways(port), in_use=True)
-        for name in sorted(self._records.ips if first else about & self._records.ips.keys()):
-            self._records.adopt(name)
+        self._records.adopt(self._records.ips if first else about & self._records.ips.keys())
         for item, owner in new:
             grant = remembered(item.metadata.annotations)
             if grant is not None and (grant.subnet == self._network.fabric.join) == isinstance(item, Node):

@@ -4,7 +4,7 @@ A record is removed only on proof that its owner is gone: its Pod or Node is, or
 it any more. Reservations are their user's. The addresses are free when the object is gone, not before.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from msgspec.structs import fields
@@ -94,9 +94,20 @@ class Records:
             self._ledger.release(holder.owner.key)
         self.settle(name, again=False)
 
-    def adopt(self, name: str) -> None:
-        """Take a recorded grant into the ledger, whoever its owner is, so that nobody else is given it."""
-        ip = self.ips[name]
+    def adopt(self, those: Iterable[str]) -> None:
+        """Take recorded grants into the ledger, whoever their owners are, so that nobody else is given them. Of two that
+        claim one address the one that was complete before has it, then the older.
+        """
+        for name in sorted(those, key=lambda name: (not self.ips[name].spec.mac_address, _age(self.ips[name]))):
+            self._adopt(self.ips[name])
+
+    def retry(self) -> set[str]:
+        """Adopt what could not be before; the names it was tried for."""
+        refused, self._refused = self._refused & self.ips.keys(), set()
+        self.adopt(refused)
+        return refused
+
+    def _adopt(self, ip: IP) -> None:
         owner = owner_of_ip(ip)
         if owner.key in self._ledger.grants:
             return
@@ -106,14 +117,8 @@ class Records:
             try:
                 self._ledger.adopt(owner, grant, in_use=True)
             except RefusedError:
-                self._refused.add(name)  # another uses it: the object is made anew when its owner has another grant
-
-    def retry(self) -> set[str]:
-        """Adopt what could not be before; the names it was tried for."""
-        refused, self._refused = self._refused & self.ips.keys(), set()
-        for name in sorted(refused):
-            self.adopt(name)
-        return refused
+                # Another uses it: the object is made anew when its owner has another grant.
+                self._refused.add(ip.metadata.name)
 
     def settle(self, name: str, *, again: bool) -> None:
         """Work out what is to be written about a name. `again`: also if the same was to be written before."""
@@ -224,6 +229,10 @@ class Records:
 
 
 _FIELDS = {field.encode_name: field.name for field in fields(IPSpec)}
+
+
+def _age(ip: IP) -> tuple[str, str]:
+    return (ip.metadata.creation_timestamp, ip.metadata.name)
 
 
 def _addressing(grant: Grant) -> dict[str, str]:

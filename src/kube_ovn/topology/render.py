@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from kube_ovn.model.addr import Address
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
-from kube_ovn.model.kube import Namespace, Node, Pod
+from kube_ovn.model.kube import Namespace, Node, Object, Pod
 from kube_ovn.model.network import Grant, Problem
 from kube_ovn.model.row import RowKey
 from kube_ovn.model.writes import Write, WriteKey
@@ -42,6 +42,20 @@ class Snapshot:
     """UIDs that came, changed or left since the snapshot before; None when any may have."""
     foreign: AbstractSet[RowKey] = frozenset()
     """Rows in the Northbound database that are not ours, whose names we cannot have."""
+
+    def has(self, uid: str) -> bool:
+        """Whether there is an object with this UID."""
+        kinds: tuple[Mapping[str, Object], ...] = (
+            self.pods,
+            self.ips,
+            self.nodes,
+            self.namespaces,
+            self.subnets,
+            self.pools,
+            self.vpcs,
+            self.sets,
+        )
+        return any(uid in objects for objects in kinds)
 
 
 class Topology:
@@ -89,6 +103,9 @@ class Topology:
         objects = Objects(
             subnets=snapshot.subnets, pools=snapshot.pools, namespaces=snapshot.namespaces, nodes=snapshot.nodes
         )
+        for uid in changed or ():
+            if not snapshot.has(uid):
+                self._outbox.forget(uid)
         about = self.records.look_at(snapshot.ips, snapshot.sets, changed)
         self._ports.look_at(living, changed, about)
         if not self._started:
