@@ -21,6 +21,7 @@ import aiohttp
 from kube_ovn.ovsdb.connection import Connection
 from kube_ovn.ovsdb.errors import OvsdbError
 from sandbox.paths import venv_bin
+from tests.daemon.crds import install_crds
 from tests.daemon.kube_apiserver import KubeApiserver
 from tests.daemon.ovn import Ovn
 
@@ -44,6 +45,7 @@ class World:
         try:
             self.kube.start_etcd()
             self.kube.start()
+            install_crds(self.kube.kubeconfig)
             self.ovn.start_database("nb")
         except BaseException:
             self._clean()

@@ -15,6 +15,7 @@ from kube_ovn.k8s.decode import NODES, PODS
 from kube_ovn.k8s.events import EVENTS
 from kube_ovn.model import names
 from kube_ovn.model.kube import Pod
+from tests.daemon.crds import install_crds
 from tests.daemon.kube_apiserver import KubeApiserver, kube_apiserver
 from tests.daemon.ovn import Ovn, ovn
 
@@ -44,7 +45,7 @@ class World:
             pprof_port=0,
         )
         async with Client(load_credentials(str(self._server.kubeconfig))) as kube:
-            made = Controller(settings, settings.vpc(), settings.timing(), kube, None)
+            made = Controller(settings, settings.fabric(), settings.timing(), kube, None)
             task = asyncio.create_task(made.run())
             try:
                 yield task
@@ -90,12 +91,13 @@ class World:
         return {name: addresses.split()[1] for name, addresses in lines}
 
     async def settled(self) -> bool:
-        """Whether Pods and ports agree."""
+        """Whether Pods and ports agree, and all Nodes have theirs."""
         addresses = await self.addresses()
         pods = [pod.metadata.name for pod in (await self.client.list(PODS)).items]
         ports = self.ports().items()
         of_pods = {name.removesuffix(".default"): address for name, address in ports if name.endswith(".default")}
-        return addresses == of_pods and sorted(addresses) == sorted(pods)
+        nodes = {f"node-{node.metadata.name}" for node in (await self.client.list(NODES)).items}
+        return addresses == of_pods and sorted(addresses) == sorted(pods) and nodes <= self.ports().keys()
 
 
 async def until(what: str, condition: Callable[[], object]) -> None:
@@ -110,6 +112,7 @@ async def until(what: str, condition: Callable[[], object]) -> None:
 
 @pytest.fixture
 async def world(kube_apiserver: KubeApiserver, ovn: Ovn) -> AsyncIterator[World]:
+    install_crds(kube_apiserver.kubeconfig)
     async with Client(load_credentials(str(kube_apiserver.kubeconfig))) as client:
         made = World(kube_apiserver, ovn, client)
         await made.create_node(NODE)

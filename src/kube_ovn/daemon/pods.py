@@ -200,7 +200,7 @@ class _Stages:
         look = f"`kubectl describe pod -n {sandbox.namespace} {sandbox.pod}` says why"
         reason = {
             "wait": f"the controller has given it no address yet; {look}",
-            "node": "this node has no routes and rules for its subnet yet; the log of kube-ovn-cniserver there says why",
+            "node": "its node has no routes and rules for its subnet yet; the log of kube-ovn-cniserver there says why",
             "netlink": "the kernel did not make its interface",
             "ovsdb": "the database of Open vSwitch on this node did not take its port",
             "ovn_installed": "ovn-controller on this node did not install its flows; is ovn-central reachable?",

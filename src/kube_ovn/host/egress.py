@@ -70,14 +70,15 @@ def _sets(version: int, fabric: Sequence[NodeSubnet]) -> list[str]:
 
 
 def _set(name: str, version: int, comment: str, subnets: Iterable[NodeSubnet]) -> list[str]:
-    elements = [f'{network} comment "{names}"' for network, names in _elements(version, subnets)]
+    elements = [f'{network} comment "{owners}"' for network, owners in _elements(version, subnets)]
+    listed = (",\n" + " " * len("        elements = { ")).join(elements)
     return [
         f"    set {name}{version} {{",
         f'        comment "{comment}"',
         f"        type ipv{version}_addr",
         "        flags interval",
         # An empty list of elements is no valid nft.
-        *([f"        elements = {{ {(',' + chr(10) + ' ' * 21).join(elements)} }}"] if elements else []),
+        *([f"        elements = {{ {listed} }}"] if elements else []),
         "    }",
     ]
 
@@ -99,7 +100,8 @@ def _elements(version: int, subnets: Iterable[NodeSubnet]) -> list[tuple[Network
 
 
 def _contains(outer: Network, inner: Network) -> bool:
-    return outer.network_address <= inner.network_address and inner.broadcast_address <= outer.broadcast_address
+    """Whether `inner`, which does not begin before `outer`, lies inside it."""
+    return int(inner.network_address) <= int(outer.broadcast_address)
 
 
 def _leaving(version: int) -> str:

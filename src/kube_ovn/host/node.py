@@ -51,7 +51,8 @@ class NodeState:
 def render_node(node: Node, subnets: Sequence[NodeSubnet], mtu: int) -> NodeState | None:
     """The desired state of a Node; None until the controller has given it an address.
 
-    `subnets` are those in effect, the join subnet not among them. Raises ValueError with a sentence about the Node's annotations.
+    `subnets` are those in effect, the join subnet not among them.
+    Raises ValueError with a sentence about the Node's annotations.
     """
     annotations = node.metadata.annotations
     if annotations.get(names.ALLOCATED) != "true":

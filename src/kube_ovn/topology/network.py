@@ -121,7 +121,7 @@ class NetworkState:
         done = Settled()
         news = self._look_at_subnets(objects, changed, done) | self._look_at_pools(objects, changed, done)
         done.nodes = self._look_at_nodes(objects, changed)
-        news |= done.nodes
+        news |= done.nodes or changed is None
         news |= any(self.verdicts[name].refusal for name in touched if name in self.verdicts)
         if news:
             self._settle_subnets(done)
