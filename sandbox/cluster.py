@@ -47,6 +47,11 @@ def wanted_cluster(node_count: int, family: IpFamily) -> Cluster:
     return cluster
 
 
+def recorded_family() -> IpFamily | None:
+    """The address family of the cluster that is here; None when none is."""
+    return recorded_cluster().family if _RECORD.exists() else None
+
+
 def recorded_cluster() -> Cluster:
     """The cluster that `up` made."""
     if not _RECORD.exists():
@@ -64,7 +69,7 @@ def up(node_count: int, family: IpFamily) -> None:
     _link_programs(found)
     network.ensure_shared()
     for each in cluster.nodes:
-        network.ensure_node(each)
+        network.ensure_node(each, cluster)
     ensure_certificates()
     control_plane.write_kubeconfigs(cluster)
     started = control_plane.ensure_server(cluster, found, find_etcd(lower))

@@ -6,8 +6,10 @@
 import json
 import os
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +30,7 @@ WORKLOADS = (
     "deployment/kube-ovn-controller",
     "daemonset/kube-ovn-cni",
 )
-OUTSIDE_ADDRESS = "203.0.113.1"
+_VALUES = CHART / "ci" / "sandbox-values.yaml"
 _ROLLOUT_DEADLINE = 180
 _DEMO = "demo"
 
@@ -39,7 +41,10 @@ def kubectl(*words: str | Path, text: str | None = None, timeout: float = 60) ->
 
 
 def install(node_count: int, family: IpFamily) -> None:
-    """A running sandbox whose only network is this project, built from this checkout."""
+    """A running sandbox whose only network is this project, built from this checkout.
+
+    Raises SandboxError when a sandbox of another address family is here.
+    """
     rights.check_root()
     with rights.only_one():
         toolchain.ensure_packages()
@@ -49,10 +54,7 @@ def install(node_count: int, family: IpFamily) -> None:
         with step("loading the kube-ovn image"):
             images.load(archive, cluster.recorded_cluster().nodes)
         with step("installing kube-ovn"):
-            values = CHART / "ci" / "sandbox-values.yaml"
-            # The tag stays the same while the content changes: the annotation is what makes the Pods new.
-            manifest = render_manifest(values=values, pod_annotations={"kube-ovn.io/image": image_key()})
-            kubectl("apply", "-f", "-", text=manifest)
+            kubectl("apply", "-f", "-", text=_manifest(family))
             for workload in WORKLOADS:
                 kubectl(
                     "rollout",
@@ -66,26 +68,53 @@ def install(node_count: int, family: IpFamily) -> None:
             kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=60s", timeout=70)
 
 
+def reinstall(node_count: int, family: IpFamily) -> None:
+    """As `install`, but a sandbox of another address family gives way."""
+    rights.check_root()
+    if cluster.recorded_family() not in (None, family):
+        with rights.only_one():
+            cluster.down()
+    install(node_count, family)
+
+
+def _manifest(family: IpFamily) -> str:
+    overlay = _VALUES.with_name(f"sandbox-{family}.yaml")
+    return render_manifest(
+        values=_VALUES,
+        overlays=[overlay] if overlay.exists() else [],  # IPv4 is what the chart's own defaults say
+        # The tag stays the same while the content changes: the annotation is what makes the Pods new.
+        pod_annotations={"kube-ovn.io/image": image_key()},
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guest:
-    """A Pod of the demonstration."""
+    """A Pod of the demonstration, with an address of each family the cluster speaks."""
 
     name: str
     node: str
-    address: str
+    addresses: tuple[str, ...]
+
+    def address(self, version: int) -> str:
+        """Its address of this family."""
+        found = [address for address in self.addresses if ip_address(address).version == version]
+        if not found:
+            raise SandboxError(f"{self.name} on {self.node} has no IPv{version} address, only {self.addresses}")
+        return found[0]
 
 
 def show() -> None:
     """Start a Pod on each node and print what they reach. Raises SandboxError when one does not reach another."""
     with step("starting a Pod on each node"):
         guests = _start_guests()
-    reached = Table("Pod", "on", "address", *(f"to {guest.name}" for guest in guests), "outside host saw")
+    headers = ["Pod", "on", "address", *(f"to\n{guest.name}" for guest in guests), "outside\nhost saw"]
+    # Lean, so that the addresses of IPv6 fit 80 columns.
+    reached = Table(*headers, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for guest in guests:
-        answers = [_ask(guest, f"http://{_bracketed(other.address)}:8080/hostname") for other in guests]
-        for other, answer in zip(guests, answers, strict=True):
-            if answer != other.name:
-                raise SandboxError(f"{guest.name} on {guest.node} asked {other.name} for its name and got {answer!r}")
-        reached.add_row(guest.name, guest.node, guest.address, *answers, _ask(guest, f"http://{OUTSIDE_ADDRESS}/"))
+        for outside in cluster.recorded_cluster().outside:
+            answers = [_ask_name(guest, other, outside.version) for other in guests]
+            client = _ask(guest, f"http://{_bracketed(str(outside))}/")
+            reached.add_row(guest.name, guest.node, guest.address(outside.version), *answers, client)
     Console().print(reached)
     print(f"\nPoint kubectl at it:\n\n    source {os.path.relpath(PROJECT / 'sandbox' / 'env.sh')}\n")
     print("Then: kubectl get pods -A -o wide, kubectl ko plan, sandbox --help. `make down` removes it all.")
@@ -99,7 +128,11 @@ def _start_guests() -> list[Guest]:
     kubectl("rollout", "status", "daemonset/guest", "-n", _DEMO, "--timeout=60s", timeout=70)
     listed = json.loads(kubectl("get", "pods", "-n", _DEMO, "-l", "app=guest", "-o", "json"))["items"]
     return [
-        Guest(name=pod["metadata"]["name"], node=pod["spec"]["nodeName"], address=pod["status"]["podIP"])
+        Guest(
+            name=pod["metadata"]["name"],
+            node=pod["spec"]["nodeName"],
+            addresses=tuple(entry["ip"] for entry in pod["status"]["podIPs"]),
+        )
         for pod in sorted(listed, key=lambda pod: str(pod["spec"]["nodeName"]))
         if "deletionTimestamp" not in pod["metadata"]
     ]
@@ -121,6 +154,15 @@ def _guest_manifest() -> dict[str, object]:
         "metadata": {"name": "guest", "namespace": _DEMO},
         "spec": {"selector": {"matchLabels": labels}, "template": template},
     }
+
+
+def _ask_name(guest: Guest, other: Guest, version: int) -> str:
+    answer = _ask(guest, f"http://{_bracketed(other.address(version))}:8080/hostname")
+    if answer != other.name:
+        raise SandboxError(
+            f"{guest.name} on {guest.node} asked {other.name} over IPv{version} for its name and got {answer!r}"
+        )
+    return answer
 
 
 def _ask(guest: Guest, url: str) -> str:

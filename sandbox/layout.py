@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from typing import TypeVar
 
 from sandbox.paths import SandboxError
 
@@ -23,6 +24,7 @@ CLUSTER_DNS_V6 = IPv6Address("fd00:10:96::a")
 MOST_NODES = 40
 
 _TUNNEL_V4 = IPv4Address("172.31.0.0")
+_TUNNEL_V6 = IPv6Address("fd00:172:31::")
 _MANAGEMENT_V4 = IPv4Address("172.30.0.0")
 _MANAGEMENT_V6 = IPv6Address("fd00:172:30::")
 ROOT_HOST = 1
@@ -31,6 +33,11 @@ OUTSIDE_HOST = 254
 OUTSIDE_FAR_V4 = IPv4Interface("203.0.113.1/32")
 OUTSIDE_FAR_V6 = IPv6Interface("2001:db8::1/128")
 _NODE_NAME = re.compile(r"node([1-9][0-9]?)")
+
+T = TypeVar("T")
+
+Interface = IPv4Interface | IPv6Interface
+"""An address with the length of its prefix."""
 
 
 class IpFamily(StrEnum):
@@ -48,7 +55,11 @@ def management_v4(host: int) -> IPv4Interface:
 
 def management_v6(host: int) -> IPv6Interface:
     """The management address whose last digits read like the IPv4 one's."""
-    return IPv6Interface(f"{_MANAGEMENT_V6 + int(str(host), 16)}/64")
+    return IPv6Interface(f"{_alike(_MANAGEMENT_V6, host)}/64")
+
+
+def _alike(network: IPv6Address, host: int) -> IPv6Address:
+    return network + int(str(host), 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +92,11 @@ class Node:
     def tunnel_v4(self) -> IPv4Interface:
         """Its address among the tunnels, which the userspace switch takes over from eth1."""
         return IPv4Interface(f"{_TUNNEL_V4 + 10 + self.number}/24")
+
+    @property
+    def tunnel_v6(self) -> IPv6Interface:
+        """The same in a cluster that speaks IPv6."""
+        return IPv6Interface(f"{_alike(_TUNNEL_V6, 10 + self.number)}/64")
 
     @property
     def management_link(self) -> str:
@@ -120,9 +136,27 @@ class Cluster:
 
     def node_addresses(self, node: Node) -> str:
         """What the kubelet reports as the node's addresses."""
-        return ",".join(self._of_family(str(node.v4.ip), str(node.v6.ip)))
+        return ",".join(str(address.ip) for address in self.management(node))
 
-    def _of_family(self, v4: str, v6: str) -> list[str]:
+    def management(self, node: Node) -> list[Interface]:
+        """A node's addresses on its management NIC: of no other family, so that nothing can work by chance."""
+        return self._of_family(node.v4, node.v6)
+
+    def tunnel(self, node: Node) -> list[Interface]:
+        """A node's addresses on its tunnel NIC."""
+        return self._of_family(node.tunnel_v4, node.tunnel_v6)
+
+    @property
+    def gateways(self) -> list[IPv4Address | IPv6Address]:
+        """Where the nodes send what is for nobody they know: the outside host."""
+        return self._of_family(management_v4(OUTSIDE_HOST).ip, management_v6(OUTSIDE_HOST).ip)
+
+    @property
+    def outside(self) -> list[IPv4Address | IPv6Address]:
+        """The outside host's far addresses."""
+        return self._of_family(OUTSIDE_FAR_V4.ip, OUTSIDE_FAR_V6.ip)
+
+    def _of_family(self, v4: T, v6: T) -> list[T]:
         return {IpFamily.IPV4: [v4], IpFamily.IPV6: [v6], IpFamily.DUAL: [v4, v6]}[self.family]
 
 

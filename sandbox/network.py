@@ -6,7 +6,6 @@ its name; names are minted in layout.py.
 
 import json
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
 from sandbox.command import attempt, run
@@ -18,6 +17,8 @@ from sandbox.layout import (
     OUTSIDE_NETNS,
     ROOT_HOST,
     TUNNEL_BRIDGE,
+    Cluster,
+    Interface,
     Node,
     management_v4,
     management_v6,
@@ -25,7 +26,6 @@ from sandbox.layout import (
 from sandbox.mounts import mount_points
 from sandbox.paths import STATE
 
-Address = IPv4Interface | IPv6Interface
 _NETNS_DIRECTORY = Path("/run/netns")
 _NETNS_MOUNT_IS_OURS = STATE / "netns-mount"
 _OUTSIDE_LINK = "ko-outside-m"
@@ -56,18 +56,18 @@ def ensure_shared() -> None:
     _ensure_addresses(OUTSIDE_NETNS, "lo", [OUTSIDE_FAR_V4, OUTSIDE_FAR_V6])
 
 
-def ensure_node(node: Node) -> None:
-    """A node's namespace, its two NICs, its addresses and its way out."""
+def ensure_node(node: Node, cluster: Cluster) -> None:
+    """A node's namespace, its two NICs, its addresses and its way out, of the cluster's families."""
     _ensure_netns(node.netns)
     _write_sysctls(node.netns)
     _ensure_addresses(node.netns, "lo", [])
     _ensure_veth(node.management_link, MANAGEMENT_BRIDGE, node.netns, "eth0")
     _ensure_veth(node.tunnel_link, TUNNEL_BRIDGE, node.netns, "eth1")
-    _ensure_addresses(node.netns, "eth0", [node.v4, node.v6])
-    # Anywhere in the node: the userspace switch moves it from eth1 to its bridge.
-    if str(node.tunnel_v4) not in parse_addresses(run(["ip", "-n", node.netns, "-json", "address", "show"])):
-        _ensure_addresses(node.netns, "eth1", [node.tunnel_v4])
-    for gateway in (management_v4(OUTSIDE_HOST).ip, management_v6(OUTSIDE_HOST).ip):
+    _ensure_addresses(node.netns, "eth0", cluster.management(node))
+    # Anywhere in the node: the userspace switch moves them from eth1 to its bridge.
+    present = parse_addresses(run(["ip", "-n", node.netns, "-json", "address", "show"]))
+    _ensure_addresses(node.netns, "eth1", [each for each in cluster.tunnel(node) if str(each) not in present])
+    for gateway in cluster.gateways:
         run(
             [
                 "ip",
@@ -112,7 +112,7 @@ def node_numbers_present() -> set[int]:
     return {int(part) for part in parts if part.isdecimal()}
 
 
-def _ensure_bridge(name: str, addresses: Sequence[Address]) -> None:
+def _ensure_bridge(name: str, addresses: Sequence[Interface]) -> None:
     if not link_exists(name):
         run(["ip", "link", "add", name, "address", _BRIDGE_MACS[name], "type", "bridge"])
     run(["ip", "link", "set", name, "up"])
@@ -153,7 +153,7 @@ def _ensure_veth(outer: str, bridge: str, netns: str, inner: str) -> None:
     run(["ip", "-n", netns, "link", "set", inner, "up"])
 
 
-def _ensure_addresses(netns: str | None, link: str, wanted: Sequence[Address]) -> None:
+def _ensure_addresses(netns: str | None, link: str, wanted: Sequence[Interface]) -> None:
     ip = ["ip", *(["-n", netns] if netns else [])]
     run([*ip, "link", "set", link, "up"])
     present = parse_addresses(run([*ip, "-json", "address", "show", "dev", link]))

@@ -154,7 +154,7 @@ def _write_files(node: Node, cluster: Cluster) -> str:
     certificate = node_certificate(node)
     ensure_certificate(certificate)
     hosts = ["127.0.0.1 localhost", "::1 localhost"]
-    hosts += [f"{address.ip} {each.name}" for each in cluster.nodes for address in (each.v4, each.v6)]
+    hosts += [f"{address.ip} {each.name}" for each in cluster.nodes for address in cluster.management(each)]
     files = {
         "ca.crt": certificate_path(CA).read_text(),
         "node.crt": certificate_path(certificate).read_text(),

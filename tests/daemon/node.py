@@ -16,7 +16,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,6 +43,28 @@ JOIN = {
     "logical_switch": "join",
     "port_name": f"node-{NAME}",
 }
+CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+SUBNETS = "/apis/kubeovn.io/v1/subnets"
+SUBNET_KIND = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "subnets.kubeovn.io"},
+    "spec": {
+        "group": "kubeovn.io",
+        "names": {"plural": "subnets", "singular": "subnet", "kind": "Subnet", "listKind": "SubnetList"},
+        "scope": "Cluster",
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
+"""What of the chart's definition a node needs: that it can be followed."""
 TOPOLOGY = f"""
 lr-add ovn-cluster
 ls-add join
@@ -221,6 +243,27 @@ class Node:
 
         return self.inside(request)
 
+    def define_subnets(self) -> None:
+        self.api("POST", CRD, SUBNET_KIND)
+
+        def established() -> bool:
+            found = self.api("GET", f"{CRD}/subnets.kubeovn.io")
+            return any(c["type"] == "Established" for c in found.get("status", {}).get("conditions", []))
+
+        until("Subnets can be made", established)
+
+    def create_subnet(self, name: str, cidr_block: str, **spec: object) -> None:
+        """A Subnet that is in effect."""
+        meta = {"name": name}
+        self.api("POST", SUBNETS, {"apiVersion": "kubeovn.io/v1", "kind": "Subnet", "metadata": meta, "spec": spec})
+        self.set_status(name, cidrBlock=cidr_block)
+
+    def set_status(self, subnet: str, **status: object) -> None:
+        self.api("PATCH", f"{SUBNETS}/{subnet}/status", {"status": status})
+
+    def delete_subnet(self, name: str) -> None:
+        self.api("DELETE", f"{SUBNETS}/{name}")
+
     def register(self) -> None:
         """The Node, with its address on the join switch."""
         annotations = {f"ovn.kubernetes.io/{key}": value for key, value in JOIN.items()}
@@ -229,18 +272,18 @@ class Node:
         status = {"addresses": [{"type": "InternalIP", "address": "172.30.0.11"}]}
         self.api("PATCH", f"/api/v1/nodes/{NAME}/status", {"status": status})
 
-    def create_pod(self, name: str, address: str = "") -> str:
+    def create_pod(self, name: str, address: str = "", subnet: str = "ovn-default") -> str:
         """A Pod on this node, with an address when one is given; its UID."""
         containers = [{"name": "c", "image": "i"}]
         spec = {"nodeName": NAME, "containers": containers}
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
         uid = self.api("POST", "/api/v1/namespaces/default/pods", body)["metadata"]["uid"]
         if address:
-            self.grant(name, address)
+            self.grant(name, address, subnet)
         return str(uid)
 
-    def grant(self, name: str, address: str) -> None:
-        """The Pod's logical port and its annotations."""
+    def grant(self, name: str, address: str, subnet: str = "ovn-default") -> None:
+        """The Pod's logical port and its annotations: of the /16 its address is in."""
         mac = "0a:00:" + ip_address(address).packed.hex(":")
         port = f"{name}.default"
         self.ovn.nbctl(
@@ -250,9 +293,9 @@ class Node:
             "allocated": "true",
             "ip_address": address,
             "mac_address": mac,
-            "cidr": "10.16.0.0/16",
-            "gateway": "10.16.0.1",
-            "logical_switch": "ovn-default",
+            "cidr": str(ip_network(f"{address}/16", strict=False)),
+            "gateway": str(ip_network(f"{address}/16", strict=False)[1]),
+            "logical_switch": subnet,
         }
         values = {f"ovn.kubernetes.io/{key}": value for key, value in annotations.items()}
         self.api("PATCH", f"/api/v1/namespaces/default/pods/{name}", {"metadata": {"annotations": values}})
@@ -309,11 +352,13 @@ MAIN = "from kube_ovn.daemon.main import main; main()"
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node that is registered and whose daemon runs."""
+    """A node that is registered and whose daemon runs, in a cluster with the default subnet."""
     made = Node(tmp_path_factory.mktemp("n"))
     try:
         made.start()
         made.register()
+        made.define_subnets()
+        made.create_subnet("ovn-default", "10.16.0.0/16", natOutgoing=True)
         made.start_daemon()
         yield made
     finally:

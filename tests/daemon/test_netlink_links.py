@@ -19,6 +19,7 @@ from kube_ovn.daemon import plumbing
 from kube_ovn.daemon.wait import Broadcast
 from kube_ovn.host.egress import render_table
 from kube_ovn.host.node import LinkKey, Switch
+from kube_ovn.host.subnet import NodeSubnet
 from kube_ovn.linux import icmp, links, netlink, nft, notify
 from kube_ovn.linux.netlink import NetlinkError, Socket
 from kube_ovn.model import names
@@ -27,6 +28,7 @@ from kube_ovn.model.host import InterfaceAddress, PodNetwork, Route, Sandbox
 V4 = InterfaceAddress(address=ip_address("10.16.0.5"), prefix=16)
 V6 = InterfaceAddress(address=ip_address("fd00:10:16::5"), prefix=112)
 JOIN = InterfaceAddress(address=ip_address("100.64.0.2"), prefix=16)
+JOIN_V6 = InterfaceAddress(address=ip_address("fd00:100:64::2"), prefix=112)
 ROUTES = (
     Route(to=ip_network("0.0.0.0/0"), via=ip_address("10.16.0.1")),
     Route(to=ip_network("::/0"), via=ip_address("fd00:10:16::1")),
@@ -113,6 +115,28 @@ def test_ipv6_address_is_usable_at_once(sandbox: Sandbox) -> None:
     shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert str(V6) in shown
     assert "tentative" not in shown
+
+
+def test_an_address_that_is_not_usable_yet_is_refused(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were there detection after all, no container may start before its end."""
+    monkeypatch.setattr(links, "_IFA_F_NODAD", 0)
+    with pytest.raises(NetlinkError, match=r"address fd00:10:16::5/112: .* \(it is still tentative\)"):
+        plumbing.connect(sandbox, NETWORK, 1400)
+
+
+def test_a_duplicate_address_is_named(sandbox: Sandbox) -> None:
+    """Somebody on the Pod's network has its address, and its kernel finds out."""
+    plumbing.connect(sandbox, NETWORK, 1400)
+    subprocess.run(["ip", "link", "set", sandbox.link, "addrgenmode", "eui64"], check=True)
+    subprocess.run(["ip", "address", "add", str(V6), "dev", sandbox.link, "nodad"], check=True)
+    inside = ["ip", "-n", os.path.basename(sandbox.netns), "address"]
+    subprocess.run([*inside, "delete", str(V6), "dev", "eth0"], check=True)
+    subprocess.run([*inside, "add", str(V6), "dev", "eth0"], check=True)
+    wanted = [f"address {V6} cannot be used: somebody else on its network has it"]
+    end = time.monotonic() + 10
+    while plumbing.compare(sandbox, NETWORK.mac, [str(V4), str(V6)]) != wanted:
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_pod_without_ipv6_is_silent_in_it(sandbox: Sandbox) -> None:
@@ -211,6 +235,25 @@ def test_many_sandboxes_side_by_side() -> None:
         remove_netns(sandbox.netns)
 
 
+def fabric(count: int) -> dict[LinkKey, Route | None]:
+    """ovn0 with the routes to so many subnets of both families."""
+    state: dict[LinkKey, Route | None] = {Switch.UP: None, Switch.FORWARDING: None, JOIN: None, JOIN_V6: None}
+    for number in range(count):
+        v4, v6 = ip_network(f"10.{number % 256}.{number // 256}.0/24"), ip_network(f"fd00:16:{number:x}::/64")
+        state[v4] = Route(to=v4, via=ip_address("100.64.0.1"), source=ip_address("100.64.0.2"))
+        state[v6] = Route(to=v6, via=ip_address("fd00:100:64::1"), source=ip_address("fd00:100:64::2"))
+    return state
+
+
+def routes_of(state: dict[LinkKey, Route | None]) -> set[Route]:
+    return {route for route in state.values() if route is not None}
+
+
+def ours() -> set[Route]:
+    with Socket() as root:
+        return set(links.list_routes(root, names.ROUTE_PROTOCOL))
+
+
 def ovn0_state(via: str = "100.64.0.1") -> dict[LinkKey, Route | None]:
     pods = ip_network("10.16.0.0/16")
     return {
@@ -270,6 +313,45 @@ def test_node_settles_and_stays(netns: str) -> None:
     inside(netns, scenario)
 
 
+def test_many_subnets_are_settled_at_once_and_then_left_alone(netns: str) -> None:
+    async def scenario() -> None:
+        await ip("link", "add", "ovn0", "type", "veth", "peer", "name", "far")
+        await ip("link", "set", "far", "up")
+        plumbing.settle(fabric(0))
+        await carrier("ovn0")
+        started = time.monotonic()
+        index = plumbing.settle(fabric(400))
+        assert time.monotonic() - started < 1
+        assert ours() == routes_of(fabric(400))
+        told = Told()
+        watch = notify.LinkWatch(names.NODE_NIC, names.ROUTE_PROTOCOL, told.tell)
+        watch.index = index
+        task = asyncio.create_task(watch.run())
+        await told.until(1)
+        plumbing.settle(fabric(400))  # writes nothing
+        await ip("route", "delete", "10.7.0.0/24")
+        await told.until(2)
+        assert told.count == 2
+        plumbing.settle(fabric(2))
+        assert ours() == routes_of(fabric(2))
+        task.cancel()
+
+    inside(netns, scenario)
+
+
+def test_a_route_that_is_refused_keeps_no_other_out(netns: str) -> None:
+    async def scenario() -> None:
+        await ip("link", "add", "ovn0", "type", "veth", "peer", "name", "far")
+        await ip("link", "set", "far", "up")
+        bad = ip_network("10.99.0.0/16")
+        wanted = {**fabric(1), bad: Route(to=bad, via=ip_address("192.0.2.1")), **fabric(100)}
+        with pytest.raises(NetlinkError, match=r"route 10\.99\.0\.0/16 via 192\.0\.2\.1: Network is unreachable"):
+            plumbing.settle(wanted)
+        assert ours() == routes_of(fabric(100))
+
+    inside(netns, scenario)
+
+
 async def carrier(link: str) -> None:
     """Wait until the kernel has noticed that both ends of a pair are up."""
     for _ in range(500):
@@ -312,7 +394,7 @@ def test_table_is_replaced_and_watched(netns: str) -> None:
         watch = notify.TableWatch(names.NFT_TABLE, told.tell)
         task = asyncio.create_task(watch.run())
         await told.until(1)
-        table = render_table([ip_network("10.16.0.0/16")], [ip_network("10.16.0.0/16")])
+        table = render_table([node_subnet("ovn-default", 0, nat=True)])
         watch.own = table.comment
         await nft.apply(table.text)
         await nft.apply(table.text)
@@ -326,6 +408,31 @@ def test_table_is_replaced_and_watched(netns: str) -> None:
         with pytest.raises(nft.NftError, match="nft refused the table"):
             await nft.apply("table inet {")
         task.cancel()
+
+    inside(netns, scenario)
+
+
+def node_subnet(name: str, number: int, *, nat: bool) -> NodeSubnet:
+    networks = (ip_network(f"10.{number % 256}.{number // 256}.0/24"), ip_network(f"fd00:16:{number:x}::/64"))
+    return NodeSubnet(name=name, networks=networks, nat=nat)
+
+
+def test_nft_takes_every_table(netns: str) -> None:
+    async def scenario() -> None:
+        inside_one_another = NodeSubnet(name="wide", networks=(ip_network("10.0.0.0/15"),), nat=True)
+        many = [node_subnet(f"team-{number}", number, nat=number % 2 == 0) for number in range(200)]
+        tables: tuple[list[NodeSubnet], ...] = (
+            [node_subnet("no-nat", 0, nat=False)],
+            [node_subnet("n" * 253, 0, nat=True), inside_one_another],
+            [],
+            many,
+        )
+        for subnets in tables:
+            await nft.apply(render_table(subnets).text)
+        listing = await asyncio.create_subprocess_exec(
+            "nft", "list", "table", "inet", "kube-ovn", stdout=subprocess.PIPE
+        )
+        assert b'fd00:16:c7::/64 comment "team-199"' in (await listing.communicate())[0]
 
     inside(netns, scenario)
 

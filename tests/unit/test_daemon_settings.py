@@ -1,6 +1,6 @@
 """The daemon's flags, and what they refuse."""
 
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 import pytest
 
@@ -15,13 +15,12 @@ def test_flags_and_environment() -> None:
     assert settings.pod_ip == (ip_address("172.30.0.11"),)
     assert settings.iface == ("eth1", "bond.*")
     assert settings.mtu == 0
-    assert settings.default_cidr == (ip_network("10.16.0.0/16"),)
+    assert settings.node_switch == "join"
 
 
 @pytest.mark.parametrize(
     ("flag", "sentence"),
     [
-        ("--default-cidr=10.16.0.1/16", "has host bits set"),
         ("--network-type=stt", "'stt' is not one of geneve, vxlan"),
         ("--pod-ip=node1", "'node1' is not an IP address"),
         ("--iface=eth1,(", "'(' is neither a name nor a regular expression"),

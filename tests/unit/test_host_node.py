@@ -5,20 +5,30 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from kube_ovn.host.egress import render_table
-from kube_ovn.host.node import Switch, render_node
+from kube_ovn.host.node import NodeState, Switch, parse_encaps, render_node, tunnel_overhead
+from kube_ovn.host.subnet import NodeSubnet, parse_subnet
 from kube_ovn.model import names
+from kube_ovn.model.crd import Subnet, SubnetSpec, SubnetStatus
 from kube_ovn.model.host import InterfaceAddress, Route
-from kube_ovn.model.kube import Node, NodeAddress, NodeStatus, ObjectMeta
+from kube_ovn.model.kube import Node, NodeAddress, NodeStatus, ObjectMeta, VersionedMeta
 from kube_ovn.model.row import RowKey
 from kube_ovn.model.vswitch import Interface
 
-PODS = (ip_network("10.16.0.0/16"),)
+
+def subnet(name: str, *networks: str, nat: bool = False) -> NodeSubnet:
+    return NodeSubnet(name=name, networks=tuple(map(ip_network, networks)), nat=nat)
+
+
+DEFAULT = subnet("ovn-default", "10.16.0.0/16", nat=True)
+TEAM = subnet("team-a", "10.17.0.0/24")
+JOIN = subnet("join", "100.64.0.0/16")
 GRANTED = {
     names.ALLOCATED: "true",
     names.IP_ADDRESS: "100.64.0.2",
     names.MAC_ADDRESS: "0a:00:00:00:00:02",
     names.CIDR: "100.64.0.0/16",
     names.GATEWAY: "100.64.0.1",
+    names.LOGICAL_SWITCH: "join",
     names.PORT_NAME: "node-node1",
 }
 TABLE = """\
@@ -27,14 +37,18 @@ delete table inet kube-ovn
 table inet kube-ovn {
     comment "written by kube-ovn-cniserver, changes are overwritten; DIGEST"
     set pods4 {
+        comment "subnets with natOutgoing: outside the fabric their Pods have the node's address"
         type ipv4_addr
         flags interval
-        elements = { 10.16.0.0/16 }
+        elements = { 10.16.0.0/16 comment "ovn-default" }
     }
     set fabric4 {
+        comment "all subnets: between them every Pod has its own address"
         type ipv4_addr
         flags interval
-        elements = { 10.16.0.0/16, 100.64.0.0/16 }
+        elements = { 10.16.0.0/16 comment "ovn-default",
+                     10.17.0.0/24 comment "team-a",
+                     100.64.0.0/16 comment "join" }
     }
     chain forward {
         comment "packets without a connection would leave with the address of a Pod"
@@ -61,17 +75,16 @@ def node(**annotations: str) -> Node:
 
 
 def test_nothing_until_allocated() -> None:
-    assert render_node(node(), PODS, 1400) is None
+    assert render_node(node(), [DEFAULT], 1400) is None
 
 
 def test_state_of_a_node() -> None:
-    state = render_node(node(**GRANTED), PODS, 1400)
-    assert state is not None
+    state = rendered(DEFAULT)
     assert state.link == {
         Switch.UP: None,
         Switch.FORWARDING: None,
         InterfaceAddress(address=ip_address("100.64.0.2"), prefix=16): None,
-        PODS[0]: Route(to=PODS[0], via=ip_address("100.64.0.1"), source=ip_address("172.30.0.11")),
+        ip_network("10.16.0.0/16"): route("10.16.0.0/16"),
     }
     assert list(state.link)[:2] == [Switch.UP, Switch.FORWARDING]  # the link is up before its routes are asked for
     ovn0 = state.rows[RowKey("Interface", "ovn0")]
@@ -81,20 +94,125 @@ def test_state_of_a_node() -> None:
     assert state.gateways == (ip_address("100.64.0.1"),)
 
 
-def test_missing_annotation_is_named() -> None:
-    with pytest.raises(ValueError, match="port_name is missing"):
-        render_node(node(**{k: v for k, v in GRANTED.items() if k != names.PORT_NAME}), PODS, 1400)
+def rendered(*subnets: NodeSubnet, **annotations: str) -> NodeState:
+    state = render_node(node(**{**GRANTED, **annotations}), subnets, 1400)
+    assert state is not None
+    return state
+
+
+def route(to: str) -> Route:
+    return Route(to=ip_network(to), via=ip_address("100.64.0.1"), source=ip_address("172.30.0.11"))
+
+
+def routes(state: NodeState) -> list[Route]:
+    return [value for value in state.link.values() if value is not None]
+
+
+def test_a_route_to_each_subnet() -> None:
+    state = rendered(DEFAULT, TEAM)
+    assert routes(state) == [route("10.16.0.0/16"), route("10.17.0.0/24")]
+    assert state.table == render_table([DEFAULT, TEAM, JOIN])
+    assert state.networks == {ip_network(text) for text in ("10.16.0.0/16", "10.17.0.0/24", "100.64.0.0/16")}
+
+
+def test_a_family_the_node_has_not_on_the_fabric() -> None:
+    """No way there, but nobody is kept waiting for one."""
+    state = rendered(subnet("dual", "10.18.0.0/16", "fd00:18::/64"))
+    assert routes(state) == [route("10.18.0.0/16")]
+    assert ip_network("fd00:18::/64") in state.networks
+
+
+def test_the_way_to_the_nodes_own_network_is_left_alone() -> None:
+    assert routes(rendered(subnet("wrong", "172.30.0.0/24"), DEFAULT)) == [route("10.16.0.0/16")]
+
+
+def test_two_families() -> None:
+    join = {
+        names.IP_ADDRESS: "100.64.0.2,fd00:100:64::2",
+        names.CIDR: "100.64.0.0/16,fd00:100:64::/112",
+        names.GATEWAY: "100.64.0.1,fd00:100:64::1",
+    }
+    state = rendered(subnet("ovn-default", "10.16.0.0/16", "fd00:10:16::/112", nat=True), **join)
+    v6 = Route(to=ip_network("fd00:10:16::/112"), via=ip_address("fd00:100:64::1"))  # the node has no address to go by
+    assert routes(state) == [route("10.16.0.0/16"), v6]
+    assert 'elements = { fd00:10:16::/112 comment "ovn-default" }' in state.table.text
+    assert "ip6 saddr @pods6 ip6 daddr != @fabric6 counter masquerade" in state.table.text
+
+
+@pytest.mark.parametrize("name", [names.PORT_NAME, names.LOGICAL_SWITCH])
+def test_missing_annotation_is_named(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is missing"):
+        render_node(node(**{k: v for k, v in GRANTED.items() if k != name}), [DEFAULT], 1400)
 
 
 def test_table_for_reading() -> None:
-    table = render_table(PODS, {*PODS, ip_network("100.64.0.0/16")})
+    table = render_table([TEAM, JOIN, DEFAULT])
     digest = table.comment.rpartition(" ")[2]
     assert len(digest) == 16
     assert table.text == TABLE.replace("DIGEST", digest)
 
 
 def test_table_depends_on_nothing_but_its_content() -> None:
-    one = [ip_network("10.16.0.0/16"), ip_network("fd00::/64")]
-    assert render_table(one, one) == render_table(one[::-1], one[::-1])
-    assert render_table(one, one).comment != render_table(one[:1], one).comment
-    assert "ip6 saddr @pods6 ip6 daddr != @fabric6 counter masquerade" in render_table(one, one).text
+    dual = subnet("dual", "10.18.0.0/16", "fd00::/64", nat=True)
+    assert render_table([dual, DEFAULT]) == render_table([DEFAULT, dual])
+    assert render_table([dual]).comment != render_table([DEFAULT]).comment
+    assert render_table([TEAM]).comment != render_table([subnet("team-a", "10.17.0.0/24", nat=True)]).comment
+
+
+def test_table_without_nat_has_no_empty_list() -> None:
+    text = render_table([TEAM, JOIN]).text
+    assert "set pods4 {" in text
+    assert text.count("elements") == 1
+    assert "elements = { }" not in text
+
+
+def test_networks_in_one_another_are_listed_once() -> None:
+    """nft refuses overlaps, and the table with them: one subnet's rules must not hang on another's."""
+    inside, beside = subnet("inside", "10.16.8.0/24", "10.16.9.0/24"), subnet("beside", "10.17.0.0/16")
+    text = render_table([inside, beside, DEFAULT, subnet("again", "10.16.0.0/16")]).text
+    assert '{ 10.16.0.0/16 comment "again, ovn-default",\n' in text
+    assert "10.16.8" not in text
+    assert "10.16.9" not in text
+    assert '10.17.0.0/16 comment "beside"' in text
+
+
+def test_a_name_longer_than_a_comment() -> None:
+    assert f'comment "{"n" * 127}"' in render_table([subnet("n" * 253, "10.18.0.0/16")]).text
+
+
+def effective(cidr_block: str, *, nat: bool = False) -> Subnet:
+    return Subnet(
+        metadata=VersionedMeta(name="team-a", uid="s"),
+        spec=SubnetSpec(cidr_block="192.0.2.0/24", nat_outgoing=nat),  # a wish is no network yet
+        status=SubnetStatus(cidr_block=cidr_block),
+    )
+
+
+def test_what_of_a_subnet_concerns_a_node() -> None:
+    assert parse_subnet(effective("10.17.0.0/24"), "join") == TEAM
+    assert parse_subnet(effective("10.17.0.0/24,fd00::/64", nat=True), "join") == subnet(
+        "team-a", "10.17.0.0/24", "fd00::/64", nat=True
+    )
+    assert parse_subnet(effective(""), "join") is None
+    assert parse_subnet(effective("10.17.0.0/24"), "team-a") is None
+    with pytest.raises(ValueError, match=r"status\.cidrBlock of Subnet team-a: 'x' is not a CIDR"):
+        parse_subnet(effective("x"), "join")
+
+
+@pytest.mark.parametrize(
+    ("network_type", "encap", "overhead"),
+    [
+        ("geneve", "172.31.0.11", 100),
+        ("geneve", "fd00:172:31::11", 120),
+        ("vxlan", "172.31.0.11", 50),
+        ("vxlan", "fd00:172:31::11", 70),
+        ("geneve", "172.31.0.11,fd00:172:31::11", 120),
+    ],
+)
+def test_what_a_tunnel_takes(network_type: str, encap: str, overhead: int) -> None:
+    assert tunnel_overhead(network_type, parse_encaps(encap)) == overhead
+
+
+def test_tunnels_that_nobody_set_up_yet() -> None:
+    assert parse_encaps("") == ()
+    assert parse_encaps("no address, fd00::1") == (ip_address("fd00::1"),)

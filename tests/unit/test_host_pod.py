@@ -10,6 +10,7 @@ from kube_ovn.host.pod import (
     is_over,
     parse_alias,
     parse_network,
+    pod_mtu,
     render_lost,
     render_sandbox,
     sandbox_of,
@@ -84,6 +85,11 @@ def test_missing_annotation_is_named() -> None:
     annotations = {key: value for key, value in GRANTED.items() if key != names.GATEWAY}
     with pytest.raises(ValueError, match="gateway is missing"):
         parse_network(pod(**annotations))
+
+
+@pytest.mark.parametrize(("wanted", "mtu"), [(0, 1400), (1300, 1300), (1400, 1400), (9000, 1400)])
+def test_mtu_is_what_the_subnet_wants_and_the_node_can(wanted: int, mtu: int) -> None:
+    assert pod_mtu(1400, wanted) == mtu
 
 
 def test_port_of_a_sandbox() -> None:

@@ -1,0 +1,47 @@
+"""Requests that wait for what does not come: what the runtime, and with it the Pod's user, is told."""
+
+import pytest
+
+from kube_ovn.daemon import pods
+from kube_ovn.daemon.cni import CniError, Code, NetConf, Request
+from kube_ovn.daemon.node import NodeNetwork
+from kube_ovn.daemon.pods import Pods
+from kube_ovn.daemon.ports import Ports
+from kube_ovn.daemon.settings import Settings
+from kube_ovn.daemon.subnets import Subnets
+from kube_ovn.k8s.watch import Store
+from kube_ovn.model import names
+from kube_ovn.model.host import Sandbox
+from kube_ovn.model.kube import ObjectMeta, Pod
+from kube_ovn.model.vswitch import TABLES
+from kube_ovn.ovsdb.client import Client
+
+GRANTED = {
+    names.ALLOCATED: "true",
+    names.IP_ADDRESS: "10.16.0.5",
+    names.MAC_ADDRESS: "0a:00:00:00:00:05",
+    names.CIDR: "10.16.0.0/16",
+    names.GATEWAY: "10.16.0.1",
+    names.LOGICAL_SWITCH: "ovn-default",
+}
+
+
+@pytest.mark.parametrize(
+    ("annotations", "sentence"),
+    [
+        ({}, "the controller has given it no address yet; `kubectl describe pod -n ns web` says why"),
+        (GRANTED, "its node has no routes and rules for its subnet yet; the log of kube-ovn-cniserver there says why"),
+    ],
+)
+async def test_give_up(monkeypatch: pytest.MonkeyPatch, annotations: dict[str, str], sentence: str) -> None:
+    monkeypatch.setattr(pods, "ADD_DEADLINE", 0.05)
+    ports = Ports(Client(("unix:/nowhere",), "Open_vSwitch", TABLES, on_change=lambda: None))
+    subnets = Subnets("join", lambda: None)
+    store: Store[Pod] = Store()
+    store.put(Pod(metadata=ObjectMeta(name="web", namespace="ns", uid="u", annotations=annotations)))
+    node = NodeNetwork(Settings(), lambda: None, subnets, lambda: (), ports)
+    sandbox = Sandbox(container="c" * 64, interface="eth0", netns="/x", namespace="ns", pod="web", uid="u")
+    with pytest.raises(CniError) as caught:
+        await Pods(store, subnets, node, ports).add(Request(command="ADD", conf=NetConf(), sandbox=sandbox))
+    assert caught.value.code is Code.TRY_AGAIN_LATER
+    assert str(caught.value) == f"Pod ns/web: {sentence} (waited 0.05 s)"
