@@ -16,7 +16,7 @@ $(VENV): requirements/dev.txt pyproject.toml
 	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(VENV)  ## a real Kubernetes on this machine whose only network is this project
+demo: $(VENV)  ## a real Kubernetes on this machine whose only network is this project; IP_FAMILY=ipv4, ipv6 or dual
 	$(PY) -m sandbox demo --nodes $(NODES)
 
 down: $(VENV)  ## remove the sandbox: no process, namespace, mount or link stays

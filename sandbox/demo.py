@@ -30,7 +30,6 @@ WORKLOADS = (
     "deployment/kube-ovn-controller",
     "daemonset/kube-ovn-cni",
 )
-_VALUES = CHART / "ci" / "sandbox-values.yaml"
 _ROLLOUT_DEADLINE = 180
 _DEMO = "demo"
 
@@ -77,14 +76,18 @@ def reinstall(node_count: int, family: IpFamily) -> None:
     install(node_count, family)
 
 
+def values_files(family: IpFamily) -> list[Path]:
+    """The chart's values for a sandbox. IPv4 needs no file of its own: it is what the chart's defaults say."""
+    files = CHART / "ci"
+    more = [] if family is IpFamily.IPV4 else [files / f"sandbox-{family}.yaml"]
+    return [files / "sandbox-values.yaml", *more]
+
+
 def _manifest(family: IpFamily) -> str:
-    overlay = _VALUES.with_name(f"sandbox-{family}.yaml")
-    return render_manifest(
-        values=_VALUES,
-        overlays=[overlay] if overlay.exists() else [],  # IPv4 is what the chart's own defaults say
-        # The tag stays the same while the content changes: the annotation is what makes the Pods new.
-        pod_annotations={"kube-ovn.io/image": image_key()},
-    )
+    values, *overlays = values_files(family)
+    # The tag stays the same while the content changes: the annotation is what makes the Pods new.
+    annotations = {"kube-ovn.io/image": image_key()}
+    return render_manifest(values=values, overlays=overlays, pod_annotations=annotations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

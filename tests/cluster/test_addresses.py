@@ -9,14 +9,14 @@ import pytest
 from kube_ovn.model import nb
 from sandbox.command import run
 from sandbox.control_plane import ADMIN_KUBECONFIG
-from sandbox.demo import kubectl
+from sandbox.demo import SYSTEM, kubectl
 from sandbox.paths import venv_bin
 from tests.cluster.fabric import apply, read, ready, recorded, subnet, using, warned
-from tests.cluster.lab import SLEEP, Json, Scene, get, manifest, system_pod, until
+from tests.cluster.lab import SLEEP, Json, Scene, get, manifest, node_exec, system_pod, until
 from tests.cluster.northbound import read_ports, read_rows
-from tests.cluster.test_kills import CONTROLLER, kill_process
 
 PREFIX = "ovn.kubernetes.io"
+CONTROLLER = "kube-ovn-controller"
 PRIVILEGED = {"privileged": True}
 ADDRESS, MAC, POOL, SWITCH = (f"{PREFIX}/{key}" for key in ("ip_address", "mac_address", "ip_pool", "logical_switch"))
 
@@ -26,14 +26,18 @@ def place(scene: Scene) -> Iterator[str]:
     """A subnet of the Namespace's own, 10.72.0.0/24."""
     name = f"s-{scene.namespace}"
     apply(subnet(name, "10.72.0.0/24", namespaces=[scene.namespace]))
-    ready(name)
-    yield name
-    kubectl("delete", "subnet", name, "--wait=false")
+    try:
+        ready(name)
+        yield name
+    finally:
+        scene.kubectl("delete", "statefulset,deployment,pod", "--all", "--wait=false")
+        kubectl("delete", "subnet", name, "--timeout=60s", timeout=70)
 
 
 def workload(kind: str, name: str, replicas: int, annotations: dict[str, str] | None = None, **spec: object) -> Json:
     labels = {"app": name}
     pod = manifest(name)["spec"]
+    del pod["tolerations"]  # so that a cordoned node gets none
     return {
         "apiVersion": "apps/v1",
         "kind": kind,
@@ -66,10 +70,11 @@ def test_a_statefulset_keeps_its_addresses(scene: Scene, place: str) -> None:
     names = [f"web-{n}" for n in range(3)]
     before = scene.ready(*names)
     kept = {pod.name: (pod.ip, pod.annotations[MAC]) for pod in before}
-    moved = before[0].node
     scene.delete(*names)
     scene.start(*(manifest(f"thief-{n}") for n in range(3)))  # nobody gets them meanwhile
-    assert {pod.name: (pod.ip, pod.annotations[MAC]) for pod in scene.ready(*names)} == kept
+    again = scene.ready(*names)
+    assert {pod.name: (pod.ip, pod.annotations[MAC]) for pod in again} == kept
+    moved = again[0].node
     kubectl("cordon", moved)
     try:
         scene.delete("web-0")
@@ -206,6 +211,13 @@ def test_port_security_can_be_switched_off_and_on(scene: Scene, place: str) -> N
     until(lambda: " 0 received" in scene.shell(router, ping), 15, "it is checked again")
 
 
+def crash_controller() -> None:
+    """kill -9, and a new Pod at once: the kubelet would wait ever longer with starting the old one again."""
+    old = system_pod(CONTROLLER)
+    node_exec(old.node, "pkill", "-9", "-f", "bin/kube-ovn-controller")
+    kubectl("delete", "pod", "-n", SYSTEM, old.name, "--grace-period=0", "--force")
+
+
 def test_500_pods_come_and_go_while_the_controller_is_killed(scene: Scene, place: str) -> None:
     """In the end exactly the living Pods' addresses are in use, by every witness there is."""
     chance = random.Random(4)
@@ -215,7 +227,7 @@ def test_500_pods_come_and_go_while_the_controller_is_killed(scene: Scene, place
         scene.create(*(manifest(name, command=SLEEP) for name in new))
         alive += new
         if batch % 4 == 2:
-            kill_process(CONTROLLER, system_pod(CONTROLLER).node, "bin/kube-ovn-controller")
+            crash_controller()
         chance.shuffle(alive)
         gone, alive = alive[30:], alive[:30]
         if gone:

@@ -1,6 +1,7 @@
 """A subnet for each Namespace, made either way, changed while it is in use, and refused when it cannot be."""
 
 import json
+import secrets
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
@@ -17,8 +18,6 @@ SWITCH, CIDR = "ovn.kubernetes.io/logical_switch", "ovn.kubernetes.io/cidr"
 @pytest.fixture
 def other(cluster: dict[str, str]) -> Iterator[Scene]:
     """A second Namespace."""
-    import secrets
-
     scene = Scene(f"test-other-{secrets.token_hex(3)}")
     scene.open()
     try:
@@ -89,7 +88,7 @@ def test_a_subnet_binds_namespaces_by_name_and_by_labels(scene: Scene, other: Sc
     a, b = scene.start(manifest("a", "node1"))[0], other.start(manifest("b", "node2"))[0]
     assert inside(a, "10.62.0.0/28")
     assert inside(b, "10.62.0.0/28")
-    scene.talk_again(a, b)
+    until(lambda: scene.every_ping_answered(a, b.ip), 20, "they talk")
     columns = kubectl("get", "subnet", name).splitlines()
     assert columns[0].split()[:6] == ["NAME", "PROVIDER", "VPC", "VLAN", "PROTOCOL", "CIDR"]
     assert "10.62.0.0/28" in columns[1]
@@ -185,8 +184,8 @@ def test_deleting_a_subnet_in_use_waits_and_says_for_whom(scene: Scene) -> None:
 
 
 REFUSED_AT_ONCE = {
-    "host bits": ({"cidrBlock": "10.67.0.1/24"}, "10.67.0.0/24"),
-    "uppercase IPv6": ({"cidrBlock": "FD00:67::/112"}, "lower case"),
+    "host bits": ({"cidrBlock": "10.67.0.1/24"}, "has host bits set"),
+    "uppercase IPv6": ({"cidrBlock": "FD00:67::/112"}, "use fd00:67::/112"),
     "gateway outside": ({"cidrBlock": "10.67.0.0/24", "gateway": "10.68.0.1"}, "10.68.0.1"),
     "one address": ({"cidrBlock": "10.67.0.1/32"}, "at least 4"),
     "acl direction": (

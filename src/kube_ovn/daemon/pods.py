@@ -225,6 +225,9 @@ def _granted(sandbox: Sandbox, pod: Pod | None) -> tuple[PodNetwork, str] | None
         network = parse_network(pod)
     except ValueError as error:
         raise CniError(Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: {error}") from None
+    if network is None and pod.metadata.deletion_timestamp:
+        # The Pod is not removed before ADD has answered: what waits in vain must not make its user wait as well.
+        raise CniError(Code.TRY_AGAIN_LATER, f"Pod {sandbox.label} is being deleted and has no address")
     return None if network is None else (network, pod.metadata.annotations.get(names.LOGICAL_SWITCH, ""))
 
 
