@@ -43,8 +43,7 @@ async def converge(client: Client, desired: dict[Key, Row | None]) -> int:
 
 
 def rendered(scenario: str) -> Topology:
-    topology, objects = load(scenario)
-    topology.render(objects)
+    topology, _ = load(scenario)
     return topology
 
 

@@ -32,7 +32,7 @@ def topology(ovn: Ovn) -> Topology:
 
 
 def lrp_mac(topology: Topology, switch: str) -> str:
-    return names.derived_mac(names.router_port(topology.vpc.router, switch))
+    return names.derived_mac(names.router_port(topology.network.fabric.router, switch))
 
 
 def trace(ovn: Ovn, topology: Topology, source: str, destination: str) -> str:

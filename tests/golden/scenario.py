@@ -4,45 +4,87 @@ from pathlib import Path
 
 import msgspec
 
-from kube_ovn.model.kube import Namespace, Node, Pod
+from kube_ovn.model import crd
+from kube_ovn.model.kube import Namespace, Node, Object, Pod
 from kube_ovn.model.row import Row, State
-from kube_ovn.topology.render import Snapshot, Topology
-from tests.clusters import snapshot, vpc
+from kube_ovn.topology.render import Topology
+from tests.clusters import Api, fabric, settle
 
 FOLDER = Path(__file__).parent
 SCENARIOS = sorted(path.parent.name for path in FOLDER.glob("*/cluster.yaml"))
+KINDS: dict[str, type[Object]] = {
+    "Pod": Pod,
+    "Node": Node,
+    "Namespace": Namespace,
+    "Subnet": crd.Subnet,
+    "IP": crd.IP,
+    "IPPool": crd.IPPool,
+    "Vpc": crd.Vpc,
+    "StatefulSet": crd.StatefulSet,
+}
 
 
-def load(scenario: str) -> tuple[Topology, Snapshot]:
-    """The scenario's objects and a renderer for its network (a `Network` document changes the default CIDRs)."""
+def load(scenario: str) -> tuple[Topology, Api]:
+    """The scenario's objects, and a controller that has done all there is to do about them (a `Network` document
+    changes the default CIDRs).
+    """
     documents = msgspec.yaml.decode((FOLDER / scenario / "cluster.yaml").read_text(), type=list[dict[str, object]])
-    objects: list[Pod | Node | Namespace] = []
-    network = vpc()
+    network = fabric()
+    objects: list[Object] = []
     for document in documents:
-        match document["kind"]:
-            case "Pod":
-                objects.append(msgspec.convert(document, Pod))
-            case "Node":
-                objects.append(msgspec.convert(document, Node))
-            case "Namespace":
-                objects.append(msgspec.convert(document, Namespace))
-            case _:
-                network = vpc(str(document["default"]), str(document["join"]))
-    return Topology(network), snapshot(*objects)
+        if document["kind"] == "Network":
+            network = fabric(str(document["default"]), str(document["join"]))
+        else:
+            objects.append(msgspec.convert(document, KINDS[str(document["kind"])]))
+    topology, api = Topology(network), Api(*objects)
+    settle(topology, api)
+    return topology, api
 
 
 def outcome(scenario: str) -> str:
-    """Rows, memberships, annotations and problems, sorted, as a reviewer reads them."""
-    topology, objects = load(scenario)
-    topology.render(objects)
+    """Rows, memberships, annotations, IP objects, Subnets and problems, sorted, as a reviewer reads them."""
+    topology, api = load(scenario)
     lines = [*_rows(topology.assembly.state), "", "# Annotations"]
-    for publication in sorted(topology.publications.values(), key=lambda p: (p.object.kind, p.object.name)):
-        lines.append(f"{publication.object.kind} {publication.object.name}")
-        lines += [f"  {key}={value}" for key, value in sorted(publication.annotations.items())]
+    for item in _sorted(api, Namespace, Node, Pod):
+        if item.metadata.annotations:
+            lines.append(f"{type(item).__name__} {item.metadata.name}")
+            lines += [f"  {key}={value}" for key, value in sorted(item.metadata.annotations.items())]
+    lines += ["", "# IP objects"]
+    for item in _sorted(api, crd.IP):
+        assert isinstance(item, crd.IP)
+        spec = item.spec
+        owner = f"{spec.pod_type or 'Pod'} {spec.owner_uid}" if spec.owner_uid else "reservation"
+        lines.append(
+            f"{item.metadata.name}: {spec.ip_address or spec.v4_ip_address} {spec.mac_address} gateway {spec.gateway} "
+            f"in {spec.subnet} for {owner} on {spec.node_name or 'no node'}"
+        )
+    lines += ["", "# Subnets and pools"]
+    for item in _sorted(api, crd.Subnet, crd.IPPool):
+        lines += _status(item)
     lines += ["", "# Problems"]
-    for problem in sorted(topology.problems.values(), key=lambda p: p.object.name):
+    for problem in sorted(topology.problems.values(), key=lambda p: (p.object.kind, p.object.name)):
         lines.append(f"{problem.object.kind} {problem.object.name}: {problem.reason}: {problem.message}")
     return "\n".join(lines) + "\n"
+
+
+def _sorted(api: Api, *kinds: type[Object]) -> list[Object]:
+    chosen = [item for item in api.objects.values() if isinstance(item, kinds)]
+    return sorted(chosen, key=lambda item: (type(item).__name__, item.metadata.namespace, item.metadata.name))
+
+
+def _status(item: Object) -> list[str]:
+    assert isinstance(item, crd.Subnet | crd.IPPool)
+    status = item.status
+    lines = [f"{type(item).__name__} {item.metadata.name}"]
+    if isinstance(status, crd.SubnetStatus):
+        lines.append(f"  in effect: {status.cidr_block or '-'} gateway {status.gateway or '-'}")
+    lines += [f"  {each.type}={each.status} {each.reason} {each.message}".rstrip() for each in status.conditions]
+    lines.append(f"  IPv4: using {status.v4_using_ips} {status.v4_using_ip_range}, available {status.v4_available_ips}")
+    if status.v6_using_ips or status.v6_available_ips:
+        lines.append(
+            f"  IPv6: using {status.v6_using_ips} {status.v6_using_ip_range}, available {status.v6_available_ips}"
+        )
+    return lines
 
 
 def _rows(state: State) -> list[str]:

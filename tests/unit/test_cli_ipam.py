@@ -21,13 +21,13 @@ from kube_ovn.cli.main import app
 from kube_ovn.model import crd
 from kube_ovn.model.crd import IP, IPPool
 from kube_ovn.model.history import Record
-from kube_ovn.model.kube import ObjectMeta, Pod, PodStatus
+from kube_ovn.model.kube import Pod, PodStatus, VersionedMeta
 
 SINCE = "2026-01-01T00:00:00Z"
 
 
-def meta(name: str, **fields: Any) -> ObjectMeta:
-    return ObjectMeta(**{"name": name, "uid": f"uid-{name}", "creation_timestamp": SINCE, **fields})
+def meta(name: str, **fields: Any) -> VersionedMeta:
+    return VersionedMeta(**{"name": name, "uid": f"uid-{name}", "creation_timestamp": SINCE, **fields})
 
 
 def subnet(name: str, cidr: str, gateway: str = "", *exclude: str, accepted: bool = True) -> crd.Subnet:

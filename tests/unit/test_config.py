@@ -2,8 +2,9 @@
 
 import pytest
 
-from kube_ovn.config import parse_flags, parse_subnet
+from kube_ovn.config import parse_flags
 from kube_ovn.controller.settings import Settings
+from kube_ovn.topology.subnets import parse_subnet
 
 
 def test_a_flag_wins_over_the_environment() -> None:
@@ -29,6 +30,12 @@ def test_a_wrong_value_names_its_flag(capsys: pytest.CaptureFixture[str]) -> Non
         ("nonsense", "", "is not a CIDR"),
         ("10.0.0.0/24", "10.1.0.1", "not a host address"),
         ("10.0.0.0/24", "10.0.0.255", "not a host address"),
+        ("10.0.0.0/32", "", "too small"),
+        ("fd00::/127", "", "too small"),
+        ("10.0.0.0/24", "fd00::1", "another IP family"),
+        ("127.0.0.0/16", "", "loopback"),
+        ("fe80::/64", "", "link-local"),
+        ("224.0.0.0/8", "", "multicast"),
     ],
 )
 def test_a_wrong_subnet_says_why(cidr: str, gateway: str, message: str) -> None:
@@ -40,10 +47,10 @@ def test_a_wrong_subnet_says_why(cidr: str, gateway: str, message: str) -> None:
     ("flags", "message"),
     [
         (["--default-cidr=100.64.0.0/10"], "--default-cidr 100.64.0.0/10 and --node-switch-cidr 100.64.0.0/16 overlap"),
-        (["--default-cidr=10.96.0.0/16"], "--service-cluster-ip-range 10.96.0.0/12 overlap"),
+        (["--default-cidr=10.96.0.0/16"], "--service-cluster-ip-range 10.96.0.0/12 and --default-cidr 10.96.0.0/16 overlap"),
         (["--default-cidr=10.16.0.0/16,fd00::/112"], "same IP families"),
     ],
 )
 def test_ranges_that_do_not_go_together_are_refused(flags: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        parse_flags(Settings, "p", flags, {}).vpc()
+        parse_flags(Settings, "p", flags, {}).fabric()

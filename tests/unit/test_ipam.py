@@ -4,16 +4,19 @@ from ipaddress import ip_address
 
 import pytest
 
-from kube_ovn.config import parse_subnet
 from kube_ovn.model.addr import parse_addresses, parse_networks
 from kube_ovn.model.network import Grant, Subnet
-from kube_ovn.topology.ipam import Ledger, Owner, RefusedError
+from kube_ovn.model.ranges import Ranges
+from kube_ovn.topology.ipam import ExhaustedError, Ledger, Owner, RefusedError
+from kube_ovn.topology.subnets import parse_subnet
 
 A, B, C = (Owner(uid, f"Pod default/{uid}") for uid in "abc")
 
 
-def ledger(cidr: str = "10.0.0.0/29", exclude: str = "") -> Ledger:
-    return Ledger([parse_subnet("s", cidr, exclude=exclude)])
+def ledger(cidr: str = "10.0.0.0/29", exclude: str = "", gateway: str = "") -> Ledger:
+    made = Ledger()
+    made.put_subnet(parse_subnet("s", cidr, gateway, [exclude] if exclude else []))
+    return made
 
 
 def addresses(grant: Grant) -> list[str]:
@@ -59,7 +62,9 @@ def test_an_excluded_range_counts_as_far_as_it_is_in_the_cidr() -> None:
         gateways=parse_addresses("10.0.0.1"),
         exclude=((ip_address("9.9.9.9"), ip_address("10.0.0.4")),),
     )
-    assert addresses(Ledger([subnet]).allocate(A, "s")) == ["10.0.0.5"]
+    book = Ledger()
+    book.put_subnet(subnet)
+    assert addresses(book.allocate(A, "s")) == ["10.0.0.5"]
 
 
 def test_a_full_subnet_says_how_full() -> None:
@@ -73,11 +78,11 @@ def test_a_full_subnet_says_how_full() -> None:
 
 def test_a_taken_address_names_who_has_it() -> None:
     book = ledger()
-    book.allocate(A, "s", [ip_address("10.0.0.4")], "0a:00:00:00:00:01")
+    book.allocate(A, "s", addresses=[ip_address("10.0.0.4")], mac="0a:00:00:00:00:01")
     with pytest.raises(
         RefusedError, match=r"AddressConflict: address 10\.0\.0\.4 of subnet s is used by Pod default/a"
     ):
-        book.allocate(B, "s", [ip_address("10.0.0.4")])
+        book.allocate(B, "s", addresses=[ip_address("10.0.0.4")])
     with pytest.raises(RefusedError, match="MAC address 0a:00:00:00:00:01 in subnet s is used by Pod default/a"):
         book.allocate(B, "s", mac="0a:00:00:00:00:01")
     assert "b" not in book.grants
@@ -86,7 +91,7 @@ def test_a_taken_address_names_who_has_it() -> None:
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("10.0.0.1", "it is the gateway"),
+        ("10.0.0.1", "it is a gateway"),
         ("10.0.0.0", "network or broadcast"),
         ("10.0.0.7", "network or broadcast"),
         ("10.9.0.1", r"is not in the CIDR 10\.0\.0\.0/29 of subnet s"),
@@ -94,7 +99,7 @@ def test_a_taken_address_names_who_has_it() -> None:
 )
 def test_an_unusable_address_is_refused(address: str, message: str) -> None:
     with pytest.raises(RefusedError, match=message):
-        ledger().allocate(A, "s", [ip_address(address)])
+        ledger().allocate(A, "s", addresses=[ip_address(address)])
 
 
 def test_sizes_are_whole_numbers_of_any_length() -> None:
@@ -120,3 +125,55 @@ def test_a_grant_is_taken_over_and_given_back() -> None:
     book.release("c")
     book.adopt(B, grant, in_use=True)
     assert book.grants["b"] == grant
+
+
+def test_old_gateways_serve_as_long_as_somebody_was_given_them() -> None:
+    book = ledger()
+    book.allocate(A, "s")
+    book.put_subnet(parse_subnet("s", "10.0.0.0/29", "10.0.0.6"))
+    assert book.old_gateways("s") == (ip_address("10.0.0.1"),)
+    with pytest.raises(RefusedError, match="a gateway"):
+        book.allocate(B, "s", addresses=[ip_address("10.0.0.1")])
+    assert addresses(book.allocate(B, "s")) == ["10.0.0.3"]
+    book.release("a")
+    assert book.old_gateways("s") == ()
+    book.allocate(C, "s", addresses=[ip_address("10.0.0.1")])  # like any other now
+
+
+def test_a_subnet_grows_and_its_owners_stay() -> None:
+    book = ledger("10.0.0.0/30")
+    book.allocate(A, "s")
+    with pytest.raises(ExhaustedError):
+        book.allocate(B, "s")
+    book.put_subnet(parse_subnet("s", "10.0.0.0/29"))
+    assert addresses(book.allocate(B, "s")) == ["10.0.0.3"]
+    assert addresses(book.grants["a"]) == ["10.0.0.2"]
+
+
+def test_pools_part_a_subnet() -> None:
+    book = Ledger()
+    pool = Ranges.of([(int(ip_address("10.0.0.2")), int(ip_address("10.0.0.3")))])
+    book.put_subnet(parse_subnet("s", "10.0.0.0/29"), {"p": (pool,)})
+    assert addresses(book.allocate(A, "s")) == ["10.0.0.4"]
+    assert addresses(book.allocate(B, "s", pool="p")) == ["10.0.0.2"]
+    assert addresses(book.allocate(C, "s", pool="p")) == ["10.0.0.3"]
+    with pytest.raises(ExhaustedError, match="pool p of subnet s has no available address: 0 of 2"):
+        book.allocate(Owner("d", "d"), "s", pool="p")
+    (whole,), (part,) = book.usage("s"), book.usage("s", "p")
+    assert (whole.using.size, whole.available.size) == (3, 2)
+    assert (part.using.size, part.available.size) == (2, 0)
+
+
+def test_what_was_somebodys_in_an_earlier_life_comes_last() -> None:
+    book = ledger()
+    book.remember_released("s", addresses=[ip_address("10.0.0.3"), ip_address("10.0.0.2")])
+    given = [addresses(book.allocate(Owner(str(n), str(n)), "s"))[0] for n in range(5)]
+    assert given == ["10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.3", "10.0.0.2"]
+
+
+def test_a_family_and_half_a_wish() -> None:
+    book = ledger("10.0.0.0/29,fd00::/125")
+    assert addresses(book.allocate(A, "s", versions=[6])) == ["fd00::2"]
+    assert addresses(book.allocate(B, "s", addresses=[ip_address("fd00::5")])) == ["10.0.0.2", "fd00::5"]
+    with pytest.raises(RefusedError, match="only addresses of the family IPv6 are"):
+        book.allocate(C, "s", versions=[6], addresses=[ip_address("10.0.0.5")])

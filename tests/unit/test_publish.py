@@ -1,4 +1,4 @@
-"""Publications: each object's newest, none held up by another, each until the API server took it."""
+"""Writes: each key's newest, none held up by another, each until the API server took it."""
 
 import asyncio
 from collections import Counter
@@ -11,15 +11,18 @@ from kube_ovn.controller import publish
 from kube_ovn.controller.publish import IN_FLIGHT, Publisher
 from kube_ovn.k8s.client import KubeError
 from kube_ovn.model.network import Kind, ObjectRef
-from kube_ovn.topology.render import Publication
+from kube_ovn.model.writes import Annotate, ApplyStatus, Aspect, Write, WriteKey
 
 DEADLINE = 5.0
 
 
-def publication(uid: str, value: str = "1") -> Publication:
-    return Publication(
-        object=ObjectRef(kind=Kind.POD, namespace="default", name=uid, uid=uid), annotations={"key": value}
-    )
+def write(uid: str, value: str = "1") -> Annotate:
+    ref = ObjectRef(kind=Kind.POD, namespace="default", name=uid, uid=uid)
+    return Annotate(object=ref, annotations={"key": value})
+
+
+def key(uid: str) -> WriteKey:
+    return WriteKey(uid, Aspect.ANNOTATIONS)
 
 
 class Server:
@@ -32,18 +35,18 @@ class Server:
         self.told: list[str] = []
         self._changed = asyncio.Event()
 
-    async def send(self, publication: Publication) -> None:
-        uid = publication.object.uid
+    async def send(self, write: Write) -> None:
+        uid = write.object.uid
         self.asked[uid] += 1
         self._changed.set()
         await asyncio.sleep(0)
         if (status := self.status.get(uid)) is not None:
             raise KubeError(status, "", "no")
-        self.taken[uid] = publication.annotations["key"]
+        self.taken[uid] = str(write.annotations["key"] if isinstance(write, Annotate) else write)
         self._changed.set()
 
-    def refused(self, publication: Publication, error: KubeError) -> None:
-        self.told.append(publication.object.uid)
+    def refused(self, write: Write, error: KubeError) -> None:
+        self.told.append(write.object.uid)
 
     async def until_taken(self, *uids: str) -> None:
         await self._until(lambda: self.taken.keys() >= set(uids))
@@ -80,7 +83,7 @@ async def test_any_number_of_refused_objects_holds_up_no_other() -> None:
     bad = [f"bad-{number}" for number in range(3 * IN_FLIGHT)]
     server.status = dict.fromkeys(bad, 422)
     async with publishing(server) as publisher:
-        offered = {uid: publication(uid) for uid in [*bad, "good"]}
+        offered = {key(uid): write(uid) for uid in [*bad, "good"]}
         publisher.offer(offered)
         await server.until_taken("good")
         await server.until_asked(bad[0], 5)
@@ -94,7 +97,7 @@ async def test_what_may_pass_is_tried_again_and_not_told(status: int) -> None:
     server = Server()
     server.status["a"] = status
     async with publishing(server) as publisher:
-        publisher.offer({"a": publication("a")})
+        publisher.offer({key("a"): write("a")})
         await server.until_asked("a", 3)
         server.status.clear()
         await server.until_taken("a")
@@ -105,7 +108,7 @@ async def test_a_refusal_is_told_after_another_failure_too() -> None:
     server = Server()
     server.status["a"] = 503
     async with publishing(server) as publisher:
-        publisher.offer({"a": publication("a")})
+        publisher.offer({key("a"): write("a")})
         await server.until_asked("a", 2)
         server.status["a"] = 422
         await server.until_asked("a", 6)
@@ -115,19 +118,19 @@ async def test_a_refusal_is_told_after_another_failure_too() -> None:
 async def test_an_answer_about_what_left_leaves_nothing_behind() -> None:
     answers = asyncio.Event()
 
-    async def send(_: Publication) -> None:
+    async def send(_: Write) -> None:
         await answers.wait()
         raise KubeError(404, "NotFound", "gone")
 
     publisher = Publisher(send, lambda *_: None)
     task = asyncio.create_task(publisher.run())
-    publisher.offer({"a": publication("a")})
+    publisher.offer({key("a"): write("a")})
     await asyncio.sleep(0.01)
-    publisher.offer({"a": None})
+    publisher.offer({key("a"): None})
     empty = [dict(value) for value in vars(publisher).values() if isinstance(value, dict)]
     answers.set()
     await asyncio.sleep(0.05)
-    assert [value for value in vars(publisher).values() if isinstance(value, dict)] == empty == [{}, {}, {}]
+    assert [value for value in vars(publisher).values() if isinstance(value, dict)] == empty == [{}] * 5
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
@@ -136,12 +139,12 @@ async def test_what_left_is_not_tried_again() -> None:
     server = Server()
     server.status["a"] = 404
     async with publishing(server) as publisher:
-        publisher.offer({"a": publication("a")})
+        publisher.offer({key("a"): write("a")})
         await server.until_asked("a", 2)
-        publisher.offer({"a": None})
+        publisher.offer({key("a"): None})
         await asyncio.sleep(0.05)
         asked = server.asked["a"]
-        publisher.offer({"b": publication("b")})
+        publisher.offer({key("b"): write("b")})
         await server.until_taken("b")
         await asyncio.sleep(0.05)
         assert server.asked["a"] == asked
@@ -150,16 +153,40 @@ async def test_what_left_is_not_tried_again() -> None:
 async def test_the_newest_is_sent_and_what_was_taken_is_not_sent_again() -> None:
     server = Server()
     server.status["a"] = 503
-    old, new = publication("a"), publication("a", "2")
+    old, new = write("a"), write("a", "2")
     async with publishing(server) as publisher:
-        publisher.offer({"a": old})
+        publisher.offer({key("a"): old})
         await server.until_asked("a", 2)
-        publisher.offer({"a": new})
+        publisher.offer({key("a"): new})
         server.status.clear()
         await server.until_taken("a")
         await asyncio.sleep(0.05)
         assert server.taken == {"a": "2"}
         asked = server.asked["a"]
-        publisher.offer({"b": publication("b")})
+        publisher.offer({key("b"): write("b")})
         await server.until_taken("b")
         assert server.asked["a"] == asked
+
+
+async def test_a_status_is_written_once_in_its_time_and_the_last_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "STATUS_PERIOD", 0.3)
+    sent: list[str] = []
+    ref = ObjectRef(kind=Kind.SUBNET, namespace="", name="s", uid="s")
+
+    async def send(write: Write) -> None:
+        assert isinstance(write, ApplyStatus)
+        sent.append(write.version)
+
+    publisher = Publisher(send, lambda *_: None)
+    task = asyncio.create_task(publisher.run())
+    for version in "123456":
+        status = ApplyStatus(object=ref, version=version, status={}, conditions=(), before=())
+        publisher.offer({WriteKey("s", Aspect.STATUS): status})
+        await asyncio.sleep(0.02)
+    assert sent == ["1"]
+    async with asyncio.timeout(DEADLINE):
+        while len(sent) < 2:
+            await asyncio.sleep(0.01)
+    assert sent == ["1", "6"]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,7 +1,8 @@
 """Kubernetes objects, only the fields this project reads. Nouns only; `k8s.decode` makes them from bytes.
 
-No resourceVersion, where we only read: two objects are equal when nothing we read differs, so a Store can keep the old one and everything
-memoised on it. `gc=False`: made from JSON they cannot form a cycle, and the collector need not walk thousands of them.
+No resourceVersion, where we only read: two objects are equal when nothing we read differs, so a Store can keep the old
+one and everything memoised on it. `gc=False`: made from JSON they cannot form a cycle, and the collector need not walk
+thousands of them.
 """
 
 from typing import Protocol

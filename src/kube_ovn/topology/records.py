@@ -95,8 +95,8 @@ class Records:
         self.settle(name, again=False)
 
     def adopt(self, those: Iterable[str]) -> None:
-        """Take recorded grants into the ledger, whoever their owners are, so that nobody else is given them. Of two that
-        claim one address the one that was complete before has it, then the older.
+        """Take recorded grants into the ledger, whoever their owners are, so that nobody else is given them. Of two
+        that claim one address the one that was complete before has it, then the older.
         """
         for name in sorted(those, key=lambda name: (not self.ips[name].spec.mac_address, _age(self.ips[name]))):
             self._adopt(self.ips[name])

@@ -1,0 +1,145 @@
+"""The same in a cluster of both families: addresses, isolation, fixed and sticky ones, forged sources, the way out."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox.demo import kubectl
+from sandbox.layout import OUTSIDE_FAR_V4, OUTSIDE_FAR_V6, IpFamily
+from tests.cluster.fabric import apply, read, ready, recorded, subnet, told, warned
+from tests.cluster.lab import HTTP, SERVER, Pod, Scene, manifest, until
+from tests.cluster.test_addresses import ADDRESS, MAC, POOL, PRIVILEGED, SWITCH, create, stateful
+
+FAMILY = IpFamily.DUAL
+BOTH = "10.73.0.0/24,fd00:73::/112"
+
+
+@pytest.fixture
+def place(scene: Scene) -> Iterator[str]:
+    name = f"s-{scene.namespace}"
+    apply(subnet(name, BOTH, namespaces=[scene.namespace], natOutgoing=True))
+    try:
+        ready(name)
+        yield name
+    finally:
+        scene.kubectl("delete", "statefulset,deployment,pod", "--all", "--wait=false")
+        kubectl("delete", "subnet", name, "--timeout=60s", timeout=70)
+
+
+def both(pod: Pod) -> tuple[str, str]:
+    """A Pod's IPv4 and IPv6 address."""
+    v4, v6 = pod.annotations[ADDRESS].split(",")
+    return v4, v6
+
+
+def talk(scene: Scene, source: Pod, target: Pod) -> None:
+    until(
+        lambda: all(scene.every_ping_answered(source, each) for each in both(target)), 30, f"{source.name} is answered"
+    )
+
+
+def test_pods_reach_each_other_and_the_outside_in_both_families(scene: Scene, place: str) -> None:
+    near, far = scene.start(manifest("near", "node1"), manifest("far", "node2", command=SERVER))
+    default = scene.start(manifest("default", "node2", annotations={SWITCH: "ovn-default"}))[0]
+    talk(scene, near, far)
+    talk(scene, near, default)
+    talk(scene, default, near)
+    v4, v6 = both(far)
+    assert scene.shell(near, f"curl -sS --max-time 5 http://{v4}:{HTTP}/hostname") == "far"
+    assert scene.shell(near, f"curl -sS --max-time 5 'http://[{v6}]:{HTTP}/hostname'") == "far"
+    mtu = int(scene.shell(near, "cat /sys/class/net/eth0/mtu"))
+    assert "3 received" in scene.shell(near, f"ping -c 3 -i 0.2 -W 2 -M do -s {mtu - 48} {v6}")
+    for address in (str(OUTSIDE_FAR_V4.ip), f"[{OUTSIDE_FAR_V6.ip}]"):
+        assert scene.shell(near, f"curl -sS --max-time 5 'http://{address}/'")
+    status = read("subnet", place)["status"]
+    assert (status["v4availableIPs"], status["v6availableIPs"]) == (251, 65532)
+    assert read("subnet", place)["spec"]["protocol"] == "Dual"
+
+
+def test_one_family_on_request(scene: Scene, place: str) -> None:
+    key = "ovn.kubernetes.io/ip_family"
+    v4, v6 = scene.start(manifest("v4", annotations={key: "ipv4"}), manifest("v6", annotations={key: "ipv6"}))
+    assert "," not in v4.annotations[ADDRESS]
+    assert ":" in v6.annotations[ADDRESS]
+    assert "," not in v6.annotations[ADDRESS]
+    assert "inet6 fd00" not in scene.shell(v4, "ip -6 address show eth0")
+    single = f"v4-{scene.namespace}"
+    apply(subnet(single, "10.74.0.0/28"))
+    try:
+        ready(single)
+        scene.create(manifest("wrong", annotations={key: "ipv6", SWITCH: single}))
+        assert "10.74.0.0/28" in warned("Pod", "wrong", "has no IPv6 addresses", scene.namespace)
+    finally:
+        scene.delete("wrong")
+        kubectl("delete", "subnet", single, "--wait=false")
+
+
+def test_fixed_listed_and_sticky_addresses_in_both_families(scene: Scene, place: str) -> None:
+    create(scene, stateful("db", 2, {POOL: "10.73.0.21,fd00:73::21;10.73.0.22,fd00:73::22"}), stateful("web", 2))
+    db = scene.ready("db-0", "db-1")
+    assert [both(pod) for pod in db] == [("10.73.0.21", "fd00:73::21"), ("10.73.0.22", "fd00:73::22")]
+    kept = {pod.name: (pod.annotations[ADDRESS], pod.annotations[MAC]) for pod in scene.ready("web-0", "web-1")}
+    scene.delete("web-0", "web-1")
+    again = scene.ready("web-0", "web-1")
+    assert {pod.name: (pod.annotations[ADDRESS], pod.annotations[MAC]) for pod in again} == kept
+    (half,) = scene.start(manifest("half", annotations={ADDRESS: "fd00:73::77"}))
+    assert both(half)[1] == "fd00:73::77"  # and an IPv4 address of the subnet's choice
+    talk(scene, half, again[0])
+
+
+def test_a_private_subnet_is_closed_in_both_families(scene: Scene, place: str) -> None:
+    inside, peer = scene.start(manifest("inside", "node1"), manifest("peer", "node2"))
+    outside = scene.start(manifest("outside", "node1", annotations={SWITCH: "ovn-default"}))[0]
+    talk(scene, outside, inside)
+    change = {"private": True}
+    kubectl("patch", "subnet", place, "--type=merge", "-p", json.dumps({"spec": change}))
+    for address in both(inside):
+        until(lambda address=address: not scene.reaches(outside, address), 20, f"{address} is closed")  # type: ignore[misc]
+    for address in both(outside):
+        assert not scene.reaches(inside, address)
+    talk(scene, inside, peer)
+    default = read("subnet", "ovn-default")["spec"]["cidrBlock"].split(",")
+    kubectl("patch", "subnet", place, "--type=merge", "-p", json.dumps({"spec": {"allowSubnets": default}}))
+    talk(scene, outside, inside)
+
+
+def test_the_kubelet_probes_a_private_subnet(scene: Scene, place: str) -> None:
+    kubectl("patch", "subnet", place, "--type=merge", "-p", '{"spec": {"private": true}}')
+    probe = {"httpGet": {"path": "/hostname", "port": HTTP}, "periodSeconds": 1}
+    scene.start(manifest("probed", "node1", command=SERVER, readinessProbe=probe))
+
+
+def test_forged_ipv6_leaves_no_node(scene: Scene, place: str) -> None:
+    liar, far = scene.start(
+        manifest("liar", "node1", securityContext=PRIVILEGED), manifest("far", "node2", securityContext=PRIVILEGED)
+    )
+    v6 = both(far)[1]
+    scene.shell(far, "timeout 8 tcpdump -lni eth0 'src host fd00:73::222' >/tmp/seen 2>/dev/null & sleep 1; echo on")
+    forge = f"ip address add fd00:73::222/112 dev eth0 nodad; ping -c 4 -i 0.2 -W 1 -I fd00:73::222 {v6} || true"
+    assert " 0 received" in scene.shell(liar, forge)
+    assert " 2 received" in scene.shell(liar, f"ip address del fd00:73::222/112 dev eth0; ping -c 2 -W 1 {v6}")
+    assert not scene.shell(far, "sleep 2; cat /tmp/seen").strip()
+
+
+def test_router_advertisements_and_dhcp_where_asked(scene: Scene, place: str) -> None:
+    change = {"enableIPv6RA": True, "enableDHCP": True}
+    kubectl("patch", "subnet", place, "--type=merge", "-p", json.dumps({"spec": change}))
+    (pod,) = scene.start(manifest("pod", "node1", securityContext=PRIVILEGED))
+    ask = "timeout 10 tcpdump -c 1 -lni eth0 'icmp6 and ip6[40] == 134' 2>/dev/null & sleep 1; "
+    ask += "ip link set eth0 down; ip link set eth0 up; wait"
+    assert "router advertisement" in scene.shell(pod, ask, timeout=40)
+    lease = scene.shell(pod, "busybox udhcpc -i eth0 -n -q -t 5 -T 1 -s /bin/true 2>&1 || true", timeout=30)
+    assert f"lease of {both(pod)[0]} obtained" in lease
+
+
+def test_uppercase_and_wrong_families_are_refused(scene: Scene, place: str) -> None:
+    scene.create(manifest("outside", annotations={ADDRESS: "10.73.0.9,fd00:99::9"}))
+    assert place in warned("Pod", "outside", "fd00:99::9 is not in the CIDR", scene.namespace)
+    name = f"x-{scene.namespace}"
+    apply(subnet(name, "10.75.0.0/24,fd00:73::/120"))
+    try:
+        told("subnet", name, "Validated", f"of subnet {place}")
+        assert not recorded({name})
+    finally:
+        kubectl("delete", "subnet", name, "--wait=false")
