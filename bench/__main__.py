@@ -9,6 +9,7 @@ import sys
 from bench.cluster import measure_cluster
 from bench.controller import measure_controller
 from bench.figure import Figure
+from bench.subnets import measure_subnets
 from sandbox.progress import say
 
 
@@ -20,6 +21,8 @@ async def _measure(parts: list[str]) -> tuple[list[Figure], list[str]]:
     missing: list[str] = []
     if "controller" in parts:
         figures += await measure_controller()
+    if "subnets" in parts:
+        figures += await measure_subnets()
     if "cluster" in parts:
         found, missing = await measure_cluster()
         figures += found
@@ -28,8 +31,8 @@ async def _measure(parts: list[str]) -> tuple[list[Figure], list[str]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", help="controller, cluster; all when none is named")
-    parts = parser.parse_args().parts or ["controller", "cluster"]
+    parser.add_argument("parts", nargs="*", help="controller, subnets, cluster; all when none is named")
+    parts = parser.parse_args().parts or ["controller", "subnets", "cluster"]
     figures, missing = asyncio.run(_measure(parts))
     for figure in figures:
         say(figure.line())

@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from kube_ovn.k8s.client import Client, KubeError
-from kube_ovn.k8s.decode import Changed, Kind
+from kube_ovn.k8s.decode import IPS, Changed, Kind
 from kube_ovn.model import names
 
 T = TypeVar("T")
 
 IN_FLIGHT = 32
 IMAGE = "docker.io/kubeovn/sandbox-tools:v0.1.0"
+FLOOR_LABEL = "bench.kube-ovn.invalid"
 FLOOR_KEY = "bench.kube-ovn.invalid/"
 """Prefix of annotations that the floors write: as many and as long as the controller's, and no business of its."""
 
@@ -173,6 +174,35 @@ async def floor_patch(client: Client, namespace: str, pod: Pod) -> None:
     }
     named = {f"{FLOOR_KEY}{key}": value for key, value in annotations.items()}
     await client.annotate(PODS, namespace, pod.metadata.name, named, pod.metadata.uid)
+
+
+async def floor_record(client: Client, namespace: str, pod: Pod) -> None:
+    """The other request: an object like the controller's IP objects, marked so that it is found again."""
+    body = {
+        "apiVersion": IPS.version,
+        "kind": IPS.name,
+        "metadata": {
+            "name": f"{pod.metadata.name}.{namespace}",
+            "labels": {FLOOR_LABEL: "true", "ovn.kubernetes.io/subnet": "floor", "ovn.kubernetes.io/node-name": "node"},
+            "finalizers": [],
+        },
+        "spec": {
+            "subnet": "floor",
+            "ipAddress": "10.16.100.100",
+            "v4IpAddress": "10.16.100.100",
+            "macAddress": "0a:00:00:00:00:02",
+            "gateway": "10.16.0.1",
+            "podName": pod.metadata.name,
+            "namespace": namespace,
+            "nodeName": "node",
+            "ownerUID": pod.metadata.uid,
+        },
+    }
+    await client.request("POST", IPS.path(), body=body)
+
+
+async def delete_floor_records(client: Client) -> None:
+    await client.request("DELETE", IPS.path(), query={"labelSelector": f"{FLOOR_LABEL}=true"}, deadline=120)
 
 
 async def ensure_namespace(client: Client, namespace: str) -> None:

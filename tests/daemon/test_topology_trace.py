@@ -2,65 +2,215 @@
 
 import asyncio
 import re
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
 
 import pytest
 
 from kube_ovn.model import names
+from kube_ovn.model.network import Grant
 from kube_ovn.topology.render import Topology
-from tests.daemon.ovn import Ovn, ovn
+from tests.daemon.ovn import SCHEMAS, Ovn
 from tests.daemon.test_ovsdb_client import converge, rendered, session
 
-__all__ = ["ovn"]
+REQUEST, REPLY = "new", "est,rpl"
+"""What connection tracking finds a packet to be."""
+RECIRCULATIONS = 8
+"""No packet here goes through connection tracking more often."""
 
-DEADLINE = 20.0
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A scenario in the Southbound database. Pods and nodes are named by UID."""
+
+    ovn: Ovn
+    topology: Topology
+
+    def grant(self, uid: str) -> Grant:
+        return self.topology.ledger.grants[uid]
+
+    def address(self, uid: str, version: int = 4) -> str:
+        return next(str(each) for each in self.grant(uid).addresses if each.version == version)
+
+    def port(self, uid: str) -> str:
+        (name,) = (
+            key.key
+            for key, row in self.topology.assembly.state.items()
+            if row is not None and len(key) == 2 and row.external_ids.get(names.OWNER_UID) == uid
+        )
+        return name
+
+    def trace(
+        self,
+        source: str,
+        destination: str,
+        *,
+        src: str = "",
+        mac: str = "",
+        what: str = "",
+        state: str = REQUEST,
+    ) -> str | None:
+        """The port at which a packet to an address comes out; None when it is dropped. `src` and `mac` forge."""
+        grant, version = self.grant(source), ip_address(destination).version
+        packet = [
+            f'inport == "{self.port(source)}"',
+            f"eth.src == {mac or grant.mac}",
+            f"eth.dst == {self._next_hop(grant, destination)}",
+            f"ip{version}.src == {src or self.address(source, version)}",
+            f"ip{version}.dst == {destination}",
+            "ip.ttl == 64",
+            what or f"icmp{version}",
+        ]
+        tracking = [f"--ct={state}"] * RECIRCULATIONS
+        database = f"--db={self.ovn.endpoint('sb')}"
+        said = self.ovn.run("ovn-trace", database, "--minimal", *tracking, grant.subnet, " && ".join(packet))
+        found = re.findall(r'output\("([^"]+)"\)', said)
+        return str(found[-1]) if found else None
+
+    def _next_hop(self, grant: Grant, destination: str) -> str:
+        """The MAC of who has an address in the same subnet, else of its router."""
+        there = [each.mac for each in self.topology.ledger.grants.values() if destination in map(str, each.addresses)]
+        subnet = self.topology.ledger.subnet(grant.subnet)
+        assert subnet is not None
+        router = names.derived_mac(names.router_port(self.topology.network.fabric.router, grant.subnet))
+        return there[0] if there and subnet.holds(ip_address(destination)) else router
 
 
-@pytest.fixture
-def topology(ovn: Ovn) -> Topology:
-    """The scenario `two-nodes` in the Southbound database."""
-    made = rendered("two-nodes")
+@contextmanager
+def network(scenario: str, factory: pytest.TempPathFactory) -> Iterator[Network]:
+    ovn, topology = Ovn(factory.mktemp("ovn")), rendered(scenario)
 
     async def commit() -> None:
         async with session(ovn) as client:
-            await converge(client, made.assembly.state)
+            await converge(client, topology.assembly.state)
 
-    asyncio.run(commit())
-    ovn.start_northd()
-    ovn.run("ovn-nbctl", f"--db={ovn.endpoint('nb')}", "--timeout=15", "--wait=sb", "sync")
-    return made
-
-
-def lrp_mac(topology: Topology, switch: str) -> str:
-    return names.derived_mac(names.router_port(topology.network.fabric.router, switch))
-
-
-def trace(ovn: Ovn, topology: Topology, source: str, destination: str) -> str:
-    """Where a packet from a Pod to an address comes out."""
-    grant = topology.ledger.grants[source]
-    port = {"p1": "client.default", "p2": "server-0.shop"}[source]
-    packet = (
-        f'inport == "{port}" && eth.src == {grant.mac} && eth.dst == {lrp_mac(topology, "ovn-default")} '
-        f"&& ip4.src == {grant.addresses[0]} && ip4.dst == {destination} && ip.ttl == 64 && icmp4"
-    )
-    deadline = time.monotonic() + DEADLINE
-    while True:
-        said = ovn.run("ovn-trace", f"--db={ovn.endpoint('sb')}", "--minimal", grant.subnet, packet)
-        if found := re.findall(r'output\("([^"]+)"\)', said):
-            return str(found[-1])
-        assert time.monotonic() < deadline, said
+    try:
+        for name in SCHEMAS:
+            ovn.start_database(name)
+        asyncio.run(commit())
+        ovn.start_northd()
+        ovn.nbctl("--timeout=15", "--wait=sb", "sync")
+        yield Network(ovn=ovn, topology=topology)
+    finally:
+        ovn.stop()
 
 
-def test_a_pod_reaches_a_pod_of_another_node(ovn: Ovn, topology: Topology) -> None:
-    (server,) = topology.ledger.grants["p2"].addresses
-    assert trace(ovn, topology, "p1", str(server)) == "server-0.shop"
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    with network("two-nodes", tmp_path_factory) as made:
+        yield made
 
 
-def test_the_outside_is_reached_through_the_own_node(ovn: Ovn, topology: Topology) -> None:
-    assert trace(ovn, topology, "p1", "203.0.113.1") == "node-node1"
-    assert trace(ovn, topology, "p2", "203.0.113.1") == "node-node-2.example"
+@pytest.fixture(scope="module")
+def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """Pods `p1` and `p2` are in the private subnet, `p3` in one it lets in, `p4` in neither, `p5` under raw ACLs, `p6`
+    and `p7` in the private one with other port security.
+    """
+    with network("subnet-private", tmp_path_factory) as made:
+        yield made
 
 
-def test_a_node_is_reached_at_its_own_port(ovn: Ovn, topology: Topology) -> None:
-    assert trace(ovn, topology, "p1", "172.30.0.12") == "node-node-2.example"
-    assert trace(ovn, topology, "p1", "172.30.0.11") == "node-node1"
+def test_a_pod_reaches_a_pod_of_another_node(nodes: Network) -> None:
+    assert nodes.trace("p1", nodes.address("p2")) == "server-0.shop"
+
+
+def test_the_outside_is_reached_through_the_own_node(nodes: Network) -> None:
+    assert nodes.trace("p1", "203.0.113.1") == "node-node1"
+    assert nodes.trace("p2", "203.0.113.1") == "node-node-2.example"
+
+
+def test_a_node_is_reached_at_its_own_port(nodes: Network) -> None:
+    assert nodes.trace("p1", "172.30.0.12") == "node-node-2.example"
+    assert nodes.trace("p1", "172.30.0.11") == "node-node1"
+
+
+both_families = pytest.mark.parametrize("version", [4, 6])
+
+
+@both_families
+def test_pods_of_a_private_subnet_reach_each_other(private: Network, version: int) -> None:
+    assert private.trace("p1", private.address("p2", version)) == "secret-b.default"
+
+
+@both_families
+def test_a_private_subnet_and_another_do_not_reach_each_other(private: Network, version: int) -> None:
+    assert private.trace("p4", private.address("p1", version)) is None
+    assert private.trace("p1", private.address("p4", version)) is None
+
+
+@both_families
+def test_what_is_not_private_reaches_what_is_not_private(private: Network, version: int) -> None:
+    assert private.trace("p4", private.address("p3", version)) == "friend.default"
+
+
+@pytest.mark.parametrize("outside", ["203.0.113.1", "2001:db8::1"])
+def test_a_private_subnet_does_not_reach_the_outside(private: Network, outside: str) -> None:
+    assert private.trace("p4", outside) == "node-node1"
+    assert private.trace("p1", outside) is None
+
+
+@both_families
+def test_an_allowed_subnet_and_a_private_one_reach_each_other(private: Network, version: int) -> None:
+    assert private.trace("p3", private.address("p1", version)) == "secret-a.default"
+    assert private.trace("p1", private.address("p3", version)) == "friend.default"
+
+
+@both_families
+def test_nodes_reach_a_private_subnet_from_any_of_their_addresses(private: Network, version: int) -> None:
+    inside, own = private.address("p1", version), {4: "172.30.0.11", 6: "fd00:172:30::11"}[version]
+    assert private.trace("n1", inside) == "secret-a.default"
+    assert private.trace("n1", inside, src=own) == "secret-a.default"
+
+
+@both_families
+def test_what_a_node_forwards_does_not_reach_a_private_subnet(private: Network, version: int) -> None:
+    outside = {4: "203.0.113.1", 6: "2001:db8::1"}[version]
+    assert private.trace("n1", private.address("p4", version), src=outside) == "stranger.default"
+    assert private.trace("n1", private.address("p1", version), src=outside) is None
+
+
+@both_families
+def test_a_private_subnet_answers_nodes_and_does_not_ask_them(private: Network, version: int) -> None:
+    node = private.address("n1", version)
+    assert private.trace("p1", node, state=REPLY) == "node-node1"
+    assert private.trace("p1", node) is None
+
+
+@both_families
+@pytest.mark.parametrize(("uid", "port"), [("p2", "secret-b.default"), ("p3", "friend.default")])
+def test_a_forged_source_is_dropped_at_the_port(private: Network, version: int, uid: str, port: str) -> None:
+    destination, other = private.address(uid, version), private.address("p7", version)
+    assert private.trace("p1", destination) == port
+    assert private.trace("p1", destination, src=other) is None
+    assert private.trace("p1", destination, mac="0a:00:00:00:00:99") is None
+    assert private.trace("p1", destination, mac=private.grant("p7").mac) is None
+
+
+def test_a_port_is_not_another_subnets_nor_the_gateways(private: Network) -> None:
+    for forged in ("10.51.0.2", "10.50.0.1", "100.64.0.2", "172.30.0.11"):
+        assert private.trace("p1", private.address("p2"), src=forged) is None
+
+
+def test_a_port_may_send_from_the_addresses_its_user_adds(private: Network) -> None:
+    for version, vip in {4: "10.50.0.200", 6: "fd50::200"}.items():
+        destination = private.address("p2", version)
+        assert private.trace("p7", destination, src=vip) == "secret-b.default"
+        assert private.trace("p7", destination, src=vip, mac="0a:00:00:00:00:99") is None
+        assert private.trace("p1", destination, src=vip) is None
+
+
+def test_a_port_without_security_may_send_from_any(private: Network) -> None:
+    destination = private.address("p2")
+    assert private.trace("p6", destination, src="10.50.0.99", mac="0a:00:00:00:00:99") == "secret-b.default"
+
+
+def test_raw_acls_of_a_user_drop_what_they_say(private: Network) -> None:
+    web, other = "tcp && tcp.dst == 80", "tcp && tcp.dst == 81"
+    ruled = private.address("p5")
+    assert private.trace("p3", ruled, what=web) is None
+    assert private.trace("p3", ruled, what=other) == "ruled.default"
+    assert private.trace("p4", ruled, what=web) == "ruled.default"
+    assert private.trace("p5", "192.0.2.7", what=other) != "node-node1"
+    assert private.trace("p5", "203.0.113.1", what=other) == "node-node1"

@@ -106,9 +106,11 @@ class Controller:
         self._fresh = asyncio.Event()
         self._proved = 0.0  # loop time at which the Northbound database last answered
         self._loop: Loop | None = None
+        self._unheld: int | None = None  # the epoch that follows, if nobody led when this process began to look
         self._passed = False  # whether a pass was completed since this process started
 
     async def run(self) -> None:
+        self._unheld = await self._election.unheld()
         ready = {"sync": self._complaint, "pass": self._unfinished}
         async with serve_health(self._settings.pprof_port, {}, ready), asyncio.TaskGroup() as group:
             for part in (
@@ -158,7 +160,13 @@ class Controller:
             group.create_task(reconcile(self._dirty, self._make_pass, (OvsdbError, AbsurdPlanError), (FencedError,)))
 
     async def _look_anew(self) -> None:
-        """What was followed while another led may lag behind what that one wrote last. Raises LeaseLostError."""
+        """What was followed while another led may lag behind what that one wrote last. Raises LeaseLostError.
+
+        After a start nobody may have led since before the first look, which then is new enough.
+        """
+        undisturbed, self._unheld = self._election.epoch == self._unheld, None
+        if undisturbed:
+            return
         try:
             async with asyncio.timeout(LOOK_DEADLINE):
                 await self._nb.probe(PROBE_PERIOD)  # first: lists are dear, and for nothing without it

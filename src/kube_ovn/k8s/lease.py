@@ -124,6 +124,17 @@ class Election:
                 log.warning("lease not taken", lease=self._name, error=str(error))
                 await backoff.wait()
 
+    async def unheld(self) -> int | None:
+        """The epoch that the next leadership will have, if nobody leads now (or only this candidate's former life did);
+        None when somebody may, or when it cannot be known.
+        """
+        try:
+            lease = await self._client.get(LEASES, self._namespace, self._name)
+        except KubeError as error:
+            return 1 if error.status == 404 else None
+        free = lease.spec.holder_identity in ("", self.identity)
+        return lease.spec.lease_transitions + 1 if free else None
+
     async def _read(self) -> Lease:
         try:
             return await self._client.get(LEASES, self._namespace, self._name)

@@ -1,0 +1,298 @@
+"""Annotations of a Namespace: which are its user's wish, which the controller's word, and what is written when."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from kube_ovn.model import names
+from kube_ovn.model.crd import LabelSelector, SelectorRequirement, SubnetSpec
+from kube_ovn.model.kube import Namespace
+from kube_ovn.topology.namespace import (
+    Wish,
+    parse_wish,
+    selects,
+    told,
+    told_annotations,
+    wish_problem,
+    wished_spec,
+    written,
+)
+from kube_ovn.topology.subnets import parse_subnet
+from tests.clusters import namespace
+
+DEFAULT = parse_subnet("ovn-default", "10.16.0.0/16")
+BLUE = parse_subnet("blue", "10.20.0.0/24,fd20::/64", exclude=["10.20.0.5..10.20.0.9", "10.20.0.20"])
+TOLD = told([DEFAULT], ())
+"""What a Namespace that says nothing is told."""
+
+
+def made(**annotations: str) -> Namespace:
+    return namespace("ns", None, **annotations)
+
+
+def told_before(**annotations: str) -> Namespace:
+    """A Namespace that was told of the default subnet, with what its user wrote since."""
+    return made(**{**TOLD, names.WRITTEN_BACK: json.dumps(TOLD), **annotations})
+
+
+def after(before: Namespace, changes: dict[str, str | None]) -> Namespace:
+    annotations = {**before.metadata.annotations, **changes}
+    return made(**{key: text for key, text in annotations.items() if text is not None})
+
+
+# --- The wish ---
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        {},
+        {names.LOGICAL_SWITCH: ""},
+        {names.LOGICAL_SWITCH: "  "},
+        {names.LOGICAL_SWITCH: "ovn-default"},
+        {names.LOGICAL_SWITCH: "ovn-default", names.CIDR: "10.16.0.0/16", names.EXCLUDE_IPS: "10.16.0.1"},
+        {"example.com/logical_switch": "blue"},
+    ],
+)
+def test_a_namespace_that_says_nothing_else_than_it_is_told_has_no_wish(annotations: dict[str, str]) -> None:
+    assert parse_wish(made(**annotations), TOLD) == Wish()
+
+
+def test_what_was_written_back_is_no_wish_whatever_would_be_told_now() -> None:
+    assert parse_wish(told_before(), told([BLUE], ("few",))) == Wish()
+
+
+def test_what_differs_from_what_was_written_back_is_a_wish() -> None:
+    assert parse_wish(told_before(**{names.LOGICAL_SWITCH: "blue, green"}), TOLD) == Wish(switches=("blue", "green"))
+
+
+def test_a_wish_that_is_what_would_be_told_stays_a_wish_once_there_is_a_record() -> None:
+    wishing = made(**{names.LOGICAL_SWITCH: "ovn-default", names.WRITTEN_BACK: "{}"})
+    assert parse_wish(wishing, TOLD) == Wish(switches=("ovn-default",))
+
+
+@pytest.mark.parametrize("record", ["nonsense", "[]", "null", '{"a": 1}'])
+def test_a_record_that_was_damaged_says_nothing(record: str) -> None:
+    damaged = made(**{names.LOGICAL_SWITCH: "blue", names.WRITTEN_BACK: record})
+    assert written(damaged) == {}
+    assert parse_wish(damaged, TOLD) == Wish(switches=("blue",))
+
+
+def test_pools_may_be_wished_for_alone() -> None:
+    assert parse_wish(told_before(**{names.IP_POOL: "few,more"}), TOLD) == Wish(pools=("few", "more"))
+
+
+def test_a_shape_is_what_makes_a_subnet() -> None:
+    shape = {names.CIDR: "10.30.0.0/24", names.PRIVATE: "true", names.GATEWAY: "10.30.0.254"}
+    wish = parse_wish(told_before(**{names.LOGICAL_SWITCH: "own", **shape}), TOLD)
+    assert wish == Wish(switches=("own",), shape=shape)
+    assert wish.makes == "own"
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        Wish(),
+        Wish(switches=("own",)),
+        Wish(shape={names.CIDR: "10.30.0.0/24"}),
+        Wish(switches=("own", "two"), shape={names.CIDR: "10.30.0.0/24"}),
+        Wish(switches=("own",), shape={names.PRIVATE: "true"}),
+    ],
+)
+def test_without_one_name_and_a_cidr_nothing_is_made(wish: Wish) -> None:
+    assert wish.makes is None
+
+
+# --- What is wrong with it ---
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        Wish(),
+        Wish(switches=("blue", "green"), pools=("few",)),
+        Wish(switches=("own",), shape={names.CIDR: "10.30.0.0/24", names.PRIVATE: "false"}),
+        Wish(shape={names.EXCLUDE_IPS: "10.16.0.1"}),
+    ],
+)
+def test_a_wish_that_can_be_met_has_no_problem(wish: Wish) -> None:
+    assert wish_problem(made(), wish) is None
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        (Wish(shape={names.CIDR: "10.30.0.0/24"}), f"{names.LOGICAL_SWITCH} must name it; add it"),
+        (Wish(switches=("a", "b"), shape={names.CIDR: "10.30.0.0/24"}), f"{names.LOGICAL_SWITCH} names 2; name one"),
+        (Wish(shape={names.PRIVATE: "true"}), f"annotations {names.PRIVATE} need {names.LOGICAL_SWITCH}"),
+        (
+            Wish(switches=("own",), shape={names.CIDR: "10.30.0.0/24", names.PRIVATE: "yes"}),
+            f"annotation {names.PRIVATE} is 'yes'; it must be true or false",
+        ),
+        (
+            Wish(switches=("own",), shape={names.CIDR: "10.30.0.0/24", names.NAT_OUTGOING: "True"}),
+            f"annotation {names.NAT_OUTGOING} is 'True'; it must be true or false",
+        ),
+    ],
+)
+def test_a_wish_that_cannot_be_met_says_why(wish: Wish, message: str) -> None:
+    assert message in (wish_problem(made(), wish) or "")
+
+
+# --- The Subnet it makes ---
+
+
+def test_a_spec_has_all_fields_that_annotations_decide() -> None:
+    shape = {
+        names.CIDR: "10.30.0.0/24",
+        names.GATEWAY: "10.30.0.254",
+        names.EXCLUDE_IPS: "10.30.0.5..10.30.0.9, 10.30.0.20",
+        names.PRIVATE: "true",
+        names.ALLOW: "10.16.0.0/16",
+        names.GATEWAY_TYPE: "centralized",
+        names.GATEWAY_NODE: "node1",
+        names.NAT_OUTGOING: "true",
+    }
+    full = wished_spec(Wish(switches=("own",), shape=shape), ["ns"])
+    bare = wished_spec(Wish(switches=("own",), shape={names.CIDR: "10.30.0.0/24"}), ["ns", "two"])
+    assert full == {
+        "cidrBlock": "10.30.0.0/24",
+        "namespaces": ["ns"],
+        "gateway": "10.30.0.254",
+        "gatewayType": "centralized",
+        "gatewayNode": "node1",
+        "excludeIps": ["10.30.0.5..10.30.0.9", "10.30.0.20"],
+        "allowSubnets": ["10.16.0.0/16"],
+        "private": True,
+        "natOutgoing": True,
+    }
+    assert bare == {
+        "cidrBlock": "10.30.0.0/24",
+        "namespaces": ["ns", "two"],
+        "gateway": "",
+        "gatewayType": "distributed",
+        "gatewayNode": "",
+        "excludeIps": [],
+        "allowSubnets": [],
+        "private": False,
+        "natOutgoing": False,
+    }
+
+
+# --- Which Subnets bind it ---
+
+
+def requirement(operator: str, *values: str) -> LabelSelector:
+    return LabelSelector(match_expressions=(SelectorRequirement(key="team", operator=operator, values=values),))
+
+
+@pytest.mark.parametrize(
+    ("spec", "labels", "bound"),
+    [
+        (SubnetSpec(), {"team": "blue"}, False),
+        (SubnetSpec(namespaces=("ns",)), {}, True),
+        (SubnetSpec(namespaces=("other",)), {}, False),
+        (SubnetSpec(namespace_selectors=(LabelSelector(),)), {}, True),
+        (SubnetSpec(namespace_selectors=(LabelSelector(match_labels={"team": "blue"}),)), {"team": "blue"}, True),
+        (SubnetSpec(namespace_selectors=(LabelSelector(match_labels={"team": "blue"}),)), {"team": "red"}, False),
+        (
+            SubnetSpec(namespace_selectors=(LabelSelector(match_labels={"team": "blue", "tier": "1"}),)),
+            {"team": "blue"},
+            False,
+        ),
+        (SubnetSpec(namespace_selectors=(requirement("In", "red"), requirement("In", "blue"))), {"team": "blue"}, True),
+        (SubnetSpec(namespaces=("other",), namespace_selectors=(requirement("Exists"),)), {"team": ""}, True),
+        (SubnetSpec(namespace_selectors=(requirement("In", "blue", "red"),)), {"team": "red"}, True),
+        (SubnetSpec(namespace_selectors=(requirement("In", "blue"),)), {}, False),
+        (SubnetSpec(namespace_selectors=(requirement("NotIn", "blue"),)), {"team": "red"}, True),
+        (SubnetSpec(namespace_selectors=(requirement("NotIn", "blue"),)), {}, True),
+        (SubnetSpec(namespace_selectors=(requirement("NotIn", "blue"),)), {"team": "blue"}, False),
+        (SubnetSpec(namespace_selectors=(requirement("Exists"),)), {}, False),
+        (SubnetSpec(namespace_selectors=(requirement("DoesNotExist"),)), {}, True),
+        (SubnetSpec(namespace_selectors=(requirement("DoesNotExist"),)), {"team": "x"}, False),
+        (SubnetSpec(namespace_selectors=(requirement("Near", "blue"),)), {"team": "blue"}, False),
+    ],
+)
+def test_a_subnet_binds_by_name_or_by_labels(spec: SubnetSpec, labels: dict[str, str], bound: bool) -> None:
+    assert selects(spec, namespace("ns", labels)) is bound
+
+
+# --- What is told ---
+
+
+def test_told_is_an_entry_a_subnet_with_the_gateways_among_what_is_excluded() -> None:
+    assert told([DEFAULT, BLUE], ("few", "more")) == {
+        names.LOGICAL_SWITCH: "ovn-default,blue",
+        names.CIDR: "10.16.0.0/16;10.20.0.0/24,fd20::/64",
+        names.EXCLUDE_IPS: "10.16.0.1;10.20.0.1,fd20::1,10.20.0.5..10.20.0.9,10.20.0.20",
+        names.IP_POOL: "few,more",
+    }
+
+
+def test_nothing_is_told_of_no_subnet() -> None:
+    assert told([], ()) == {}
+
+
+def test_a_new_namespace_is_told_everything_with_a_record_of_it() -> None:
+    changes = told_annotations(made(), TOLD, Wish())
+    assert json.loads(str(changes.pop(names.WRITTEN_BACK))) == TOLD
+    assert changes == TOLD
+
+
+@pytest.mark.parametrize("wanted", [TOLD, told([BLUE], ("few",))])
+@pytest.mark.parametrize("before", [made(), told_before(), made(**{names.LOGICAL_SWITCH: "ovn-default"})])
+def test_what_was_told_needs_no_word_more_and_is_no_wish(before: Namespace, wanted: dict[str, str]) -> None:
+    there = after(before, told_annotations(before, wanted, parse_wish(before, TOLD)))
+    wish = parse_wish(there, TOLD)
+    assert wish == Wish()
+    assert told_annotations(there, wanted, wish) == {}
+
+
+def test_what_is_told_no_more_is_removed() -> None:
+    before = after(made(), told_annotations(made(), told([BLUE], ("few",)), Wish()))
+    changes = told_annotations(before, TOLD, Wish())
+    assert changes[names.IP_POOL] is None
+    assert changes[names.LOGICAL_SWITCH] == "ovn-default"
+
+
+def test_what_is_wished_for_is_not_touched() -> None:
+    wishing = told_before(**{names.LOGICAL_SWITCH: "blue"})
+    changes = told_annotations(wishing, told([BLUE], ()), parse_wish(wishing, TOLD))
+    assert names.LOGICAL_SWITCH not in changes
+    assert changes[names.CIDR] == "10.20.0.0/24,fd20::/64"
+    assert names.LOGICAL_SWITCH not in json.loads(str(changes[names.WRITTEN_BACK]))
+
+
+def test_a_wish_stays_a_wish_after_the_rest_was_told() -> None:
+    wishing = told_before(**{names.LOGICAL_SWITCH: "blue"})
+    there = after(wishing, told_annotations(wishing, told([BLUE], ()), parse_wish(wishing, TOLD)))
+    assert parse_wish(there, TOLD) == Wish(switches=("blue",))
+    assert told_annotations(there, told([BLUE], ()), parse_wish(there, TOLD)) == {}
+
+
+def test_a_wish_that_was_taken_back_gives_way_to_what_is_told() -> None:
+    wishing = told_before(**{names.LOGICAL_SWITCH: "blue"})
+    there = after(wishing, told_annotations(wishing, told([BLUE], ()), parse_wish(wishing, TOLD)))
+    back = after(there, {names.LOGICAL_SWITCH: None})
+    assert parse_wish(back, TOLD) == Wish()
+    assert after(back, told_annotations(back, TOLD, Wish())).metadata.annotations == told_before_text()
+
+
+def told_before_text() -> dict[str, str]:
+    record = json.dumps(TOLD, sort_keys=True, separators=(",", ":"))
+    return {**TOLD, names.WRITTEN_BACK: record}
+
+
+def test_what_somebody_undid_is_told_again() -> None:
+    undone = after(told_before(), {names.CIDR: None})
+    assert told_annotations(undone, TOLD, parse_wish(undone, TOLD)) == {names.CIDR: "10.16.0.0/16"}
+
+
+def test_a_namespace_of_its_own_subnet_keeps_the_annotations_that_make_it() -> None:
+    own = replace(DEFAULT, name="own")
+    wishing = made(**{names.LOGICAL_SWITCH: "own", names.CIDR: "10.16.0.0/16", names.PRIVATE: "true"})
+    wish = parse_wish(wishing, told([BLUE], ()))
+    there = after(wishing, told_annotations(wishing, told([own], ()), wish))
+    assert parse_wish(there, told([BLUE], ())) == wish
+    assert there.metadata.annotations[names.EXCLUDE_IPS] == "10.16.0.1"
