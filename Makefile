@@ -27,7 +27,7 @@ check: $(VENV)  ## format, lint, types, layers, unit, property and golden tests 
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	PYTHONPATH=src .venv/bin/lint-imports --no-cache
-	$(PY) -m pytest tests/unit tests/properties tests/golden
+	KUBE_OVN_SOAK_STEPS=5000 $(PY) -m pytest tests/unit tests/properties tests/golden
 
 soak: $(VENV)  ## a million steps of the address state machine with crashes (CI takes a hundred thousand)
 	KUBE_OVN_SOAK_STEPS=1000000 $(PY) -m pytest tests/properties/test_crashes.py

@@ -3,7 +3,8 @@
 Throughput is measured in two ways. `waiting`: the controller process is stopped while the Pods are created and then let
 go, and the clock runs from there to the last Pod seen annotated; this shows its own speed, decoding of the watch
 included, and its floor is the bare rate at which this program makes the same IP objects and patches the same
-annotations, one after the other for each Pod. `created`: the Pods are created, 32 in flight, while the controller works,
+annotations, one after the other for each Pod. `created`: the Pods are created, 32 in flight, while the controller
+works,
 and the clock runs from the first Pod seen; its floor is this program's rate of creating each Pod as well.
 """
 

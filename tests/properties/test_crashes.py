@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from kube_ovn.model import names
 from kube_ovn.model.crd import IP, StatefulSet, Subnet
@@ -36,6 +36,9 @@ WEB = stateful_set("web", 2)
 
 class Cluster(RuleBasedStateMachine):
     """Kubernetes and the Northbound database outlive every controller; `seen` is what the watch has told this one."""
+
+    taken = 0
+    """Steps in all lives of this machine."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -178,6 +181,10 @@ class Cluster(RuleBasedStateMachine):
         self.api.objects[uid] = msgspec.structs.replace(item, metadata=metadata)
 
     @invariant()
+    def count_a_step(self) -> None:
+        type(self).taken += 1
+
+    @invariant()
     def no_two_ports_share_an_address(self) -> None:
         ports = [row for row in self.northbound.values() if isinstance(row, LogicalSwitchPort) and not row.type]
         taken = [address for port in ports for entry in port.addresses for address in entry.split()[1:]]
@@ -236,5 +243,8 @@ def same_name(one: Object, other: Object) -> bool:
     )
 
 
-TestCrashes = Cluster.TestCase
-TestCrashes.settings = settings(max_examples=max(1, STEPS // A_RUN), stateful_step_count=A_RUN, deadline=None)
+def test_no_step_on_the_way_loses_or_doubles_an_address() -> None:
+    before = Cluster.taken
+    limits = settings(max_examples=STEPS // A_RUN + STEPS // (5 * A_RUN), stateful_step_count=A_RUN, deadline=None)
+    run_state_machine_as_test(Cluster, settings=limits)
+    assert Cluster.taken - before >= STEPS

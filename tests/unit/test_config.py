@@ -47,7 +47,7 @@ def test_a_wrong_subnet_says_why(cidr: str, gateway: str, message: str) -> None:
     ("flags", "message"),
     [
         (["--default-cidr=100.64.0.0/10"], "--default-cidr 100.64.0.0/10 and --node-switch-cidr 100.64.0.0/16 overlap"),
-        (["--default-cidr=10.96.0.0/16"], "--service-cluster-ip-range 10.96.0.0/12 and --default-cidr 10.96.0.0/16 overlap"),
+        (["--default-cidr=10.96.0.0/16"], "10.96.0.0/12 and --default-cidr 10.96.0.0/16 overlap"),
         (["--default-cidr=10.16.0.0/16,fd00::/112"], "same IP families"),
     ],
 )

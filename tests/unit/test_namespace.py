@@ -3,11 +3,12 @@
 import json
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from kube_ovn.model import names
-from kube_ovn.model.crd import LabelSelector, SelectorRequirement, SubnetSpec
-from kube_ovn.model.kube import Namespace
+from kube_ovn.model.crd import LabelSelector, SelectorRequirement, Subnet, SubnetSpec
+from kube_ovn.model.kube import Namespace, Object, Pod
 from kube_ovn.topology.namespace import (
     Wish,
     parse_wish,
@@ -18,8 +19,9 @@ from kube_ovn.topology.namespace import (
     wished_spec,
     written,
 )
+from kube_ovn.topology.render import Topology
 from kube_ovn.topology.subnets import parse_subnet
-from tests.clusters import namespace
+from tests.clusters import Api, address, fabric, namespace, node, pod, settle, subnet
 
 DEFAULT = parse_subnet("ovn-default", "10.16.0.0/16")
 BLUE = parse_subnet("blue", "10.20.0.0/24,fd20::/64", exclude=["10.20.0.5..10.20.0.9", "10.20.0.20"])
@@ -296,3 +298,151 @@ def test_a_namespace_of_its_own_subnet_keeps_the_annotations_that_make_it() -> N
     there = after(wishing, told_annotations(wishing, told([own], ()), wish))
     assert parse_wish(there, told([BLUE], ())) == wish
     assert there.metadata.annotations[names.EXCLUDE_IPS] == "10.16.0.1"
+
+
+# --- What becomes of it ---
+
+
+class World:
+    """A cluster and its controller, which has done all there is to do after each change."""
+
+    def __init__(self, *objects: Object) -> None:
+        self.api, self.topology = Api(node("node1", 1), namespace("default"), *objects), Topology(fabric())
+        self.settle()
+
+    def settle(self, *objects: Object) -> None:
+        self.api.put(*objects)
+        settle(self.topology, self.api)
+
+    def annotate(self, name: str, changes: dict[str, str | None]) -> None:
+        item = self.api.get(Namespace, name)
+        merged = {**item.metadata.annotations, **changes}
+        kept = {key: text for key, text in merged.items() if text is not None}
+        metadata = msgspec.structs.replace(item.metadata, annotations=kept)
+        self.settle(msgspec.structs.replace(item, metadata=metadata))
+
+    def spec(self, name: str) -> SubnetSpec:
+        return self.api.get(Subnet, name).spec
+
+
+OWN = {names.LOGICAL_SWITCH: "own", names.CIDR: "10.30.0.0/24"}
+
+
+def test_annotations_make_a_subnet_and_its_pods_are_in_it() -> None:
+    world = World(namespace("ns", None, **OWN, **{names.PRIVATE: "true", names.NAT_OUTGOING: "true"}))
+    world.settle(pod("a", namespace="ns"))
+    made = world.spec("own")
+    assert (made.cidr_block, made.namespaces, made.private, made.nat_outgoing) == ("10.30.0.0/24", ("ns",), True, True)
+    assert address(world.api.get(Pod, "a", "ns")) == "10.30.0.2"
+    assert not world.topology.problems
+
+
+def test_changed_annotations_change_the_subnet_and_back() -> None:
+    world = World(namespace("ns", None, **OWN))
+    world.annotate(
+        "ns", {names.PRIVATE: "true", names.ALLOW: "10.16.0.0/16", names.EXCLUDE_IPS: "10.30.0.2..10.30.0.9"}
+    )
+    made = world.spec("own")
+    assert (made.private, made.allow_subnets, made.exclude_ips) == (True, ("10.16.0.0/16",), ("10.30.0.2..10.30.0.9",))
+    world.annotate("ns", {names.PRIVATE: None, names.ALLOW: None, names.EXCLUDE_IPS: None})
+    made = world.spec("own")
+    assert (made.private, made.allow_subnets, made.exclude_ips) == (False, (), ())
+
+
+def test_without_annotations_the_subnet_goes_when_nobody_is_in_it() -> None:
+    world = World(namespace("ns", None, **OWN))
+    world.settle(pod("a", namespace="ns"))
+    world.annotate("ns", dict.fromkeys(OWN))
+    assert world.api.get(Subnet, "own").metadata.deletion_timestamp
+    world.api.remove("uid-a")
+    world.settle()
+    assert world.api.find(Subnet, "own") is None
+    world.settle(pod("b", namespace="ns"))
+    assert address(world.api.get(Pod, "b", "ns")) == "10.16.0.2"
+    assert not world.topology.problems
+
+
+def test_a_namespace_that_is_gone_takes_its_subnet_along() -> None:
+    world = World(namespace("ns", None, **OWN))
+    world.api.remove("namespace-uid-ns")
+    world.settle()
+    assert world.api.find(Subnet, "own") is None
+
+
+def test_two_namespaces_share_a_subnet_until_both_are_gone() -> None:
+    world = World(namespace("one", None, **OWN), namespace("two", None, **OWN))
+    assert world.spec("own").namespaces == ("one", "two")
+    world.api.remove("namespace-uid-one")
+    world.settle()
+    assert world.spec("own").namespaces == ("two",)
+    assert not world.topology.problems
+
+
+def test_somebodys_own_subnet_is_used_and_not_changed() -> None:
+    mine = subnet("own", "10.30.0.0/24", private=True)
+    world = World(mine, namespace("ns", None, **OWN))
+    world.settle(pod("a", namespace="ns"))
+    assert world.spec("own").private
+    assert address(world.api.get(Pod, "a", "ns")) == "10.30.0.2"
+    world.annotate("ns", dict.fromkeys(OWN))
+    assert world.api.find(Subnet, "own") is not None
+
+
+def test_somebodys_own_subnet_with_another_cidr_is_told() -> None:
+    world = World(subnet("own", "10.31.0.0/24"), namespace("ns", None, **OWN))
+    world.settle(pod("a", namespace="ns"))
+    assert (
+        "Subnet own is an object of its own with CIDR 10.31.0.0/24"
+        in world.topology.problems["namespace-uid-ns"].message
+    )
+    assert world.spec("own").cidr_block == "10.31.0.0/24"
+    assert names.ALLOCATED not in world.api.get(Pod, "a", "ns").metadata.annotations
+
+
+def test_a_subnet_that_cannot_be_is_told_on_its_namespace_and_pods_wait() -> None:
+    world = World(namespace("ns", None, **{**OWN, names.CIDR: "10.96.0.0/24"}))
+    world.settle(pod("a", namespace="ns"))
+    assert "overlaps the Service CIDR" in world.topology.problems["namespace-uid-ns"].message
+    assert "overlaps the Service CIDR" in world.topology.problems["uid-a"].message
+    world.annotate("ns", {names.CIDR: "10.30.0.0/24"})
+    assert address(world.api.get(Pod, "a", "ns")) == "10.30.0.2"
+    assert not world.topology.problems
+
+
+def test_labels_bind_and_let_go() -> None:
+    selector = (LabelSelector(match_labels={"team": "blue"}),)
+    world = World(subnet("blue", "10.20.0.0/24", namespace_selectors=selector), namespace("ns", {"team": "blue"}))
+    world.settle(pod("a", namespace="ns"))
+    assert address(world.api.get(Pod, "a", "ns")) == "10.20.0.2"
+    item = world.api.get(Namespace, "ns")
+    assert item.metadata.annotations[names.LOGICAL_SWITCH] == "blue"
+    world.settle(msgspec.structs.replace(item, metadata=msgspec.structs.replace(item.metadata, labels={})))
+    assert world.api.get(Namespace, "ns").metadata.annotations[names.LOGICAL_SWITCH] == "ovn-default"
+    world.settle(pod("b", namespace="ns"))
+    assert address(world.api.get(Pod, "a", "ns")) == "10.20.0.2", "who has an address keeps it"
+    assert address(world.api.get(Pod, "b", "ns")) == "10.16.0.2"
+
+
+def test_a_subnet_that_is_being_deleted_lets_its_namespaces_go() -> None:
+    world = World(subnet("blue", "10.20.0.0/24", namespaces=("ns",)), namespace("ns"))
+    world.settle(pod("a", namespace="ns"))
+    world.api.remove("subnet-uid-blue")
+    world.settle(pod("b", namespace="ns"))
+    assert address(world.api.get(Pod, "b", "ns")) == "10.16.0.2"
+    ready = {each.type: each.message for each in world.api.get(Subnet, "blue").status.conditions}["Ready"]
+    assert ready == "being deleted: waiting for Pod ns/a"
+    world.api.remove("uid-a")
+    world.settle()
+    assert world.api.find(Subnet, "blue") is None
+
+
+def test_a_subnet_changes_its_cidr_by_annotation() -> None:
+    world = World(namespace("ns", None, **OWN))
+    world.annotate("ns", {names.CIDR: "10.30.0.0/23"})
+    world.settle(pod("a", namespace="ns"))
+    assert world.api.get(Subnet, "own").status.cidr_block == "10.30.0.0/23"
+    world.annotate("ns", {names.CIDR: "10.32.0.0/24"})
+    assert "Pod ns/a (10.30.0.2) would be outside" in world.topology.problems["namespace-uid-ns"].message
+    assert world.api.get(Subnet, "own").status.cidr_block == "10.30.0.0/23"
+    world.annotate("ns", {names.CIDR: "10.30.0.0/23"})
+    assert not world.topology.problems

@@ -171,11 +171,14 @@ async def test_the_newest_is_sent_and_what_was_taken_is_not_sent_again() -> None
 async def test_a_status_is_written_once_in_its_time_and_the_last_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publish, "STATUS_PERIOD", 0.3)
     sent: list[str] = []
+    twice = asyncio.Event()
     ref = ObjectRef(kind=Kind.SUBNET, namespace="", name="s", uid="s")
 
     async def send(write: Write) -> None:
         assert isinstance(write, ApplyStatus)
         sent.append(write.version)
+        if len(sent) == 2:
+            twice.set()
 
     publisher = Publisher(send, lambda *_: None)
     task = asyncio.create_task(publisher.run())
@@ -185,8 +188,7 @@ async def test_a_status_is_written_once_in_its_time_and_the_last_one_counts(monk
         await asyncio.sleep(0.02)
     assert sent == ["1"]
     async with asyncio.timeout(DEADLINE):
-        while len(sent) < 2:
-            await asyncio.sleep(0.01)
+        await twice.wait()
     assert sent == ["1", "6"]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
