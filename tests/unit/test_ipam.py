@@ -70,7 +70,9 @@ def test_an_excluded_range_counts_as_far_as_it_is_in_the_cidr() -> None:
 def test_a_full_subnet_says_how_full() -> None:
     book = ledger("10.0.0.0/30")
     book.allocate(A, "s")
-    with pytest.raises(RefusedError, match=r"subnet s has no available address: 0 of 1 in 10\.0\.0\.0/30 are free"):
+    with pytest.raises(
+        RefusedError, match=r"subnet s has no available address: 0 of 1 addresses in 10\.0\.0\.0/30 are free"
+    ):
         book.allocate(B, "s")
     book.release("a")
     assert addresses(book.allocate(B, "s")) == ["10.0.0.2"]
@@ -177,3 +179,107 @@ def test_a_family_and_half_a_wish() -> None:
     assert addresses(book.allocate(B, "s", addresses=[ip_address("fd00::5")])) == ["10.0.0.2", "fd00::5"]
     with pytest.raises(RefusedError, match="only addresses of the family IPv6 are"):
         book.allocate(C, "s", versions=[6], addresses=[ip_address("10.0.0.5")])
+
+
+def test_the_family_a_subnet_has_not_is_refused() -> None:
+    with pytest.raises(RefusedError, match=r"subnet s has no IPv6 addresses: its CIDR is 10\.0\.0\.0/29"):
+        ledger().allocate(A, "s", [6])
+
+
+def test_what_is_refused_in_one_family_takes_nothing_in_the_other() -> None:
+    book = ledger("10.0.0.0/29,fd00::/126")
+    for owner in (A, B):
+        book.allocate(owner, "s")
+    with pytest.raises(ExhaustedError, match="fd00::/126"):
+        book.allocate(C, "s")
+    assert book.owners("s") == [
+        (ip_address("10.0.0.2"), A),
+        (ip_address("10.0.0.3"), B),
+        (ip_address("fd00::2"), A),
+        (ip_address("fd00::3"), B),
+    ]
+
+
+def pooled(text: str = "10.0.0.3..10.0.0.4") -> Ledger:
+    low, high = (int(ip_address(part)) for part in text.split(".."))
+    made = Ledger()
+    made.put_subnet(parse_subnet("s", "10.0.0.0/29"), {"few": [Ranges.of([(low, high)])]})
+    return made
+
+
+def test_a_pool_and_the_rest_share_nothing() -> None:
+    book = pooled()
+    rest = [addresses(book.allocate(Owner(str(n), str(n)), "s"))[0] for n in range(3)]
+    few = [addresses(book.allocate(Owner(f"p{n}", str(n)), "s", pool="few"))[0] for n in range(2)]
+    assert (rest, few) == (["10.0.0.2", "10.0.0.5", "10.0.0.6"], ["10.0.0.3", "10.0.0.4"])
+    with pytest.raises(ExhaustedError, match=r"pool few of subnet s has no available address: 0 of 2 addresses"):
+        book.allocate(A, "s", pool="few")
+    with pytest.raises(ExhaustedError, match=r"subnet s has no available address: 0 of 3 addresses"):
+        book.allocate(A, "s")
+
+
+def test_a_pool_that_is_not_there_has_nothing() -> None:
+    with pytest.raises(ExhaustedError, match="pool many of subnet s has no available address"):
+        pooled().allocate(A, "s", pool="many")
+
+
+def test_a_pool_does_not_have_the_gateway() -> None:
+    book = pooled("10.0.0.0..10.0.0.2")
+    assert addresses(book.allocate(A, "s", pool="few")) == ["10.0.0.2"]
+
+
+def test_an_address_of_a_pool_may_be_fixed() -> None:
+    assert addresses(pooled().allocate(A, "s", addresses=[ip_address("10.0.0.3")])) == ["10.0.0.3"]
+
+
+def test_a_released_address_comes_last_in_its_pool_too() -> None:
+    book = pooled()
+    book.allocate(A, "s", pool="few")
+    book.release("a")
+    assert addresses(book.allocate(B, "s", pool="few")) == ["10.0.0.4"]
+    assert addresses(book.allocate(C, "s", pool="few")) == ["10.0.0.3"]
+
+
+def test_usage_counts_an_excluded_address_that_is_in_use() -> None:
+    book = ledger("10.0.0.0/30", exclude="10.0.0.2")
+    grant = Grant(subnet="s", addresses=(ip_address("10.0.0.2"),), mac="0a:00:00:00:00:01")
+    book.adopt(A, grant, in_use=True)
+    assert [(usage.using.size, usage.available.size) for usage in book.usage("s")] == [(1, 0)]
+
+
+def test_who_has_addresses_keeps_them_when_the_subnet_changes() -> None:
+    book = ledger()
+    grant = book.allocate(A, "s")
+    book.put_subnet(parse_subnet("s", "10.0.0.0/24", exclude=["10.0.0.2..10.0.0.9"]))
+    assert book.grants["a"] == grant
+    assert addresses(book.allocate(B, "s")) == ["10.0.0.10"]
+
+
+def test_a_gateway_that_served_comes_after_all_that_are_fresh() -> None:
+    book = ledger("10.0.0.0/29")
+    book.allocate(A, "s")
+    book.put_subnet(parse_subnet("s", "10.0.0.0/29", gateway="10.0.0.6"))
+    book.release("a")
+    later = [addresses(book.allocate(Owner(str(n), str(n)), "s"))[0] for n in range(5)]
+    assert later == ["10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.2", "10.0.0.1"]
+
+
+def test_a_subnet_that_goes_takes_its_grants_along() -> None:
+    book = ledger()
+    book.put_subnet(parse_subnet("t", "10.0.1.0/29"))
+    book.allocate(A, "s")
+    kept = book.allocate(B, "t")
+    assert book.drop_subnet("s") == ["a"]
+    assert book.grants == {"b": kept}
+    assert book.drop_subnet("s") == []
+
+
+def test_touched_are_the_subnets_whose_grants_or_ranges_changed() -> None:
+    book = ledger()
+    assert book.take_touched() == {"s"}
+    assert book.take_touched() == set()
+    book.allocate(A, "s")
+    assert book.take_touched() == {"s"}
+    book.release("a")
+    book.release("a")
+    assert book.take_touched() == {"s"}

@@ -357,3 +357,8 @@ def test_a_pod_that_asks_for_addresses_of_two_families_gets_them_in_the_subnets_
         "10.3.0.4",
         "fd03::4",
     ]
+
+
+def test_a_pods_own_subnet_comes_before_its_namespaces_pools() -> None:
+    bound = Binding(subnets=("one",), pools=("few",))
+    assert Place().grant("a", bound, **{names.LOGICAL_SWITCH: "one"}) == ["10.1.0.2"]

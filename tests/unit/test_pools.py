@@ -131,6 +131,7 @@ def test_prefixes_cover_exactly_the_ranges(spans: list[tuple[int, int]], version
         (of("0.0.0.0..255.255.255.255"), 4, ["0.0.0.0/0"]),
         (of("255.255.255.254..255.255.255.255"), 4, ["255.255.255.254/31"]),
         (of("fd00::..fd00::ffff:ffff:ffff:ffff"), 6, ["fd00::/64"]),
+        (of("::..ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), 6, ["::/0"]),
     ],
 )
 def test_prefixes_of_the_ends_of_the_world(ranges: Ranges, version: int, expected: list[str]) -> None:

@@ -289,3 +289,9 @@ async def test_each_condition_has_its_own_time() -> None:
 
 def replaced(kind: str, time: str) -> Condition:
     return Condition(type=kind, status="True", last_transition_time=time)
+
+
+async def test_a_finalizer_is_taken_off_the_object_with_this_uid_and_no_namesake_of_it() -> None:
+    world = World()
+    await world.sender.send(END)
+    assert {"op": "test", "path": "/metadata/uid", "value": "u"} in world.log[1][3]

@@ -350,3 +350,9 @@ def test_a_subnet_with_a_nodes_address_in_it_is_told(cidr: str, conflicts: bool)
 def test_names_are_shown_as_far_as_there_is_room() -> None:
     assert format_names(list("abcde")) == "a, b, c, d, e"
     assert format_names(list("abcdefg")) == "a, b, c, d, e and 2 more"
+
+
+@pytest.mark.parametrize("cidr", ["0.0.0.0/0", "::/0", "::/64", "126.0.0.0/7", "169.0.0.0/8", "fe00::/7"])
+def test_a_cidr_that_contains_loopback_link_local_or_multicast_is_refused(cidr: str) -> None:
+    with pytest.raises(ValueError, match="loopback, link-local or multicast"):
+        parse_subnet("s", cidr)

@@ -47,7 +47,7 @@ class Target(Generic[T]):
     async def let(self, kube: Client, ref: ObjectRef, finalizer: str, position: int) -> None:
         """An object that is gone, or whose finalizers changed meanwhile: the watch will tell."""
         try:
-            await kube.remove_finalizer(self.resource, ref.namespace, ref.name, finalizer, position)
+            await kube.remove_finalizer(self.resource, ref.namespace, ref.name, ref.uid, finalizer, position)
         except KubeError as error:
             if error.status not in (NOT_FOUND, UNPROCESSABLE):
                 raise

@@ -167,10 +167,18 @@ class Client:
         path = kind.path(namespace, name, subresource)
         return self._written(kind, await self.request("PATCH", path, body=value, form=APPLY, query=query))
 
-    async def remove_finalizer(self, kind: Kind[T], namespace: str, name: str, finalizer: str, position: int) -> None:
-        """Take one finalizer off; 422 when it is not at its position any more."""
+    async def remove_finalizer(
+        self, kind: Kind[T], namespace: str, name: str, uid: str, finalizer: str, position: int
+    ) -> None:
+        """Take one finalizer off the object with this UID; 422 when it is not at its position any more, or another has
+        its name.
+        """
         path = f"/metadata/finalizers/{position}"
-        value = [{"op": "test", "path": path, "value": finalizer}, {"op": "remove", "path": path}]
+        value = [
+            {"op": "test", "path": "/metadata/uid", "value": uid},
+            {"op": "test", "path": path, "value": finalizer},
+            {"op": "remove", "path": path},
+        ]
         await self.request("PATCH", kind.path(namespace, name), body=value, form=JSON_PATCH)
 
     async def delete(self, kind: Kind[T], namespace: str, name: str, uid: str) -> None:

@@ -34,6 +34,10 @@ class RefusedError(Exception):
     """A request for addresses that cannot be met: one sentence for the user, with both parties named."""
 
 
+class ConflictError(RefusedError):
+    """The address or MAC address is another's."""
+
+
 class ExhaustedError(RefusedError):
     """Nothing is left where the address was to come from."""
 
@@ -117,7 +121,9 @@ class Usage(NamedTuple):
 class Ledger:
     """All grants, by the key of their owner, and what is free in each subnet."""
 
-    def __init__(self) -> None:
+    def __init__(self, router: str = "") -> None:
+        """`router`: whose ports are in the subnets, with MAC addresses of their own."""
+        self._router = router
         self.grants: dict[str, Grant] = {}
         self._books: dict[str, _Book] = {}
         self._touched: set[str] = set()
@@ -191,6 +197,8 @@ class Ledger:
         mac = mac or self._unused_mac(book, chosen)
         self._check_holders(book, owner, chosen, mac)
         self._check_free(book, chosen)
+        if mac in self._own_macs(name):
+            raise ConflictError(f"AddressConflict: MAC address {mac} in subnet {name} is used by its router")
         grant = Grant(subnet=name, addresses=tuple(chosen), mac=mac, gateways=tuple(gateways))
         self._record(book, owner, grant)
         return grant
@@ -289,10 +297,13 @@ class Ledger:
                 raise _unusable(book.subnet, each)
             holder = span.owners.get(int(each))
             if holder is not None and holder.key != owner.key:
-                raise RefusedError(f"AddressConflict: address {each} of subnet {name} is used by {holder.label}")
+                raise ConflictError(f"AddressConflict: address {each} of subnet {name} is used by {holder.label}")
         holder = book.macs.get(mac)
         if holder is not None and holder.key != owner.key:
-            raise RefusedError(f"AddressConflict: MAC address {mac} in subnet {name} is used by {holder.label}")
+            raise ConflictError(f"AddressConflict: MAC address {mac} in subnet {name} is used by {holder.label}")
+
+    def _own_macs(self, name: str) -> tuple[str, str]:
+        return names.derived_mac(names.router_port(self._router, name)), names.derived_mac(name, "dhcp")
 
     def _book(self, name: str) -> _Book:
         book = self._books.get(name)

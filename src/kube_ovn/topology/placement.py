@@ -62,7 +62,7 @@ def place(
 
 def _places(request: Request, binding: Binding, around: Surroundings) -> Iterator[_Place]:
     """Where the Pod may be, in order; at least one. Raises RefusedError, WaitError."""
-    pools = request.pools or binding.pools
+    pools = request.pools or (() if request.subnets else binding.pools)
     wanted = request.subnets or binding.subnets
     if not request.subnets and binding.refusal:
         raise RefusedError(binding.refusal)
@@ -72,6 +72,11 @@ def _places(request: Request, binding: Binding, around: Surroundings) -> Iterato
             pool = around.pool(name)
             if pool is None:
                 raise RefusedError(f"IPPool {name} does not exist; make it, or remove annotation {names.IP_POOL}")
+            if request.subnets and pool.spec.subnet not in request.subnets:
+                raise RefusedError(
+                    f"IPPool {name} is of subnet {pool.spec.subnet}, but annotation {names.LOGICAL_SWITCH} asks for "
+                    f"{format_list(request.subnets)}: remove one of the two"
+                )
             found.append(_Place(pool.spec.subnet, name))
         wanted = tuple(place.subnet for place in found)
     else:
@@ -118,13 +123,19 @@ def _choose(
         chosen = request.choices[number]
         return _allocate(owner, request, _place_of(chosen, places, around), chosen, around)
     holders: list[str] = []
+    refusals: list[RefusedError] = []
     for chosen in request.choices:
-        place = _place_of(chosen, places, around)
-        held = [around.ledger.holder(place.subnet, each) for each in chosen]
-        others = [holder.label for holder in held if holder is not None and holder.key != owner.key]
-        if not others:
-            return _allocate(owner, request, place, chosen, around)
-        holders += others
+        try:
+            place = _place_of(chosen, places, around)
+            held = [around.ledger.holder(place.subnet, each) for each in chosen]
+            others = [holder.label for holder in held if holder is not None and holder.key != owner.key]
+            if not others:
+                return _allocate(owner, request, place, chosen, around)
+            holders += others
+        except RefusedError as error:  # this entry nobody can have; the others are not the worse for it
+            refusals.append(error)
+    if refusals and not holders:
+        raise refusals[0]
     raise ExhaustedError(
         f"annotation {names.IP_POOL} of Pod {label} lists {count} addresses and all are in use, "
         f"by {format_list(dict.fromkeys(holders))}: add addresses, or scale the workload down"

@@ -9,7 +9,7 @@ from kube_ovn.model.addr import format_list
 from kube_ovn.model.crd import IPPool
 from kube_ovn.model.nb import AddressSet
 from kube_ovn.model.network import Subnet
-from kube_ovn.model.ranges import Ranges, Span
+from kube_ovn.model.ranges import Ranges, Span, address
 from kube_ovn.model.row import Key, Member, Row, facts, owned
 from kube_ovn.topology.subnets import parse_range
 
@@ -87,6 +87,6 @@ def _prefixes(ranges: Ranges, version: int) -> list[str]:
         while low <= high:
             size = (low & -low).bit_length() - 1 if low else bits
             size = min(size, (high - low + 1).bit_length() - 1)
-            found.append(str(ip_network((low, bits - size))))
+            found.append(f"{address(version, low)}/{bits - size}")
             low += 1 << size
     return found

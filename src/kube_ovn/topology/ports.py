@@ -19,8 +19,8 @@ from kube_ovn.model.network import Grant, Kind, ObjectRef, Problem
 from kube_ovn.model.row import RowKey
 from kube_ovn.model.writes import Annotate, Aspect, WriteKey
 from kube_ovn.topology.assembly import Assembly
-from kube_ovn.topology.ipam import ExhaustedError, Ledger, Owner, RefusedError
-from kube_ovn.topology.memory import owner_of, owner_of_ip, recorded, remembered, stateful_set
+from kube_ovn.topology.ipam import ConflictError, ExhaustedError, Ledger, Owner, RefusedError
+from kube_ovn.topology.memory import owner_of, owner_of_ip, remembered, stateful_set
 from kube_ovn.topology.network import Binding, NetworkState, Settled
 from kube_ovn.topology.node import internal_addresses, node_annotations, render_node
 from kube_ovn.topology.outbox import Outbox
@@ -222,7 +222,7 @@ class Ports:
         """What is recorded for a unit under its own name."""
         name = ip_name(item)
         own = self._records.own(name)
-        return recorded(self._records.ips[name]) if own is not None and own.key == owner.key else None
+        return self._records.recorded(name) if own is not None and own.key == owner.key else None
 
     def _with_gateways(self, grant: Grant) -> Grant:
         """A grant as its subnet would make it now; ports and annotations do not tell which gateways it came with."""
@@ -245,12 +245,12 @@ class Ports:
         if obstacle := self._obstacles.get(uid):
             self._fail(node, Problem(object=ref, reason=names.CREATE_OVN_PORT_FAILED, message=obstacle))
             return
-        subnet, key = self._ledger.subnet(join), node.metadata.uid
+        subnet, owner = self._ledger.subnet(join), self._records.holders[ip_name(node)].owner
         if subnet is None:
             self._fail(node, None)
             return
         try:
-            grant = self._ledger.grants.get(key) or self._ledger.allocate(owner_of(node), join)
+            grant = self._ledger.grants.get(owner.key) or self._ledger.allocate(owner, join)
         except RefusedError as error:
             self._fail(node, Problem(object=ref, reason=names.ACQUIRE_ADDRESS_FAILED, message=str(error)))
             return
@@ -337,7 +337,7 @@ class Ports:
             if grant is not None:
                 self._ledger.release(owner.key)
             return place(owner, pod, request, binding, self._parent(pod), self._surroundings())
-        except ExhaustedError as error:
+        except (ExhaustedError, ConflictError) as error:
             if any(self._records.leaving(subnet) for subnet in self._ledger.subnets):
                 raise WaitError from None
             raise _PodError(names.ACQUIRE_ADDRESS_FAILED, str(error)) from None

@@ -41,6 +41,7 @@ class Records:
         self.ips: dict[str, IP] = {}
         self.holders: dict[str, Holder] = {}
         self._names: dict[str, str] = {}  # by UID
+        self._grants: dict[str, Grant | None] = {}  # what the objects record, by name
         self._sets: Mapping[str, StatefulSet] = {}
         self._sticky: dict[str, set[str]] = {}  # names by the UID of their StatefulSet
         self._refused: set[str] = set()  # names of objects whose addresses could not be adopted
@@ -67,6 +68,10 @@ class Records:
         ip = self.ips.get(name)
         return None if ip is None else owner_of_ip(ip)
 
+    def recorded(self, name: str) -> Grant | None:
+        """The grant that the object of this name records; None for what somebody damaged, and where there is none."""
+        return self._grants.get(name)
+
     def reservation(self, name: str) -> IP | None:
         ip = self.ips.get(name)
         return ip if ip is not None and is_reservation(ip) else None
@@ -77,7 +82,7 @@ class Records:
         if ip is None or holder is None or owner_of_ip(ip).key != holder.owner.key:
             return False
         grant = self._ledger.grants.get(holder.owner.key)
-        return grant is not None and (is_reservation(ip) or recorded(ip) == grant)
+        return grant is not None and (is_reservation(ip) or self._grants[name] == grant)
 
     def hold(self, name: str, holder: Holder) -> None:
         """There is a living holder of a name now."""
@@ -113,7 +118,7 @@ class Records:
             return
         if is_reservation(ip):
             self._adopt_reservation(ip, owner)
-        elif (grant := recorded(ip)) is not None:
+        elif (grant := self._grants[ip.metadata.name]) is not None:
             try:
                 self._ledger.adopt(owner, grant, in_use=True)
             except RefusedError:
@@ -139,6 +144,7 @@ class Records:
         if before is not None and before.metadata.uid != ip.metadata.uid:
             self._drop(before.metadata.uid)
         self.ips[name], self._names[ip.metadata.uid] = ip, name
+        self._grants[name] = recorded(ip)
         if ip.spec.pod_type == names.STATEFULSET:
             self._sticky.setdefault(ip.spec.owner_uid, set()).add(name)
 
@@ -146,6 +152,7 @@ class Records:
         """An object is gone, and with it the claim of an owner that is gone; a living one keeps its address."""
         name = self._names.pop(uid)
         ip = self.ips.pop(name)
+        del self._grants[name]
         self._outbox.tell(uid, None)
         if ip.spec.pod_type == names.STATEFULSET:
             self._sticky[ip.spec.owner_uid].discard(name)
@@ -163,7 +170,7 @@ class Records:
             return self._complete(ip)
         owner = owner_of_ip(ip)
         if holder is not None and holder.owner.key == owner.key:
-            if (grant is not None and recorded(ip) != grant) or self._is_anothers(ip, owner):
+            if (grant is not None and self._grants[name] != grant) or self._is_anothers(ip, owner):
                 return self._delete(ip)
             return _move(ip, holder) if ip.spec.node_name != holder.node else None
         if ip.spec.pod_type == names.STATEFULSET and self._has_place(ip) and holder is None:
@@ -172,7 +179,7 @@ class Records:
 
     def _is_anothers(self, ip: IP, owner: Owner) -> bool:
         """Whether an object says what is not so: a dead controller's, that landed when another had decided already."""
-        claimed = recorded(ip)
+        claimed = self._grants[ip.metadata.name]
         holders = [self._ledger.holder(claimed.subnet, each) for each in claimed.addresses] if claimed else []
         return any(holder is not None and holder.key != owner.key for holder in holders)
 

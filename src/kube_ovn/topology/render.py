@@ -72,7 +72,7 @@ class Topology:
         released: Mapping[str, Iterable[Address]] = MappingProxyType({}),
     ) -> None:
         self.assembly = Assembly()
-        self.ledger = Ledger()
+        self.ledger = Ledger(fabric.router)
         self._outbox = Outbox()
         self.network = NetworkState(fabric, self.ledger, self._outbox)
         self.records = Records(self.ledger, self._outbox)

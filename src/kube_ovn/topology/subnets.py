@@ -7,12 +7,13 @@ is.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from kube_ovn.model import crd, names
 from kube_ovn.model.addr import Address, Network, format_list, parse_addresses, parse_networks
 from kube_ovn.model.network import Subnet
 
+_SPECIAL = tuple(map(ip_network, ("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::1/128", "fe80::/10", "ff00::/8")))
 SMALLEST = 4
 """Addresses a CIDR must have: its own, the gateway's, the broadcast address, and one for a Pod."""
 MOST_NAMED = 5
@@ -46,8 +47,8 @@ def parse_subnet(name: str, cidr: str, gateway: str = "", exclude: Iterable[str]
     for network in networks:
         if network.num_addresses < SMALLEST:
             raise ValueError(f"CIDR {network} is too small; it must hold at least {SMALLEST} addresses")
-        if network.is_loopback or network.is_link_local or network.is_multicast or network.is_unspecified:
-            raise ValueError(f"CIDR {network} is loopback, link-local or multicast; choose another")
+        if any(network.version == other.version and network.overlaps(other) for other in _SPECIAL):
+            raise ValueError(f"CIDR {network} holds loopback, link-local or multicast addresses; choose another")
     given = parse_addresses(gateway) if gateway else ()
     for address in given:
         if not any(address.version == network.version for network in networks):
@@ -124,14 +125,15 @@ def settle(
     Who has a CIDR keeps it; of several who want one the oldest gets it.
     """
     ordered = sorted(subnets, key=_age)
-    claims = {
-        subnet.metadata.name: held
+    claims: dict[str, tuple[Subnet, ...]] = {
+        subnet.metadata.name: (held,)
         for subnet in ordered
         if (held := in_effect(subnet) or decided.get(subnet.metadata.name)) is not None
     }
     verdicts: dict[str, Verdict] = {}
     for subnet in ordered:
-        name, held = subnet.metadata.name, claims.get(subnet.metadata.name)
+        name = subnet.metadata.name
+        held = next(iter(claims.get(name, ())), None)
         try:
             wanted = parse_spec(subnet, around.router)
             _check_services(wanted, around)
@@ -139,7 +141,8 @@ def settle(
             if held is not None:
                 _check_users(wanted, held, owners(name))
             verdicts[name] = Verdict(accepted=wanted)
-            claims[name] = wanted
+            # What it has stays its until its status says otherwise: its user may change his mind before.
+            claims[name] = (wanted,) if held is None else (held, wanted)
         except ValueError as error:
             verdicts[name] = Verdict(accepted=held, refusal=str(error))
     return verdicts
@@ -160,12 +163,12 @@ def _check_services(wanted: Subnet, around: Surroundings) -> None:
                 raise ValueError(f"CIDR {cidr} overlaps the Service CIDR {service}; choose another")
 
 
-def _check_others(wanted: Subnet, claims: Mapping[str, Subnet]) -> None:
-    for name, other in claims.items():
+def _check_others(wanted: Subnet, claims: Mapping[str, Sequence[Subnet]]) -> None:
+    for name, others in claims.items():
         if name == wanted.name:
             continue
         for cidr in wanted.cidrs:
-            for theirs in other.cidrs:
+            for theirs in (theirs for other in others for theirs in other.cidrs):
                 if cidr.version == theirs.version and cidr.overlaps(theirs):
                     raise ValueError(f"CIDR {cidr} overlaps {theirs} of subnet {name}; choose another")
 

@@ -173,7 +173,7 @@ class Switches:
             status = vpc_status(vpc, fabric.router, fabric.default, subnets)
             self._put_status(Kind.VPC, vpc.metadata, vpc.status, status)
             complaint = "" if name == fabric.router else status.conditions[0].message
-            self._outbox.tell(uid, _problem(Kind.VPC, name, uid, complaint))
+            self._outbox.tell(uid, _problem(Kind.VPC, name, uid, complaint, names.NOT_SUPPORTED))
 
     def _put_status(
         self,
@@ -200,11 +200,13 @@ def _ref(kind: Kind, name: str, uid: str) -> ObjectRef:
     return ObjectRef(kind=kind, namespace="", name=name, uid=uid)
 
 
-def _problem(kind: Kind, name: str, uid: str, complaint: str) -> Problem | None:
+def _problem(
+    kind: Kind, name: str, uid: str, complaint: str, reason: str = names.VALIDATE_SUBNET_FAILED
+) -> Problem | None:
     if not complaint:
         return None
     message = f"{kind} {name}: {complaint}"
-    return Problem(object=_ref(kind, name, uid), reason=names.VALIDATE_SUBNET_FAILED, message=message)
+    return Problem(object=_ref(kind, name, uid), reason=reason, message=message)
 
 
 def _node_addresses(network: NetworkState) -> dict[Key, Row | None]:

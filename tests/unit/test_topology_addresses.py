@@ -1,0 +1,70 @@
+"""Addresses over whole lives of a cluster: what is reserved, moved, followed and forged."""
+
+from itertools import combinations
+
+import msgspec
+import pytest
+
+from kube_ovn.model import names
+from kube_ovn.model.crd import Subnet
+from kube_ovn.model.kube import Node
+from kube_ovn.topology.memory import confirmed
+from kube_ovn.topology.render import Topology
+from tests.clusters import Api, address, fabric, namespace, node, pod, reservation, settle, settled, step, subnet
+
+
+def test_a_move_that_was_taken_back_does_not_leave_two_subnets_with_one_cidr() -> None:
+    api, topology = Api(subnet("s", "10.20.0.0/24")), Topology(fabric())
+    settle(topology, api)
+    held = api.get(Subnet, "s")
+    moved = msgspec.structs.replace(held, spec=msgspec.structs.replace(held.spec, cidr_block="10.21.0.0/24"))
+    api.put(moved, subnet("t", "10.20.0.0/24", age="2026-01-02T00:00:00Z"))
+    topology.render(api.snapshot())
+    writes = list(topology.writes.values())
+    api.put(msgspec.structs.replace(api.get(Subnet, "s"), spec=held.spec))  # that of its status is refused now
+    for write in writes:
+        api.write(write)
+    settle(topology, api)
+    cidrs = [cidr for each in topology.ledger.subnets.values() for cidr in each.cidrs]
+    assert not any(one.overlaps(other) for one, other in combinations(cidrs, 2))
+
+
+def test_a_node_has_the_address_that_is_reserved_for_it() -> None:
+    api = Api(node("node1", 1), reservation("node-node1", "join", "100.64.0.9"))
+    settled(api)
+    assert address(api.get(Node, "node1")) == "100.64.0.9"
+
+
+def test_a_node_with_a_reservation_keeps_its_address_over_a_restart() -> None:
+    api = Api(node("node1", 1), node("node2", 2), reservation("node-node1", "join", "100.64.0.9"))
+    topology = settled(api)
+    api.remove("node-uid-node2")
+    settle(topology, api)
+    before = address(api.get(Node, "node1"))
+    fresh = Topology(fabric(), confirmed(topology.assembly.state))
+    settle(fresh, api)
+    assert address(api.get(Node, "node1")) == before
+    assert topology.assembly.state == fresh.assembly.state
+
+
+def test_no_pod_gets_the_mac_of_the_router() -> None:
+    router = names.derived_mac(names.router_port("ovn-cluster", "ovn-default"))
+    api = Api(namespace("default"), node("node1", 1), pod("thief", annotations={names.MAC_ADDRESS: router}))
+    assert "used by its router" in settled(api).problems["uid-thief"].message
+
+
+@pytest.mark.parametrize("fixed", [{names.IP_ADDRESS: "10.16.0.9"}, {names.MAC_ADDRESS: "0a:00:00:00:00:01"}])
+def test_who_follows_a_pod_that_is_leaving_waits_without_a_word(fixed: dict[str, str]) -> None:
+    api = Api(namespace("default"), node("node1", 1), pod("a", annotations=fixed))
+    topology = settled(api)
+    api.remove("uid-a")
+    api.put(pod("a", uid="uid-a-2", annotations=fixed))
+    before, told = None, []
+    for _ in range(12):
+        view = api.snapshot()
+        topology.render(view if before is None else step(before, view))
+        before = view
+        told += [problem.message for problem in topology.problems.values()]
+        for write in list(topology.writes.values()):
+            api.write(write)
+    assert told == []
