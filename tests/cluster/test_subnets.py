@@ -10,7 +10,7 @@ import pytest
 from sandbox.demo import kubectl
 from sandbox.paths import SandboxError
 from tests.cluster.fabric import apply, condition, read, ready, recorded, subnet, told, using, warned
-from tests.cluster.lab import Pinging, Pod, Scene, manifest, until
+from tests.cluster.lab import HTTP, SERVER, Pinging, Pod, Scene, manifest, until
 
 SWITCH, CIDR = "ovn.kubernetes.io/logical_switch", "ovn.kubernetes.io/cidr"
 
@@ -249,3 +249,34 @@ def test_status_counts_what_is_used(scene: Scene, made: list[str]) -> None:
     assert status["v4usingIPrange"] == "10.71.0.2-10.71.0.4"
     scene.delete("p0", "p1", "p2")
     until(lambda: using(name) == 0, 20, "none is in use")
+
+
+def test_a_subnet_has_an_mtu_and_acls_of_its_own(scene: Scene, made: list[str]) -> None:
+    name = f"s-{scene.namespace}"
+    made.append(name)
+    acl = {"direction": "to-lport", "priority": 1500, "match": "ip4 && tcp.dst == 8080", "action": "drop"}
+    apply(subnet(name, "10.76.0.0/24", namespaces=[scene.namespace], mtu=1200, acls=[acl]))
+    ready(name)
+    client, server = scene.start(manifest("client", "node1"), manifest("server", "node2", command=SERVER))
+    assert scene.shell(client, "cat /sys/class/net/eth0/mtu").strip() == "1200"
+    assert scene.every_ping_answered(client, server.ip)
+    fetch = f"curl -sS --max-time 2 http://{server.ip}:{HTTP}/hostname || echo refused"
+    assert "refused" in scene.shell(client, fetch)
+    kubectl("patch", "subnet", name, "--type=merge", "-p", '{"spec": {"acls": []}}')
+    until(lambda: scene.shell(client, fetch).strip() == "server", 20, "the rule is gone")
+
+
+def test_an_ippool_is_bound_to_a_namespace(scene: Scene) -> None:
+    pool = f"p-{scene.namespace}"
+    spec = {"subnet": "ovn-default", "ips": ["10.16.77.0/30"], "namespaces": [scene.namespace]}
+    apply({"apiVersion": "kubeovn.io/v1", "kind": "IPPool", "metadata": {"name": pool}, "spec": spec})
+    try:
+        key = "ovn.kubernetes.io/ip_pool"
+        until(lambda: namespace_annotations(scene).get(key) == pool, 20, "the Namespace is told")
+        started = scene.start(*(manifest(f"p{n}") for n in range(4)))
+        assert {pod.ip for pod in started} == {f"10.16.77.{n}" for n in range(4)}
+        scene.create(manifest("late"))
+        assert "0 of 4" in warned("Pod", "late", f"pool {pool} of subnet ovn-default", scene.namespace)
+    finally:
+        kubectl("delete", "ippool", pool)
+    scene.ready("late")
