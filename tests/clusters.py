@@ -312,5 +312,5 @@ def settled(api: Api, of: Fabric | None = None) -> Topology:
     return topology
 
 
-def address(item: Pod | Node) -> str:
+def address(item: Object) -> str:
     return item.metadata.annotations[names.IP_ADDRESS]

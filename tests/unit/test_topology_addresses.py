@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from kube_ovn.model import names
-from kube_ovn.model.crd import Subnet
-from kube_ovn.model.kube import Node
+from kube_ovn.model.crd import IP, Subnet
+from kube_ovn.model.kube import Namespace, Node, Pod
 from kube_ovn.topology.memory import confirmed
 from kube_ovn.topology.render import Topology
 from tests.clusters import Api, address, fabric, namespace, node, pod, reservation, settle, settled, step, subnet
@@ -68,3 +68,21 @@ def test_who_follows_a_pod_that_is_leaving_waits_without_a_word(fixed: dict[str,
         for write in list(topology.writes.values()):
             api.write(write)
     assert told == []
+
+
+def test_ports_of_a_version_without_objects_are_taken_over() -> None:
+    """An upgrade: Pods run with ports and annotations, and there is no Subnet and no IP object yet."""
+    api = Api(namespace("default"), node("node1", 1), node("node2", 2), pod("a"), pod("b"), pod("c"))
+    old = settled(api)
+    before = {uid: address(api.objects[uid]) for uid in ("uid-a", "uid-b", "uid-c", "node-uid-node1", "node-uid-node2")}
+    api.objects = {uid: item for uid, item in api.objects.items() if isinstance(item, Node | Pod | Namespace)}
+    api.remove("uid-a")  # so that the others would come to lie otherwise
+    before.pop("uid-a")
+    topology = Topology(fabric(), confirmed(old.assembly.state))
+    topology.render(api.snapshot())
+    assert not topology.standing, "nothing is known yet, so nothing may be removed"
+    settle(topology, api)
+    assert topology.standing
+    assert {uid: address(api.objects[uid]) for uid in before} == before
+    records = {item.spec.ip_address for item in api.objects.values() if isinstance(item, IP)}
+    assert records == set(before.values())

@@ -97,7 +97,9 @@ async def observe_plan(kubeconfig: str, namespace: str, ovn_nb_addr: str) -> Fou
         await nb.synced(DEADLINE)
         topology = Topology(settings.fabric(), confirmed(nb.replica.owned))
         topology.render(replace(objects, foreign=nb.replica.foreign))
-        rows = diff(topology.assembly.state, nb.replica.owned)
+        rows: Plan[Key, Row | None] = Plan()
+        if topology.standing:
+            rows = diff(topology.assembly.state, nb.replica.owned)
     finally:
         following.cancel()
         with contextlib.suppress(asyncio.CancelledError):

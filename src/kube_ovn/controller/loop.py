@@ -62,14 +62,15 @@ class Loop:
         started = time.perf_counter()
         self._topology.render(self._snapshot(self._nb.replica.foreign))
         rendered = time.perf_counter()
-        plan = self._plan()
+        plan: Plan[Key, Row | None] = Plan() if not self._topology.standing else self._plan()
         planned = time.perf_counter()
         if plan:
             deadline = max(COMMIT_DEADLINE, min(LONGEST_COMMIT_DEADLINE, len(plan) / SLOW))
             await self._nb.commit(plan, deadline)
             for change in ("create", "update", "delete"):
                 CHANGES.labels(change).inc(len(getattr(plan, change)))
-        self._agreed, self._pending = True, set()
+        if self._topology.standing:
+            self._agreed, self._pending = True, set()
         self._publisher.offer(self._topology.take_changed_writes())
         self._tell()
         PASS_SECONDS.labels("render").observe(rendered - started)

@@ -111,8 +111,13 @@ class NetworkState:
     def remember(self, subnets: Iterable[crd.Subnet]) -> None:
         """Take over what is in effect, before the first pass decides anything: grants are to be found in it."""
         for subnet in subnets:
-            if (effective := in_effect(subnet)) is not None:
+            effective = in_effect(subnet)
+            if effective is not None and self._ledger.subnet(effective.name) is None:
                 self._ledger.put_subnet(effective)
+
+    def stands(self, subnets: Iterable[crd.Subnet]) -> bool:
+        """Whether the subnets that must be there in any case are in effect."""
+        return {subnet.metadata.name for subnet in subnets if in_effect(subnet)} >= self.fabric.initial.keys()
 
     def settle(self, objects: Objects, changed: Collection[str] | None, touched: Collection[str]) -> Settled:
         """Bring everything up to date. `touched`: subnets whose grants changed since the last pass, for whom a change

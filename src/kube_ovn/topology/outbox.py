@@ -1,5 +1,7 @@
 """What passes decide besides rows: writes to the Kubernetes API and problems to be told, with what changed of them."""
 
+from collections.abc import Callable
+
 from kube_ovn.model.network import Problem
 from kube_ovn.model.writes import Aspect, Write, WriteKey
 
@@ -35,6 +37,13 @@ class Outbox:
         self.tell(uid, None)
         for aspect in Aspect:
             self.put(WriteKey(uid, aspect), None)
+
+    def keep(self, there: Callable[[str], bool]) -> None:
+        """Forget whatever is about objects that are not there any more."""
+        uids = {*self.problems, *(write.object.uid for write in self.writes.values())}
+        for uid in uids:
+            if uid and not there(uid):
+                self.forget(uid)
 
     def take_changed(self) -> dict[WriteKey, Write | None]:
         """Writes that came or changed since the last call; None for those that went."""

@@ -81,6 +81,10 @@ class Topology:
         self._released = released
         self._touched: set[str] = set()
         self._started = False
+        self.standing = False
+        """Whether the subnets that nodes and Pods fall to are in effect. Before, nothing is known of who has what, and
+        what is in the Northbound database must stay as it is.
+        """
 
     @property
     def writes(self) -> Mapping[WriteKey, Write]:
@@ -97,12 +101,18 @@ class Topology:
     def render(self, snapshot: Snapshot) -> None:
         """Bring everything up to date with a snapshot."""
         changed = snapshot.changed if self._started else None
-        if not self._started:
-            self.network.remember(snapshot.subnets.values())
-        living = Living(nodes=snapshot.nodes, pods=snapshot.pods, sets=snapshot.sets, foreign=snapshot.foreign)
         objects = Objects(
             subnets=snapshot.subnets, pools=snapshot.pools, namespaces=snapshot.namespaces, nodes=snapshot.nodes
         )
+        self.standing = self.standing or self.network.stands(snapshot.subnets.values())
+        if not self.standing:
+            self._switches.render(snapshot.vpcs, None, self.network.settle(objects, None, ()), ())
+            self._outbox.keep(snapshot.has)
+            return
+        if not self._started:
+            self._outbox.keep(snapshot.has)
+            self.network.remember(snapshot.subnets.values())
+        living = Living(nodes=snapshot.nodes, pods=snapshot.pods, sets=snapshot.sets, foreign=snapshot.foreign)
         for uid in changed or ():
             if not snapshot.has(uid):
                 self._outbox.forget(uid)
