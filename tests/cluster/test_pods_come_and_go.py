@@ -119,7 +119,7 @@ BAD: dict[str, tuple[dict[str, str], str, str]] = {
     "gateway": (
         {"ip_address": "10.16.0.1"},
         "AcquireAddressFailed",
-        "address 10.16.0.1 cannot be used: it is the gateway",
+        "address 10.16.0.1 cannot be used: it is a gateway",
     ),
     "bad-mac": (
         {"mac_address": "not-a-mac"},
@@ -129,7 +129,7 @@ BAD: dict[str, tuple[dict[str, str], str, str]] = {
     "nowhere": ({"logical_switch": "nowhere"}, "AcquireAddressFailed", "subnet nowhere does not exist"),
     "joined": (
         {"logical_switch": "join"},
-        "ValidatePodNetworkFailed",
+        "AcquireAddressFailed",
         "subnet join joins the nodes and is not for Pods",
     ),
 }
