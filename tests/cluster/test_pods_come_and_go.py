@@ -109,7 +109,7 @@ BAD: dict[str, tuple[dict[str, str], str, str]] = {
     "outside": (
         {"ip_address": "192.0.2.9"},
         "AcquireAddressFailed",
-        "address 192.0.2.9 is not in the CIDR 10.16.0.0/16 of subnet ovn-default",
+        "address 192.0.2.9 is not in the CIDR of the Pod's subnet ovn-default (10.16.0.0/16)",
     ),
     "malformed": (
         {"ip_address": "10.16.0.300"},
