@@ -276,7 +276,7 @@ def test_a_change_cannot_bring_the_default_gateway_of_another_cidr_upon_somebody
         subnet("s", "10.20.0.128/25"), status=crd.SubnetStatus(cidr_block="10.20.0.0/24", gateway="10.20.0.1")
     )
     verdict = verdicts(made, users={"s": used("10.20.0.129")})["s"]
-    assert verdict.refusal.startswith("gateway cannot be 10.20.0.129: it is the address of Pod default/p0")
+    assert verdict.refusal.startswith("gateway 10.20.0.1 would be outside, but it serves Pod default/p0")
 
 
 def test_a_family_cannot_leave_with_its_users() -> None:

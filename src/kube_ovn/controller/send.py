@@ -34,9 +34,10 @@ class Target(Generic[T]):
     async def make(self, kube: Client, ref: ObjectRef, body: Body) -> None:
         self._anticipate(await kube.make(self.resource, ref.namespace, self._whole(body)))
 
-    async def apply(self, kube: Client, ref: ObjectRef, body: Body, subresource: str = "") -> None:
+    async def apply(self, kube: Client, ref: ObjectRef, body: Body, subresource: str = "", part: str = "") -> None:
         value = self._whole(body)
-        self._anticipate(await kube.apply(self.resource, ref.namespace, ref.name, value, subresource=subresource))
+        written = await kube.apply(self.resource, ref.namespace, ref.name, value, subresource=subresource, part=part)
+        self._anticipate(written)
 
     async def annotate(self, kube: Client, ref: ObjectRef, annotations: Mapping[str, str | None]) -> None:
         await kube.annotate(self.resource, ref.namespace, ref.name, annotations, ref.uid)
@@ -90,7 +91,7 @@ class Sender:
             case Patch():
                 await target.patch(self._kube, ref, write.body)
             case Apply():
-                await target.apply(self._kube, ref, write.body)
+                await target.apply(self._kube, ref, write.body, part=write.part)
             case ApplyStatus():
                 body = {"metadata": {"resourceVersion": write.version}, "status": _status(write)}
                 await target.apply(self._kube, ref, _of(ref, body), "status")

@@ -160,10 +160,10 @@ class Client:
         return self._written(kind, await self.request("POST", kind.path(namespace), body=value, query=query))
 
     async def apply(
-        self, kind: Kind[T], namespace: str, name: str, value: object, *, subresource: str = ""
+        self, kind: Kind[T], namespace: str, name: str, value: object, *, subresource: str = "", part: str = ""
     ) -> Written[T]:
         """Server-side apply: what `value` names is ours; what it named before and does not now is given up."""
-        query = {"fieldManager": MANAGER, "force": "true"}
+        query = {"fieldManager": f"{MANAGER}-{part}" if part else MANAGER, "force": "true"}
         path = kind.path(namespace, name, subresource)
         return self._written(kind, await self.request("PATCH", path, body=value, form=APPLY, query=query))
 

@@ -22,6 +22,8 @@ log = structlog.get_logger()
 
 SEGMENT = 256
 """Records in one ConfigMap: about 60 kB, rewritten with each append; 200 kB with the longest names there can be."""
+APPEND_DEADLINE = 10.0
+"""Seconds a caller waits: what it holds up is not only its own."""
 RETRY_CEILING = 5.0
 NOT_FOUND, CONFLICT = 404, 409
 
@@ -85,11 +87,15 @@ class History:
         self._versions, self._ring = versions, Ring.of(slots, size, segments)
 
     async def append(self, record: Record) -> None:
-        """Return when the record is written, or was before: saying it again is no error."""
+        """Return when the record is written, or was before: saying it again is no error. Raises KubeError."""
         waiting = _Append(record, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._wake.set()
-        await waiting.done
+        try:
+            async with asyncio.timeout(APPEND_DEADLINE):
+                await waiting.done
+        except TimeoutError:
+            raise KubeError(0, "Timeout", "the address history is not written in time") from None
 
     async def run(self) -> None:
         """Write what waits, until cancelled."""

@@ -154,8 +154,8 @@ def node_port_group(node: str) -> str:
 
 
 def node_address_set(version: int) -> str:
-    """Address_Set of the nodes' own addresses of a family."""
-    return f"kube_ovn.nodes.ip{version}"
+    """Address_Set of the nodes' own addresses of a family. No pool's: those have no upper-case letter."""
+    return f"kube_ovn.NODES.ip{version}"
 
 
 def pool_address_set(pool: str, version: int) -> str:

@@ -62,6 +62,8 @@ class Apply:
 
     object: ObjectRef
     body: Body
+    part: str = ""
+    """Parts with names of their own are given up and kept apart from each other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

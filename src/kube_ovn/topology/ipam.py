@@ -7,7 +7,6 @@ grant made here is used by nobody before it was written there. Nothing here does
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from typing import NamedTuple
 
 from kube_ovn.model import names
@@ -168,6 +167,7 @@ class Ledger:
         self._check_holders(book, owner, grant.addresses, grant.mac)
         if not in_use:
             self._check_free(book, grant.addresses)
+            self._check_mac(grant.subnet, grant.mac)
         self._record(book, owner, grant)
 
     def allocate(
@@ -197,8 +197,7 @@ class Ledger:
         mac = mac or self._unused_mac(book, chosen)
         self._check_holders(book, owner, chosen, mac)
         self._check_free(book, chosen)
-        if mac in self._own_macs(name):
-            raise ConflictError(f"AddressConflict: MAC address {mac} in subnet {name} is used by its router")
+        self._check_mac(name, mac)
         grant = Grant(subnet=name, addresses=tuple(chosen), mac=mac, gateways=tuple(gateways))
         self._record(book, owner, grant)
         return grant
@@ -302,8 +301,9 @@ class Ledger:
         if holder is not None and holder.key != owner.key:
             raise ConflictError(f"AddressConflict: MAC address {mac} in subnet {name} is used by {holder.label}")
 
-    def _own_macs(self, name: str) -> tuple[str, str]:
-        return names.derived_mac(names.router_port(self._router, name)), names.derived_mac(name, "dhcp")
+    def _check_mac(self, name: str, mac: str) -> None:
+        if mac in (names.derived_mac(names.router_port(self._router, name)), names.derived_mac(name, "dhcp")):
+            raise RefusedError(f"AddressConflict: MAC address {mac} in subnet {name} is used by its router")
 
     def _book(self, name: str) -> _Book:
         book = self._books.get(name)
@@ -338,7 +338,8 @@ class Ledger:
 
 def _pairs(grant: Grant) -> Iterator[tuple[Address, Address | None]]:
     """Each address and the gateway that was given with it."""
-    return zip_longest(grant.addresses, grant.gateways[: len(grant.addresses)])
+    for each in grant.addresses:
+        yield each, next((gateway for gateway in grant.gateways if gateway.version == each.version), None)
 
 
 def _unusable(subnet: Subnet, wanted: Address) -> RefusedError:

@@ -4,6 +4,7 @@ The same annotations carry wishes of users and what the controller writes back. 
 it records what was written, and whatever differs from that is a wish.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,10 +12,11 @@ import msgspec
 
 from kube_ovn.config import parse_bool, parse_list
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, format_list
+from kube_ovn.model.addr import Address, format_list, parse_networks
 from kube_ovn.model.crd import LabelSelector, SelectorRequirement, SubnetSpec
 from kube_ovn.model.kube import Namespace
 from kube_ovn.model.network import Kind, ObjectRef, Problem, Subnet
+from kube_ovn.topology.subnets import parse_subnet
 
 WRITTEN = (names.LOGICAL_SWITCH, names.CIDR, names.EXCLUDE_IPS, names.IP_POOL)
 """Annotations that are written back."""
@@ -29,6 +31,10 @@ SHAPING = (
     names.NAT_OUTGOING,
 )
 """Annotations that make and change the Subnet a Namespace wishes for."""
+
+GATEWAY_TYPES = ("distributed", "centralized")
+MOST_OF_A_NAME = 253
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 Told = Mapping[str, str]
 """What a Namespace's annotations should say of its subnets."""
@@ -91,6 +97,27 @@ def wish_problem(namespace: Namespace, wish: Wish) -> str | None:
     for key in (names.PRIVATE, names.NAT_OUTGOING):
         if wish.shape.get(key, "true") not in ("true", "false"):
             return f"annotation {key} is {wish.shape[key]!r}; it must be true or false"
+    return None if wish.makes is None else _shape_problem(wish.makes, wish)
+
+
+def _shape_problem(name: str, wish: Wish) -> str | None:
+    """What the API server would refuse: the Subnet is not there to say it on."""
+    shape = wish.shape
+    if not _NAME.fullmatch(name) or len(name) > MOST_OF_A_NAME:
+        return f"annotation {names.LOGICAL_SWITCH} is {name!r}, which is no name of an object; use a-z, 0-9, - and ."
+    if shape[names.CIDR] != shape[names.CIDR].lower():
+        return f"annotation {names.CIDR} has upper-case letters; use {shape[names.CIDR].lower()}"
+    if shape.get(names.GATEWAY_TYPE, GATEWAY_TYPES[0]) not in GATEWAY_TYPES:
+        return (
+            f"annotation {names.GATEWAY_TYPE} is {shape[names.GATEWAY_TYPE]!r}; it must be {' or '.join(GATEWAY_TYPES)}"
+        )
+    try:
+        excluded = parse_list(shape.get(names.EXCLUDE_IPS, ""))
+        parse_subnet(name, shape[names.CIDR], shape.get(names.GATEWAY, ""), excluded)
+        for text in parse_list(shape.get(names.ALLOW, "")):
+            parse_networks(text)
+    except ValueError as error:
+        return f"the annotations do not make a subnet: {error}"
     return None
 
 

@@ -4,7 +4,7 @@ Holds what was worked out in earlier passes and works out anew only what may hav
 `subnets`, `pools` and `namespace`. Whether a subnet is in effect is read from its status (`subnets.in_effect`).
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -90,8 +90,10 @@ class Settled:
 class NetworkState:
     """The network's part of the desired state, kept up to date pass by pass."""
 
-    def __init__(self, fabric: Fabric, ledger: Ledger, outbox: Outbox) -> None:
+    def __init__(self, fabric: Fabric, ledger: Ledger, outbox: Outbox, is_taken: Callable[[str], bool]) -> None:
+        """`is_taken`: whether a port has a name already."""
         self.fabric, self._ledger, self._outbox = fabric, ledger, outbox
+        self._is_taken = is_taken
         self.subnets: dict[str, crd.Subnet] = {}
         self.pools: dict[str, crd.IPPool] = {}
         self.verdicts: dict[str, Verdict] = {}
@@ -119,7 +121,9 @@ class NetworkState:
         """Whether the subnets that must be there in any case are in effect."""
         return {subnet.metadata.name for subnet in subnets if in_effect(subnet)} >= self.fabric.initial.keys()
 
-    def settle(self, objects: Objects, changed: Collection[str] | None, touched: Collection[str]) -> Settled:
+    def settle(
+        self, objects: Objects, changed: Collection[str] | None, touched: Collection[str], *, standing: bool = True
+    ) -> Settled:
         """Bring everything up to date. `touched`: subnets whose grants changed since the last pass, for whom a change
         that was refused may be possible now.
         """
@@ -130,7 +134,10 @@ class NetworkState:
         news |= any(self.verdicts[name].refusal for name in touched if name in self.verdicts)
         if news:
             self._settle_subnets(done)
-        self._settle_namespaces(objects, changed, done, all_of_them=news)
+        if standing:
+            self._settle_namespaces(objects, changed, done, all_of_them=news)
+        else:  # what Namespaces say is understood only beside what is in effect
+            self._make_subnets()
         return done
 
     def usable(self, name: str) -> bool:
@@ -185,18 +192,27 @@ class NetworkState:
 
     @property
     def around(self) -> Surroundings:
-        return Surroundings(router=self.fabric.router, services=self.fabric.services, nodes=self._nodes)
+        return Surroundings(
+            router=self.fabric.router, services=self.fabric.services, nodes=self._nodes, is_taken=self._is_taken
+        )
+
+    def joins(self, port: str) -> str | None:
+        """The Subnet whose joint with the router has a port of this name."""
+        name = port.removesuffix(names.switch_port("", self.fabric.router))
+        return name if name != port and name in self.subnets else None
 
     def _settle_subnets(self, done: Settled) -> None:
-        self.verdicts = settle(self.subnets.values(), self._decided, self._users, self.around)
+        # Whoever has addresses in a subnet keeps them, whatever somebody wrote into its status.
+        used = {name: subnet for name, subnet in self._ledger.subnets.items() if self._ledger.keys(name)}
+        self.verdicts = settle(self.subnets.values(), {**self._decided, **used}, self._users, self.around)
         self._decided = {}
         effective: dict[str, Subnet] = {}
         for name, subnet in self.subnets.items():
-            held, accepted = in_effect(subnet), self.verdicts[name].accepted
+            held, accepted = in_effect(subnet) or used.get(name), self.verdicts[name].accepted
             if held is None and accepted is not None:
                 self._decided[name] = accepted
             elif held is not None:
-                effective[name] = held if accepted is None else _both(held, accepted)
+                effective[name] = self._keep_users(name, held if accepted is None else _both(held, accepted))
         self.pool_verdicts = settle_pools(self.pools.values(), effective)
         for name in [name for name in self._ledger.subnets if name not in effective]:
             done.lost += self._ledger.drop_subnet(name)
@@ -212,11 +228,6 @@ class NetworkState:
             for pool in self.pools.values()
             if pool.spec.subnet == name and (verdict := self.pool_verdicts[pool.metadata.name]).ranges
         }
-        if any(not subnet.has_host(each) for each, _ in self._ledger.owners(name)):
-            # A status that somebody else wrote: nobody loses an address by it, and it is put right.
-            present = self._ledger.subnet(name)
-            self.verdicts[name] = Verdict(accepted=present, refusal="addresses in use lie outside of its status")
-            return
         if self._ledger.subnet(name) != subnet or self._pool_ranges.get(name) != ranges:
             self._pool_ranges[name] = ranges
             self._ledger.put_subnet(subnet, ranges)
@@ -225,6 +236,14 @@ class NetworkState:
         if self._features.get(name) != features:
             self._features[name] = features
             done.effective.add(name)
+
+    def _keep_users(self, name: str, subnet: Subnet) -> Subnet:
+        """The subnet as it is to be; as it was, if somebody wrote into its status what leaves users outside."""
+        present = self._ledger.subnet(name)
+        if present is None or all(subnet.has_host(each) for each, _ in self._ledger.owners(name)):
+            return subnet
+        self.verdicts[name] = Verdict(accepted=present, refusal="addresses in use lie outside of its status")
+        return present
 
     def _users(self, name: str) -> list[tuple[Address, str]]:
         return [(each, owner.label) for each, owner in self._ledger.owners(name)]
@@ -257,6 +276,8 @@ class NetworkState:
         uid = namespace.metadata.uid
         before = self._wishes.pop(uid, None)
         wish = parse_wish(namespace, self._told(self._bound_by_subnets(namespace)))
+        if wish.makes in self.fabric.initial:
+            wish = replace(wish, shape={})  # these are the administrator's to shape
         if wish != Wish():
             self._wishes[uid] = (namespace, wish)
         return (before[1] if before is not None else Wish()) != wish
@@ -292,10 +313,13 @@ class NetworkState:
         wanted: set[str] = set()
         for namespace, wish in sorted(self._wishes.values(), key=lambda each: _age(each[0])):
             wanted |= set(wish.switches)
-            if wish.makes is not None and wish_problem(namespace, wish) is None:
+            if wish.makes is not None:
                 makers.setdefault(wish.makes, []).append((namespace, wish))
         for name, those in makers.items():
-            self._make_subnet(name, those)
+            sound = [each for each in those if wish_problem(*each) is None]
+            # While the one who shapes a Subnet says what cannot be understood, it stays as it is.
+            if sound and (sound[0] is those[0] or name not in self.subnets):
+                self._make_subnet(name, sound)
         for name, subnet in self.subnets.items():
             meta = subnet.metadata
             if names.MADE_BY_NAMESPACE in meta.labels and name not in wanted and not meta.deletion_timestamp:
@@ -381,9 +405,8 @@ class NetworkState:
                 f"Subnet {name} is an object of its own with CIDR {subnet.spec.cidr_block}, and annotation "
                 f"{names.CIDR} says {cidr}: remove the annotation to use the Subnet, or choose another name"
             )
-        first, theirs = min(
-            (each for each in self._wishes.values() if each[1].makes == name), key=lambda each: _age(each[0])
-        )
+        sound = [each for each in self._wishes.values() if each[1].makes == name and wish_problem(*each) is None]
+        first, theirs = min(sound, key=lambda each: _age(each[0]))
         if _agree(theirs, wish):
             return None
         return (

@@ -90,7 +90,7 @@ def _parse_pool(text: str) -> tuple[tuple[str, ...], tuple[tuple[Address, ...], 
 def ordinal(pod: Pod, parent: StatefulSet | None) -> int | None:
     """Number of a StatefulSet's Pod among its Pods, from 0 on; None when its name has none."""
     _, dash, text = pod.metadata.name.rpartition("-")
-    if not dash or not text.isdecimal():
+    if not dash or not text.isdecimal() or len(text) > 9:
         return None
     return int(text) - (parent.spec.ordinals.start if parent is not None else 0)
 

@@ -338,7 +338,7 @@ class Ports:
                 self._ledger.release(owner.key)
             return place(owner, pod, request, binding, self._parent(pod), self._surroundings())
         except (ExhaustedError, ConflictError) as error:
-            if any(self._records.leaving(subnet) for subnet in self._ledger.subnets):
+            if self._records.leaving({*request.subnets, *binding.subnets}):
                 raise WaitError from None
             raise _PodError(names.ACQUIRE_ADDRESS_FAILED, str(error)) from None
         except RefusedError as error:
@@ -396,11 +396,13 @@ class Ports:
     def _obstacle(self, item: Item) -> str | None:
         """Why an object's rows cannot have their names."""
         name = item.metadata.name
+        port = names.node_port(name) if isinstance(item, Node) else names.pod_port(name, item.metadata.namespace)
+        if (subnet := self._network.joins(port)) is not None:
+            return f"its port would be named {port}, like that of subnet {subnet} to the router; rename one of them"
         if isinstance(item, Node):
-            return self._taken(RowKey(LogicalSwitchPort.TABLE, names.node_port(name))) or self._taken(
+            return self._taken(RowKey(LogicalSwitchPort.TABLE, port)) or self._taken(
                 RowKey(PortGroup.TABLE, names.node_port_group(name))
             )
-        port = names.pod_port(name, item.metadata.namespace)
         node = port.removeprefix(names.node_port(""))
         if node != port and node in self._nodes:
             return f"its port would be named {port}, like the port of node {node}; rename the Pod"

@@ -19,6 +19,11 @@ from kube_ovn.topology.ipam import Ledger, Owner, RefusedError
 from kube_ovn.topology.memory import is_reservation, owner_of_ip, parse_ip, recorded
 from kube_ovn.topology.outbox import Outbox
 
+MOST_DIGITS = 10
+"""Of a StatefulSet's ordinal; anything longer is no number of a Pod."""
+MOST_OF_A_LABEL = 400
+"""Of a holder's label in the history: names of a Namespace and a Pod are no longer."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
@@ -131,10 +136,10 @@ class Records:
         if again or write != self._outbox.writes.get(key):
             self._outbox.put(key, write)
 
-    def leaving(self, subnet: str) -> bool:
-        """Whether some address of a subnet is about to be free."""
+    def leaving(self, subnets: Collection[str]) -> bool:
+        """Whether some address of these subnets is about to be free."""
         return any(
-            isinstance(write, Delete) and write.record is not None and write.record.subnet == subnet
+            isinstance(write, Delete) and write.record is not None and write.record.subnet in subnets
             for write in self._outbox.writes.values()
         )
 
@@ -143,6 +148,8 @@ class Records:
         before = self.ips.get(name)
         if before is not None and before.metadata.uid != ip.metadata.uid:
             self._drop(before.metadata.uid)
+        elif before is not None and owner_of_ip(before).key != owner_of_ip(ip).key:
+            self._drop(before.metadata.uid)  # somebody made it another's
         self.ips[name], self._names[ip.metadata.uid] = ip, name
         self._grants[name] = recorded(ip)
         if ip.spec.pod_type == names.STATEFULSET:
@@ -188,7 +195,7 @@ class Records:
         parent, number = self._sets.get(ip.spec.owner_uid), ip.spec.pod_name.rpartition("-")[2]
         if parent is None or not number.isdecimal():
             return False
-        return 0 <= int(number) - parent.spec.ordinals.start < parent.spec.replicas
+        return len(number) < MOST_DIGITS and 0 <= int(number) - parent.spec.ordinals.start < parent.spec.replicas
 
     def _delete(self, ip: IP) -> Delete:
         meta, spec = ip.metadata, ip.spec
@@ -201,7 +208,7 @@ class Records:
                 addresses=spec.ip_address,
                 mac=spec.mac_address,
                 subnet=spec.subnet,
-                holder=owner_of_ip(ip).label,
+                holder=owner_of_ip(ip).label[:MOST_OF_A_LABEL],
                 uid=spec.owner_uid,
                 since=meta.creation_timestamp,
                 until="",

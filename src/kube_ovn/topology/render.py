@@ -14,6 +14,7 @@ from types import MappingProxyType
 from kube_ovn.model.addr import Address
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import Namespace, Node, Object, Pod
+from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.network import Grant, Problem
 from kube_ovn.model.row import RowKey
 from kube_ovn.model.writes import Write, WriteKey
@@ -74,7 +75,8 @@ class Topology:
         self.assembly = Assembly()
         self.ledger = Ledger(fabric.router)
         self._outbox = Outbox()
-        self.network = NetworkState(fabric, self.ledger, self._outbox)
+        self._foreign: AbstractSet[RowKey] = frozenset()
+        self.network = NetworkState(fabric, self.ledger, self._outbox, self._is_taken)
         self.records = Records(self.ledger, self._outbox)
         self._ports = Ports(self.network, self.records, self.ledger, self.assembly, self._outbox, confirmed)
         self._switches = Switches(self.network, self.ledger, self.assembly, self._outbox)
@@ -98,19 +100,26 @@ class Topology:
         """Writes that came or changed since the last call; None for those that went."""
         return self._outbox.take_changed()
 
+    def _is_taken(self, port: str) -> bool:
+        key = RowKey(LogicalSwitchPort.TABLE, port)
+        return key in self.assembly.state or key in self._foreign
+
     def render(self, snapshot: Snapshot) -> None:
         """Bring everything up to date with a snapshot."""
         changed = snapshot.changed if self._started else None
+        self._foreign = snapshot.foreign
         objects = Objects(
             subnets=snapshot.subnets, pools=snapshot.pools, namespaces=snapshot.namespaces, nodes=snapshot.nodes
         )
         self.standing = self.standing or self.network.stands(snapshot.subnets.values())
         if not self.standing:
-            self._switches.render(snapshot.vpcs, None, self.network.settle(objects, None, ()), ())
+            settled = self.network.settle(objects, None, (), standing=False)
+            self._switches.render(snapshot.vpcs, None, settled, ())
             self._outbox.keep(snapshot.has)
             return
-        if not self._started:
+        if changed is None:
             self._outbox.keep(snapshot.has)
+        if not self._started:
             self.network.remember(snapshot.subnets.values())
         living = Living(nodes=snapshot.nodes, pods=snapshot.pods, sets=snapshot.sets, foreign=snapshot.foreign)
         for uid in changed or ():

@@ -20,6 +20,7 @@ MOST_RANGES = 100
 MOST_EXACT = 1 << 53
 """Beyond, a JSON number is a double to many readers, the API server among them."""
 
+MOST_OF_A_MESSAGE = 4096
 READY, VALIDATED = "Ready", "Validated"
 
 
@@ -42,7 +43,7 @@ def subnet_status(
 
 
 def pool_status(pool: crd.IPPool, verdict: PoolVerdict, usage: Sequence[Usage]) -> crd.IPPoolStatus:
-    readiness = ("True", "", "") if verdict.ranges else ("False", names.VALIDATE_SUBNET_FAILED, verdict.refusal)
+    readiness = ("True", "", "") if any(verdict.ranges) else ("False", names.VALIDATE_SUBNET_FAILED, verdict.refusal)
     status = crd.IPPoolStatus(conditions=_conditions(pool.metadata, verdict.refusal, readiness))
     return replace(status, **_counts(usage))
 
@@ -72,7 +73,18 @@ def _timeless(
     status: crd.SubnetStatus | crd.IPPoolStatus | crd.VpcStatus,
 ) -> crd.SubnetStatus | crd.IPPoolStatus | crd.VpcStatus:
     bare = sorted((replace(each, last_transition_time="") for each in status.conditions), key=lambda each: each.type)
-    return replace(status, conditions=tuple(bare))
+    return replace(status, conditions=tuple(bare), **_comparable(status))
+
+
+def _comparable(status: crd.SubnetStatus | crd.IPPoolStatus | crd.VpcStatus) -> Mapping[str, object]:
+    """Counts in one form: those that are too large for a double's precision come back as whole numbers or as floats."""
+    if isinstance(status, crd.VpcStatus):
+        return {}
+    return {
+        name: float(value)
+        for name in ("v4_available_ips", "v4_using_ips", "v6_available_ips", "v6_using_ips")
+        if (value := getattr(status, name)) > MOST_EXACT
+    }
 
 
 def _readiness(complaint: str, waiting_for: str | None, in_effect: bool) -> tuple[str, str, str]:
@@ -92,7 +104,7 @@ def _conditions(meta: ObjectMeta, complaint: str, ready: tuple[str, str, str]) -
             type=kind,
             status=status,
             reason=reason or f"{kind}{status}",
-            message=message,
+            message=message[:MOST_OF_A_MESSAGE],
             observed_generation=meta.generation,
         )
         for kind, (status, reason, message) in ((READY, ready), (VALIDATED, valid))

@@ -36,6 +36,8 @@ class Surroundings:
     services: tuple[Network, ...]
     nodes: tuple[tuple[Address, str], ...]
     """Addresses of nodes, and their names."""
+    is_taken: Callable[[str], bool] = lambda _: False
+    """Whether a port has a name already."""
 
 
 def parse_subnet(name: str, cidr: str, gateway: str = "", exclude: Iterable[str] = ()) -> Subnet:
@@ -103,14 +105,19 @@ def in_effect(subnet: crd.Subnet) -> Subnet | None:
     status = subnet.status
     if not status.cidr_block:
         return None
+    exclude = [text for text in subnet.spec.exclude_ips if _is_range(text)]  # the others are told of as refused
     try:
-        return parse_subnet(subnet.metadata.name, status.cidr_block, status.gateway, subnet.spec.exclude_ips)
-    except ValueError:
-        pass
-    try:  # what the spec excludes may be the fault
-        return parse_subnet(subnet.metadata.name, status.cidr_block, status.gateway)
+        return parse_subnet(subnet.metadata.name, status.cidr_block, status.gateway, exclude)
     except ValueError:
         return None  # somebody wrote into the status; what the spec says is looked at anew
+
+
+def _is_range(text: str) -> bool:
+    try:
+        parse_range(text)
+    except ValueError:
+        return False
+    return True
 
 
 def settle(
@@ -140,6 +147,8 @@ def settle(
             _check_others(wanted, claims)
             if held is not None:
                 _check_users(wanted, held, owners(name))
+            elif around.is_taken(joint := names.switch_port(name, around.router)):
+                raise ValueError(f"its port would be named {joint}, which is taken already; choose another name")
             verdicts[name] = Verdict(accepted=wanted)
             # What it has stays its until its status says otherwise: its user may change his mind before.
             claims[name] = (wanted,) if held is None else (held, wanted)
@@ -183,6 +192,10 @@ def _check_users(wanted: Subnet, held: Subnet, users: Sequence[tuple[Address, st
         raise ValueError(
             f"CIDR cannot change from {change}: {format_names(outside)} would be outside; delete them first"
         )
+    lost = [gateway for gateway in held.gateways if not wanted.holds(gateway)]
+    if lost and users:
+        named = format_names(list(dict.fromkeys(label for _, label in users)))
+        raise ValueError(f"gateway {format_list(lost)} would be outside, but it serves {named}; delete them first")
     for address, label in users:
         if address in wanted.gateways:
             raise ValueError(

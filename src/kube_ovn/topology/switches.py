@@ -120,6 +120,7 @@ class Switches:
             return None
         return Apply(
             object=ref,
+            part="marks",
             body={
                 "metadata": {"name": meta.name, "uid": meta.uid, "finalizers": [names.FINALIZER]},
                 "spec": {"protocol": protocol} if protocol else {},
