@@ -131,9 +131,13 @@ class NetworkState:
         news = self._look_at_subnets(objects, changed, done) | self._look_at_pools(objects, changed, done)
         done.nodes = self._look_at_nodes(objects, changed)
         news |= done.nodes or changed is None
-        news |= any(self.verdicts[name].refusal for name in touched if name in self.verdicts)
-        if news:
+        retry = any(self.verdicts[name].refusal for name in touched if name in self.verdicts)
+        if news or retry:
+            before = self.verdicts
             self._settle_subnets(done)
+            news |= self.verdicts != before
+        if news:
+            done.subnets |= self.subnets.keys()
         if standing:
             self._settle_namespaces(objects, changed, done, all_of_them=news)
         else:  # what Namespaces say is understood only beside what is in effect
@@ -220,7 +224,6 @@ class NetworkState:
             done.effective.add(name)
         for name, addressing in effective.items():
             self._put(name, addressing, done)
-        done.subnets |= self.subnets.keys()
 
     def _put(self, name: str, subnet: Subnet, done: Settled) -> None:
         ranges = {

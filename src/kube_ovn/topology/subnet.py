@@ -116,10 +116,6 @@ def dhcp_key(subnet: str, version: int) -> str:
     return f"{subnet} ipv{version}"
 
 
-def has_dhcp(spec: SubnetSpec) -> bool:
-    return spec.enable_dhcp
-
-
 def dhcp_options(subnet: Subnet, version: int, gateway: Address, text: str, mtu: int) -> dict[str, str]:
     """The options of one family: what the user asks for, and what OVN cannot do without (ovn-nb(5), DHCP_Options)."""
     mac = names.derived_mac(subnet.name, "dhcp")
@@ -201,7 +197,7 @@ def _networks(texts: Iterable[str]) -> tuple[Network, ...]:
 
 def _dhcp(inputs: SubnetInputs) -> list[DhcpOptions]:
     subnet, spec = inputs.subnet, inputs.spec
-    if not has_dhcp(spec):
+    if not spec.enable_dhcp:
         return []
     texts: dict[int, str] = {4: spec.dhcp_v4_options, 6: spec.dhcp_v6_options}
     return [

@@ -49,10 +49,9 @@ class Switches:
         for name in sorted({*settled.subnets, *touched, *self._gone()}):
             self._render_subnet(name)
             self._tell_subnet(name)
-        pools = set(settled.pools) | {
-            name for name, pool in self._network.pools.items() if pool.spec.subnet in touched or settled.subnets
-        }
-        for name in sorted(pools):
+        moved = {*touched, *settled.effective}
+        pools = {name for name, pool in self._network.pools.items() if pool.spec.subnet in moved}
+        for name in sorted(settled.pools | pools):
             self._render_pool(name)
         self._render_vpcs(vpcs, changed)
 

@@ -1,0 +1,187 @@
+"""Odd objects harm themselves: none ends the controller, opens a subnet, or takes an address from who has it."""
+
+import msgspec
+import pytest
+
+from kube_ovn.model import names
+from kube_ovn.model.crd import IP, IPSpec, Subnet, SubnetStatus
+from kube_ovn.model.kube import Namespace, ObjectMeta, Pod
+from kube_ovn.model.nb import Acl, LogicalRouterPort, LogicalSwitchPort
+from kube_ovn.topology.render import Topology
+from kube_ovn.topology.status import same
+from tests.clusters import (
+    Api,
+    address,
+    fabric,
+    granted,
+    namespace,
+    node,
+    pod,
+    settle,
+    settled,
+    stateful_set,
+    subnet,
+)
+
+
+def wish(name: str, age: str = "", **annotations: str) -> Namespace:
+    made = namespace(name, None, **{f"ovn.kubernetes.io/{key}": text for key, text in annotations.items()})
+    meta = msgspec.structs.replace(made.metadata, creation_timestamp=age)
+    return msgspec.structs.replace(made, metadata=meta)
+
+
+def private(topology: Topology) -> list[Acl]:
+    return [row for row in topology.assembly.state.values() if isinstance(row, Acl) and row.action == "drop"]
+
+
+def ports(topology: Topology) -> set[str]:
+    return {row.name for row in topology.assembly.state.values() if isinstance(row, LogicalSwitchPort)}
+
+
+def test_annotations_that_an_older_version_wrote_are_no_wish() -> None:
+    old = wish("default", logical_switch="ovn-default", cidr="10.16.0.0/16", exclude_ips="10.16.0.1")
+    api = Api(old, node("node1", 1), pod("a"))
+    topology = settled(api)
+    default = api.get(Subnet, "ovn-default")
+    assert names.MADE_BY_NAMESPACE not in default.metadata.labels
+    assert default.metadata.deletion_timestamp is None
+    assert default.spec.nat_outgoing
+    assert address(api.get(Pod, "a", "default")) == "10.16.0.2"
+    assert not topology.problems
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("a.b", pod("a", namespace="b-ovn-cluster")), ("node-x", node("x-ovn-cluster", 2))],
+)
+@pytest.mark.parametrize("subnet_first", [True, False])
+def test_names_that_meet_are_told_to_who_comes_later(name: str, other: Pod, subnet_first: bool) -> None:
+    joint = names.switch_port(name, "ovn-cluster")
+    api = Api(namespace("b-ovn-cluster"), node("node1", 1), pod("good", namespace="b-ovn-cluster"))
+    first, later = (subnet(name, "10.20.0.0/24"), other) if subnet_first else (other, subnet(name, "10.20.0.0/24"))
+    api.put(first)
+    topology = Topology(fabric())
+    settle(topology, api)
+    api.put(later)
+    settle(topology, api)
+    assert later.metadata.uid in topology.problems
+    assert first.metadata.uid not in topology.problems
+    assert {joint, "good.b-ovn-cluster"} <= ports(topology)
+
+
+def test_a_gateway_of_the_wrong_family_and_an_endless_number_harm_nobody() -> None:
+    web = stateful_set("web", 2)
+    record = IPSpec(
+        subnet="ovn-default",
+        ip_address="10.16.0.50",
+        v4_ip_address="10.16.0.50",
+        mac_address="0a:00:00:00:00:50",
+        gateway="fd00::1",
+        pod_name=f"web-{'9' * 5000}",
+        namespace="default",
+        pod_type="StatefulSet",
+        owner_uid=web.metadata.uid,
+    )
+    odd = IP(metadata=ObjectMeta(name="odd", uid="ip-uid-odd"), spec=record)
+    api = Api(namespace("default"), node("node1", 1), pod("good"), web, odd)
+    assert "good.default" in ports(settled(api))
+    assert api.find(IP, "odd") is None  # nobody's
+
+
+def test_a_typo_beside_it_does_not_open_a_private_subnet() -> None:
+    shape = {"logical_switch": "s", "cidr": "10.20.0.0/24"}
+    older, younger = (
+        wish("a", "2026-01-01T00:00:00Z", private="true", **shape),
+        wish("b", "2026-01-02T00:00:00Z", **shape),
+    )
+    api = Api(older, younger, node("node1", 1), pod("p", namespace="a"))
+    topology = Topology(fabric())
+    settle(topology, api)
+    assert private(topology)
+    now = api.get(Namespace, "a")
+    annotations = {**now.metadata.annotations, names.NAT_OUTGOING: "yes"}
+    api.put(msgspec.structs.replace(now, metadata=msgspec.structs.replace(now.metadata, annotations=annotations)))
+    settle(topology, api)
+    assert private(topology)
+    assert "must be true or false" in topology.problems[older.metadata.uid].message
+
+
+@pytest.mark.parametrize("name", ["join", "s"])
+@pytest.mark.parametrize("status", [SubnetStatus(), SubnetStatus(cidr_block="10.77.0.0/16,fd00:77::/112")])
+def test_a_status_that_somebody_damaged_takes_nothing_from_anybody(name: str, status: SubnetStatus) -> None:
+    api = Api(
+        namespace("default"),
+        node("node1", 1),
+        node("node2", 2),
+        subnet("s", "10.20.0.0/24"),
+        pod("p", annotations={names.LOGICAL_SWITCH: "s"}),
+    )
+    topology = Topology(fabric())
+    settle(topology, api)
+    before = dict(topology.assembly.state)
+    api.put(msgspec.structs.replace(api.get(Subnet, name), status=status))
+    settle(topology, api)
+    assert topology.assembly.state == before
+    assert api.get(Subnet, name).status.cidr_block in ("100.64.0.0/16", "10.20.0.0/24")
+
+
+def test_forged_annotations_do_not_give_the_routers_mac() -> None:
+    router = names.derived_mac(names.router_port("ovn-cluster", "ovn-default"))
+    forged = granted("ovn-default", "10.16.0.99", router)
+    topology = settled(Api(namespace("default"), node("node1", 1), pod("thief", annotations=forged)))
+    assert "thief.default" not in ports(topology)
+
+
+def test_one_odd_exclusion_leaves_the_others() -> None:
+    made = subnet("s", "10.66.0.0/24,fd00:66::/112", exclude_ips=("10.66.0.2..10.66.0.100",))
+    api = Api(namespace("default"), node("node1", 1), made)
+    topology = Topology(fabric())
+    settle(topology, api)
+    now = api.get(Subnet, "s")
+    spec = msgspec.structs.replace(now.spec, exclude_ips=("fd00:66::20..fd00:66::10", *now.spec.exclude_ips))
+    api.put(msgspec.structs.replace(now, spec=spec), pod("p", annotations={names.LOGICAL_SWITCH: "s"}))
+    settle(topology, api)
+    assert address(api.get(Pod, "p", "default")).split(",")[0] == "10.66.0.101"
+    assert "is not a range" in topology.problems[made.metadata.uid].message
+
+
+def test_a_gateway_in_use_stays_inside() -> None:
+    fixed = {names.LOGICAL_SWITCH: "s", names.IP_ADDRESS: "10.66.200.5"}
+    api = Api(namespace("default"), node("node1", 1), subnet("s", "10.66.0.0/16"), pod("p", annotations=fixed))
+    topology = Topology(fabric())
+    settle(topology, api)
+    now = api.get(Subnet, "s")
+    api.put(msgspec.structs.replace(now, spec=msgspec.structs.replace(now.spec, cidr_block="10.66.128.0/17")))
+    settle(topology, api)
+    (joint,) = [
+        row
+        for row in topology.assembly.state.values()
+        if isinstance(row, LogicalRouterPort) and row.name == "ovn-cluster-s"
+    ]
+    assert joint.networks == {"10.66.0.1/16"}
+    assert "it serves Pod default/p" in topology.problems[now.metadata.uid].message
+
+
+@pytest.mark.parametrize(
+    ("annotations", "part"),
+    [
+        ({"cidr": "10.66.0.5/16"}, "host bits"),
+        ({"cidr": "FD00:66::/64"}, "use fd00:66::/64"),
+        ({"cidr": "foo"}, "is not a CIDR"),
+        ({"cidr": "10.66.0.0/16", "gateway": "not"}, "is not an IP address"),
+        ({"cidr": "10.66.0.0/16", "gateway_type": "weird"}, "distributed or centralized"),
+        ({"cidr": "10.66.0.0/16", "logical_switch": "My_Switch"}, "no name of an object"),
+        ({"cidr": "10.66.0.0/16", "allow": "x"}, "is not a CIDR"),
+    ],
+)
+def test_a_namespace_is_told_what_is_wrong_with_its_annotations(annotations: dict[str, str], part: str) -> None:
+    space = wish("team", **{"logical_switch": "own", **annotations})
+    topology = settled(Api(space, node("node1", 1), pod("p", namespace="team")))
+    assert part in topology.problems[space.metadata.uid].message
+    assert part in topology.problems["uid-p"].message
+
+
+def test_counts_beyond_a_doubles_precision_settle() -> None:
+    ours, theirs = SubnetStatus(v6_available_ips=float(2**64 - 2)), SubnetStatus(v6_available_ips=18446744073709552000)
+    assert same(ours, theirs)
+    assert not same(ours, SubnetStatus(v6_available_ips=5))
