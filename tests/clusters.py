@@ -2,7 +2,6 @@
 snapshots.
 """
 
-import random
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_network
@@ -288,9 +287,10 @@ class Api:
         self._set(msgspec.structs.replace(item, metadata=metadata))  # type: ignore[type-var]
 
 
-def settle(topology: Topology, api: Api, *, chance: random.Random | None = None, rounds: int = 40) -> None:
-    """Pass after pass, every write carried out, until nothing is to be written; then a last pass sees it."""
-    before = None
+def settle(topology: Topology, api: Api, before: Snapshot | None = None, rounds: int = 40) -> None:
+    """Pass after pass, every write carried out, until nothing is left to write; a last pass sees it. `before`: what
+    the topology saw last.
+    """
     for _ in range(rounds):
         view = api.snapshot()
         topology.render(view if before is None else step(before, view))
@@ -298,8 +298,6 @@ def settle(topology: Topology, api: Api, *, chance: random.Random | None = None,
         writes = list(topology.writes.values())
         if not writes:
             return
-        if chance is not None:
-            chance.shuffle(writes)
         for write in writes:
             api.write(write)
     raise AssertionError(f"not settled after {rounds} passes: {list(topology.writes.values())[:3]}")

@@ -1,11 +1,12 @@
 """What cluster tests see and make of the fabric's own objects: Subnets, IP objects, and what is said of them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from sandbox.demo import kubectl
-from tests.cluster.lab import Json, get, until
+from tests.cluster.lab import Json, Scene, get, until
 
 
 def subnet(name: str, cidr: str, **spec: Any) -> Json:
@@ -27,6 +28,19 @@ def ready(*names: str, within: float = 20) -> None:
     for name in names:
         kubectl("wait", "--for=create", f"subnet/{name}", f"--timeout={within:g}s")
         kubectl("wait", "--for=condition=Ready", f"subnet/{name}", f"--timeout={within:g}s")
+
+
+@contextmanager
+def own_subnet(scene: Scene, cidr: str, **spec: Any) -> Iterator[str]:
+    """A Subnet for the Namespace of a scene; in the end its Pods go, and it with them."""
+    name = f"s-{scene.namespace}"
+    apply(subnet(name, cidr, namespaces=[scene.namespace], **spec))
+    try:
+        ready(name)
+        yield name
+    finally:
+        scene.kubectl("delete", "statefulset,deployment,pod", "--all", "--wait=false")
+        kubectl("delete", "subnet", name, "--timeout=60s", timeout=70)
 
 
 def read(kind: str, name: str) -> Json:

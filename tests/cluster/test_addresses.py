@@ -11,7 +11,7 @@ from sandbox.command import run
 from sandbox.control_plane import ADMIN_KUBECONFIG
 from sandbox.demo import SYSTEM, kubectl
 from sandbox.paths import venv_bin
-from tests.cluster.fabric import apply, read, ready, recorded, subnet, using, warned
+from tests.cluster.fabric import apply, own_subnet, read, recorded, using, warned
 from tests.cluster.lab import SLEEP, Json, Scene, get, manifest, node_exec, system_pod, until
 from tests.cluster.northbound import read_ports, read_rows
 
@@ -24,14 +24,8 @@ ADDRESS, MAC, POOL, SWITCH = (f"{PREFIX}/{key}" for key in ("ip_address", "mac_a
 @pytest.fixture
 def place(scene: Scene) -> Iterator[str]:
     """A subnet of the Namespace's own, 10.72.0.0/24."""
-    name = f"s-{scene.namespace}"
-    apply(subnet(name, "10.72.0.0/24", namespaces=[scene.namespace]))
-    try:
-        ready(name)
+    with own_subnet(scene, "10.72.0.0/24") as name:
         yield name
-    finally:
-        scene.kubectl("delete", "statefulset,deployment,pod", "--all", "--wait=false")
-        kubectl("delete", "subnet", name, "--timeout=60s", timeout=70)
 
 
 def workload(kind: str, name: str, replicas: int, annotations: dict[str, str] | None = None, **spec: object) -> Json:

@@ -7,7 +7,7 @@ import pytest
 
 from sandbox.demo import kubectl
 from sandbox.layout import OUTSIDE_FAR_V4, OUTSIDE_FAR_V6, IpFamily
-from tests.cluster.fabric import apply, read, ready, recorded, subnet, told, warned
+from tests.cluster.fabric import apply, own_subnet, read, ready, recorded, subnet, told, warned
 from tests.cluster.lab import HTTP, SERVER, Pod, Scene, manifest, until
 from tests.cluster.test_addresses import ADDRESS, MAC, POOL, PRIVILEGED, SWITCH, create, stateful
 
@@ -17,14 +17,8 @@ BOTH = "10.73.0.0/24,fd00:73::/112"
 
 @pytest.fixture
 def place(scene: Scene) -> Iterator[str]:
-    name = f"s-{scene.namespace}"
-    apply(subnet(name, BOTH, namespaces=[scene.namespace], natOutgoing=True))
-    try:
-        ready(name)
+    with own_subnet(scene, BOTH, natOutgoing=True) as name:
         yield name
-    finally:
-        scene.kubectl("delete", "statefulset,deployment,pod", "--all", "--wait=false")
-        kubectl("delete", "subnet", name, "--timeout=60s", timeout=70)
 
 
 def both(pod: Pod) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from kube_ovn.model.kube import Object, Pod
 from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.row import RowKey
 from kube_ovn.topology.memory import confirmed
-from kube_ovn.topology.render import Snapshot, Topology
+from kube_ovn.topology.render import Topology
 from tests.clusters import (
     Api,
     fabric,
@@ -133,7 +133,7 @@ def live(history: list[list[Object]]) -> tuple[Topology, Api]:
             before = view
             for write in list(topology.writes.values()):
                 api.write(write)
-    settle_after(topology, api, before)
+    settle(topology, api, before)
     return topology, api
 
 
@@ -144,19 +144,6 @@ def name(item: Object) -> tuple[str, str]:
 def is_ours(item: Object) -> bool:
     """Made by the controller, not by this test's users."""
     return "-uid-" not in item.metadata.uid and not item.metadata.uid.startswith("uid-")
-
-
-def settle_after(topology: Topology, api: Api, before: Snapshot) -> None:
-    for _ in range(40):
-        view = api.snapshot()
-        topology.render(step(before, view))
-        before = view
-        writes = list(topology.writes.values())
-        if not writes:
-            return
-        for write in writes:
-            api.write(write)
-    raise AssertionError(f"not settled: {writes[:3]}")
 
 
 @given(st.lists(contents, min_size=1, max_size=4))

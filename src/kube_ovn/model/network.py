@@ -71,6 +71,11 @@ class ObjectRef:
     uid: str
 
 
+def cluster_ref(kind: Kind, name: str, uid: str = "") -> ObjectRef:
+    """An object that is in no Namespace; without a UID while it is not there."""
+    return ObjectRef(kind=kind, namespace="", name=name, uid=uid)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """Bad input: becomes an Event on the object its user owns; stops nobody else."""

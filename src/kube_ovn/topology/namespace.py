@@ -15,7 +15,7 @@ from kube_ovn.model import names
 from kube_ovn.model.addr import Address, format_list, parse_networks
 from kube_ovn.model.crd import LabelSelector, SelectorRequirement, SubnetSpec
 from kube_ovn.model.kube import Namespace
-from kube_ovn.model.network import Kind, ObjectRef, Problem, Subnet
+from kube_ovn.model.network import Kind, ObjectRef, Problem, Subnet, cluster_ref
 from kube_ovn.topology.subnets import parse_subnet
 
 WRITTEN = (names.LOGICAL_SWITCH, names.CIDR, names.EXCLUDE_IPS, names.IP_POOL)
@@ -194,7 +194,7 @@ def told_annotations(namespace: Namespace, wanted: Told, wish: Wish) -> dict[str
 
 
 def namespace_ref(namespace: Namespace) -> ObjectRef:
-    return ObjectRef(kind=Kind.NAMESPACE, namespace="", name=namespace.metadata.name, uid=namespace.metadata.uid)
+    return cluster_ref(Kind.NAMESPACE, namespace.metadata.name, namespace.metadata.uid)
 
 
 def namespace_problem(namespace: Namespace, message: str) -> Problem:

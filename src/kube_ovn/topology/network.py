@@ -12,7 +12,7 @@ import msgspec
 from kube_ovn.model import crd, names
 from kube_ovn.model.addr import Address, Network, format_list
 from kube_ovn.model.kube import Namespace, Node
-from kube_ovn.model.network import Kind, ObjectRef, Subnet
+from kube_ovn.model.network import Kind, Subnet, cluster_ref
 from kube_ovn.model.ranges import Ranges, address, host_ranges
 from kube_ovn.model.writes import Annotate, Apply, Aspect, Create, Delete, Write, WriteKey
 from kube_ovn.topology.ipam import Ledger
@@ -311,7 +311,7 @@ class NetworkState:
         for name, spec in self.fabric.initial.items():
             if name not in self.subnets:
                 body = {"metadata": {"name": name, "finalizers": [names.FINALIZER]}, "spec": dict(spec)}
-                self._write(f"Subnet {name}", Create(object=_subnet_ref(name), body=body))
+                self._write(f"Subnet {name}", Create(object=cluster_ref(Kind.SUBNET, name), body=body))
         makers: dict[str, list[tuple[Namespace, Wish]]] = {}
         wanted: set[str] = set()
         for namespace, wish in sorted(self._wishes.values(), key=lambda each: _age(each[0])):
@@ -326,7 +326,7 @@ class NetworkState:
         for name, subnet in self.subnets.items():
             meta = subnet.metadata
             if names.MADE_BY_NAMESPACE in meta.labels and name not in wanted and not meta.deletion_timestamp:
-                self._write(meta.uid, Delete(object=_subnet_ref(name, meta.uid)))
+                self._write(meta.uid, Delete(object=cluster_ref(Kind.SUBNET, name, meta.uid)))
         for key in before - self.writes:
             self._outbox.put(key, None)
 
@@ -344,7 +344,7 @@ class NetworkState:
             return
         metadata = {"name": name, "labels": {names.MADE_BY_NAMESPACE: "true"}, "finalizers": [names.FINALIZER]}
         body = {"metadata": metadata, "spec": spec}
-        self._write(f"Subnet {name}", Apply(object=_subnet_ref(name), body=body))
+        self._write(f"Subnet {name}", Apply(object=cluster_ref(Kind.SUBNET, name), body=body))
 
     def _write(self, identity: str, write: Write) -> None:
         key = WriteKey(identity, Aspect.OBJECT)
@@ -457,7 +457,3 @@ def _has(spec: crd.SubnetSpec, wanted: Mapping[str, object]) -> bool:
 
 def _age(namespace: Namespace) -> tuple[str, str]:
     return (namespace.metadata.creation_timestamp, namespace.metadata.name)
-
-
-def _subnet_ref(name: str, uid: str = "") -> ObjectRef:
-    return ObjectRef(kind=Kind.SUBNET, namespace="", name=name, uid=uid)

@@ -15,7 +15,7 @@ from kube_ovn.model import names
 from kube_ovn.model.crd import StatefulSet, SubnetSpec
 from kube_ovn.model.kube import Node, Pod
 from kube_ovn.model.nb import LogicalSwitchPort, PortGroup
-from kube_ovn.model.network import Grant, Kind, ObjectRef, Problem
+from kube_ovn.model.network import Grant, Kind, ObjectRef, Problem, cluster_ref
 from kube_ovn.model.row import RowKey
 from kube_ovn.model.writes import Annotate, Aspect, WriteKey
 from kube_ovn.topology.assembly import Assembly
@@ -80,7 +80,6 @@ class Ports:
         self._uids_now: set[str] = set()  # those this pass looks at
         self._stuck: set[str] = set()  # those without rows, and not because their record is on its way
         self._obstacles: dict[str, str] = {}  # why a unit cannot have its names, by UID
-        self._foreign: AbstractSet[RowKey] = frozenset()
         self._nodes: frozenset[str] = frozenset()  # names of all there are
         self._connected: frozenset[str] = frozenset()  # names of those that have their rows
         self._living = Living(nodes={}, pods={}, sets={}, foreign=frozenset())
@@ -129,15 +128,14 @@ class Ports:
         """UIDs whose unit may have to be rendered or forgotten. All of them at first, when nodes came or went, and when
         another came to have a name of ours.
         """
-        nodes, foreign = self._nodes, self._foreign
+        nodes, foreign = self._nodes, self._living.foreign
         self._nodes = frozenset(node.metadata.name for node in living.nodes.values())
-        self._foreign = living.foreign
-        came = () if foreign is self._foreign else self._foreign - foreign
+        came = () if foreign is living.foreign else living.foreign - foreign
         if changed is None or nodes != self._nodes or any(key in self._assembly.state for key in came):
             return {*self._names, *living.nodes, *living.pods}
         uids = {uid for uid in changed if uid in self._names or uid in living.pods or uid in living.nodes}
         uids |= {holder.uid for name in about if (holder := self._records.holders.get(name)) is not None}
-        if foreign is not self._foreign:
+        if foreign is not living.foreign:
             uids |= self._stuck
         return uids
 
@@ -203,7 +201,11 @@ class Ports:
             and holder.uid == item.metadata.uid
             and holder.owner.key not in self._ledger.grants
         ]
-        ports = [(owner, port, self._written(item, owner)) for item, owner in new if (port := self._port(item))]
+        ports = [
+            (owner, port, self._written(item, owner))
+            for item, owner in new
+            if (port := self._confirmed.get(item.metadata.uid))
+        ]
         for owner, port, written in ports:
             if written is not None and _agree(port, written):
                 self._take(owner, written, in_use=True)
@@ -214,9 +216,6 @@ class Ports:
             grant = remembered(item.metadata.annotations)
             if grant is not None and (grant.subnet == self._network.fabric.join) == isinstance(item, Node):
                 self._take(owner, self._with_gateways(grant), in_use=False)
-
-    def _port(self, item: Item) -> Grant | None:
-        return self._confirmed.get(item.metadata.uid)
 
     def _written(self, item: Item, owner: Owner) -> Grant | None:
         """What is recorded for a unit under its own name."""
@@ -241,7 +240,7 @@ class Ports:
 
     def _render_node(self, node: Node) -> None:
         uid, name, join = node.metadata.uid, node.metadata.name, self._network.fabric.join
-        ref = ObjectRef(kind=Kind.NODE, namespace="", name=name, uid=uid)
+        ref = cluster_ref(Kind.NODE, name, uid)
         if obstacle := self._obstacles.get(uid):
             self._fail(node, Problem(object=ref, reason=names.CREATE_OVN_PORT_FAILED, message=obstacle))
             return
@@ -409,7 +408,7 @@ class Ports:
         return self._taken(RowKey(LogicalSwitchPort.TABLE, port))
 
     def _taken(self, key: RowKey) -> str | None:
-        if key not in self._foreign:
+        if key not in self._living.foreign:
             return None
         return (
             f"the Northbound database has a {key.table} {key.key} that is not kube-ovn's; "

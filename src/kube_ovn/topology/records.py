@@ -13,7 +13,7 @@ from kube_ovn.model import names
 from kube_ovn.model.addr import format_list
 from kube_ovn.model.crd import IP, IPSpec, StatefulSet
 from kube_ovn.model.history import Record
-from kube_ovn.model.network import Grant, Kind, ObjectRef, Problem
+from kube_ovn.model.network import Grant, Kind, Problem, cluster_ref
 from kube_ovn.model.writes import Aspect, Create, Delete, Patch, Write, WriteKey
 from kube_ovn.topology.ipam import Ledger, Owner, RefusedError
 from kube_ovn.topology.memory import is_reservation, owner_of_ip, parse_ip, recorded
@@ -199,11 +199,11 @@ class Records:
 
     def _delete(self, ip: IP) -> Delete:
         meta, spec = ip.metadata, ip.spec
-        left = tuple(each for each in meta.finalizers if each != names.FINALIZER)
+        is_held = names.FINALIZER in meta.finalizers
         return Delete(
-            object=ObjectRef(kind=Kind.IP, namespace="", name=meta.name, uid=meta.uid),
-            finalizer=names.FINALIZER if left != meta.finalizers else "",
-            position=meta.finalizers.index(names.FINALIZER) if left != meta.finalizers else 0,
+            object=cluster_ref(Kind.IP, meta.name, meta.uid),
+            finalizer=names.FINALIZER if is_held else "",
+            position=meta.finalizers.index(names.FINALIZER) if is_held else 0,
             record=Record(
                 addresses=spec.ip_address,
                 mac=spec.mac_address,
@@ -216,7 +216,7 @@ class Records:
         )
 
     def _adopt_reservation(self, ip: IP, owner: Owner) -> None:
-        ref = ObjectRef(kind=Kind.IP, namespace="", name=ip.metadata.name, uid=ip.metadata.uid)
+        ref = cluster_ref(Kind.IP, ip.metadata.name, ip.metadata.uid)
         try:
             subnet, addresses, mac, _ = parse_ip(ip)
             versions = tuple(address.version for address in addresses)
@@ -238,7 +238,7 @@ class Records:
         unlabelled = {key: value for key, value in labels.items() if ip.metadata.labels.get(key) != value}
         if not missing and not unlabelled:
             return None
-        ref = ObjectRef(kind=Kind.IP, namespace="", name=ip.metadata.name, uid=ip.metadata.uid)
+        ref = cluster_ref(Kind.IP, ip.metadata.name, ip.metadata.uid)
         return Patch(object=ref, body={"metadata": {"labels": unlabelled}, "spec": missing})
 
 
@@ -271,7 +271,7 @@ def _create(name: str, holder: Holder, grant: Grant) -> Create:
     if names.label_value(grant.subnet):
         labels[grant.subnet] = ""  # the contract has a subnet's name as a key too
     return Create(
-        object=ObjectRef(kind=Kind.IP, namespace="", name=name, uid=""),
+        object=cluster_ref(Kind.IP, name),
         body={
             "metadata": {"name": name, "labels": labels, "finalizers": [names.FINALIZER]},
             "spec": {
@@ -288,6 +288,6 @@ def _create(name: str, holder: Holder, grant: Grant) -> Create:
 
 def _move(ip: IP, holder: Holder) -> Patch:
     """Its Pod runs on another node now."""
-    ref = ObjectRef(kind=Kind.IP, namespace="", name=ip.metadata.name, uid=ip.metadata.uid)
+    ref = cluster_ref(Kind.IP, ip.metadata.name, ip.metadata.uid)
     labels = {names.IP_NODE: names.label_value(holder.node)}
     return Patch(object=ref, body={"metadata": {"labels": labels}, "spec": {"nodeName": holder.node}})

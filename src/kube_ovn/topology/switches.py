@@ -10,7 +10,7 @@ from kube_ovn.model import crd, names
 from kube_ovn.model.addr import Network
 from kube_ovn.model.kube import VersionedMeta
 from kube_ovn.model.nb import AddressSet
-from kube_ovn.model.network import Kind, ObjectRef, Problem, Subnet
+from kube_ovn.model.network import Kind, Problem, Subnet, cluster_ref
 from kube_ovn.model.row import Key, Member, Row, facts, owned
 from kube_ovn.model.writes import Apply, ApplyStatus, Aspect, Create, Let, Write, WriteKey
 from kube_ovn.topology.assembly import Assembly
@@ -108,7 +108,7 @@ class Switches:
     def _object(self, subnet: crd.Subnet, accepted: Subnet | None) -> Write | None:
         """What of a Subnet besides its status is ours: a finalizer, and the protocol for `kubectl get`."""
         meta = subnet.metadata
-        ref = _ref(Kind.SUBNET, meta.name, meta.uid)
+        ref = cluster_ref(Kind.SUBNET, meta.name, meta.uid)
         has = names.FINALIZER in meta.finalizers
         if meta.deletion_timestamp:
             if not has or not self._is_leaving(subnet) or self._ledger.keys(meta.name):
@@ -165,7 +165,7 @@ class Switches:
         self._vpcs = dict(vpcs)
         missing = all(vpc.metadata.name != fabric.router for vpc in vpcs.values())
         create = Create(
-            object=_ref(Kind.VPC, fabric.router, ""), body={"metadata": {"name": fabric.router}, "spec": {}}
+            object=cluster_ref(Kind.VPC, fabric.router, ""), body={"metadata": {"name": fabric.router}, "spec": {}}
         )
         self._outbox.put(WriteKey(f"{Kind.VPC} {fabric.router}", Aspect.OBJECT), create if missing else None)
         for uid, vpc in vpcs.items():
@@ -187,7 +187,7 @@ class Switches:
             fields = msgspec.to_builtins(wanted)
             del fields["conditions"]
             write = ApplyStatus(
-                object=_ref(kind, meta.name, meta.uid),
+                object=cluster_ref(kind, meta.name, meta.uid),
                 version=meta.resource_version,
                 status=fields,
                 conditions=wanted.conditions,
@@ -196,17 +196,13 @@ class Switches:
         self._outbox.put(WriteKey(meta.uid, Aspect.STATUS), write)
 
 
-def _ref(kind: Kind, name: str, uid: str) -> ObjectRef:
-    return ObjectRef(kind=kind, namespace="", name=name, uid=uid)
-
-
 def _problem(
     kind: Kind, name: str, uid: str, complaint: str, reason: str = names.VALIDATE_SUBNET_FAILED
 ) -> Problem | None:
     if not complaint:
         return None
     message = f"{kind} {name}: {complaint}"
-    return Problem(object=_ref(kind, name, uid), reason=reason, message=message)
+    return Problem(object=cluster_ref(kind, name, uid), reason=reason, message=message)
 
 
 def _node_addresses(network: NetworkState) -> dict[Key, Row | None]:
