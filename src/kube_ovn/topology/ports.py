@@ -15,9 +15,10 @@ from kube_ovn.model import names
 from kube_ovn.model.crd import StatefulSet, SubnetSpec
 from kube_ovn.model.kube import Node, Pod
 from kube_ovn.model.nb import LogicalSwitchPort, PortGroup
-from kube_ovn.model.network import Grant, Kind, ObjectRef, Problem, cluster_ref
+from kube_ovn.model.network import Grant, Kind, ObjectRef, Problem, Subnet, cluster_ref
 from kube_ovn.model.row import RowKey
 from kube_ovn.model.writes import Annotate, Aspect, WriteKey
+from kube_ovn.topology.adoption import Adoption, Item, age, ip_name
 from kube_ovn.topology.assembly import Assembly
 from kube_ovn.topology.ipam import ConflictError, ExhaustedError, Ledger, Owner, RefusedError
 from kube_ovn.topology.memory import owner_of, owner_of_ip, remembered, stateful_set
@@ -37,8 +38,6 @@ from kube_ovn.topology.pod import (
     render_pod,
 )
 from kube_ovn.topology.records import Holder, Records
-
-Item = Node | Pod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +72,11 @@ class Ports:
     ) -> None:
         self._network, self._records, self._ledger = network, records, ledger
         self._assembly, self._outbox = assembly, outbox
-        self._confirmed = confirmed  # grants found in the Northbound database, for the first pass
+        self._adoption = Adoption(network.fabric.join, records, ledger, confirmed)
         self._names: dict[str, str] = {}  # of the IP object of each living unit, by UID
         self._uids: dict[str, str] = {}  # of living units, by the key of their grant
         self._inputs: dict[str, tuple[object, ...]] = {}
+        self._traits: dict[str, tuple[Subnet, SubnetSpec, Subnet, SubnetSpec]] = {}  # see `_traits_of`
         self._uids_now: set[str] = set()  # those this pass looks at
         self._stuck: set[str] = set()  # those without rows, and not because their record is on its way
         self._obstacles: dict[str, str] = {}  # why a unit cannot have its names, by UID
@@ -95,20 +95,20 @@ class Ports:
         self._settle_names(self._uids_now)
         items = self._items(self._uids_now)
         self._introduce(items)
-        self._adopt(items, about, first=changed is None)
+        self._adoption.adopt(items, about, first=changed is None)
 
     def render(self, about: set[str], settled: Settled) -> None:
         """Bring ports and what is written of them up to date."""
         about |= self._records.retry()
         affected = self._affected(settled, about)
-        self._adopt(self._items(affected & self._stuck), set(), first=False)
+        self._adoption.adopt(self._items(affected & self._stuck), set(), first=False)
         items = self._items(self._uids_now | affected)
-        for node in sorted((item for item in items if isinstance(item, Node)), key=_age):
+        for node in sorted((item for item in items if isinstance(item, Node)), key=age):
             self._render_node(node)
         self._render_pods(items)
         for name in sorted(about):
             self._records.settle(name, again=True)
-        self._confirmed = {}
+        self._adoption.confirmed = {}
 
     def _items(self, uids: Iterable[str]) -> list[Item]:
         return [item for uid in uids if (item := self._living.wanted(uid)) is not None]
@@ -186,57 +186,7 @@ class Ports:
         self._uids.pop(old.key, None)
         self._ledger.release(old.key)
         if grant is not None and new.key not in self._ledger.grants:
-            self._take(new, grant, in_use=True)
-
-    def _adopt(self, items: Iterable[Item], about: set[str], *, first: bool) -> None:
-        """Take over what earlier passes granted, before anything new is handed out.
-
-        First those whose ports and records agree, then the other ports, since they are in use, then what is recorded,
-        then annotations. What cannot be taken over is reported when the object itself is rendered.
-        """
-        new = [
-            (item, holder.owner)
-            for item in sorted(items, key=_age)
-            if (holder := self._records.holders.get(ip_name(item))) is not None
-            and holder.uid == item.metadata.uid
-            and holder.owner.key not in self._ledger.grants
-        ]
-        ports = [
-            (owner, port, self._written(item, owner))
-            for item, owner in new
-            if (port := self._confirmed.get(item.metadata.uid))
-        ]
-        for owner, port, written in ports:
-            if written is not None and _agree(port, written):
-                self._take(owner, written, in_use=True)
-        for owner, port, _ in ports:
-            self._take(owner, self._with_gateways(port), in_use=True)
-        self._records.adopt(self._records.ips if first else about & self._records.ips.keys())
-        for item, owner in new:
-            grant = remembered(item.metadata.annotations)
-            if grant is not None and (grant.subnet == self._network.fabric.join) == isinstance(item, Node):
-                self._take(owner, self._with_gateways(grant), in_use=False)
-
-    def _written(self, item: Item, owner: Owner) -> Grant | None:
-        """What is recorded for a unit under its own name."""
-        name = ip_name(item)
-        own = self._records.own(name)
-        return self._records.recorded(name) if own is not None and own.key == owner.key else None
-
-    def _with_gateways(self, grant: Grant) -> Grant:
-        """A grant as its subnet would make it now; ports and annotations do not tell which gateways it came with."""
-        subnet = self._ledger.subnet(grant.subnet)
-        pairs = [] if subnet is None else list(zip(subnet.cidrs, subnet.gateways, strict=True))
-        gateways = tuple(gateway for each in grant.addresses for cidr, gateway in pairs if each in cidr)
-        return replace(grant, gateways=gateways)
-
-    def _take(self, owner: Owner, grant: Grant, *, in_use: bool) -> None:
-        if owner.key in self._ledger.grants:
-            return
-        try:
-            self._ledger.adopt(owner, grant, in_use=in_use)
-        except RefusedError:
-            return  # it is another's, or there is no such subnet: the unit gets, or is refused, what it asks for
+            self._adoption.take(new, grant, in_use=True)
 
     def _render_node(self, node: Node) -> None:
         uid, name, join = node.metadata.uid, node.metadata.name, self._network.fabric.join
@@ -282,7 +232,7 @@ class Ports:
                 if isinstance(item, Pod) and item.spec.node_name in moved:
                     chosen[uid] = item
         # Fixed addresses first, so that no other Pod of this pass is given one of them.
-        for pod in sorted(chosen.values(), key=lambda pod: (_wishes_nothing(pod), *_age(pod))):
+        for pod in sorted(chosen.values(), key=lambda pod: (_wishes_nothing(pod), *age(pod))):
             self._render_pod(pod)
 
     def _render_pod(self, pod: Pod) -> None:
@@ -297,18 +247,22 @@ class Ports:
             return
         if not self._may_have_rows(pod):
             return
-        subnet, spec = self._ledger.subnet(grant.subnet), self._network.spec(grant.subnet)
-        assert subnet is not None, "who has a grant has its subnet"
-        inputs = PodInputs(
-            grant=grant,
-            subnet=replace(subnet, exclude=()),
-            spec=SubnetSpec(enable_dhcp=spec.enable_dhcp, mtu=spec.mtu),
-            node_known=pod.spec.node_name in self._connected,
-        )
+        subnet, spec = self._traits_of(grant.subnet)
+        inputs = PodInputs(grant=grant, subnet=subnet, spec=spec, node_known=pod.spec.node_name in self._connected)
         if self._is_news(uid, pod, inputs):
             self._assembly.put(uid, render_pod(pod, inputs))
             self._publish(pod, pod_ref(pod), pod_annotations(self._network.fabric.router, grant, subnet))
         self._outbox.tell(uid, None)
+
+    def _traits_of(self, name: str) -> tuple[Subnet, SubnetSpec]:
+        """What of a subnet its Pods' rows depend on: one pair for all of them, made anew when the subnet changes."""
+        subnet, spec = self._ledger.subnet(name), self._network.spec(name)
+        assert subnet is not None, "who has a grant has its subnet"
+        known = self._traits.get(name)
+        if known is None or known[0] is not subnet or known[1] is not spec:
+            traits = replace(subnet, exclude=()), SubnetSpec(enable_dhcp=spec.enable_dhcp, mtu=spec.mtu)
+            known = self._traits[name] = (subnet, spec, *traits)
+        return known[2:]
 
     def _grant(self, pod: Pod) -> Grant:
         """The Pod's addresses. Raises _PodError and WaitError."""
@@ -346,8 +300,9 @@ class Ports:
     def _is_newcomer(self, pod: Pod) -> bool:
         """Whether a Pod was never told its addresses: it may yet get others than the last of its name had."""
         uid = pod.metadata.uid
-        told = remembered(pod.metadata.annotations) is not None
-        return not told and not self._assembly.has(uid) and uid not in self._confirmed and stateful_set(pod) is not None
+        if stateful_set(pod) is None or self._assembly.has(uid) or uid in self._adoption.confirmed:
+            return False
+        return remembered(pod.metadata.annotations) is None
 
     def _still_fits(self, grant: Grant, request: Request, binding: Binding, pod: Pod) -> bool:
         """Whether what outlived a Pod of a StatefulSet is what its successor asks for."""
@@ -381,7 +336,7 @@ class Ports:
         """Whether a unit's grant is recorded, or in use already. Else its record is asked for, and it waits."""
         uid, name = item.metadata.uid, ip_name(item)
         self._records.settle(name, again=False)
-        if self._records.is_recorded(name) or self._assembly.has(uid) or uid in self._confirmed:
+        if self._records.is_recorded(name) or self._assembly.has(uid) or uid in self._adoption.confirmed:
             self._stuck.discard(uid)
             return True
         return False
@@ -439,14 +394,6 @@ class _PodError(Exception):
         self.reason = reason
 
 
-def ip_name(item: Item) -> str:
-    """Name of the IP object of a Node or Pod."""
-    meta = item.metadata
-    return names.ip_object(
-        names.node_port(meta.name) if isinstance(item, Node) else names.pod_port(meta.name, meta.namespace)
-    )
-
-
 def _holder(item: Item, owner: Owner) -> Holder:
     meta = item.metadata
     if isinstance(item, Node):
@@ -471,16 +418,6 @@ def _holder(item: Item, owner: Owner) -> Holder:
     )
 
 
-def _agree(one: Grant, other: Grant) -> bool:
-    """Whether two witnesses tell the same; only a record knows of gateways."""
-    return replace(one, gateways=()) == replace(other, gateways=())
-
-
 def _wishes_nothing(pod: Pod) -> bool:
     annotations = pod.metadata.annotations
     return names.IP_ADDRESS not in annotations and names.IP_POOL not in annotations
-
-
-def _age(item: Item) -> tuple[str, str, str]:
-    meta = item.metadata
-    return (meta.creation_timestamp, meta.namespace, meta.name)

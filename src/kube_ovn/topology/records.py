@@ -47,6 +47,7 @@ class Records:
         self.holders: dict[str, Holder] = {}
         self._names: dict[str, str] = {}  # by UID
         self._grants: dict[str, Grant | None] = {}  # what the objects record, by name
+        self._owners: dict[str, Owner] = {}  # whose grants these are
         self._sets: Mapping[str, StatefulSet] = {}
         self._sticky: dict[str, set[str]] = {}  # names by the UID of their StatefulSet
         self._refused: set[str] = set()  # names of objects whose addresses could not be adopted
@@ -70,8 +71,7 @@ class Records:
 
     def own(self, name: str) -> Owner | None:
         """Whose grant the object of this name records; None when there is none."""
-        ip = self.ips.get(name)
-        return None if ip is None else owner_of_ip(ip)
+        return self._owners.get(name)
 
     def recorded(self, name: str) -> Grant | None:
         """The grant that the object of this name records; None for what somebody damaged, and where there is none."""
@@ -84,7 +84,7 @@ class Records:
     def is_recorded(self, name: str) -> bool:
         """Whether what the holder of a name was granted is written down."""
         ip, holder = self.ips.get(name), self.holders.get(name)
-        if ip is None or holder is None or owner_of_ip(ip).key != holder.owner.key:
+        if ip is None or holder is None or self._owners[name].key != holder.owner.key:
             return False
         grant = self._ledger.grants.get(holder.owner.key)
         return grant is not None and (is_reservation(ip) or self._grants[name] == grant)
@@ -118,7 +118,7 @@ class Records:
         return refused
 
     def _adopt(self, ip: IP) -> None:
-        owner = owner_of_ip(ip)
+        owner = self._owners[ip.metadata.name]
         if owner.key in self._ledger.grants:
             return
         if is_reservation(ip):
@@ -145,12 +145,10 @@ class Records:
 
     def _put(self, ip: IP) -> None:
         name = ip.metadata.name
-        before = self.ips.get(name)
-        if before is not None and before.metadata.uid != ip.metadata.uid:
-            self._drop(before.metadata.uid)
-        elif before is not None and owner_of_ip(before).key != owner_of_ip(ip).key:
-            self._drop(before.metadata.uid)  # somebody made it another's
-        self.ips[name], self._names[ip.metadata.uid] = ip, name
+        before, owner = self.ips.get(name), owner_of_ip(ip)
+        if before is not None and (before.metadata.uid, self._owners[name].key) != (ip.metadata.uid, owner.key):
+            self._drop(before.metadata.uid)  # it is another's now
+        self.ips[name], self._owners[name], self._names[ip.metadata.uid] = ip, owner, name
         self._grants[name] = recorded(ip)
         if ip.spec.pod_type == names.STATEFULSET:
             self._sticky.setdefault(ip.spec.owner_uid, set()).add(name)
@@ -163,7 +161,7 @@ class Records:
         self._outbox.tell(uid, None)
         if ip.spec.pod_type == names.STATEFULSET:
             self._sticky[ip.spec.owner_uid].discard(name)
-        owner, holder = owner_of_ip(ip), self.holders.get(name)
+        owner, holder = self._owners.pop(name), self.holders.get(name)
         if holder is None or holder.owner.key != owner.key:
             self._ledger.release(owner.key)
         return name
@@ -175,7 +173,7 @@ class Records:
             return None if holder is None or grant is None else _create(name, holder, grant)
         if is_reservation(ip):
             return self._complete(ip)
-        owner = owner_of_ip(ip)
+        owner = self._owners[name]
         if holder is not None and holder.owner.key == owner.key:
             if (grant is not None and self._grants[name] != grant) or self._is_anothers(ip, owner):
                 return self._delete(ip)
@@ -208,7 +206,7 @@ class Records:
                 addresses=spec.ip_address,
                 mac=spec.mac_address,
                 subnet=spec.subnet,
-                holder=owner_of_ip(ip).label[:MOST_OF_A_LABEL],
+                holder=self._owners[meta.name].label[:MOST_OF_A_LABEL],
                 uid=spec.owner_uid,
                 since=meta.creation_timestamp,
                 until="",
