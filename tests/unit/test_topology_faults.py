@@ -88,6 +88,47 @@ def test_a_gateway_of_the_wrong_family_and_an_endless_number_harm_nobody() -> No
     assert api.find(IP, "odd") is None  # nobody's
 
 
+def test_of_two_kept_records_of_one_address_one_goes() -> None:
+    """The late write of a dead controller; the StatefulSet has a place for both Pods, and neither exists."""
+    web = stateful_set("web", 2)
+    ips = [
+        IP(
+            metadata=ObjectMeta(name=f"web-{number}.default", uid=f"ip-{number}"),
+            spec=IPSpec(
+                subnet="ovn-default",
+                ip_address="10.16.0.50",
+                mac_address="0a:00:00:00:00:50",
+                gateway="10.16.0.1",
+                pod_name=f"web-{number}",
+                namespace="default",
+                pod_type=names.STATEFULSET,
+                owner_uid=web.metadata.uid,
+            ),
+        )
+        for number in range(2)
+    ]
+    api = Api(namespace("default"), node("node1", 1), web, *ips)
+    settled(api)
+    assert api.find(IP, "web-0.default") is not None
+    assert api.find(IP, "web-1.default") is None
+
+
+def test_a_wish_that_cannot_be_fulfilled_leaves_what_was_kept() -> None:
+    """A StatefulSet's Pod comes back and asks for an address elsewhere: nobody else is given what its record says."""
+    web = stateful_set("web", 1)
+    api = Api(namespace("default"), node("node1", 1), web, pod("web-0", parent=web))
+    topology = settled(api, fabric("10.16.0.0/29"))
+    kept = api.get(IP, "web-0.default").spec.ip_address
+    api.remove(api.get(Pod, "web-0", "default").metadata.uid)
+    settle(topology, api)
+    api.put(pod("web-0", uid="again", parent=web, annotations={names.IP_ADDRESS: "192.0.2.1"}))
+    api.put(*(pod(f"other{number}") for number in range(5)))
+    settle(topology, api)
+    assert "192.0.2.1" in topology.problems["again"].message
+    assert api.get(IP, "web-0.default").spec.ip_address == kept
+    assert "0 of 5" in topology.problems["uid-other4"].message
+
+
 def test_a_typo_beside_it_does_not_open_a_private_subnet() -> None:
     shape = {"logical_switch": "s", "cidr": "10.20.0.0/24"}
     older, younger = (

@@ -287,15 +287,25 @@ class Ports:
                 names.ACQUIRE_ADDRESS_FAILED, f"IP {name} reserves an address for this Pod that it cannot have"
             )
         try:
-            if grant is not None:
-                self._ledger.release(owner.key)
-            return place(owner, pod, request, binding, self._parent(pod), self._surroundings())
+            return self._place(owner, pod, request, binding, grant)
         except (ExhaustedError, ConflictError) as error:
             if self._records.leaving({*request.subnets, *binding.subnets}):
                 raise WaitError from None
             raise _PodError(names.ACQUIRE_ADDRESS_FAILED, str(error)) from None
         except RefusedError as error:
             raise _PodError(names.ACQUIRE_ADDRESS_FAILED, str(error)) from None
+
+    def _place(self, owner: Owner, pod: Pod, request: Request, binding: Binding, former: Grant | None) -> Grant:
+        """Place a Pod, in exchange for what the last of its name had. If that fails, the record of that stays, and so
+        does what it claims. Raises RefusedError and WaitError.
+        """
+        self._ledger.release(owner.key)
+        try:
+            return place(owner, pod, request, binding, self._parent(pod), self._surroundings())
+        except (RefusedError, WaitError):
+            if former is not None:
+                self._adoption.take(owner, former, in_use=True)
+            raise
 
     def _is_newcomer(self, pod: Pod) -> bool:
         """Whether a Pod was never told its addresses: it may yet get others than the last of its name had."""

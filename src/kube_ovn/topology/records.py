@@ -112,10 +112,12 @@ class Records:
             self._adopt(self.ips[name])
 
     def retry(self) -> set[str]:
-        """Adopt what could not be before; the names it was tried for."""
+        """Adopt what could not be before; the names of those that could be now."""
         refused, self._refused = self._refused & self.ips.keys(), set()
         self.adopt(refused)
-        return refused
+        for name in refused:
+            self.settle(name, again=False)
+        return refused - self._refused
 
     def _adopt(self, ip: IP) -> None:
         owner = self._owners[ip.metadata.name]
@@ -179,7 +181,7 @@ class Records:
                 return self._delete(ip)
             return _move(ip, holder) if ip.spec.node_name != holder.node else None
         if ip.spec.pod_type == names.STATEFULSET and self._has_place(ip) and holder is None:
-            return None
+            return self._delete(ip) if self._is_anothers(ip, owner) else None
         return self._delete(ip)
 
     def _is_anothers(self, ip: IP, owner: Owner) -> bool:
