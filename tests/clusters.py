@@ -27,6 +27,8 @@ from kube_ovn.model.kube import (
     Namespace,
     Node,
     NodeAddress,
+    NodeCondition,
+    NodeSpec,
     NodeStatus,
     Object,
     ObjectMeta,
@@ -69,6 +71,23 @@ def node(name: str, number: int, **annotations: str) -> Node:
     return Node(
         metadata=ObjectMeta(name=name, uid=f"node-uid-{name}", annotations=annotations),
         status=NodeStatus(addresses=(NodeAddress(type="InternalIP", address=address),)),
+    )
+
+
+def gateway(
+    name: str, number: int, *, ready: bool = True, emptied: bool = False, ipv6: bool = False, **labels: str
+) -> Node:
+    """A node that is on the network; `emptied`: no Pod is to go there any more."""
+    made = node(name, number, **{names.CHASSIS: f"chassis-{name}"})
+    addresses = made.status.addresses
+    if ipv6:
+        addresses = (*addresses, NodeAddress(type="InternalIP", address=f"fd00:30::{10 + number}"))
+    return Node(
+        metadata=msgspec.structs.replace(made.metadata, labels=labels),
+        spec=NodeSpec(unschedulable=emptied),
+        status=NodeStatus(
+            addresses=addresses, conditions=(NodeCondition(type="Ready", status="True" if ready else "Unknown"),)
+        ),
     )
 
 

@@ -76,12 +76,20 @@ def _shift(steps: int) -> None:
 
 
 @asynccontextmanager
-async def serve_health(port: int, live: Mapping[str, Check], ready: Mapping[str, Check]) -> AsyncIterator[int]:
-    """Serve /livez, /readyz and /metrics on all addresses while in the context; yields the port (0 = any free)."""
+async def serve_health(
+    port: int,
+    live: Mapping[str, Check],
+    ready: Mapping[str, Check],
+    refresh: Callable[[], Awaitable[None]] | None = None,
+) -> AsyncIterator[int]:
+    """Serve /livez, /readyz and /metrics on all addresses while in the context; yields the port (0 = any free).
+
+    `refresh` brings metrics up to date that are only looked at when somebody asks.
+    """
     app = web.Application()
     app.router.add_get("/livez", _answer(live))
     app.router.add_get("/readyz", _answer(ready))
-    app.router.add_get("/metrics", _metrics)
+    app.router.add_get("/metrics", _metrics(refresh))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     listener = socket.create_server(("", port), family=family, dualstack_ipv6=family == socket.AF_INET6)
@@ -101,5 +109,10 @@ def _answer(checks: Mapping[str, Check]) -> Callable[[web.Request], Awaitable[we
     return answer
 
 
-async def _metrics(request: web.Request) -> web.Response:
-    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+def _metrics(refresh: Callable[[], Awaitable[None]] | None) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def answer(request: web.Request) -> web.Response:
+        if refresh is not None:
+            await refresh()
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return answer

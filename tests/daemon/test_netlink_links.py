@@ -293,19 +293,19 @@ def test_node_settles_and_stays(netns: str) -> None:
     """What is missing is added, what is ours and unwanted removed."""
 
     async def scenario() -> None:
-        assert plumbing.settle(ovn0_state()) is None
+        assert plumbing.settle(names.NODE_NIC, ovn0_state()) is None
         await ip("link", "add", "ovn0", "type", "veth", "peer", "name", "far")
         await ip("link", "set", "far", "up")
-        index = plumbing.settle(ovn0_state())
+        index = plumbing.settle(names.NODE_NIC, ovn0_state())
         assert index is not None
-        assert plumbing.settle(ovn0_state()) == index
+        assert plumbing.settle(names.NODE_NIC, ovn0_state()) == index
         await ip("link", "set", "ovn0", "down")  # and with it the routes are gone
         await ip("address", "add", "192.0.2.1/32", "dev", "ovn0")
-        plumbing.settle(ovn0_state("100.64.0.3"))
+        plumbing.settle(names.NODE_NIC, ovn0_state("100.64.0.3"))
         with Socket() as root:
             assert [address for _, address in links.list_addresses(root, index)] == [JOIN]
             assert [str(route.via) for route in links.list_routes(root, names.ROUTE_PROTOCOL)] == ["100.64.0.3"]
-        plumbing.settle({Switch.UP: None, Switch.FORWARDING: None})
+        plumbing.settle(names.NODE_NIC, {Switch.UP: None, Switch.FORWARDING: None})
         with Socket() as root:
             assert links.list_addresses(root, index) == []
             assert links.list_routes(root, names.ROUTE_PROTOCOL) == []
@@ -317,10 +317,10 @@ def test_many_subnets_are_settled_at_once_and_then_left_alone(netns: str) -> Non
     async def scenario() -> None:
         await ip("link", "add", "ovn0", "type", "veth", "peer", "name", "far")
         await ip("link", "set", "far", "up")
-        plumbing.settle(fabric(0))
+        plumbing.settle(names.NODE_NIC, fabric(0))
         await carrier("ovn0")
         started = time.monotonic()
-        index = plumbing.settle(fabric(400))
+        index = plumbing.settle(names.NODE_NIC, fabric(400))
         assert time.monotonic() - started < 1
         assert ours() == routes_of(fabric(400))
         told = Told()
@@ -328,11 +328,11 @@ def test_many_subnets_are_settled_at_once_and_then_left_alone(netns: str) -> Non
         watch.index = index
         task = asyncio.create_task(watch.run())
         await told.until(1)
-        plumbing.settle(fabric(400))  # writes nothing
+        plumbing.settle(names.NODE_NIC, fabric(400))  # writes nothing
         await ip("route", "delete", "10.7.0.0/24")
         await told.until(2)
         assert told.count == 2
-        plumbing.settle(fabric(2))
+        plumbing.settle(names.NODE_NIC, fabric(2))
         assert ours() == routes_of(fabric(2))
         task.cancel()
 
@@ -346,7 +346,7 @@ def test_a_route_that_is_refused_keeps_no_other_out(netns: str) -> None:
         bad = ip_network("10.99.0.0/16")
         wanted = {**fabric(1), bad: Route(to=bad, via=ip_address("192.0.2.1")), **fabric(100)}
         with pytest.raises(NetlinkError, match=r"route 10\.99\.0\.0/16 via 192\.0\.2\.1: Network is unreachable"):
-            plumbing.settle(wanted)
+            plumbing.settle(names.NODE_NIC, wanted)
         assert ours() == routes_of(fabric(100))
 
     inside(netns, scenario)
@@ -367,14 +367,14 @@ def test_only_what_concerns_the_node_is_told(netns: str) -> None:
         await ip("link", "add", "ovn0", "type", "veth", "peer", "name", "far")
         await ip("link", "set", "ovn0", "addrgenmode", "none")
         await ip("link", "set", "far", "up")
-        index, told = plumbing.settle(ovn0_state()), Told()
+        index, told = plumbing.settle(names.NODE_NIC, ovn0_state()), Told()
         await carrier("ovn0")  # what the kernel tells of it by itself must not come later
         watch = notify.LinkWatch(names.NODE_NIC, names.ROUTE_PROTOCOL, told.tell)
         watch.index = index
         task = asyncio.create_task(watch.run())
         await told.until(1)  # at the start, for what happened before
 
-        plumbing.settle(ovn0_state())  # nothing to write
+        plumbing.settle(names.NODE_NIC, ovn0_state())  # nothing to write
         await ip("address", "add", "192.0.2.9/24", "dev", "far")
         await ip("route", "add", "198.51.100.0/24", "via", "192.0.2.1")
         await ip("link", "add", "pod_h", "type", "veth", "peer", "name", "pod_c")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kube_ovn.model import names
-from kube_ovn.model.crd import IP
+from kube_ovn.model.crd import IP, LabelSelector
 from kube_ovn.model.kube import Object, Pod
 from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.row import RowKey
@@ -17,6 +17,7 @@ from kube_ovn.topology.render import Topology
 from tests.clusters import (
     Api,
     fabric,
+    gateway,
     granted,
     namespace,
     node,
@@ -31,7 +32,7 @@ from tests.clusters import (
     subnet,
 )
 
-NODES = [node("node1", 1), node("node2", 2), node("a.default", 3)]
+NODES = [gateway("node1", 1, egress="true"), gateway("node2", 2, ready=False), node("a.default", 3)]
 NAMESPACES = [
     namespace("default"),
     namespace("other", None, **{names.LOGICAL_SWITCH: "own", names.CIDR: "10.30.0.0/29"}),
@@ -43,6 +44,13 @@ THINGS: list[Object] = [
     subnet("green", "10.20.0.0/24", private=True, allow_subnets=("10.16.0.0/16", "nonsense")),
     subnet("bad", "10.96.0.0/24"),
     subnet("dual", "10.21.0.0/29,fd00:21::/125", enable_dhcp=True, enable_ipv6_ra=True),
+    subnet("out", "10.22.0.0/24", gateway_type="centralized", gateway_node="node2,node1", enable_ecmp=True),
+    subnet(
+        "chosen",
+        "10.23.0.0/24",
+        gateway_type="centralized",
+        gateway_node_selectors=(LabelSelector(match_labels={"egress": "true"}),),
+    ),
     pool("few", "ovn-default", "10.16.0.8..10.16.0.9", "10.99.0.1"),
     reservation("a.default", "ovn-default", "10.16.0.20"),
     reservation("kept", "blue", "10.20.0.2"),
@@ -229,6 +237,8 @@ def test_every_membership_has_its_rows(history: list[list[Object]]) -> None:
         "acls": ("ACL",),
         "dhcpv4_options": ("DHCP_Options",),
         "dhcpv6_options": ("DHCP_Options",),
+        "ha_chassis_group": ("HA_Chassis_Group",),
+        "ha_chassis": ("HA_Chassis",),
         "static_routes": ("Logical_Router_Static_Route",),
         "policies": ("Logical_Router_Policy",),
         "addresses": (),

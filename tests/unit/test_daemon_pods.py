@@ -36,7 +36,7 @@ GRANTED = {
 async def test_give_up(monkeypatch: pytest.MonkeyPatch, annotations: dict[str, str], sentence: str) -> None:
     monkeypatch.setattr(pods, "ADD_DEADLINE", 0.05)
     ports = Ports(Client(("unix:/nowhere",), "Open_vSwitch", TABLES, on_change=lambda: None))
-    subnets = Subnets("join", lambda: None)
+    subnets = Subnets("join", "node1", lambda: None)
     store: Store[Pod] = Store()
     store.put(Pod(metadata=ObjectMeta(name="web", namespace="ns", uid="u", annotations=annotations)))
     node = NodeNetwork(Settings(), lambda: None, subnets, lambda: (), ports)

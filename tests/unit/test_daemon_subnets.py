@@ -13,7 +13,7 @@ class Heard:
 
     def __init__(self) -> None:
         self._count = 0
-        self.subnets = Subnets("join", self._hear)
+        self.subnets = Subnets("join", "node1", self._hear)
 
     def _hear(self) -> None:
         self._count += 1

@@ -36,8 +36,26 @@ table inet kube-ovn
 delete table inet kube-ovn
 table inet kube-ovn {
     comment "written by kube-ovn-cniserver, changes are overwritten; DIGEST"
+    counter egress4-ovn-default {
+        comment "10.16.0.0/16 to the outside"
+    }
+    counter ingress4-ovn-default {
+        comment "10.16.0.0/16 from the outside"
+    }
+    counter egress4-team-a {
+        comment "10.17.0.0/24 to the outside"
+    }
+    counter ingress4-team-a {
+        comment "10.17.0.0/24 from the outside"
+    }
+    counter egress4-join {
+        comment "100.64.0.0/16 to the outside"
+    }
+    counter ingress4-join {
+        comment "100.64.0.0/16 from the outside"
+    }
     set pods4 {
-        comment "subnets with natOutgoing: outside the fabric their Pods have the node's address"
+        comment "subnets with natOutgoing: outside the fabric their Pods have a node's address"
         type ipv4_addr
         flags interval
         elements = { 10.16.0.0/16 comment "ovn-default" }
@@ -50,14 +68,46 @@ table inet kube-ovn {
                      10.17.0.0/24 comment "team-a",
                      100.64.0.0/16 comment "join" }
     }
+    set centralized4 {
+        comment "subnets that leave through gateway nodes, never through ovn0"
+        type ipv4_addr
+        flags interval
+    }
+    map sources4 {
+        comment "subnets whose packets get a fixed address on this node"
+        type ipv4_addr : ipv4_addr
+        flags interval
+    }
+    map egress4 {
+        comment "which counter counts what, egress"
+        type ipv4_addr : counter
+        flags interval
+        elements = { 10.16.0.0/16 : "egress4-ovn-default",
+                     10.17.0.0/24 : "egress4-team-a",
+                     100.64.0.0/16 : "egress4-join" }
+    }
+    map ingress4 {
+        comment "which counter counts what, ingress"
+        type ipv4_addr : counter
+        flags interval
+        elements = { 10.16.0.0/16 : "ingress4-ovn-default",
+                     10.17.0.0/24 : "ingress4-team-a",
+                     100.64.0.0/16 : "ingress4-join" }
+    }
     chain forward {
-        comment "packets without a connection would leave with the address of a Pod"
+        comment "only the fabric's subnets are forwarded, each through its own gateway"
         type filter hook forward priority filter; policy accept;
+        iifname { "ovn0", "ovngw0" } ip saddr != @fabric4 counter drop
+        oifname "ovn0" ip daddr != @fabric4 counter drop
+        iifname "ovn0" oifname != "ovn0" ip saddr @centralized4 counter drop
         oifname != "ovn0" ip saddr @pods4 ip daddr != @fabric4 ct state invalid counter drop
+        iifname { "ovn0", "ovngw0" } oifname != "ovn0" counter name ip saddr map @egress4
+        iifname != { "ovn0", "ovngw0" } oifname "ovn0" counter name ip daddr map @ingress4
     }
     chain postrouting {
-        comment "Pods reach the outside with the address of their node"
+        comment "Pods reach the outside with an address of the node they leave through"
         type nat hook postrouting priority srcnat; policy accept;
+        oifname != "ovn0" ip saddr @pods4 ip daddr != @fabric4 counter snat ip to ip saddr map @sources4
         oifname != "ovn0" ip saddr @pods4 ip daddr != @fabric4 counter masquerade fully-random
     }
 }
@@ -80,14 +130,17 @@ def test_nothing_until_allocated() -> None:
 
 def test_state_of_a_node() -> None:
     state = rendered(DEFAULT)
-    assert state.link == {
+    assert state.nics["ovn0"].link == {
         Switch.UP: None,
         Switch.FORWARDING: None,
         InterfaceAddress(address=ip_address("100.64.0.2"), prefix=16): None,
         ip_network("10.16.0.0/16"): route("10.16.0.0/16"),
     }
-    assert list(state.link)[:2] == [Switch.UP, Switch.FORWARDING]  # the link is up before its routes are asked for
-    ovn0 = state.rows[RowKey("Interface", "ovn0")]
+    assert list(state.nics["ovn0"].link)[:2] == [
+        Switch.UP,
+        Switch.FORWARDING,
+    ]  # the link is up before its routes are asked for
+    ovn0 = state.nics["ovn0"].rows[RowKey("Interface", "ovn0")]
     assert isinstance(ovn0, Interface)
     assert (ovn0.type, ovn0.mac, ovn0.mtu_request) == ("internal", "0a:00:00:00:00:02", 1400)
     assert ovn0.external_ids == {"vendor": "kube-ovn", "iface-id": "node-node1"}
@@ -105,7 +158,7 @@ def route(to: str) -> Route:
 
 
 def routes(state: NodeState) -> list[Route]:
-    return [value for value in state.link.values() if value is not None]
+    return [value for value in state.nics["ovn0"].link.values() if value is not None]
 
 
 def test_a_route_to_each_subnet() -> None:
@@ -162,7 +215,7 @@ def test_table_depends_on_nothing_but_its_content() -> None:
 def test_table_without_nat_has_no_empty_list() -> None:
     text = render_table([TEAM, JOIN]).text
     assert "set pods4 {" in text
-    assert text.count("elements") == 1
+    assert "elements" not in text[text.index("set pods4 {") : text.index("set fabric4 {")]
     assert "elements = { }" not in text
 
 
@@ -189,14 +242,14 @@ def effective(cidr_block: str, *, nat: bool = False) -> Subnet:
 
 
 def test_what_of_a_subnet_concerns_a_node() -> None:
-    assert parse_subnet(effective("10.17.0.0/24"), "join") == TEAM
-    assert parse_subnet(effective("10.17.0.0/24,fd00::/64", nat=True), "join") == subnet(
+    assert parse_subnet(effective("10.17.0.0/24"), "join", "node1") == TEAM
+    assert parse_subnet(effective("10.17.0.0/24,fd00::/64", nat=True), "join", "node1") == subnet(
         "team-a", "10.17.0.0/24", "fd00::/64", nat=True
     )
-    assert parse_subnet(effective(""), "join") is None
-    assert parse_subnet(effective("10.17.0.0/24"), "team-a") is None
+    assert parse_subnet(effective(""), "join", "node1") is None
+    assert parse_subnet(effective("10.17.0.0/24"), "team-a", "node1") is None
     with pytest.raises(ValueError, match=r"status\.cidrBlock of Subnet team-a: 'x' is not a CIDR"):
-        parse_subnet(effective("x"), "join")
+        parse_subnet(effective("x"), "join", "node1")
 
 
 @pytest.mark.parametrize(

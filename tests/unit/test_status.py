@@ -29,7 +29,7 @@ def status(
     *,
     in_effect: bool = True,
 ) -> crd.SubnetStatus:
-    return subnet_status(OBJECT, accepted, complaint, usage, waiting_for, in_effect=in_effect)
+    return subnet_status(OBJECT, accepted, complaint, usage, waiting_for, None, in_effect=in_effect)
 
 
 def said(made: crd.SubnetStatus | crd.IPPoolStatus | crd.VpcStatus) -> dict[str, tuple[str, str, str]]:
@@ -83,7 +83,7 @@ def test_a_subnet_that_is_being_deleted_says_for_whom_it_waits() -> None:
 
 def test_conditions_are_about_the_generation_that_was_looked_at() -> None:
     metadata = msgspec.structs.replace(OBJECT.metadata, generation=7)
-    made = subnet_status(msgspec.structs.replace(OBJECT, metadata=metadata), SUBNET, "", [], None, in_effect=True)
+    made = subnet_status(msgspec.structs.replace(OBJECT, metadata=metadata), SUBNET, "", [], None, None, in_effect=True)
     assert [each.observed_generation for each in made.conditions] == [7, 7]
 
 

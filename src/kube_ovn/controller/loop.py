@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from kube_ovn.controller.publish import Publisher
 from kube_ovn.model.nb import LogicalSwitchPort
-from kube_ovn.model.network import Problem
+from kube_ovn.model.network import Notice, Problem
 from kube_ovn.model.row import Key, Row, RowKey
 from kube_ovn.ovsdb.client import Client
 from kube_ovn.plan import Plan, diff, guard
@@ -47,12 +47,13 @@ class Loop:
         nb: Client,
         publisher: Publisher,
         report: Callable[[Problem], None],
+        announce: Callable[[Notice], None],
     ) -> None:
         self._snapshot = snapshot
         self._topology = topology
         self._nb = nb
         self._publisher = publisher
-        self._report = report
+        self._report, self._announce = report, announce
         self._reported: dict[str, Problem] = {}
         self._agreed = False  # whether everything but the changed keys is known to agree
         self._pending: set[Key] = set()
@@ -73,6 +74,8 @@ class Loop:
             self._agreed, self._pending = True, set()
         self._publisher.offer(self._topology.take_changed_writes())
         self._tell()
+        for notice in self._topology.take_notices():
+            self._announce(notice)
         PASS_SECONDS.labels("render").observe(rendered - started)
         PASS_SECONDS.labels("diff").observe(planned - rendered)
         PASS_SECONDS.labels("commit").observe(time.perf_counter() - planned)

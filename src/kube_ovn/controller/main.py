@@ -33,7 +33,7 @@ from kube_ovn.model import names
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import Namespace, Node, Pod
 from kube_ovn.model.nb import TABLES, NbGlobal
-from kube_ovn.model.network import Kind, Problem
+from kube_ovn.model.network import Kind, Notice, Problem
 from kube_ovn.model.row import RowKey
 from kube_ovn.model.writes import Write
 from kube_ovn.ovsdb.client import Client as Northbound
@@ -167,7 +167,7 @@ class Controller:
         sender = Sender(self._kube, self._targets(), history.append)
         publisher = Publisher(sender.send, self._refused)
         topology = Topology(self._fabric, confirmed(self._nb.replica.owned), released(history.records))
-        self._loop = Loop(self._snapshot, topology, self._nb, publisher, self._report)
+        self._loop = Loop(self._snapshot, topology, self._nb, publisher, self._report, self._announce)
         async with asyncio.TaskGroup() as group:
             group.create_task(history.run())
             group.create_task(publisher.run())
@@ -239,6 +239,9 @@ class Controller:
 
     def _report(self, problem: Problem) -> None:
         self._recorder.report(problem.object, problem.reason, problem.message)
+
+    def _announce(self, notice: Notice) -> None:
+        self._recorder.report(notice.object, notice.reason, notice.message, type="Normal")
 
     async def _prove(self) -> None:
         """Ask again and again whether the Northbound database answers, and so whether what is seen is true."""

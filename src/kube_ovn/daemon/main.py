@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import structlog
+from prometheus_client import REGISTRY
 
 from kube_ovn.config import parse_flags
 from kube_ovn.daemon.announce import announce
@@ -67,7 +68,7 @@ class Daemon:
         self._repair, self._announce = Dirty(), Dirty()
         self._ovs = Ovs((f"unix:{settings.ovs_socket}",), "Open_vSwitch", TABLES, on_change=self._ovs_changed)
         self._ports = Ports(self._ovs)
-        self._subnets = Subnets(settings.node_switch, lambda: self._node.dirty.mark())
+        self._subnets = Subnets(settings.node_switch, settings.node_name, lambda: self._node.dirty.mark())
         self._node = NodeNetwork(settings, self._own_node, self._subnets, lambda: self._encaps, self._ports)
         self._pods = Pods(self._pod_store, self._subnets, self._node, self._ports)
         self._recorder = Recorder(kube, names.CNISERVER, settings.node_name)
@@ -77,8 +78,11 @@ class Daemon:
 
     async def run(self) -> None:
         settings, name = self._settings, self._settings.node_name
+        REGISTRY.register(self._node.traffic)
         server = Server(name, self._pods, lambda: self._node.complaint, self._report)
-        health = serve_health(settings.pprof_port, {}, {"network": lambda: self._node.complaint})
+        health = serve_health(
+            settings.pprof_port, {}, {"network": lambda: self._node.complaint}, self._node.traffic.refresh
+        )
         async with health, asyncio.TaskGroup() as group:
             for part in (
                 self._ovs.run(),
@@ -87,7 +91,7 @@ class Daemon:
                 follow(self._kube, PODS, self._pod_store, f"spec.nodeName={name}"),
                 follow(self._kube, SUBNETS, self._subnets.store),
                 reconcile(self._node.dirty, self._node.make_pass, (NetlinkError, NftError, PortError, TimeoutError)),
-                self._node.links.run(),
+                *(watch.run() for watch in self._node.links.values()),
                 self._node.tables.run(),
                 self._node.follow_gateway(),
                 reconcile(self._repair, self._make_repair, (NetlinkError, TimeoutError)),
@@ -155,9 +159,9 @@ class Daemon:
             self._encaps = encaps
             self._node.dirty.mark()
         changed = self._ports.take_changed_links()
-        if changed is None or names.NODE_NIC in changed:
+        if changed is None or names.NODE_NICS & changed:
             self._node.dirty.mark()
-        if changed is None or not all(map(self._pods.is_busy, changed - {names.NODE_NIC})):
+        if changed is None or not all(map(self._pods.is_busy, changed - names.NODE_NICS)):
             self._repair.mark()
         self._ports.notify()
 

@@ -13,10 +13,10 @@ from kube_ovn.daemon import plumbing
 from kube_ovn.daemon.ports import Ports
 from kube_ovn.daemon.settings import Settings
 from kube_ovn.daemon.subnets import Subnets
+from kube_ovn.daemon.traffic import Traffic
 from kube_ovn.daemon.wait import Broadcast
 from kube_ovn.host.egress import Table
 from kube_ovn.host.node import NodeState, render_node, tunnel_overhead
-from kube_ovn.linux import nft
 from kube_ovn.linux.icmp import echo
 from kube_ovn.linux.notify import LinkWatch, TableWatch
 from kube_ovn.model import names
@@ -57,7 +57,8 @@ class NodeNetwork:
         """Why the node's network does not work; None when it does."""
         self.mtu: int | None = None
         """The largest MTU Pods can have; None until it is known."""
-        self.links = LinkWatch(names.NODE_NIC, names.ROUTE_PROTOCOL, self.dirty.mark)
+        self.links = {nic: LinkWatch(nic, names.ROUTE_PROTOCOL, self.dirty.mark) for nic in sorted(names.NODE_NICS)}
+        self.traffic = Traffic(settings.node_name)
         self.tables = TableWatch(names.NFT_TABLE, self._distrust_table)
 
     async def make_pass(self) -> None:
@@ -67,14 +68,18 @@ class NodeNetwork:
         if state is None:
             return  # what runs here goes on
         async with asyncio.timeout(PORT_DEADLINE):
-            await self._ports.put(names.NODE_NIC, state.rows)
-        self.links.index = await plumbing.run(plumbing.settle, state.link)
+            await self._ports.drop(names.NODE_NICS - state.nics.keys())
+            for name, nic in state.nics.items():
+                await self._ports.put(name, nic.rows)
+        for name, nic in state.nics.items():
+            self.links[name].index = await plumbing.run(plumbing.settle, name, nic.link)
         if state.table != self._table:
             self.tables.own = state.table.comment
-            await nft.apply(state.table.text)
+            await self.traffic.replace(state.table)
             self._table = state.table
         self._state = state
-        self._covered = state.networks if self.links.index is not None else frozenset()
+        built = all(self.links[name].index is not None for name in state.nics)
+        self._covered = state.networks if built else frozenset()
         if self._covered:
             self._built.set()
             self._settled.notify()

@@ -120,13 +120,13 @@ def pod_mtu(patterns: Collection[str], addresses: Collection[Address], overhead:
     raise NetlinkError(f"NIC {wanted}", errno.ENODEV)
 
 
-def settle(desired: dict[LinkKey, Route | None]) -> int | None:
-    """Bring ovn0 from what it is to what it should be; its index, None while Open vSwitch has not made it.
+def settle(nic: str, desired: dict[LinkKey, Route | None]) -> int | None:
+    """Bring a NIC from what it is to what it should be; its index, None while Open vSwitch has not made it.
 
     Writes nothing when they agree. Raises NetlinkError.
     """
     with Socket() as root:
-        link = links.get_link(root, names.NODE_NIC)
+        link = links.get_link(root, nic)
         if link is None:
             return None
         actual = _observe(root, link)
@@ -152,7 +152,8 @@ def _observe(root: Socket, link: Link) -> dict[LinkKey, Route | None]:
     if links.is_forwarding(link):
         actual[Switch.FORWARDING] = None
     actual.update({address: None for _, address in links.list_addresses(root, link.index)})
-    actual.update({route.to: route for route in links.list_routes(root, names.ROUTE_PROTOCOL)})
+    if link.name == names.NODE_NIC:  # all routes of ours lead through it
+        actual.update({route.to: route for route in links.list_routes(root, names.ROUTE_PROTOCOL)})
     return actual
 
 

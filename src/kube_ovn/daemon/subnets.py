@@ -17,9 +17,9 @@ log = structlog.get_logger()
 class Subnets:
     """Subnets in effect. `store` is kept up to date by who made this."""
 
-    def __init__(self, join: str, on_change: Callable[[], None]) -> None:
+    def __init__(self, join: str, node: str, on_change: Callable[[], None]) -> None:
         self.store: Store[Subnet] = Store(self._look)
-        self._join, self._on_change = join, on_change
+        self._join, self._own_name, self._on_change = join, node, on_change
         self._effective: dict[str, NodeSubnet] = {}  # by UID
         self._known = False
 
@@ -58,7 +58,7 @@ class Subnets:
     def _parse(self, uid: str) -> NodeSubnet | None:
         subnet = self.store.objects.get(uid)
         try:
-            return parse_subnet(subnet, self._join) if subnet else None
+            return parse_subnet(subnet, self._join, self._own_name) if subnet else None
         except ValueError as error:
             log.error("the Subnet's status is wrong; what this node has for it stays", error=str(error))
             return self._effective.get(uid)

@@ -1,19 +1,34 @@
-"""How Pods leave through their own node: the node's nftables table. Pure.
+"""How packets leave the fabric through this node: the node's nftables table. Pure.
 
 One table of our own, replaced whole. It only adds to what the host's other tables say: in nftables a packet must pass
 every table, so nothing here can undo a host firewall's drop. `nft list table inet kube-ovn` is meant to be read.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kube_ovn.host.subnet import NodeSubnet
 from kube_ovn.model import names
 from kube_ovn.model.addr import Network
+from kube_ovn.model.gateway import NatException
 
 _LONGEST_COMMENT = 127
 """Bytes nft takes for the comment of an element."""
+_LONGEST_NAME = 200
+"""Of a subnet, in the name of a counter."""
+DIRECTIONS = ("egress", "ingress")
+_FABRIC = f'{{ "{names.NODE_NIC}", "{names.GATEWAY_NIC}" }}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """What passes between a network of a subnet and the outside, one way; counted by the table."""
+
+    subnet: str
+    network: Network
+    direction: str
+    """`egress` or `ingress`, as the Pods see it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,23 +37,31 @@ class Table:
     """Input of `nft -f`."""
     comment: str
     """The table's comment, which tells one content from another."""
+    flows: Mapping[str, Flow]
+    """What its counters count, by their names."""
 
 
 def render_table(fabric: Sequence[NodeSubnet]) -> Table:
     """The node's table: between the subnets of the fabric addresses stay as they are; on the way out, those of subnets
-    with `nat` become the node's.
+    with `nat` become the node's, or those that were fixed for it; what leaves a centralized subnet does so through its
+    gateway or not at all.
     """
     families = sorted({network.version for subnet in fabric for network in subnet.networks})
+    flows = {_counter(flow): flow for version in families for flow in _flows(version, fabric)}
     rules = [
+        *(line for name, flow in flows.items() for line in _declare(name, flow)),
         *(line for version in families for line in _sets(version, fabric)),
+        *(line for version in families for line in _counter_maps(version, flows)),
         "    chain forward {",
-        '        comment "packets without a connection would leave with the address of a Pod"',
+        '        comment "only the fabric\'s subnets are forwarded, each through its own gateway"',
         "        type filter hook forward priority filter; policy accept;",
-        *(f"        {_leaving(version)} ct state invalid counter drop" for version in families),
+        *(line for version in families for line in _forward(version)),
         "    }",
         "    chain postrouting {",
-        '        comment "Pods reach the outside with the address of their node"',
+        '        comment "Pods reach the outside with an address of the node they leave through"',
         "        type nat hook postrouting priority srcnat; policy accept;",
+        *(line for version in families for line in _exceptions(version, fabric)),
+        *(f"        {_leaving(version)} {_to_source(version)}" for version in families),
         *(f"        {_leaving(version)} counter masquerade fully-random" for version in families),
         "    }",
     ]
@@ -52,30 +75,97 @@ def render_table(fabric: Sequence[NodeSubnet]) -> Table:
         *rules,
         "}",
     ]
-    return Table(text="\n".join(lines) + "\n", comment=comment)
+    return Table(text="\n".join(lines) + "\n", comment=comment, flows=flows)
 
 
 def _digest(rules: Iterable[str]) -> str:
     return hashlib.blake2b("\n".join(rules).encode(), digest_size=8).hexdigest()
 
 
-def _sets(version: int, fabric: Sequence[NodeSubnet]) -> list[str]:
-    leaving = [subnet for subnet in fabric if subnet.nat]
+def _flows(version: int, fabric: Sequence[NodeSubnet]) -> Iterator[Flow]:
+    for network, owners in _elements(version, fabric):
+        for direction in DIRECTIONS:
+            yield Flow(subnet=owners[0].name, network=network, direction=direction)
+
+
+def _counter(flow: Flow) -> str:
+    """Name of a counter: the kernel takes 255 bytes."""
+    name = flow.subnet
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[:_LONGEST_NAME]}-{hashlib.blake2b(name.encode(), digest_size=8).hexdigest()}"
+    return f"{flow.direction}{flow.network.version}-{name}"
+
+
+def _declare(name: str, flow: Flow) -> list[str]:
+    way = "to the outside" if flow.direction == DIRECTIONS[0] else "from the outside"
+    return [f"    counter {name} {{", f'        comment "{flow.network} {way}"', "    }"]
+
+
+def _counter_maps(version: int, flows: Mapping[str, Flow]) -> list[str]:
     return [
-        *_set(
-            "pods", version, "subnets with natOutgoing: outside the fabric their Pods have the node's address", leaving
-        ),
-        *_set("fabric", version, "all subnets: between them every Pod has its own address", fabric),
+        line
+        for direction in DIRECTIONS
+        for line in _block(
+            f"map {direction}{version}",
+            f"which counter counts what, {direction}",
+            f"ipv{version}_addr : counter",
+            [
+                f'{flow.network} : "{name}"'
+                for name, flow in flows.items()
+                if (flow.direction, flow.network.version) == (direction, version)
+            ],
+        )
     ]
 
 
-def _set(name: str, version: int, comment: str, subnets: Iterable[NodeSubnet]) -> list[str]:
-    elements = [f'{network} comment "{owners}"' for network, owners in _elements(version, subnets)]
+def _sets(version: int, fabric: Sequence[NodeSubnet]) -> list[str]:
+    leaving = [subnet for subnet in fabric if subnet.nat]
+    centralized = [subnet for subnet in fabric if subnet.centralized]
+    fixed = [subnet for subnet in leaving if _source(subnet, version)]
+    return [
+        *_set(
+            "pods", version, "subnets with natOutgoing: outside the fabric their Pods have a node's address", leaving
+        ),
+        *_set("fabric", version, "all subnets: between them every Pod has its own address", fabric),
+        *_set("centralized", version, "subnets that leave through gateway nodes, never through ovn0", centralized),
+        *_set(
+            "sources",
+            version,
+            "subnets whose packets get a fixed address on this node",
+            fixed,
+            lambda subnet: _source(subnet, version),
+        ),
+    ]
+
+
+def _source(subnet: NodeSubnet, version: int) -> str:
+    return next((str(address) for address in subnet.sources if address.version == version), "")
+
+
+def _set(
+    name: str,
+    version: int,
+    comment: str,
+    subnets: Iterable[NodeSubnet],
+    value: Callable[[NodeSubnet], str] | None = None,
+) -> list[str]:
+    """A set of the subnets' networks; with `value`, a map from them."""
+    elements = [
+        f'{network} comment "{_names(owners)}"' + (f" : {value(owners[0])}" if value else "")
+        for network, owners in _elements(version, subnets)
+    ]
+    kind = f"ipv{version}_addr"
+    if value:
+        return _block(f"map {name}{version}", comment, f"{kind} : {kind}", elements)
+    return _block(f"set {name}{version}", comment, kind, elements)
+
+
+def _block(head: str, comment: str, kind: str, elements: Sequence[str]) -> list[str]:
     listed = (",\n" + " " * len("        elements = { ")).join(elements)
     return [
-        f"    set {name}{version} {{",
+        f"    {head} {{",
         f'        comment "{comment}"',
-        f"        type ipv{version}_addr",
+        f"        type {kind}",
         "        flags interval",
         # An empty list of elements is no valid nft.
         *([f"        elements = {{ {listed} }}"] if elements else []),
@@ -83,19 +173,23 @@ def _set(name: str, version: int, comment: str, subnets: Iterable[NodeSubnet]) -
     ]
 
 
-def _elements(version: int, subnets: Iterable[NodeSubnet]) -> list[tuple[Network, str]]:
+def _names(subnets: Iterable[NodeSubnet]) -> str:
+    return ", ".join(sorted(subnet.name for subnet in subnets))[:_LONGEST_COMMENT]
+
+
+def _elements(version: int, subnets: Iterable[NodeSubnet]) -> list[tuple[Network, list[NodeSubnet]]]:
     """The networks of a family in order, and whose each is. One inside another is left out: nft takes no overlap, and
     a subnet made anew under another name may meet its predecessor here.
     """
-    owners: dict[Network, list[str]] = {}
+    owners: dict[Network, list[NodeSubnet]] = {}
     for subnet in subnets:
         for network in subnet.networks:
             if network.version == version:
-                owners.setdefault(network, []).append(subnet.name)
-    found: list[tuple[Network, str]] = []
+                owners.setdefault(network, []).append(subnet)
+    found: list[tuple[Network, list[NodeSubnet]]] = []
     for network in sorted(owners, key=lambda network: (int(network.network_address), network.prefixlen)):
         if not found or not _contains(found[-1][0], network):
-            found.append((network, ", ".join(sorted(owners[network]))[:_LONGEST_COMMENT]))
+            found.append((network, owners[network]))
     return found
 
 
@@ -104,7 +198,60 @@ def _contains(outer: Network, inner: Network) -> bool:
     return int(inner.network_address) <= int(outer.broadcast_address)
 
 
+def _forward(version: int) -> list[str]:
+    ip, nic = _ip(version), names.NODE_NIC
+    return [
+        f"        iifname {_FABRIC} {ip} saddr != @fabric{version} counter drop",
+        f'        oifname "{nic}" {ip} daddr != @fabric{version} counter drop',
+        f'        iifname "{nic}" oifname != "{nic}" {ip} saddr @centralized{version} counter drop',
+        # Without a connection they would leave with the address of a Pod.
+        f"        {_leaving(version)} ct state invalid counter drop",
+        f'        iifname {_FABRIC} oifname != "{nic}" counter name {ip} saddr map @egress{version}',
+        f'        iifname != {_FABRIC} oifname "{nic}" counter name {ip} daddr map @ingress{version}',
+    ]
+
+
+def _exceptions(version: int, fabric: Sequence[NodeSubnet]) -> list[str]:
+    """The rules of natOutgoingPolicyRules, subnet by subnet: the first that fits a packet decides."""
+    ip, rules = _ip(version), []
+    for subnet in fabric:
+        own = [network for network in subnet.networks if network.version == version]
+        for exception in subnet.exceptions if own else ():
+            if exception.version == version:
+                which = f"{_leaving(version)} {ip} saddr {_braced(own)}{_match(exception)}"
+                comment = subnet.name[:_LONGEST_COMMENT]
+                rules.append(f'        {which} counter {_verdict(exception, subnet)} comment "{comment}"')
+    return rules
+
+
+def _verdict(exception: NatException, subnet: NodeSubnet) -> str:
+    if not exception.nat:
+        return "accept"
+    source = _source(subnet, exception.version)
+    return f"snat {_ip(exception.version)} to {source}" if source else "masquerade fully-random"
+
+
+def _match(exception: NatException) -> str:
+    ip = _ip(exception.version)
+    parts = [(f"{ip} saddr", exception.sources), (f"{ip} daddr", exception.destinations)]
+    return "".join(f" {field} {_braced(networks)}" for field, networks in parts if networks)
+
+
+def _braced(networks: Iterable[Network]) -> str:
+    return f"{{ {', '.join(map(str, networks))} }}"
+
+
+def _to_source(version: int) -> str:
+    """Subnets that are not in the map go on to the next rule."""
+    ip = _ip(version)
+    return f"counter snat {ip} to {ip} saddr map @sources{version}"
+
+
+def _ip(version: int) -> str:
+    return "ip" if version == 4 else "ip6"
+
+
 def _leaving(version: int) -> str:
     """A packet of a Pod that leaves the fabric."""
-    ip = "ip" if version == 4 else "ip6"
+    ip = _ip(version)
     return f'oifname != "{names.NODE_NIC}" {ip} saddr @pods{version} {ip} daddr != @fabric{version}'

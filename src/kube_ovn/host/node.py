@@ -1,4 +1,9 @@
-"""The node itself on the fabric: ovn0, its addresses and routes, and the table of nftables. Pure."""
+"""The node itself on the fabric: its NICs, their addresses and routes, and the table of nftables. Pure.
+
+ovn0 is the node's own NIC, and the way out of Pods that leave through the node they run on. ovngw0 exists on every
+node while there is a centralized subnet: what leaves such a subnet comes out there, on the one node that is its
+gateway at the moment. It has no addresses; the fabric's router knows its MAC.
+"""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +29,7 @@ IPV6_OVERHEAD = 20
 
 
 class Switch(Enum):
-    """What is on or off about ovn0."""
+    """What is on or off about a NIC."""
 
     UP = "up"
     FORWARDING = "forwarding"
@@ -32,15 +37,23 @@ class Switch(Enum):
 
 
 LinkKey: TypeAlias = "Switch | InterfaceAddress | Network"
-"""One thing about ovn0: a switch, an address, the destination of a route."""
+"""One thing about a NIC: a switch, an address, the destination of a route."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nic:
+    """An internal port of Open vSwitch, and what its link should be."""
+
+    rows: dict[Key, Row | None]
+    link: dict[LinkKey, Route | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeState:
     """Everything this node should have, apart from its Pods."""
 
-    rows: dict[Key, Row | None]
-    link: dict[LinkKey, Route | None]
+    nics: dict[str, Nic]
+    """By name; those of `names.NODE_NICS` that are not here should not exist."""
     table: Table
     networks: frozenset[Network]
     """The CIDRs of the fabric that all this is for."""
@@ -70,11 +83,16 @@ def render_node(node: Node, subnets: Sequence[NodeSubnet], mtu: int) -> NodeStat
     interfaces, gateways = parse_interfaces(annotations)
     join = NodeSubnet(name=annotations[names.LOGICAL_SWITCH], networks=parse_networks(annotations[names.CIDR]))
     link: dict[LinkKey, Route | None] = dict.fromkeys([Switch.UP, Switch.FORWARDING])
+    through: dict[LinkKey, Route | None] = dict(link)
     link.update(dict.fromkeys(interfaces))
     link.update({route.to: route for route in _routes(subnets, gateways, internal_addresses(node))})
+    own = _port(names.NODE_NIC, annotations[names.PORT_NAME], parse_mac(annotations[names.MAC_ADDRESS]), mtu)
+    nics = {names.NODE_NIC: Nic(rows=own, link=link)}
+    if any(subnet.centralized for subnet in subnets):
+        mac = names.derived_mac(names.GATEWAY_PORT)
+        nics[names.GATEWAY_NIC] = Nic(rows=_port(names.GATEWAY_NIC, names.GATEWAY_PORT, mac, mtu), link=through)
     return NodeState(
-        rows=_port(annotations[names.PORT_NAME], parse_mac(annotations[names.MAC_ADDRESS]), mtu),
-        link=link,
+        nics=nics,
         table=render_table([*subnets, join]),
         networks=frozenset(network for subnet in (*subnets, join) for network in subnet.networks),
         gateways=gateways,
@@ -119,16 +137,16 @@ def internal_addresses(node: Node) -> dict[int, Address]:
     return found
 
 
-def _port(logical_port: str, mac: str, mtu: int) -> dict[Key, Row | None]:
-    """ovn0 as an internal port: Open vSwitch makes the link and sets its MAC and MTU."""
+def _port(nic: str, logical_port: str, mac: str, mtu: int) -> dict[Key, Row | None]:
+    """A NIC as an internal port: Open vSwitch makes the link and sets its MAC and MTU."""
     return facts(
         Interface(
-            name=names.NODE_NIC,
+            name=nic,
             type="internal",
             mac=mac,
             mtu_request=mtu,
             external_ids=owned(**{"iface-id": logical_port}),
         ),
-        Port(name=names.NODE_NIC, external_ids=owned()),
-        members=port_members(names.NODE_NIC),
+        Port(name=nic, external_ids=owned()),
+        members=port_members(nic),
     )

@@ -1,13 +1,15 @@
 """What of a Subnet concerns a node: where its packets go. Pure.
 
-Who gets which address, and who may talk to whom, is the controller's business. Routes are made of this in `host.node`,
-the table of nftables in `host.egress`.
+Who gets which address, who may talk to whom, and through which nodes packets leave, is the controller's business.
+Routes are made of this in `host.node`, the table of nftables in `host.egress`.
 """
 
+import contextlib
 from dataclasses import dataclass
 
-from kube_ovn.model.addr import Network, parse_networks
+from kube_ovn.model.addr import Address, Network, parse_networks
 from kube_ovn.model.crd import Subnet
+from kube_ovn.model.gateway import CENTRALIZED, NatException, parse_gateway_nodes, parse_nat_rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,19 +19,43 @@ class NodeSubnet:
     name: str
     networks: tuple[Network, ...]
     nat: bool = False
-    """Its Pods reach the outside with the address of their node."""
+    """Its Pods reach the outside with an address of the node they leave through."""
+    centralized: bool = False
+    """Its packets leave through its gateway nodes, whatever node a Pod is on."""
+    sources: tuple[Address, ...] = ()
+    """With `nat`: the addresses its packets get on this node, instead of any of the node's own."""
+    exceptions: tuple[NatException, ...] = ()
+    """With `nat`: the first that fits a packet decides."""
 
 
-def parse_subnet(subnet: Subnet, join: str) -> NodeSubnet | None:
-    """None while no CIDR of it is in effect, and for the join subnet, which a node knows from its own annotations.
+def parse_subnet(subnet: Subnet, join: str, node: str) -> NodeSubnet | None:
+    """The Subnet as `node` sees it. None while no CIDR of it is in effect, and for the join subnet, which a node knows
+    from its own annotations.
 
-    Raises ValueError with a sentence about the status.
+    Raises ValueError with a sentence about the status. What cannot be read of the spec is left out; the controller
+    tells its user.
     """
-    name, cidr_block = subnet.metadata.name, subnet.status.cidr_block
+    name, spec, cidr_block = subnet.metadata.name, subnet.spec, subnet.status.cidr_block
     if not cidr_block or name == join:
         return None
     try:
         networks = parse_networks(cidr_block)
     except ValueError as error:
         raise ValueError(f"status.cidrBlock of Subnet {name}: {error}") from None
-    return NodeSubnet(name=name, networks=networks, nat=subnet.spec.nat_outgoing)
+    centralized = spec.gateway_type == CENTRALIZED
+    sources: tuple[Address, ...] = ()
+    exceptions: list[NatException] = []
+    if spec.nat_outgoing:
+        with contextlib.suppress(ValueError):
+            sources = parse_gateway_nodes(spec.gateway_node).get(node, ()) if centralized else ()
+        for rule in spec.nat_outgoing_policy_rules:
+            with contextlib.suppress(ValueError):
+                exceptions.append(parse_nat_rule(rule))
+    return NodeSubnet(
+        name=name,
+        networks=networks,
+        nat=spec.nat_outgoing,
+        centralized=centralized,
+        sources=sources,
+        exceptions=tuple(exceptions),
+    )

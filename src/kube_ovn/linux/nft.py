@@ -3,26 +3,65 @@
 import asyncio
 import contextlib
 
+import msgspec
+
 
 class NftError(Exception):
     """nft refused a table, or could not be run."""
 
 
+class Count(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a named counter has counted."""
+
+    name: str
+    packets: int
+    bytes: int
+
+
+class _Entry(msgspec.Struct, frozen=True, kw_only=True):
+    counter: Count | None = None
+
+
+class _Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """libnftables-json(5)."""
+
+    nftables: list[_Entry]
+
+
 async def apply(table: str, deadline: float = 10.0) -> None:
     """Carry out a rendered table in one kernel transaction. Raises NftError."""
+    await _run("-f", "-", text=table, deadline=deadline)
+
+
+async def counters(table: str, deadline: float = 10.0) -> list[Count]:
+    """The named counters of a table of family inet. Raises NftError, also when there is no such table."""
+    answer = await _run("-j", "list", "counters", "table", "inet", table, deadline=deadline)
+    try:
+        listing = msgspec.json.decode(answer, type=_Listing)
+    except msgspec.DecodeError as error:
+        raise NftError(f"nft said what cannot be read: {error}") from None
+    return [entry.counter for entry in listing.nftables if entry.counter is not None]
+
+
+async def _run(*words: str, text: str = "", deadline: float) -> bytes:
     try:
         process = await asyncio.create_subprocess_exec(
-            "nft", "-f", "-", stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            "nft",
+            *words,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
     except OSError as error:
         raise NftError(f"cannot run nft: {error}") from None
     try:
         async with asyncio.timeout(deadline):
-            _, errors = await process.communicate(table.encode())
+            answer, errors = await process.communicate(text.encode())
     except TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
         raise NftError(f"nft did not finish within {deadline:g} s") from None
     if process.returncode != 0:
-        raise NftError(f"nft refused the table: {errors.decode(errors='replace').strip()}")
+        raise NftError(f"nft {' '.join(words)}: {errors.decode(errors='replace').strip()}")
+    return answer

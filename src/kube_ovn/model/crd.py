@@ -42,6 +42,20 @@ class SubnetAcl(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     action: str
 
 
+class NatRuleMatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Addresses and CIDRs separated by commas; an empty text fits all."""
+
+    src_ips: str = msgspec.field(default="", name="srcIPs")
+    dst_ips: str = msgspec.field(default="", name="dstIPs")
+
+
+class NatRule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An exception to natOutgoing: `nat` or `forward`."""
+
+    match: NatRuleMatch = NatRuleMatch()
+    action: str = ""
+
+
 class SubnetSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     cidr_block: str = ""
     gateway: str = ""
@@ -57,7 +71,10 @@ class SubnetSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=F
     acls: tuple[SubnetAcl, ...] = ()
     gateway_type: str = ""
     gateway_node: str = ""
+    gateway_node_selectors: tuple[LabelSelector, ...] = ()
+    enable_ecmp: bool = False
     nat_outgoing: bool = False
+    nat_outgoing_policy_rules: tuple[NatRule, ...] = ()
     enable_dhcp: bool = msgspec.field(default=False, name="enableDHCP")
     dhcp_v4_options: str = ""
     dhcp_v6_options: str = ""
@@ -75,6 +92,8 @@ class SubnetStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc
     conditions: tuple[Condition, ...] = ()
     cidr_block: str = ""
     gateway: str = ""
+    activate_gateway: str = ""
+    """The nodes that packets of a centralized subnet leave through now, joined by commas."""
     v4_available_ips: int | float = msgspec.field(default=0, name="v4availableIPs")
     v4_using_ips: int | float = msgspec.field(default=0, name="v4usingIPs")
     v6_available_ips: int | float = msgspec.field(default=0, name="v6availableIPs")

@@ -62,12 +62,25 @@ class NodeAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     address: str
 
 
+class NodeCondition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Not its heartbeat: a node that goes on as before is no news."""
+
+    type: str
+    status: str
+
+
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     addresses: tuple[NodeAddress, ...] = ()
+    conditions: tuple[NodeCondition, ...] = ()
+
+
+class NodeSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    unschedulable: bool = False
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     metadata: ObjectMeta
+    spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
 
 

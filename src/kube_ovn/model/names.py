@@ -5,6 +5,7 @@ would let one object edit another's rows, so each builder says why it is injecti
 """
 
 import hashlib
+from collections.abc import Sequence
 
 # --- Annotations (contract: <provider>.kubernetes.io/<key>; the default provider is literally "ovn") ---
 
@@ -70,6 +71,9 @@ VALIDATE_SUBNET_SUCCESS = "ValidateLogicalSwitchSuccess"
 IN_USE = "InUse"
 """Condition reason: waits with its removal for those who use it."""
 NOT_SUPPORTED = "NotSupported"
+NO_READY_GATEWAY = "NoReadyGateway"
+GATEWAY_READY = "ReconcileCentralizedGatewaySuccess"
+GATEWAY_DISTRIBUTED = "ChangeToDistributedGw"
 NODE_ADDRESS_CONFLICT = "NodeAddressConflictWithSubnet"
 
 # --- external_ids of Northbound rows ---
@@ -83,8 +87,16 @@ POLICY_EAST_WEST = 31000
 """ip.dst == a subnet of the fabric: stay inside."""
 POLICY_NODE = 30000
 """ip.dst == a node's own address: to that node over the join switch, past any gateway."""
+POLICY_CENTRALIZED = 29010
+"""ip.src == a subnet with chosen gateway nodes: out through them. Above what sends Pods out through their own node."""
 POLICY_GATEWAY = 29000
-"""ip.src == a Pod: out through its gateway node."""
+"""ip.src == a Pod: out through its own node."""
+
+# --- Gateways of centralized subnets: one switch between the router and the nodes; no Kubernetes name has an `@` ---
+
+GATEWAY_SWITCH = "gateways@ovn"
+GATEWAY_PORT = "host@gateways"
+"""Its port of type localport: each node's own end, reached from that node's chassis only."""
 
 # --- ACL priorities and tier of Subnets (contract §11.1) ---
 
@@ -100,6 +112,9 @@ ACL_NODE_ALLOW = 3000
 
 INTEGRATION_BRIDGE = "br-int"
 NODE_NIC = "ovn0"
+GATEWAY_NIC = "ovngw0"
+"""Where packets come out that leave the fabric through this node as a gateway of centralized subnets."""
+NODE_NICS = frozenset({NODE_NIC, GATEWAY_NIC})
 NFT_TABLE = "kube-ovn"
 ROUTE_PROTOCOL = 0x4F
 """rtm_protocol of every route this project installs on a node ("O" in ASCII; unassigned in rt_protos)."""
@@ -127,6 +142,11 @@ def pod_port(pod: str, namespace: str) -> str:
 def node_port(node: str) -> str:
     """Logical_Switch_Port of a Node on the join switch. Only a Pod named `node-..` can collide (`topology.render`)."""
     return f"node-{node}"
+
+
+def gateway_group(nodes: Sequence[str]) -> str:
+    """Logical_Router_Port and HA_Chassis_Group of gateway nodes in order of preference. Injective beyond chance."""
+    return f"gateway@{hashlib.blake2b(','.join(nodes).encode(), digest_size=8).hexdigest()}"
 
 
 def ip_object(port: str) -> str:

@@ -34,6 +34,8 @@ class LogicalRouter(Row, frozen=True, kw_only=True):
 
 class LogicalRouterPort(Row, frozen=True, kw_only=True):
     TABLE: ClassVar[str] = "Logical_Router_Port"
+    MEMBERS: ClassVar[tuple[str, ...]] = ("ha_chassis_group",)
+    READ: ClassVar[tuple[str, ...]] = ("status",)
 
     name: str
     mac: str
@@ -95,6 +97,21 @@ class DhcpOptions(Row, frozen=True, kw_only=True):
     options: dict[str, str] = {}
 
 
+class HaChassisGroup(Row, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "HA_Chassis_Group"
+    MEMBERS: ClassVar[tuple[str, ...]] = ("ha_chassis",)
+
+    name: str
+
+
+class HaChassis(Row, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "HA_Chassis"
+    KEY: ClassVar[str] = "external_ids"
+
+    chassis_name: str
+    priority: int
+
+
 class NbGlobal(Row, frozen=True, kw_only=True):
     """The database's one root row. Never ours; one entry of its external_ids is: the fence (`ovsdb.commit.FENCE`)."""
 
@@ -115,5 +132,7 @@ TABLES: tuple[type[Row], ...] = (
     Acl,
     AddressSet,
     DhcpOptions,
+    HaChassisGroup,
+    HaChassis,
 )
 """Every Northbound table this project reads and writes; nothing else is monitored."""

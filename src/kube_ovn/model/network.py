@@ -77,6 +77,15 @@ def cluster_ref(kind: Kind, name: str, uid: str = "") -> ObjectRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something an object's user is told once, although nothing is wrong: a Normal Event."""
+
+    object: ObjectRef
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """Bad input: becomes an Event on the object its user owns; stops nobody else."""
 

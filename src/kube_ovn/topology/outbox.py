@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from kube_ovn.model.network import Problem
+from kube_ovn.model.network import Notice, Problem
 from kube_ovn.model.writes import Aspect, Write, WriteKey
 
 
@@ -13,6 +13,7 @@ class Outbox:
         self.writes: dict[WriteKey, Write] = {}
         self.problems: dict[str, Problem] = {}
         self._changed: set[WriteKey] = set()
+        self._notices: list[Notice] = []
 
     def put(self, key: WriteKey, write: Write | None) -> None:
         """What is to be written now; None: nothing (any more). Call it with news only: an equal write is sent again,
@@ -31,6 +32,14 @@ class Outbox:
             self.problems.pop(uid, None)
         else:
             self.problems[uid] = problem
+
+    def announce(self, notice: Notice) -> None:
+        """Tell an object's user once."""
+        self._notices.append(notice)
+
+    def take_notices(self) -> list[Notice]:
+        notices, self._notices = self._notices, []
+        return notices
 
     def forget(self, uid: str) -> None:
         """The object is gone."""

@@ -15,10 +15,11 @@ from kube_ovn.model.addr import Address
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import Namespace, Node, Object, Pod
 from kube_ovn.model.nb import LogicalSwitchPort
-from kube_ovn.model.network import Grant, Problem
+from kube_ovn.model.network import Grant, Notice, Problem
 from kube_ovn.model.row import RowKey
 from kube_ovn.model.writes import Write, WriteKey
 from kube_ovn.topology.assembly import Assembly
+from kube_ovn.topology.gateways import Gateways
 from kube_ovn.topology.ipam import Ledger
 from kube_ovn.topology.network import Fabric, NetworkState, Objects
 from kube_ovn.topology.outbox import Outbox
@@ -79,7 +80,8 @@ class Topology:
         self.network = NetworkState(fabric, self.ledger, self._outbox, self._is_taken)
         self.records = Records(self.ledger, self._outbox)
         self._ports = Ports(self.network, self.records, self.ledger, self.assembly, self._outbox, confirmed)
-        self._switches = Switches(self.network, self.ledger, self.assembly, self._outbox)
+        self._gateways = Gateways(self.network, self.ledger, self.assembly)
+        self._switches = Switches(self.network, self.ledger, self.assembly, self._outbox, self._gateways.exit)
         self._released = released
         self._touched: set[str] = set()
         self._started = False
@@ -99,6 +101,10 @@ class Topology:
     def take_changed_writes(self) -> dict[WriteKey, Write | None]:
         """Writes that came or changed since the last call; None for those that went."""
         return self._outbox.take_changed()
+
+    def take_notices(self) -> list[Notice]:
+        """What is to be told once, since the last call."""
+        return self._outbox.take_notices()
 
     def _is_taken(self, port: str) -> bool:
         key = RowKey(LogicalSwitchPort.TABLE, port)
@@ -134,5 +140,6 @@ class Topology:
         settled = self.network.settle(objects, changed, self._touched | touched)
         self._ports.render(about, settled)
         self._touched = touched | self.ledger.take_touched()
-        self._switches.render(snapshot.vpcs, changed, settled, self._touched)
+        moved = self._gateways.render(snapshot.nodes, changed, settled)
+        self._switches.render(snapshot.vpcs, changed, settled, self._touched | moved)
         self._started = True

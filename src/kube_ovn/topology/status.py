@@ -12,6 +12,7 @@ from kube_ovn.model.addr import format_list
 from kube_ovn.model.kube import ObjectMeta
 from kube_ovn.model.network import Subnet
 from kube_ovn.model.ranges import format_ranges
+from kube_ovn.topology.gateway import Exit
 from kube_ovn.topology.ipam import Usage
 from kube_ovn.topology.pools import PoolVerdict
 
@@ -21,7 +22,7 @@ MOST_EXACT = 1 << 53
 """Beyond, a JSON number is a double to many readers, the API server among them."""
 
 MOST_OF_A_MESSAGE = 4096
-READY, VALIDATED = "Ready", "Validated"
+READY, VALIDATED, GATEWAY = "Ready", "Validated", "GatewayReady"
 
 
 def subnet_status(
@@ -30,14 +31,22 @@ def subnet_status(
     complaint: str,
     usage: Sequence[Usage],
     waiting_for: str | None,
+    way: Exit | None,
     *,
     in_effect: bool,
 ) -> crd.SubnetStatus:
-    """`waiting_for`: for whom the removal of a Subnet waits; None when it is not being deleted."""
+    """`waiting_for`: for whom the removal of a Subnet waits; None when it is not being deleted.
+
+    `way`: how it is left, if it is centralized.
+    """
+    conditions = _conditions(subnet.metadata, complaint, _readiness(complaint, waiting_for, in_effect))
+    if way is not None:
+        conditions = (*conditions, _condition(subnet.metadata, GATEWAY, *_gateway(way)))
     status = crd.SubnetStatus(
-        conditions=_conditions(subnet.metadata, complaint, _readiness(complaint, waiting_for, in_effect)),
+        conditions=conditions,
         cidr_block=format_list(accepted.cidrs) if accepted else "",
         gateway=format_list(accepted.gateways) if accepted else "",
+        activate_gateway=_active(subnet.spec, way),
     )
     return replace(status, **_counts(usage))
 
@@ -99,16 +108,30 @@ def _conditions(meta: ObjectMeta, complaint: str, ready: tuple[str, str, str]) -
     valid = (
         ("False", names.VALIDATE_SUBNET_FAILED, complaint) if complaint else ("True", names.VALIDATE_SUBNET_SUCCESS, "")
     )
-    return tuple(
-        crd.Condition(
-            type=kind,
-            status=status,
-            reason=reason or f"{kind}{status}",
-            message=message[:MOST_OF_A_MESSAGE],
-            observed_generation=meta.generation,
-        )
-        for kind, (status, reason, message) in ((READY, ready), (VALIDATED, valid))
+    return (_condition(meta, READY, *ready), _condition(meta, VALIDATED, *valid))
+
+
+def _condition(meta: ObjectMeta, kind: str, status: str, reason: str, message: str) -> crd.Condition:
+    return crd.Condition(
+        type=kind,
+        status=status,
+        reason=reason or f"{kind}{status}",
+        message=message[:MOST_OF_A_MESSAGE],
+        observed_generation=meta.generation,
     )
+
+
+def _gateway(way: Exit) -> tuple[str, str, str]:
+    """Whether packets can leave a centralized subnet."""
+    if way.stopped:
+        return "False", names.NO_READY_GATEWAY, way.stopped
+    return "True", names.GATEWAY_READY, "; ".join(way.absent)
+
+
+def _active(spec: crd.SubnetSpec, way: Exit | None) -> str:
+    if way is None:
+        return ""
+    return format_list(way.ready if spec.enable_ecmp else way.ready[:1])
 
 
 def _counts(usage: Sequence[Usage]) -> Mapping[str, object]:

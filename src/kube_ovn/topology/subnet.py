@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, parse_networks
 from kube_ovn.model.crd import SubnetSpec
+from kube_ovn.model.gateway import parse_nat_rule
 from kube_ovn.model.nb import (
     Acl,
     DhcpOptions,
@@ -78,8 +79,11 @@ def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
 def faults(spec: SubnetSpec) -> list[str]:
     """What of a spec's features cannot be read; the CRD's schema refuses most of it."""
     found = [f"allowSubnets: {text!r} is not a CIDR" for text in spec.allow_subnets if not _networks([text])]
-    if spec.gateway_type == "centralized":
-        found.append("gatewayType centralized is not supported yet: Pods leave through their own node")
+    for rule in spec.nat_outgoing_policy_rules:
+        try:
+            parse_nat_rule(rule)
+        except ValueError as error:
+            found.append(f"natOutgoingPolicyRules: {error}")
     options = {"dhcpV4Options": spec.dhcp_v4_options, "dhcpV6Options": spec.dhcp_v6_options}
     for name, text in {**options, "ipv6RAConfigs": spec.ipv6_ra_configs}.items():
         try:

@@ -2,18 +2,20 @@
 was granted in it counts.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
 from kube_ovn.model import crd, names
 from kube_ovn.model.addr import Network
+from kube_ovn.model.gateway import CENTRALIZED
 from kube_ovn.model.kube import VersionedMeta
 from kube_ovn.model.nb import AddressSet
-from kube_ovn.model.network import Kind, Problem, Subnet, cluster_ref
+from kube_ovn.model.network import Kind, Notice, Problem, Subnet, cluster_ref
 from kube_ovn.model.row import Key, Member, Row, facts, owned
 from kube_ovn.model.writes import Apply, ApplyStatus, Aspect, Create, Let, Write, WriteKey
 from kube_ovn.topology.assembly import Assembly
+from kube_ovn.topology.gateway import Exit
 from kube_ovn.topology.ipam import Ledger
 from kube_ovn.topology.network import NetworkState, Settled
 from kube_ovn.topology.outbox import Outbox
@@ -29,12 +31,21 @@ _PROTOCOLS = {(4,): "IPv4", (6,): "IPv6", (4, 6): "Dual", (6, 4): "Dual"}
 class Switches:
     """The rows and statuses of the network, kept up to date pass by pass."""
 
-    def __init__(self, network: NetworkState, ledger: Ledger, assembly: Assembly, outbox: Outbox) -> None:
-        self._network, self._ledger = network, ledger
+    def __init__(
+        self,
+        network: NetworkState,
+        ledger: Ledger,
+        assembly: Assembly,
+        outbox: Outbox,
+        exit: Callable[[str], Exit | None],
+    ) -> None:
+        """`exit`: the way out of a subnet that is centralized."""
+        self._network, self._ledger, self._exit = network, ledger, exit
         self._assembly, self._outbox = assembly, outbox
         self._inputs: dict[str, SubnetInputs] = {}
         self._vpcs: dict[str, crd.Vpc] = {}
         self._subnet_names: tuple[str, ...] = ()
+        self._announced: dict[str, str] = {}  # gateways that were announced and are not in the status yet, by UID
 
     def render(
         self, vpcs: Mapping[str, crd.Vpc], changed: Collection[str] | None, settled: Settled, touched: Collection[str]
@@ -91,19 +102,39 @@ class Switches:
         uid, verdict = subnet.metadata.uid, self._network.verdicts[name]
         effective, accepted = self._ledger.subnet(name), verdict.accepted
         conflict = node_conflict(effective, self._network.around) if effective is not None else None
-        complaint = "; ".join(each for each in (verdict.refusal, *faults(subnet.spec), conflict) if each)
+        way = self._exit(name)
+        wrong = way.faults if way is not None else ()
+        complaint = "; ".join(each for each in (verdict.refusal, *faults(subnet.spec), *wrong, conflict) if each)
         status = subnet_status(
             subnet,
             accepted,
             complaint,
             self._ledger.usage(name),
             self._waiting_for(subnet),
+            way,
             in_effect=effective is not None,
         )
         self._put_status(Kind.SUBNET, subnet.metadata, subnet.status, status)
-        self._outbox.tell(uid, _problem(Kind.SUBNET, subnet.metadata.name, uid, complaint))
+        self._outbox.tell(uid, _subnet_problem(subnet, complaint, way.stopped if way is not None else ""))
+        self._announce(subnet, status.activate_gateway)
         if WriteKey(uid, Aspect.OBJECT) not in self._network.writes:
             self._outbox.put(WriteKey(uid, Aspect.OBJECT), self._object(subnet, accepted))
+
+    def _announce(self, subnet: crd.Subnet, now: str) -> None:
+        """Say once when other nodes than before are gateways. That there are none any more is a problem."""
+        before, uid, spec = subnet.status.activate_gateway, subnet.metadata.uid, subnet.spec
+        if now == before:
+            self._announced.pop(uid, None)
+        elif self._announced.get(uid) != now:
+            self._announced[uid] = now
+            ref = cluster_ref(Kind.SUBNET, subnet.metadata.name, uid)
+            way = f"packets of Subnet {subnet.metadata.name} to the outside leave through"
+            if now:
+                message = f"{way} {now}{f', not through {before} any more' if before else ''}"
+                self._outbox.announce(Notice(object=ref, reason=names.GATEWAY_READY, message=message))
+            elif spec.gateway_type != CENTRALIZED:
+                message = f"{way} the node of each Pod"
+                self._outbox.announce(Notice(object=ref, reason=names.GATEWAY_DISTRIBUTED, message=message))
 
     def _object(self, subnet: crd.Subnet, accepted: Subnet | None) -> Write | None:
         """What of a Subnet besides its status is ours: a finalizer, and the protocol for `kubectl get`."""
@@ -203,6 +234,12 @@ def _problem(
         return None
     message = f"{kind} {name}: {complaint}"
     return Problem(object=cluster_ref(kind, name, uid), reason=reason, message=message)
+
+
+def _subnet_problem(subnet: crd.Subnet, complaint: str, stopped: str) -> Problem | None:
+    name, uid = subnet.metadata.name, subnet.metadata.uid
+    said = "; ".join(filter(None, (complaint, stopped)))
+    return _problem(Kind.SUBNET, name, uid, said, names.VALIDATE_SUBNET_FAILED if complaint else names.NO_READY_GATEWAY)
 
 
 def _node_addresses(network: NetworkState) -> dict[Key, Row | None]:

@@ -1,0 +1,70 @@
+"""What a user writes in a Subnet about the way out: `gatewayNode` and `natOutgoingPolicyRules`.
+
+The controller reads which nodes, in which order of preference; a node reads the source address it is to use. No
+decisions here.
+"""
+
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from kube_ovn.model.addr import Address, Network, parse_addresses
+from kube_ovn.model.crd import NatRule
+
+CENTRALIZED = "centralized"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NatException:
+    """Packets of one IP family to which natOutgoing applies, or not, whatever comes later; no networks fit all."""
+
+    version: int
+    sources: tuple[Network, ...]
+    destinations: tuple[Network, ...]
+    nat: bool
+
+
+def parse_gateway_nodes(text: str) -> dict[str, tuple[Address, ...]]:
+    """Parse `node1,node2` or `node1:192.0.2.11,node2:192.0.2.12`: the nodes in order, each with its fixed source
+    addresses, if any; a node with one of each family is named twice. Raises ValueError with a sentence for the user.
+    """
+    found: dict[str, tuple[Address, ...]] = {}
+    for part in text.split(","):
+        name, colon, source = (each.strip() for each in part.strip().partition(":"))
+        if not name and not colon:
+            continue
+        if not name or (colon and not source):
+            raise ValueError(f"{part.strip()!r} is neither NODE nor NODE:ADDRESS")
+        sources = (*found.get(name, ()), *(parse_addresses(source) if source else ()))
+        if len({address.version for address in sources}) != len(sources):
+            raise ValueError(f"node {name} has two source addresses of one IP family; one of each at most")
+        found[name] = sources
+    return found
+
+
+def parse_nat_rule(rule: NatRule) -> NatException:
+    """Read a rule of natOutgoingPolicyRules. Raises ValueError with a sentence for the user."""
+    sources, destinations = _networks(rule.match.src_ips), _networks(rule.match.dst_ips)
+    versions = {network.version for network in (*sources, *destinations)}
+    if not versions:
+        raise ValueError("a rule needs srcIPs or dstIPs")
+    if len(versions) > 1:
+        raise ValueError(f"{rule.match.src_ips} and {rule.match.dst_ips} are not of one IP family; make two rules")
+    if rule.action not in ("nat", "forward"):
+        raise ValueError(f"action {rule.action!r} is neither nat nor forward")
+    (version,) = versions
+    return NatException(version=version, sources=sources, destinations=destinations, nat=rule.action == "nat")
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    """Addresses and CIDRs separated by commas, in order, none inside another. Raises ValueError."""
+    found: dict[Network, None] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        try:
+            found[ip_network(part)] = None
+        except ValueError:
+            raise ValueError(f"{part!r} is neither an address nor a CIDR") from None
+    return tuple(each for each in found if not any(each != other and _inside(each, other) for other in found))
+
+
+def _inside(inner: Network, outer: Network) -> bool:
+    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]

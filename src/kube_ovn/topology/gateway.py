@@ -1,0 +1,240 @@
+"""Which nodes the packets of a centralized subnet leave through, and the rows that take them there. Pure.
+
+A *group* is a list of nodes in order of preference: a gateway port of the router with an HA_Chassis_Group of theirs.
+Every chassis sends what leaves through a group to its first node that answers BFD over the tunnel, by itself: no
+controller, and no Kubernetes, is needed for a failover, and two nodes never serve one group (ovn-architecture(7),
+"Distributed Gateway Ports"). There, the packet comes out at a port of type localport, the node's own. With ECMP there
+is a group for each node, which begins with it.
+
+Rows are O(groups), and one policy for each CIDR; subnets with the same nodes share their groups.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import TypeAlias
+
+from kube_ovn.model import names
+from kube_ovn.model.addr import format_list
+from kube_ovn.model.crd import SubnetSpec
+from kube_ovn.model.gateway import parse_gateway_nodes
+from kube_ovn.model.kube import Node
+from kube_ovn.model.nb import (
+    HaChassis,
+    HaChassisGroup,
+    LogicalRouter,
+    LogicalRouterPolicy,
+    LogicalRouterPort,
+    LogicalSwitch,
+    LogicalSwitchPort,
+)
+from kube_ovn.model.network import Subnet
+from kube_ovn.model.row import Key, Member, Row, facts, owned
+from kube_ovn.topology.namespace import matches
+from kube_ovn.topology.node import internal_addresses
+
+Group: TypeAlias = tuple[str, ...]
+"""Names of nodes, the preferred one first."""
+
+# Addresses between the router and the nodes, four to a group. Nobody outside of the router sees them.
+_LINKS4, _LINKS6 = int(IPv4Address("169.254.128.0")), int(IPv6Address("fd6b:7562:656f:766e::"))
+_SLOTS = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayNode:
+    """What of a Node matters for its being a gateway."""
+
+    name: str
+    chassis: str
+    versions: frozenset[int]
+    """IP families it has an address of its own in."""
+    ready: bool
+    schedulable: bool
+    """Not so while an administrator empties it: others are preferred."""
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a centralized subnet is left."""
+
+    groups: Mapping[int, tuple[Group, ...]]
+    """By IP family, the groups that share the packets. None: packets are stopped."""
+    ready: Group
+    """The nodes that can be used, in order of preference."""
+    faults: tuple[str, ...] = ()
+    """What is wrong with what the user wrote."""
+    absent: tuple[str, ...] = ()
+    """Why nodes the user wants are not used now."""
+
+    @property
+    def stopped(self) -> str:
+        """Why packets cannot leave; empty when they can."""
+        families = format_list(f"IPv{version}" for version, groups in self.groups.items() if not groups)
+        if not families:
+            return ""
+        message = f"no gateway node is ready: packets to the outside are stopped ({families})"
+        return "; ".join([message, *self.absent])
+
+
+def parse_node(node: Node) -> GatewayNode:
+    conditions = {each.type: each.status for each in node.status.conditions}
+    return GatewayNode(
+        name=node.metadata.name,
+        chassis=node.metadata.annotations.get(names.CHASSIS, ""),
+        versions=frozenset(address.version for address in internal_addresses(node)),
+        ready=conditions.get("Ready") == "True",
+        schedulable=not node.spec.unschedulable,
+        labels=node.metadata.labels,
+    )
+
+
+def choose(spec: SubnetSpec, versions: Iterable[int], nodes: Mapping[str, GatewayNode]) -> Exit:
+    """The way out of a centralized subnet with these IP families; `nodes` by name."""
+    faults, absent = [], []
+    try:
+        wanted = list(parse_gateway_nodes(spec.gateway_node))
+    except ValueError as error:
+        wanted = []
+        faults.append(f"gatewayNode: {error}")
+    if not spec.gateway_node.strip():
+        chosen = [
+            name for name, node in nodes.items() if any(matches(s, node.labels) for s in spec.gateway_node_selectors)
+        ]
+        wanted = sorted(chosen)
+    if not wanted and not faults:
+        what = (
+            "gatewayNodeSelectors select no node"
+            if spec.gateway_node_selectors
+            else "neither gatewayNode nor gatewayNodeSelectors is set"
+        )
+        faults.append(f"gatewayType is centralized, but {what}")
+    for name in wanted:
+        if name not in nodes:
+            faults.append(f"gatewayNode: there is no node {name}")
+        elif not nodes[name].ready:
+            absent.append(f"node {name} is not Ready")
+        elif not nodes[name].chassis:
+            absent.append(f"node {name} is not on the network yet")
+    there = [name for name in wanted if name in nodes and nodes[name].chassis]
+    groups: dict[int, tuple[Group, ...]] = {}
+    for version in versions:
+        able = [name for name in there if version in nodes[name].versions]
+        faults += [f"gatewayNode: node {name} has no IPv{version} address" for name in there if name not in able]
+        groups[version] = _groups(able, spec) if any(nodes[name].ready for name in able) else ()
+    used = {name for some in groups.values() for group in some for name in group}
+    ready = tuple(name for name in rank(wanted, nodes) if name in used)
+    return Exit(groups=groups, ready=ready, faults=tuple(faults), absent=tuple(absent))
+
+
+def rank(group: Sequence[str], nodes: Mapping[str, GatewayNode]) -> list[str]:
+    """Those of a group that can be used now, the preferred one first."""
+    usable = [name for name in group if name in nodes and nodes[name].ready and nodes[name].chassis]
+    return sorted(usable, key=lambda name: not nodes[name].schedulable)
+
+
+def _groups(able: Sequence[str], spec: SubnetSpec) -> tuple[Group, ...]:
+    if not spec.enable_ecmp:
+        return (tuple(able),)
+    return tuple((*able[at:], *able[:at]) for at in range(len(able)))
+
+
+def render_groups(router: str, groups: Iterable[Group], nodes: Mapping[str, GatewayNode]) -> dict[Key, Row | None]:
+    """The switch between the router and the nodes, and the router's gateway port for each group."""
+    slots = assign_slots(groups)
+    if not slots:
+        return {}
+    mac = names.derived_mac(names.GATEWAY_PORT)
+    hosts = [str(hop) for slot in slots.values() for hop in next_hops(slot).values()]
+    rows: list[Row] = [
+        LogicalSwitch(name=names.GATEWAY_SWITCH, external_ids=owned()),
+        LogicalSwitchPort(
+            name=names.GATEWAY_PORT,
+            type="localport",
+            addresses=frozenset({" ".join([mac, *hosts])}),
+            external_ids=owned(ls=names.GATEWAY_SWITCH),
+        ),
+    ]
+    members = [Member(LogicalSwitch.TABLE, names.GATEWAY_SWITCH, "ports", names.GATEWAY_PORT)]
+    for group, slot in slots.items():
+        name, listed = names.gateway_group(group), format_list(group)
+        joint = names.switch_port(names.GATEWAY_SWITCH, name)
+        chassis = [
+            HaChassis(
+                chassis_name=nodes[node].chassis,
+                priority=len(group) - place,
+                external_ids=owned(key=f"{name} {node}", node=node),
+            )
+            for place, node in enumerate(rank(group, nodes))
+        ]
+        rows += [
+            LogicalRouterPort(
+                name=name,
+                mac=names.derived_mac(name),
+                networks=frozenset({f"{_link4(slot, 1)}/30", f"{_link6(slot, 1)}/126"}),
+                external_ids=owned(lr=router, ls=names.GATEWAY_SWITCH, nodes=listed),
+            ),
+            LogicalSwitchPort(
+                name=joint,
+                type="router",
+                addresses=frozenset({"router"}),
+                options={"router-port": name},
+                external_ids=owned(ls=names.GATEWAY_SWITCH),
+            ),
+            HaChassisGroup(name=name, external_ids=owned(nodes=listed)),
+            *chassis,
+        ]
+        members += [
+            Member(LogicalRouter.TABLE, router, "ports", name),
+            Member(LogicalSwitch.TABLE, names.GATEWAY_SWITCH, "ports", joint),
+            Member(LogicalRouterPort.TABLE, name, "ha_chassis_group", name),
+            *(Member(HaChassisGroup.TABLE, name, "ha_chassis", each.key) for each in chassis),
+        ]
+    return facts(*rows, members=tuple(members))
+
+
+def render_exit(router: str, subnet: Subnet, way: Exit, slots: Mapping[Group, int]) -> dict[Key, Row | None]:
+    """What sends the packets of a subnet to its groups, or stops them."""
+    policies = []
+    for cidr in subnet.cidrs:
+        hops = frozenset(str(next_hops(slots[group])[cidr.version]) for group in way.groups[cidr.version])
+        policies.append(
+            LogicalRouterPolicy(
+                priority=names.POLICY_CENTRALIZED,
+                match=f"ip{cidr.version}.src == {cidr}",
+                action="reroute" if hops else "drop",
+                nexthops=hops,
+                external_ids=owned(key=f"{router} gateway {subnet.name} ipv{cidr.version}", subnet=subnet.name),
+            )
+        )
+    return facts(
+        *policies, members=tuple(Member(LogicalRouter.TABLE, router, "policies", policy.key) for policy in policies)
+    )
+
+
+def assign_slots(groups: Iterable[Group]) -> dict[Group, int]:
+    """A place among the link addresses for each group: the same whatever others there are, but where two would meet."""
+    slots: dict[Group, int] = {}
+    taken: set[int] = set()
+    for group in sorted(set(groups)):
+        slot = int.from_bytes(hashlib.blake2b(",".join(group).encode(), digest_size=4).digest(), "big") % _SLOTS
+        while slot in taken:
+            slot = (slot + 1) % _SLOTS
+        taken.add(slot)
+        slots[group] = slot
+    return slots
+
+
+def next_hops(slot: int) -> dict[int, IPv4Address | IPv6Address]:
+    """The nodes' end of a group's link, by IP family."""
+    return {4: _link4(slot, 2), 6: _link6(slot, 2)}
+
+
+def _link4(slot: int, end: int) -> IPv4Address:
+    return IPv4Address(_LINKS4 + 4 * slot + end)
+
+
+def _link6(slot: int, end: int) -> IPv6Address:
+    return IPv6Address(_LINKS6 + 4 * slot + end)

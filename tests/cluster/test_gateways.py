@@ -1,0 +1,248 @@
+"""The way out through chosen nodes, with the outside host as the witness: in both families, with NAT and without."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.demo import kubectl
+from sandbox.layout import OUTSIDE_FAR_V4, OUTSIDE_FAR_V6, IpFamily, management_v4, management_v6
+from tests.cluster.fabric import condition, own_subnet, read, told, warned
+from tests.cluster.lab import Pod, Scene, get, manifest, node_exec, until
+from tests.cluster.outside import capturing, outside, routed
+from tests.cluster.test_addresses import ADDRESS
+
+FAMILY, NODES = IpFamily.DUAL, 3
+CIDR4, CIDR6 = "10.80.0.0/24", "fd00:80::/112"
+FAR4, FAR6 = str(OUTSIDE_FAR_V4.ip), str(OUTSIDE_FAR_V6.ip)
+RATE = 100
+"""Pings a second of a stream."""
+
+
+def node4(number: int) -> str:
+    return str(management_v4(10 + number).ip)
+
+
+def node6(number: int) -> str:
+    return str(management_v6(10 + number).ip)
+
+
+@pytest.fixture
+def place(scene: Scene) -> Iterator[str]:
+    """A subnet of both families that leaves through node2, and through node1 where that cannot."""
+    spec = {"gatewayType": "centralized", "gatewayNode": "node2,node1", "natOutgoing": True}
+    with own_subnet(scene, f"{CIDR4},{CIDR6}", **spec) as name:
+        until(lambda: active(name) == "node2", 20, "node2 is the gateway")
+        yield name
+
+
+def change(name: str, **spec: object) -> None:
+    kubectl("patch", "subnet", name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+
+def active(name: str) -> str:
+    return str(read("subnet", name)["status"].get("activateGateway", ""))
+
+
+def visit(scene: Scene, pod: Pod, address: str) -> str:
+    """Whom the outside host sees when a Pod asks it."""
+    host = f"[{address}]" if ":" in address else address
+    return scene.shell(pod, f"curl -sS --max-time 3 'http://{host}/' || echo nobody").strip()
+
+
+def sees(scene: Scene, pod: Pod, *expected: str, within: float = 20) -> None:
+    """The outside host sees these addresses, and no other in between."""
+    for address in expected:
+        far = FAR6 if ":" in address else FAR4
+        until(lambda address=address, far=far: visit(scene, pod, far) == address, within, f"{pod.name} is {address}")  # type: ignore[misc]
+
+
+def test_pods_of_all_nodes_leave_through_the_chosen_one(scene: Scene, place: str) -> None:
+    pods = scene.start(*(manifest(f"on{n}", f"node{n}") for n in (1, 2, 3)))
+    for pod in pods:
+        assert visit(scene, pod, FAR4) == node4(2)
+        assert visit(scene, pod, FAR6) == node6(2)
+    assert condition("subnet", place, "GatewayReady")["status"] == "True"
+    events = [item["message"] for item in get("events", "--field-selector=involvedObject.kind=Subnet")]
+    assert any(f"Subnet {place}" in text and "leave through node2" in text for text in events)
+    change(place, gatewayNode="node3")
+    until(lambda: active(place) == "node3", 10, "node3 is the gateway")
+    for pod in pods:
+        sees(scene, pod, node4(3), node6(3))
+    change(place, gatewayType="distributed")
+    for number, pod in enumerate(pods, 1):
+        sees(scene, pod, node4(number), node6(number))
+    assert active(place) == ""
+
+
+def test_a_fixed_source_address(scene: Scene, place: str) -> None:
+    (pod,) = scene.start(manifest("pod", "node1"))
+    source = str(management_v4(92).ip)
+    node_exec("node2", "ip", "address", "add", f"{source}/24", "dev", "eth0")
+    try:
+        change(place, gatewayNode=f"node2:{source}")
+        sees(scene, pod, source, node6(2))
+    finally:
+        node_exec("node2", "ip", "address", "delete", f"{source}/24", "dev", "eth0")
+
+
+def test_without_nat_the_outside_sees_and_reaches_the_pod_itself(scene: Scene, place: str) -> None:
+    change(place, natOutgoing=False)
+    (pod,) = scene.start(manifest("pod", "node3"))
+    v4, v6 = pod.annotations[ADDRESS].split(",")
+    with routed((CIDR4, node4(2)), (CIDR6, node6(2))):
+        sees(scene, pod, v4, v6)
+        for address in (v4, v6):
+            assert " 0% packet loss" in outside("ping", "-c", "3", "-i", "0.2", "-W", "2", address)
+
+
+def test_exceptions_from_nat(scene: Scene, place: str) -> None:
+    (pod,) = scene.start(manifest("pod", "node1"))
+    v4 = pod.annotations[ADDRESS].split(",")[0]
+    rules = [{"match": {"srcIPs": v4, "dstIPs": f"{FAR4}/32"}, "action": "forward"}]
+    with routed((CIDR4, node4(2))):
+        sees(scene, pod, node4(2))
+        change(place, natOutgoingPolicyRules=rules)
+        sees(scene, pod, v4, node6(2))
+
+
+def test_with_ecmp_all_gateways_carry_a_share(scene: Scene, place: str) -> None:
+    change(place, enableEcmp=True)
+    until(lambda: active(place) == "node2,node1", 10, "both are gateways")
+    pods = scene.start(*(manifest(f"p{n}", f"node{1 + n % 3}") for n in range(6)))
+
+    def carriers() -> set[str]:
+        return {visit(scene, pod, FAR4) for pod in pods for _ in range(3)}
+
+    until(lambda: carriers() == {node4(1), node4(2)}, 20, "both carry")
+    change(place, gatewayNode="node2")
+    until(lambda: carriers() == {node4(2)}, 20, "one is left")
+
+
+class Stream:
+    """Pings from a Pod to the outside, RATE a second, until told to stop."""
+
+    def __init__(self, scene: Scene, pod: Pod) -> None:
+        self._scene, self._pod = scene, pod
+        self._scene.shell(pod, f"ping -i {1 / RATE} {FAR4} </dev/null >/tmp/stream 2>&1 &")
+
+    def lost(self) -> tuple[int, list[int]]:
+        """How many were sent, and the numbers of those nobody answered."""
+        self._scene.shell(self._pod, "pkill -INT ping")
+        text = until(
+            lambda: (
+                found if "packets transmitted" in (found := self._scene.shell(self._pod, "cat /tmp/stream")) else None
+            ),
+            10,
+            "ping's summary",
+        )
+        summary = re.search(r"(\d+) packets transmitted", text)
+        assert summary is not None
+        sent, answered = int(summary[1]), {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", text)}
+        return sent, sorted(set(range(1, sent - RATE // 2)) - answered)
+
+
+def test_a_planned_move_loses_at_most_one_packet(scene: Scene, place: str, tmp_path: Path) -> None:
+    (pod,) = scene.start(manifest("pod", "node3"))
+    sees(scene, pod, node4(2))
+    with capturing(tmp_path) as capture:
+        stream = Stream(scene, pod)
+        until(lambda: capture.sources() == {node4(2)}, 10, "the stream arrives")
+        kubectl("cordon", "node2")
+        try:
+            until(lambda: active(place) == "node1", 10, "node1 is the gateway")
+            until(lambda: capture.seen()[-1].source == node4(1), 10, "the stream moved")
+        finally:
+            kubectl("uncordon", "node2")
+        until(lambda: capture.seen()[-1].source == node4(2), 10, "the stream came back")
+        _, lost = stream.lost()
+    assert len(lost) <= 2, "one for each of two moves"
+
+
+def test_another_node_takes_over_when_the_gateway_hangs(scene: Scene, place: str, tmp_path: Path) -> None:
+    (pod,) = scene.start(manifest("pod", "node3"))
+    sees(scene, pod, node4(2))
+    with capturing(tmp_path) as capture:
+        stream = Stream(scene, pod)
+        until(lambda: capture.sources() == {node4(2)}, 10, "the stream arrives")
+        node_exec("node2", "pkill", "-STOP", "ovs-vswitchd")
+        try:
+            until(lambda: capture.seen()[-1].source == node4(1), 10, "node1 took over")
+            at_hand = len(capture.seen())
+            until(lambda: len(capture.seen()) > at_hand + RATE, 10, "it goes on")
+            assert {each.source for each in capture.seen()[at_hand:]} == {node4(1)}
+        finally:
+            node_exec("node2", "pkill", "-CONT", "ovs-vswitchd")
+        until(lambda: capture.seen()[-1].source == node4(2), 20, "node2 is back")
+        _, lost = stream.lost()
+    longest = max(len(run) for run in runs(lost))
+    print(f"failover: {longest} packets of {RATE}/s lost in a row")
+    assert longest < 1.5 * RATE
+
+
+def runs(numbers: list[int]) -> list[list[int]]:
+    """Numbers in order, cut where one is missing."""
+    found: list[list[int]] = [[]]
+    for number in numbers:
+        if found[-1] and number != found[-1][-1] + 1:
+            found.append([])
+        found[-1].append(number)
+    return found
+
+
+def test_no_pod_is_ever_seen_with_another_address(scene: Scene, place: str, tmp_path: Path) -> None:
+    """They send from their first instruction on."""
+    with capturing(tmp_path) as capture:
+        for batch in range(4):
+            names = [f"b{batch}-{n}" for n in range(50)]
+            asks = (
+                "sh",
+                "-c",
+                f"ping -c 10 -i 0.05 {FAR4} >/dev/null; ping -c 5 -i 0.05 {FAR6} >/dev/null; sleep 1000",
+            )
+            scene.start(*(manifest(name, f"node{1 + n % 3}", command=asks) for n, name in enumerate(names)), within=120)
+            scene.delete(*names)
+        seen = capture.seen()
+    assert len(seen) > 200
+    assert {each.source for each in seen} == {node4(2), node6(2)}
+
+
+def test_without_a_gateway_packets_are_stopped_and_it_is_said(scene: Scene, place: str, tmp_path: Path) -> None:
+    (pod,) = scene.start(manifest("pod", "node1"))
+    sees(scene, pod, node4(2))
+    change(place, gatewayNode="node7")
+    assert "there is no node node7" in told("subnet", place, "Validated", "node7")
+    assert condition("subnet", place, "GatewayReady")["reason"] == "NoReadyGateway"
+    warned("Subnet", place, "there is no node node7")
+    with capturing(tmp_path) as capture:
+        until(lambda: visit(scene, pod, FAR4) == "nobody", 10, "nothing leaves")
+        assert visit(scene, pod, FAR6) == "nobody"
+        scene.shell(pod, f"ping -c 5 -i 0.1 -W 1 {FAR4} || true")
+        assert not capture.seen()
+    change(place, gatewayNode="node1")
+    sees(scene, pod, node4(1), node6(1))
+
+
+def test_what_passes_is_counted(scene: Scene, place: str) -> None:
+    (pod,) = scene.start(manifest("pod", "node1"))
+    sees(scene, pod, node4(2))
+    before = counted(place)
+    scene.shell(pod, f"ping -c 20 -i 0.02 -s 100 {FAR4}")
+    after = counted(place)
+    for direction in ("egress", "ingress"):
+        assert after["packets", direction] - before["packets", direction] >= 20
+        assert after["packet_bytes", direction] - before["packet_bytes", direction] >= 20 * 128
+
+
+def counted(subnet: str) -> dict[tuple[str, str], float]:
+    """What node2 says of a subnet's IPv4 packets."""
+    text = node_exec("node2", "curl", "-sS", "http://127.0.0.1:10665/metrics")
+    found = {}
+    for what in ("packets", "packet_bytes"):
+        for line in re.findall(rf"^ovn_subnet_gateway_{what}_total.*$", text, re.MULTILINE):
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', line))
+            if (labels["subnet_name"], labels["protocol"]) == (subnet, "ipv4"):
+                found[what, labels["direction"]] = float(line.split()[-1])
+    return found

@@ -1,0 +1,162 @@
+"""Which nodes a centralized subnet leaves through, and which of them first."""
+
+import msgspec
+import pytest
+
+from kube_ovn.model import names
+from kube_ovn.model.crd import LabelSelector, NatRule, NatRuleMatch, Subnet, SubnetSpec
+from kube_ovn.model.gateway import parse_gateway_nodes, parse_nat_rule
+from kube_ovn.model.kube import Node
+from kube_ovn.model.nb import HaChassis, LogicalRouterPolicy
+from kube_ovn.topology.gateway import Exit, assign_slots, choose, parse_node, rank
+from kube_ovn.topology.render import Topology
+from tests.clusters import Api, fabric, gateway, namespace, node, settle, settled, subnet
+
+ONE, TWO, THREE = gateway("node1", 1, ipv6=True), gateway("node2", 2, egress="true"), gateway("node3", 3, egress="true")
+
+
+def way(*nodes: Node, versions: tuple[int, ...] = (4,), **spec: object) -> Exit:
+    made = SubnetSpec(gateway_type="centralized", **spec)  # type: ignore[arg-type]
+    return choose(made, versions, {item.metadata.name: parse_node(item) for item in nodes})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("node1,node2", {"node1": "", "node2": ""}),
+        (" node2 , node1 ,", {"node2": "", "node1": ""}),
+        ("node1:192.0.2.1,node2", {"node1": "192.0.2.1", "node2": ""}),
+        ("node1:fd00::1,node1:192.0.2.1", {"node1": "fd00::1 192.0.2.1"}),
+    ],
+)
+def test_gateway_nodes_are_read(text: str, expected: dict[str, str]) -> None:
+    assert {name: " ".join(map(str, found)) for name, found in parse_gateway_nodes(text).items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("node1:", "neither NODE nor NODE:ADDRESS"),
+        (":192.0.2.1", "neither NODE nor NODE:ADDRESS"),
+        ("node1:x", "'x' is not an IP address"),
+        ("node1:192.0.2.1,node1:192.0.2.2", "two source addresses of one IP family"),
+    ],
+)
+def test_what_cannot_be_read_is_told(text: str, part: str) -> None:
+    with pytest.raises(ValueError, match=part):
+        parse_gateway_nodes(text)
+    assert part in way(ONE, gateway_node=text).faults[0]
+    assert not way(ONE, gateway_node=text).groups[4]
+
+
+def test_without_ecmp_there_is_one_group_in_the_users_order() -> None:
+    assert way(ONE, TWO, THREE, gateway_node="node3,node1").groups == {4: (("node3", "node1"),)}
+
+
+def test_with_ecmp_each_node_begins_one_group() -> None:
+    groups = way(ONE, TWO, THREE, gateway_node="node1,node2,node3", enable_ecmp=True).groups[4]
+    assert groups == (("node1", "node2", "node3"), ("node2", "node3", "node1"), ("node3", "node1", "node2"))
+
+
+def test_labels_choose_where_no_node_is_named() -> None:
+    chosen = (LabelSelector(match_labels={"egress": "true"}),)
+    assert way(ONE, TWO, THREE, gateway_node_selectors=chosen).groups[4] == (("node2", "node3"),)
+    assert way(ONE, TWO, gateway_node="node1", gateway_node_selectors=chosen).groups[4] == (("node1",),)
+    assert way(ONE, gateway_node_selectors=chosen).faults == (
+        "gatewayType is centralized, but gatewayNodeSelectors select no node",
+    )
+
+
+def test_a_node_that_is_not_ready_keeps_its_place_and_is_not_used() -> None:
+    away = gateway("node1", 1, ready=False)
+    made = way(away, TWO, gateway_node="node1,node2")
+    assert made.groups[4] == (("node1", "node2"),)
+    assert made.ready == ("node2",)
+    assert made.absent == ("node node1 is not Ready",)
+    assert not made.faults
+
+
+def test_without_a_ready_node_packets_are_stopped() -> None:
+    made = way(gateway("node1", 1, ready=False), gateway_node="node1,node9")
+    assert made.groups == {4: ()}
+    assert made.faults == ("gatewayNode: there is no node node9",)
+
+
+def test_a_node_without_an_address_of_the_family_serves_the_other() -> None:
+    made = way(ONE, TWO, versions=(4, 6), gateway_node="node2,node1")
+    assert made.groups == {4: (("node2", "node1"),), 6: (("node1",),)}
+    assert made.faults == ("gatewayNode: node node2 has no IPv6 address",)
+
+
+def test_a_node_that_is_being_emptied_comes_last() -> None:
+    nodes = {item.metadata.name: parse_node(item) for item in (gateway("node1", 1, emptied=True), TWO)}
+    assert rank(("node1", "node2"), nodes) == ["node2", "node1"]
+    assert rank(("node1",), nodes) == ["node1"]  # as long as there is no other
+
+
+def test_a_node_that_is_not_on_the_network_yet_waits() -> None:
+    made = way(node("node1", 1), gateway_node="node1")
+    assert not made.groups[4]
+
+
+def test_others_do_not_move_a_groups_addresses() -> None:
+    some = [("node1",), ("node2", "node1")]
+    assert assign_slots(some).items() <= assign_slots([*some, ("node3",)]).items()
+
+
+def chassis(topology: Topology) -> list[tuple[str, int]]:
+    rows = [row for row in topology.assembly.state.values() if isinstance(row, HaChassis)]
+    return sorted(((row.chassis_name, row.priority) for row in rows), key=lambda each: -each[1])
+
+
+def policy(topology: Topology, name: str) -> LogicalRouterPolicy:
+    (row,) = [
+        row
+        for row in topology.assembly.state.values()
+        if isinstance(row, LogicalRouterPolicy)
+        and row.priority == names.POLICY_CENTRALIZED
+        and row.external_ids["subnet"] == name
+    ]
+    return row
+
+
+def test_a_change_of_a_node_moves_one_row_a_group_and_the_status_follows() -> None:
+    api = Api(namespace("default"), ONE, TWO)
+    api.put(
+        *(subnet(f"s{n}", f"10.20.{n}.0/24", gateway_type="centralized", gateway_node="node1,node2") for n in range(5))
+    )
+    topology = settled(api)
+    assert chassis(topology) == [("chassis-node1", 2), ("chassis-node2", 1)]
+    assert {api.get(Subnet, f"s{n}").status.activate_gateway for n in range(5)} == {"node1"}
+    topology.assembly.take_changed()
+    view = api.snapshot()
+    api.put(msgspec.structs.replace(ONE, spec=msgspec.structs.replace(ONE.spec, unschedulable=True)))
+    settle(topology, api, view)
+    assert chassis(topology) == [("chassis-node2", 2), ("chassis-node1", 1)]
+    assert {api.get(Subnet, f"s{n}").status.activate_gateway for n in range(5)} == {"node2"}
+    moved = {key for key in topology.assembly.take_changed() if key.table not in ("Logical_Router_Policy",)}
+    assert len(moved) == 2
+
+
+def test_without_gateways_a_subnets_packets_are_dropped_and_it_says_so() -> None:
+    api = Api(namespace("default"), gateway("node1", 1, ready=False))
+    api.put(subnet("out", "10.20.0.0/24", gateway_type="centralized", gateway_node="node1"))
+    topology = settled(api, fabric())
+    assert policy(topology, "out").action == "drop"
+    told = {each.type: (each.status, each.reason) for each in api.get(Subnet, "out").status.conditions}
+    assert told["GatewayReady"] == ("False", "NoReadyGateway")
+    assert "node node1 is not Ready" in topology.problems["subnet-uid-out"].message
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "action", "part"),
+    [
+        ("", "", "nat", "needs srcIPs or dstIPs"),
+        ("10.0.0.1", "fd00::1", "nat", "not of one IP family"),
+        ("10.0.0.1/8", "", "nat", "neither an address nor a CIDR"),
+        ("10.0.0.1", "", "drop", "neither nat nor forward"),
+    ],
+)
+def test_rules_that_cannot_be_read_are_told(source: str, destination: str, action: str, part: str) -> None:
+    with pytest.raises(ValueError, match=part):
+        parse_nat_rule(NatRule(match=NatRuleMatch(src_ips=source, dst_ips=destination), action=action))
