@@ -10,7 +10,7 @@ import pytest
 from sandbox.demo import kubectl
 from sandbox.paths import SandboxError
 from tests.cluster.fabric import apply, condition, read, ready, recorded, subnet, told, using, warned
-from tests.cluster.lab import HTTP, SERVER, Pinging, Pod, Scene, manifest, until
+from tests.cluster.lab import HTTP, SERVER, Pinging, Pod, Scene, manifest, torn, until
 
 SWITCH, CIDR = "ovn.kubernetes.io/logical_switch", "ovn.kubernetes.io/cidr"
 
@@ -112,21 +112,15 @@ def test_pods_go_to_the_first_subnet_with_room(scene: Scene, made: list[str]) ->
 
 
 def test_a_subnet_changes_under_running_pods(scene: Scene, made: list[str]) -> None:
-    """Exclude list, gateway, CIDR and isolation change; running pings lose nothing.
-
-    Within a node: vswitchd without a kernel datapath loses a packet of a tunnel whenever it looks at the node's links
-    anew, and the Pods of the tests before this one are just going (measured: 25 of 80 links that came or went, each
-    one packet of a stream of 500/s; none within a node). Between nodes, therefore, no two in a row.
-    """
+    """Exclude list, gateway, CIDR and isolation change under running pings."""
     name = f"s-{scene.namespace}"
     made.append(name)
     apply(subnet(name, "10.64.0.0/24", namespaces=[scene.namespace], natOutgoing=True))
     ready(name)
     one, two, far = scene.start(manifest("one", "node1"), manifest("two", "node1"), manifest("far", "node2"))
     outside = scene.start(manifest("outside", "node1", annotations={SWITCH: "ovn-default"}))[0]
-    scene.talk_again(one, two)
-    scene.talk_again(one, outside)
-    scene.talk_again(one, far)
+    for other in (two, far, outside):
+        scene.talk_again(one, other)
     inner, outer, across = Pinging(scene, one, two.ip), Pinging(scene, two, outside.ip), Pinging(scene, one, far.ip)
     for each in (inner, outer, across):
         each.start()
@@ -143,21 +137,21 @@ def test_a_subnet_changes_under_running_pods(scene: Scene, made: list[str]) -> N
             "the change is seen",
         )
         assert condition("subnet", name, "Validated")["status"] == "True"
-    _, lost = outer.stop()
-    assert not lost  # its gateway is not the subnet's any more, and serves it still
+    assert not outer.stop()[1]  # its gateway is not the subnet's any more, and serves it still
+    sent, lost = inner.stop()
+    assert sent > 10
+    assert not lost
+    assert not torn(across.stop()[1])
     new = scene.start(manifest("new", "node1"))[0]
     assert new.annotations["ovn.kubernetes.io/gateway"] == "10.64.0.254"
     assert new.annotations[CIDR] == "10.64.0.0/20"
     scene.talk_again(new, outside)
-    kubectl("patch", "subnet", name, "--type=merge", "-p", '{"spec": {"private": true}}')
-    until(lambda: not scene.reaches(outside, two.ip), 20, "the subnet is closed")
-    kubectl("patch", "subnet", name, "--type=merge", "-p", '{"spec": {"private": false}}')
-    scene.talk_again(outside, two)
-    sent, lost = inner.stop()
-    assert sent > 50
-    assert not lost
-    _, lost = across.stop()
-    assert not {number + 1 for number in lost} & set(lost)
+    inner.start()
+    for closed in (True, False, True, False):
+        kubectl("patch", "subnet", name, "--type=merge", "-p", json.dumps({"spec": {"private": closed}}))
+        until(lambda closed=closed: scene.reaches(outside, two.ip) != closed, 20, f"the subnet is closed: {closed}")  # type: ignore[misc]
+    # The answer that is on its way when tracking begins belongs to no connection that is known (docs: Subnets).
+    assert len(inner.stop()[1]) <= 2
 
 
 def test_shrinking_below_what_is_in_use_is_refused_with_names(scene: Scene, made: list[str]) -> None:

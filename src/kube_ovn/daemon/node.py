@@ -31,6 +31,8 @@ UNPROVEN_WAIT, PROVEN_WAIT = 0.3, 2.0
 """Seconds for an answer of the join gateway: the first question often meets flows that are half installed."""
 UNPROVEN_PAUSE, PROVEN_PAUSE = 0.1, 5.0
 """Seconds between two questions to the join gateway."""
+REFUSED_PAUSE = 5.0
+"""Seconds before what the kernel refused is tried again: nobody tells when its reason is gone."""
 
 
 class NodeNetwork:
@@ -77,6 +79,10 @@ class NodeNetwork:
             self.tables.own = state.table.comment
             await self.traffic.replace(state.table)
             self._table = state.table
+        complaints = await plumbing.run(plumbing.settle_detours, state.detours)
+        if complaints:
+            log.error("packets of a subnet with externalEgressGateway are stopped here", errors=complaints)
+            asyncio.get_running_loop().call_later(REFUSED_PAUSE, self.dirty.mark)
         self._state = state
         built = all(self.links[name].index is not None for name in state.nics)
         self._covered = state.networks if built else frozenset()

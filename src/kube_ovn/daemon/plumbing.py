@@ -14,11 +14,21 @@ from typing import ParamSpec, TypeVar
 
 from kube_ovn.host.node import LinkKey, Switch
 from kube_ovn.host.pod import format_alias
-from kube_ovn.linux import links
+from kube_ovn.linux import links, policy
 from kube_ovn.linux.netlink import NetlinkError, Socket, is_own_netns
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
-from kube_ovn.model.host import InterfaceAddress, Link, PodNetwork, Route, Sandbox
+from kube_ovn.model.host import (
+    Detour,
+    DetourEnd,
+    DetourRoute,
+    DetourRule,
+    InterfaceAddress,
+    Link,
+    PodNetwork,
+    Route,
+    Sandbox,
+)
 from kube_ovn.plan import diff
 
 P = ParamSpec("P")
@@ -143,6 +153,29 @@ def settle(nic: str, desired: dict[LinkKey, Route | None]) -> int | None:
         changed = [desired[key] for key in desired if key in plan.create or key in plan.update]
         links.add_routes(root, link.index, _routes(changed), names.ROUTE_PROTOCOL)
         return link.index
+
+
+def settle_detours(desired: Collection[Detour]) -> list[str]:
+    """Have exactly these rules and routes of policy routing. What the kernel does not take keeps nobody else's out; it
+    is told in sentences. Raises NetlinkError.
+    """
+    complaints = []
+    with Socket() as root:
+        actual = policy.list_detours(root, names.ROUTE_PROTOCOL)
+        wanted = set(desired)
+        # A rule whose table is empty sends packets on to the main table: ends first, rules last, and back.
+        for detour in sorted(actual - wanted, key=_rank, reverse=True):
+            policy.delete_detour(root, detour, names.ROUTE_PROTOCOL)
+        for detour in sorted(wanted - actual, key=_rank):
+            try:
+                policy.add_detour(root, detour, names.ROUTE_PROTOCOL)
+            except NetlinkError as error:
+                complaints.append(str(error))
+    return complaints
+
+
+def _rank(detour: Detour) -> int:
+    return (DetourEnd, DetourRoute, DetourRule).index(type(detour))
 
 
 def _observe(root: Socket, link: Link) -> dict[LinkKey, Route | None]:

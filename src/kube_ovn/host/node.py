@@ -17,7 +17,7 @@ from kube_ovn.host.pod import parse_interfaces, port_members
 from kube_ovn.host.subnet import NodeSubnet
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, parse_addresses, parse_mac, parse_networks
-from kube_ovn.model.host import InterfaceAddress, Route
+from kube_ovn.model.host import Detour, DetourEnd, DetourRoute, DetourRule, InterfaceAddress, Route
 from kube_ovn.model.kube import Node
 from kube_ovn.model.row import Key, Row, facts, owned
 from kube_ovn.model.vswitch import Interface, Port
@@ -55,6 +55,8 @@ class NodeState:
     nics: dict[str, Nic]
     """By name; those of `names.NODE_NICS` that are not here should not exist."""
     table: Table
+    detours: frozenset[Detour]
+    """Rules and routes of subnets with a router of their own outside."""
     networks: frozenset[Network]
     """The CIDRs of the fabric that all this is for."""
     gateways: tuple[Address, ...]
@@ -94,6 +96,7 @@ def render_node(node: Node, subnets: Sequence[NodeSubnet], mtu: int) -> NodeStat
     return NodeState(
         nics=nics,
         table=render_table([*subnets, join]),
+        detours=frozenset(_detours(subnets)),
         networks=frozenset(network for subnet in (*subnets, join) for network in subnet.networks),
         gateways=gateways,
     )
@@ -110,6 +113,22 @@ def _routes(
             # A network that the node's own address is in must not lead away from the node.
             if network.version in hops and (source is None or source not in network):
                 yield Route(to=network, via=hops[network.version], source=source)
+
+
+def _detours(subnets: Iterable[NodeSubnet]) -> Iterator[Detour]:
+    """A table has one router of each family: of two subnets that want different ones, the later goes without."""
+    routers: dict[tuple[int, int], Address] = {}
+    for subnet in subnets:
+        for gateway in subnet.external.gateways if subnet.external is not None else ():
+            assert subnet.external is not None
+            table, version = subnet.external.table, gateway.version
+            if routers.setdefault((table, version), gateway) != gateway:
+                continue
+            yield DetourEnd(table=table, version=version)
+            yield DetourRoute(table=table, via=gateway)
+            for network in subnet.networks:
+                if network.version == version:
+                    yield DetourRule(source=network, table=table, priority=subnet.external.priority)
 
 
 def parse_encaps(text: str) -> tuple[Address, ...]:

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 
 from kube_ovn.model.addr import Address, Network, parse_networks
 from kube_ovn.model.crd import Subnet
-from kube_ovn.model.gateway import CENTRALIZED, NatException, parse_gateway_nodes, parse_nat_rule
+from kube_ovn.model.gateway import (
+    CENTRALIZED,
+    External,
+    NatException,
+    parse_external,
+    parse_gateway_nodes,
+    parse_nat_rule,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +33,8 @@ class NodeSubnet:
     """With `nat`: the addresses its packets get on this node, instead of any of the node's own."""
     exceptions: tuple[NatException, ...] = ()
     """With `nat`: the first that fits a packet decides."""
+    external: External | None = None
+    """The routers its packets are sent to, instead of the node's own default ones."""
 
 
 def parse_subnet(subnet: Subnet, join: str, node: str) -> NodeSubnet | None:
@@ -45,6 +54,9 @@ def parse_subnet(subnet: Subnet, join: str, node: str) -> NodeSubnet | None:
     centralized = spec.gateway_type == CENTRALIZED
     sources: tuple[Address, ...] = ()
     exceptions: list[NatException] = []
+    external = None
+    with contextlib.suppress(ValueError):
+        external = parse_external(spec)
     if spec.nat_outgoing:
         with contextlib.suppress(ValueError):
             sources = parse_gateway_nodes(spec.gateway_node).get(node, ()) if centralized else ()
@@ -58,4 +70,5 @@ def parse_subnet(subnet: Subnet, join: str, node: str) -> NodeSubnet | None:
         centralized=centralized,
         sources=sources,
         exceptions=tuple(exceptions),
+        external=external,
     )

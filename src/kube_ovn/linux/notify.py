@@ -14,15 +14,16 @@ from kube_ovn.linux.links import decode_link
 _NEWLINK, _DELLINK = 16, 17
 _NEWADDR, _DELADDR = 20, 21
 _NEWROUTE, _DELROUTE = 24, 25
-_NEWNETCONF = 80
-_ROUTE_GROUPS = (1, 5, 9, 7, 11, 24)  # link, IPv4 and IPv6 addresses, IPv4 and IPv6 routes, IPv4 settings
+_NEWRULE, _DELRULE = 32, 33
+_NEWNETCONF, _FRA_PROTOCOL = 80, 21
+_ROUTE_GROUPS = (1, 5, 9, 7, 11, 8, 19, 24)  # link; addresses, routes and rules of IPv4 and IPv6; IPv4 settings
 _NFT_GROUP = 7
 _NFT, _NEWTABLE, _NEWGEN = 10, 0, 15
 _TABLE_NAME, _TABLE_USERDATA = 1, 6  # the first is the same in tables, chains, rules, sets and elements
 
 
 class LinkWatch:
-    """Tells when the link of this name, its addresses or routes, or routes of our protocol changed."""
+    """Tells when the link of this name, its addresses or settings, or routes and rules of our protocol changed."""
 
     def __init__(self, name: str, protocol: int, tell: Callable[[], None]) -> None:
         self._name, self._protocol, self._tell = name, protocol, tell
@@ -43,6 +44,8 @@ class LinkWatch:
             return self.index in (None, struct.unpack_from("=4xi", body)[0])
         if kind in (_NEWROUTE, _DELROUTE):
             return body[5] == self._protocol
+        if kind in (_NEWRULE, _DELRULE):
+            return netlink.number(netlink.decode(body[12:]).get(_FRA_PROTOCOL, b"")) == self._protocol
         if kind == _NEWNETCONF:
             index = netlink.decode(body[4:]).get(1)
             return index is not None and self.index in (None, netlink.number(index))

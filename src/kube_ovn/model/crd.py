@@ -75,6 +75,9 @@ class SubnetSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=F
     enable_ecmp: bool = False
     nat_outgoing: bool = False
     nat_outgoing_policy_rules: tuple[NatRule, ...] = ()
+    external_egress_gateway: str = ""
+    policy_routing_priority: int = 0
+    policy_routing_table_id: int = msgspec.field(default=0, name="policyRoutingTableID")
     enable_dhcp: bool = msgspec.field(default=False, name="enableDHCP")
     dhcp_v4_options: str = ""
     dhcp_v6_options: str = ""

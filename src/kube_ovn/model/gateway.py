@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from kube_ovn.model.addr import Address, Network, parse_addresses
-from kube_ovn.model.crd import NatRule
+from kube_ovn.model.crd import NatRule, SubnetSpec
 
 CENTRALIZED = "centralized"
+_MAIN_RULE = 32766
+_KERNELS_TABLES = (0, 253, 254, 255)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,31 @@ def parse_nat_rule(rule: NatRule) -> NatException:
         raise ValueError(f"action {rule.action!r} is neither nat nor forward")
     (version,) = versions
     return NatException(version=version, sources=sources, destinations=destinations, nat=rule.action == "nat")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class External:
+    """Routers in the nodes' network that a subnet's packets are sent to, one a family, and the rule that does it."""
+
+    gateways: tuple[Address, ...]
+    priority: int
+    table: int
+
+
+def parse_external(spec: SubnetSpec) -> External | None:
+    """What a Subnet says about externalEgressGateway; None when nothing. Raises ValueError with a sentence."""
+    if not spec.external_egress_gateway.strip():
+        return None
+    if spec.nat_outgoing:
+        raise ValueError("natOutgoing and externalEgressGateway exclude each other; set one of them")
+    priority, table = spec.policy_routing_priority, spec.policy_routing_table_id
+    if not 0 < priority < _MAIN_RULE:
+        raise ValueError(
+            f"policyRoutingPriority is {priority}; it must be from 1 to {_MAIN_RULE - 1}, before the main table's rule"
+        )
+    if table in _KERNELS_TABLES:
+        raise ValueError(f"policyRoutingTableID is {table}, which is the kernel's own; use another, such as 1001")
+    return External(gateways=parse_addresses(spec.external_egress_gateway), priority=priority, table=table)
 
 
 def _networks(text: str) -> tuple[Network, ...]:

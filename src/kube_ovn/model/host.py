@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network
@@ -58,6 +59,43 @@ class Route:
 
     def __str__(self) -> str:
         return str(self.to) + (f" via {self.via}" if self.via else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetourRule:
+    """Packets of a source are routed by a table of their own, before rules of a larger priority are asked."""
+
+    source: Network
+    table: int
+    priority: int
+
+    def __str__(self) -> str:
+        return f"rule from {self.source} to table {self.table}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetourRoute:
+    """The default route of such a table."""
+
+    table: int
+    via: Address
+
+    def __str__(self) -> str:
+        return f"default route via {self.via} in table {self.table}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetourEnd:
+    """Where there is no route in such a table, packets of a family end: they must not leave another way."""
+
+    table: int
+    version: int
+
+    def __str__(self) -> str:
+        return f"unreachable default of IPv{self.version} in table {self.table}"
+
+
+Detour: TypeAlias = DetourRule | DetourRoute | DetourEnd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, parse_networks
 from kube_ovn.model.crd import SubnetSpec
-from kube_ovn.model.gateway import parse_nat_rule
+from kube_ovn.model.gateway import parse_external, parse_nat_rule
 from kube_ovn.model.nb import (
     Acl,
     DhcpOptions,
@@ -79,6 +79,10 @@ def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
 def faults(spec: SubnetSpec) -> list[str]:
     """What of a spec's features cannot be read; the CRD's schema refuses most of it."""
     found = [f"allowSubnets: {text!r} is not a CIDR" for text in spec.allow_subnets if not _networks([text])]
+    try:
+        parse_external(spec)
+    except ValueError as error:
+        found.append(str(error))
     for rule in spec.nat_outgoing_policy_rules:
         try:
             parse_nat_rule(rule)
@@ -155,32 +159,26 @@ def _acls(inputs: SubnetInputs) -> list[Acl]:
     ]
     if not spec.private:
         return acls
-    # What leaves through the router's port is held to the same rules, and both directions of what is allowed are
-    # named. So nothing is tracked for it: tracking that begins under running connections drops the answer to the one
-    # ping that is on its way (seen at 500 packets/s).
+    # The traffic of a joint with the router passes as well: what leaves the subnet is dropped there.
     acls.append(_acl(subnet, "private", "to-lport", names.ACL_PRIVATE_DROP, "ip", "drop"))
     for cidr in subnet.cidrs:
         ip = f"ip{cidr.version}"
+        inside = f"{ip}.src == {cidr} && {ip}.dst == {cidr}"
+        acls.append(_allow(subnet, f"inside {ip}", names.ACL_PRIVATE_ALLOW, inside))
         nodes = [
             *(str(net) for net in inputs.join if net.version == cidr.version),
             f"${names.node_address_set(cidr.version)}",
         ]
-        others = [str(other) for other in _networks(spec.allow_subnets) if other.version == cidr.version]
-        inside = f"{ip}.src == {cidr} && {ip}.dst == {cidr}"
-        acls.append(_acl(subnet, f"inside {ip}", "to-lport", names.ACL_PRIVATE_ALLOW, inside, "allow"))
-        acls.append(_between(subnet, f"nodes {ip}", names.ACL_NODE_ALLOW, cidr, f"{{{', '.join(nodes)}}}"))
-        acls.extend(_between(subnet, f"allow {other}", names.ACL_PRIVATE_ALLOW, cidr, other) for other in others)
-        if cidr.version == 6:  # OVN lets neighbour discovery through by itself only where it tracks connections
-            discovery = "nd || nd_rs || nd_ra || mldv1 || mldv2"
-            acls.append(_acl(subnet, "neighbours", "to-lport", names.ACL_NODE_ALLOW, discovery, "allow"))
+        acls.append(_allow(subnet, f"nodes {ip}", names.ACL_NODE_ALLOW, f"{ip}.src == {{{', '.join(nodes)}}}"))
+        for other in _networks(spec.allow_subnets):
+            if other.version == cidr.version:
+                out, back = f"{ip}.src == {cidr} && {ip}.dst == {other}", f"{ip}.src == {other} && {ip}.dst == {cidr}"
+                acls.append(_allow(subnet, f"allow {other}", names.ACL_PRIVATE_ALLOW, f"({out}) || ({back})"))
     return acls
 
 
-def _between(subnet: Subnet, what: str, priority: int, cidr: Network, others: str) -> Acl:
-    """A subnet and others may talk, whoever begins."""
-    ip = f"ip{cidr.version}"
-    out, back = f"{ip}.src == {cidr} && {ip}.dst == {others}", f"{ip}.src == {others} && {ip}.dst == {cidr}"
-    return _acl(subnet, what, "to-lport", priority, f"({out}) || ({back})", "allow")
+def _allow(subnet: Subnet, what: str, priority: int, match: str) -> Acl:
+    return _acl(subnet, what, "to-lport", priority, match, "allow-related")
 
 
 def _acl(subnet: Subnet, what: str, direction: str, priority: int, match: str, action: str) -> Acl:
