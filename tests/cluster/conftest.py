@@ -17,10 +17,10 @@ PREFIX = "test-"
 def cluster(request: pytest.FixtureRequest) -> dict[str, str]:
     """A running sandbox whose network is this checkout's; the address of each node by name. A module whose tests need
     other than IPv4 says so in FAMILY; those come last, so that the sandbox is made anew once a family. One that needs
-    more than two nodes says so in NODES; further nodes stay.
+    more than two nodes says so in NODE_COUNT; further nodes stay.
     """
     family = _family(request.module)
-    reinstall(getattr(request.module, "NODES", 2), family)
+    reinstall(getattr(request.module, "NODE_COUNT", 2), family)
     wait_until_healthy()
     return {node.name: str(node.v6.ip if family is IpFamily.IPV6 else node.v4.ip) for node in recorded_cluster().nodes}
 

@@ -14,7 +14,7 @@ from tests.cluster.lab import Pod, Scene, get, manifest, node_exec, until
 from tests.cluster.outside import capturing, outside, routed
 from tests.cluster.test_addresses import ADDRESS
 
-FAMILY, NODES = IpFamily.DUAL, 3
+FAMILY, NODE_COUNT = IpFamily.DUAL, 3
 CIDR4, CIDR6 = "10.80.0.0/24", "fd00:80::/112"
 FAR4, FAR6 = str(OUTSIDE_FAR_V4.ip), str(OUTSIDE_FAR_V6.ip)
 RATE = 100

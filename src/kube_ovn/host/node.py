@@ -2,14 +2,14 @@
 
 ovn0 is the node's own NIC, and the way out of Pods that leave through the node they run on. ovngw0 exists on every
 node while there is a centralized subnet: what leaves such a subnet comes out there, on the one node that is its
-gateway at the moment. It has no addresses; the fabric's router knows its MAC.
+gateway at the moment. The fabric's router knows its MAC, nobody asks for an address.
 """
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from typing import TypeAlias
 
 from kube_ovn.host.egress import Table, render_table
@@ -24,6 +24,10 @@ from kube_ovn.model.vswitch import Interface, Port
 
 OVERHEAD = {"geneve": 100, "vxlan": 50}
 """Bytes a tunnel over IPv4 takes of each packet, as users of the contract expect."""
+DUMMY = InterfaceAddress(address=IPv4Address("192.0.0.8"), prefix=32)
+"""ovngw0's address (RFC 7600, "IPv4 dummy address"): on a link without any the kernel takes no packet whose answer would
+go elsewhere, even when `rp_filter` is loose.
+"""
 IPV6_OVERHEAD = 20
 """Bytes its header is longer over IPv6."""
 
@@ -85,7 +89,7 @@ def render_node(node: Node, subnets: Sequence[NodeSubnet], mtu: int) -> NodeStat
     interfaces, gateways = parse_interfaces(annotations)
     join = NodeSubnet(name=annotations[names.LOGICAL_SWITCH], networks=parse_networks(annotations[names.CIDR]))
     link: dict[LinkKey, Route | None] = dict.fromkeys([Switch.UP, Switch.FORWARDING])
-    through: dict[LinkKey, Route | None] = dict(link)
+    through: dict[LinkKey, Route | None] = {**link, DUMMY: None}
     link.update(dict.fromkeys(interfaces))
     link.update({route.to: route for route in _routes(subnets, gateways, internal_addresses(node))})
     own = _port(names.NODE_NIC, annotations[names.PORT_NAME], parse_mac(annotations[names.MAC_ADDRESS]), mtu)

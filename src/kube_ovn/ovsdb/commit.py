@@ -4,7 +4,7 @@ New rows are inserted with their memberships; elements of existing sets and entr
 what other programs keep beside ours survives. A row of a table that is not a root goes by losing its last reference.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from kube_ovn.model.row import Key, Member, Row, RowKey
@@ -43,8 +43,20 @@ class Transaction:
                 else:
                     self._mutations.setdefault((parent, key.column), ([], []))[1].append(self._target(key))
         for key in self._plan.delete:
-            if isinstance(key, Member) and (parent := RowKey(key.table, key.key)) not in deleted:
+            if not isinstance(key, Member):
+                continue
+            parent = RowKey(key.table, key.key)
+            if parent not in deleted or self._outlives(key, deleted):
                 self._mutations.setdefault((parent, key.column), ([], []))[0].append(self._target(key))
+
+    def _outlives(self, member: Member, deleted: Set[RowKey]) -> bool:
+        """Whether a reference is in the way: rows that are no roots go only after the server has looked for references
+        to those that are deleted by name.
+        """
+        table = self._schema[member.table].columns[member.column].ref_table
+        if table is None or self._schema[member.table].is_root or not self._schema[table].is_root:
+            return False
+        return RowKey(table, member.target) in deleted
 
     def _inserts(self) -> list[Operation]:
         operations = []
