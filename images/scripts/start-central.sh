@@ -3,8 +3,8 @@
 #
 #   LISTEN_ADDRESS   address of this node to listen on: 6641 Northbound, 6642 Southbound
 #   PROBE_INTERVAL   milliseconds of silence after which a database asks a client whether it lives (default 60000)
-#   BFD_INTERVAL     milliseconds between two BFD packets of chassis of which one may be a gateway (default 100)
-#   BFD_MULTIPLIER   missing packets after which the other one is taken for dead (default 5)
+#   BFD_INTERVAL     milliseconds between two BFD packets of chassis of which one may be a gateway (default 200)
+#   BFD_MULTIPLIER   missing packets after which the other one is taken for dead (default 4)
 set -eu
 
 db_dir=/var/lib/ovn
@@ -45,8 +45,8 @@ start_database ovnnb 6641
 start_database ovnsb 6642
 # The database's own settings: no row of the fabric's, and so not the controller's business.
 ovn-nbctl --no-leader-only --db="unix:$run_dir/ovnnb_db.sock" --no-wait set NB_Global . \
-    options:bfd-min-tx="${BFD_INTERVAL:-100}" options:bfd-min-rx="${BFD_INTERVAL:-100}" \
-    options:bfd-mult="${BFD_MULTIPLIER:-5}"
+    options:bfd-min-tx="${BFD_INTERVAL:-200}" options:bfd-min-rx="${BFD_INTERVAL:-200}" \
+    options:bfd-mult="${BFD_MULTIPLIER:-4}"
 run ovn-northd --ovnnb-db="unix:$run_dir/ovnnb_db.sock" --ovnsb-db="unix:$run_dir/ovnsb_db.sock" \
     --pidfile -vsyslog:off -vconsole:info
 wait

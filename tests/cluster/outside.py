@@ -62,6 +62,14 @@ def outside(*command: str) -> str:
     return run([*_inside(), *command], timeout=20)
 
 
+def fetch(url: str) -> str:
+    """What the outside host gets from a web server."""
+    program = (
+        "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode(), end='')"
+    )
+    return outside(sys.executable, "-c", program, url)
+
+
 @contextmanager
 def routed(*routes: tuple[str, str]) -> Iterator[None]:
     """The outside host sends what is for some networks to some addresses."""

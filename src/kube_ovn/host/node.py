@@ -25,8 +25,8 @@ from kube_ovn.model.vswitch import Interface, Port
 OVERHEAD = {"geneve": 100, "vxlan": 50}
 """Bytes a tunnel over IPv4 takes of each packet, as users of the contract expect."""
 DUMMY = InterfaceAddress(address=IPv4Address("192.0.0.8"), prefix=32)
-"""ovngw0's address (RFC 7600, "IPv4 dummy address"): on a link without any the kernel takes no packet whose answer would
-go elsewhere, even when `rp_filter` is loose.
+"""ovngw0's address (RFC 7600, "IPv4 dummy address"): on a link without any, the kernel takes no packet whose answer
+would go elsewhere, even when `rp_filter` is loose.
 """
 IPV6_OVERHEAD = 20
 """Bytes its header is longer over IPv6."""
