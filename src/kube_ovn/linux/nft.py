@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shlex
 
 import msgspec
 
@@ -63,5 +64,5 @@ async def _run(*words: str, text: str = "", deadline: float) -> bytes:
         await process.wait()
         raise NftError(f"nft did not finish within {deadline:g} s") from None
     if process.returncode != 0:
-        raise NftError(f"nft {' '.join(words)}: {errors.decode(errors='replace').strip()}")
+        raise NftError(f"nft refused `{shlex.join(words)}`: {errors.decode(errors='replace').strip()}")
     return answer
