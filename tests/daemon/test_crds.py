@@ -401,7 +401,7 @@ WHOLE: list[tuple[Kind[Any], type[msgspec.Struct], type[msgspec.Struct] | None, 
             "gatewayNode": "node1",
             "gatewayNodeSelectors": [SELECTOR],
             "enableEcmp": True,
-            "natOutgoing": True,
+            "natOutgoing": False,  # excludes externalEgressGateway
             "natOutgoingPolicyRules": [
                 {"match": {"srcIPs": "10.66.0.9", "dstIPs": "192.0.2.0/24"}, "action": "forward"}
             ],
