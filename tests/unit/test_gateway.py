@@ -67,19 +67,34 @@ def test_labels_choose_where_no_node_is_named() -> None:
     )
 
 
-def test_a_node_that_is_not_ready_keeps_its_place_and_is_not_used() -> None:
+def test_a_node_that_is_not_ready_keeps_its_place_and_comes_last() -> None:
     away = gateway("node1", 1, ready=False)
     made = way(away, TWO, gateway_node="node1,node2")
     assert made.groups[4] == (("node1", "node2"),)
-    assert made.ready == ("node2",)
+    assert made.carriers == ("node2", "node1")
+    assert not made.flaw
     assert made.absent == ("node node1 is not Ready",)
     assert not made.faults
 
 
-def test_without_a_ready_node_packets_are_stopped() -> None:
+def test_without_a_ready_node_the_last_resort_is_told() -> None:
     made = way(gateway("node1", 1, ready=False), gateway_node="node1,node9")
-    assert made.groups == {4: ()}
+    assert made.groups == {4: (("node1",),)}
     assert made.faults == ("gatewayNode: there is no node node9",)
+    assert "packets leave through node1 only as long as its network works" in made.flaw
+
+
+def test_without_a_node_packets_are_stopped() -> None:
+    made = way(ONE, gateway_node="node9", versions=(4, 6))
+    assert made.groups == {4: (), 6: ()}
+    assert "packets to the outside are stopped (IPv4,IPv6)" in made.flaw
+
+
+def test_shares_of_many_gateways_have_a_bound() -> None:
+    nodes = [gateway(f"node{number}", number) for number in range(1, 31)]
+    groups = way(*nodes, gateway_node=",".join(item.metadata.name for item in nodes), enable_ecmp=True).groups[4]
+    assert len(groups) == 30
+    assert {len(group) for group in groups} == {8}
 
 
 def test_a_node_without_an_address_of_the_family_serves_the_other() -> None:
@@ -139,13 +154,16 @@ def test_a_change_of_a_node_moves_one_row_a_group_and_the_status_follows() -> No
 
 
 def test_without_gateways_a_subnets_packets_are_dropped_and_it_says_so() -> None:
-    api = Api(namespace("default"), gateway("node1", 1, ready=False))
+    api = Api(namespace("default"), node("node1", 1))
     api.put(subnet("out", "10.20.0.0/24", gateway_type="centralized", gateway_node="node1"))
     topology = settled(api, fabric())
     assert policy(topology, "out").action == "drop"
     told = {each.type: (each.status, each.reason) for each in api.get(Subnet, "out").status.conditions}
     assert told["GatewayReady"] == ("False", "NoReadyGateway")
     assert "node node1 is not Ready" in topology.problems["subnet-uid-out"].message
+    api.put(gateway("node1", 1, ready=False))
+    settle(topology, api)
+    assert policy(topology, "out").action == "reroute"
 
 
 @pytest.mark.parametrize(

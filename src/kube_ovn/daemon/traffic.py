@@ -4,6 +4,7 @@ The counters are the nftables table's, and begin anew with each table; what earl
 are read when somebody asks for the metrics, and before a table is replaced.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping
 
 import structlog
@@ -28,6 +29,7 @@ class Traffic(Collector):
         self._flows: Mapping[str, Flow] = {}
         self._before: dict[Flow, tuple[int, int]] = {}  # counted by former tables
         self._now: dict[Flow, tuple[int, int]] = {}
+        self._reading = asyncio.Lock()
 
     def collect(self) -> Iterator[Metric]:
         packets = CounterMetricFamily(
@@ -46,6 +48,10 @@ class Traffic(Collector):
 
     async def refresh(self) -> None:
         """Read the counters; while that fails, the metrics stay as they are."""
+        async with self._reading:
+            await self._read()
+
+    async def _read(self) -> None:
         if not self._flows:
             return
         try:
@@ -62,11 +68,11 @@ class Traffic(Collector):
 
         Raises NftError.
         """
-        await self.refresh()
-        await nft.apply(table.text)
-        self._flows = table.flows
-        self._before = {flow: self._total(flow) for flow in table.flows.values()}
-        self._now = {}
+        async with self._reading:
+            await self._read()
+            await nft.apply(table.text)
+            self._before = {flow: self._total(flow) for flow in table.flows.values()}
+            self._flows, self._now = table.flows, {}
 
     def _total(self, flow: Flow) -> tuple[int, int]:
         before, now = self._before.get(flow, (0, 0)), self._now.get(flow, (0, 0))

@@ -40,6 +40,8 @@ Group: TypeAlias = tuple[str, ...]
 # Addresses between the router and the nodes, four to a group. Nobody outside of the router sees them.
 _LINKS4, _LINKS6 = int(IPv4Address("169.254.128.0")), int(IPv6Address("fd6b:7562:656f:766e::"))
 _SLOTS = 8192
+_MOST_OF_A_SHARE = 8
+"""Nodes of a group among others: rows must not grow with the square of the gateways."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,20 +64,27 @@ class Exit:
 
     groups: Mapping[int, tuple[Group, ...]]
     """By IP family, the groups that share the packets. None: packets are stopped."""
-    ready: Group
-    """The nodes that can be used, in order of preference."""
+    carriers: Group
+    """The nodes that can be used, in order of preference: those that are Ready first."""
+    ready: bool
+    """Whether one of them is Ready."""
     faults: tuple[str, ...] = ()
     """What is wrong with what the user wrote."""
     absent: tuple[str, ...] = ()
-    """Why nodes the user wants are not used now."""
+    """Why nodes the user wants are not used, or come last."""
 
     @property
-    def stopped(self) -> str:
-        """Why packets cannot leave; empty when they can."""
+    def flaw(self) -> str:
+        """Why packets cannot leave, or may not; empty when all is well."""
         families = format_list(f"IPv{version}" for version, groups in self.groups.items() if not groups)
-        if not families:
+        if families:
+            message = f"no gateway node can be used: packets to the outside are stopped ({families})"
+        elif not self.ready:
+            message = (
+                f"no gateway node is Ready: packets leave through {self.carriers[0]} only as long as its network works"
+            )
+        else:
             return ""
-        message = f"no gateway node is ready: packets to the outside are stopped ({families})"
         return "; ".join([message, *self.absent])
 
 
@@ -123,22 +132,34 @@ def choose(spec: SubnetSpec, versions: Iterable[int], nodes: Mapping[str, Gatewa
     for version in versions:
         able = [name for name in there if version in nodes[name].versions]
         faults += [f"gatewayNode: node {name} has no IPv{version} address" for name in there if name not in able]
-        groups[version] = _groups(able, spec) if any(nodes[name].ready for name in able) else ()
+        groups[version] = _groups(able, spec)
     used = {name for some in groups.values() for group in some for name in group}
-    ready = tuple(name for name in rank(wanted, nodes) if name in used)
-    return Exit(groups=groups, ready=ready, faults=tuple(faults), absent=tuple(absent))
+    carriers = tuple(name for name in rank(there, nodes) if name in used)
+    return Exit(
+        groups=groups,
+        carriers=carriers,
+        ready=any(nodes[name].ready for name in carriers),
+        faults=tuple(faults),
+        absent=tuple(absent),
+    )
 
 
 def rank(group: Sequence[str], nodes: Mapping[str, GatewayNode]) -> list[str]:
-    """Those of a group that can be used now, the preferred one first."""
-    usable = [name for name in group if name in nodes and nodes[name].ready and nodes[name].chassis]
-    return sorted(usable, key=lambda name: not nodes[name].schedulable)
+    """Those of a group that are on the network, the preferred one first.
+
+    A node that is not Ready is the last resort, and not out of the question: BFD tells whether its network works, and
+    after an outage of the API server no node is Ready for a while.
+    """
+    there = [name for name in group if name in nodes and nodes[name].chassis]
+    return sorted(there, key=lambda name: (not nodes[name].ready, not nodes[name].schedulable))
 
 
 def _groups(able: Sequence[str], spec: SubnetSpec) -> tuple[Group, ...]:
+    if not able:
+        return ()
     if not spec.enable_ecmp:
         return (tuple(able),)
-    return tuple((*able[at:], *able[:at]) for at in range(len(able)))
+    return tuple((*able[at:], *able[:at])[:_MOST_OF_A_SHARE] for at in range(len(able)))
 
 
 def render_groups(router: str, groups: Iterable[Group], nodes: Mapping[str, GatewayNode]) -> dict[Key, Row | None]:

@@ -123,15 +123,15 @@ def _condition(meta: ObjectMeta, kind: str, status: str, reason: str, message: s
 
 def _gateway(way: Exit) -> tuple[str, str, str]:
     """Whether packets can leave a centralized subnet."""
-    if way.stopped:
-        return "False", names.NO_READY_GATEWAY, way.stopped
+    if way.flaw:
+        return "False", names.NO_READY_GATEWAY, way.flaw
     return "True", names.GATEWAY_READY, "; ".join(way.absent)
 
 
 def _active(spec: crd.SubnetSpec, way: Exit | None) -> str:
     if way is None:
         return ""
-    return format_list(way.ready if spec.enable_ecmp else way.ready[:1])
+    return format_list(way.carriers if spec.enable_ecmp else way.carriers[:1])
 
 
 def _counts(usage: Sequence[Usage]) -> Mapping[str, object]:

@@ -115,7 +115,7 @@ class Switches:
             in_effect=effective is not None,
         )
         self._put_status(Kind.SUBNET, subnet.metadata, subnet.status, status)
-        self._outbox.tell(uid, _subnet_problem(subnet, complaint, way.stopped if way is not None else ""))
+        self._outbox.tell(uid, _subnet_problem(subnet, complaint, way.flaw if way is not None else ""))
         self._announce(subnet, status.activate_gateway)
         if WriteKey(uid, Aspect.OBJECT) not in self._network.writes:
             self._outbox.put(WriteKey(uid, Aspect.OBJECT), self._object(subnet, accepted))
@@ -236,9 +236,9 @@ def _problem(
     return Problem(object=cluster_ref(kind, name, uid), reason=reason, message=message)
 
 
-def _subnet_problem(subnet: crd.Subnet, complaint: str, stopped: str) -> Problem | None:
+def _subnet_problem(subnet: crd.Subnet, complaint: str, flaw: str) -> Problem | None:
     name, uid = subnet.metadata.name, subnet.metadata.uid
-    said = "; ".join(filter(None, (complaint, stopped)))
+    said = "; ".join(filter(None, (complaint, flaw)))
     return _problem(Kind.SUBNET, name, uid, said, names.VALIDATE_SUBNET_FAILED if complaint else names.NO_READY_GATEWAY)
 
 
