@@ -144,6 +144,28 @@ class Stream:
         return sent, sorted(set(range(1, sent - RATE // 2)) - answered)
 
 
+def test_a_change_of_the_type_loses_next_to_nothing(scene: Scene, place: str, tmp_path: Path) -> None:
+    """There and back; without NAT, so that a connection lives through it: the outside sees one address all the time."""
+    change(place, natOutgoing=False)
+    (pod,) = scene.start(manifest("pod", "node3"))
+    v4 = pod.annotations[ADDRESS].split(",")[0]
+    with routed((CIDR4, node4(2))), capturing(tmp_path) as capture:
+        sees(scene, pod, v4)
+        stream = Stream(scene, pod)
+        for kind, gateways in (
+            ("distributed", ""),
+            ("centralized", "node2"),
+            ("distributed", ""),
+            ("centralized", "node2"),
+        ):
+            change(place, gatewayType=kind)
+            until(lambda gateways=gateways: active(place) == gateways, 10, f"{kind} is in effect")  # type: ignore[misc]
+        sent, lost = stream.lost()
+        assert capture.sources() == {v4}
+    print(f"four changes of the type: {len(lost)} of {sent} packets lost at {RATE}/s")
+    assert len(lost) <= 4 * 5
+
+
 def test_a_planned_move_loses_at_most_one_packet(scene: Scene, place: str, tmp_path: Path) -> None:
     (pod,) = scene.start(manifest("pod", "node3"))
     sees(scene, pod, node4(2))

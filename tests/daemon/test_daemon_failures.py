@@ -47,7 +47,7 @@ def resident(node: Node) -> Pod:
 def undisturbed(node: Node, resident: Pod) -> Iterator[None]:
     yield
     until("the resident Pod answers", resident.answers)
-    assert node.interfaces() == {"ovn0", resident.link}
+    assert node.interfaces() == {"ovn0", "ovngw0", resident.link}
 
 
 def visit(node: Node, name: str, address: str) -> None:
@@ -137,7 +137,7 @@ def test_database_of_the_switch_lost(node: Node, resident: Pod) -> None:
     node.ovn.create_database("vswitch")
     node.ovn.start_database("vswitch")
     node.start_switch()
-    until("the ports are back", lambda: node.interfaces() == {"ovn0", resident.link})
+    until("the ports are back", lambda: node.interfaces() == {"ovn0", "ovngw0", resident.link})
 
 
 def test_somebody_removes_what_is_ours(node: Node, resident: Pod) -> None:

@@ -72,7 +72,7 @@ def runtime(node: Node) -> Iterator[Runtime]:
     made = Runtime(node)
     yield made
     made.clear()
-    assert node.interfaces() == {"ovn0"}
+    assert node.interfaces() == {"ovn0", "ovngw0"}
     assert [link for link in node.links() if link.endswith("_h")] == []
 
 
@@ -154,9 +154,9 @@ def test_namesake_never_gets_the_others_address(node: Node, runtime: Runtime) ->
         request = thread.submit(second.add)
         node.grant(name, "10.16.7.8")
         assert request.result(20)["ips"][0]["address"] == "10.16.7.8/16"
-    assert node.interfaces() == {"ovn0", second.link}  # the old sandbox cannot claim the new Pod's port
+    assert node.interfaces() == {"ovn0", "ovngw0", second.link}  # the old sandbox cannot claim the new Pod's port
     assert first.ask("DEL") == (0, None)
-    assert node.interfaces() == {"ovn0", second.link}
+    assert node.interfaces() == {"ovn0", "ovngw0", second.link}
 
 
 def test_many_pods_at_once(node: Node, runtime: Runtime) -> None:
@@ -190,7 +190,7 @@ def test_gc_keeps_what_the_runtime_knows(node: Node, runtime: Runtime) -> None:
     attachments = [{"containerID": kept.container, "ifname": "eth0"}]
     conf: dict[str, Any] = {"cniVersion": "1.1.0", "cni.dev/valid-attachments": attachments}
     assert node.cni("GC", "", **conf) == (0, None)
-    assert node.interfaces() == {"ovn0", kept.link}
+    assert node.interfaces() == {"ovn0", "ovngw0", kept.link}
     assert lost.link not in node.links()
     code, answer = node.cni("GC", "", cniVersion="1.1.0")  # no list is not an empty list
     assert (code, answer["code"]) == (1, 7)
@@ -250,4 +250,4 @@ def test_plugin_killed_while_it_waits(node: Node, runtime: Runtime) -> None:
     process.wait()
     node.grant(name, "10.16.7.9")
     other, _ = runtime.connected()  # by now the grant has been seen
-    assert node.interfaces() == {"ovn0", other.link}
+    assert node.interfaces() == {"ovn0", "ovngw0", other.link}

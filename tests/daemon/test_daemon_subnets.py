@@ -46,7 +46,7 @@ def undisturbed(node: Node) -> Iterator[None]:
     until("the node is ready", lambda: node.conflist.exists() and f"10.16.0.0/16 {VIA}" in node.ip("route"))
     yield
     assert f"10.16.0.0/16 {VIA}" in node.ip("route")
-    assert node.interfaces() == {"ovn0"}
+    assert node.interfaces() == {"ovn0", "ovngw0"}
 
 
 def table(node: Node) -> str:

@@ -20,10 +20,21 @@ from kube_ovn.daemon.wait import Broadcast
 from kube_ovn.host.egress import render_table
 from kube_ovn.host.node import LinkKey, Switch
 from kube_ovn.host.subnet import NodeSubnet
-from kube_ovn.linux import icmp, links, netlink, nft, notify
+from kube_ovn.linux import icmp, links, netlink, nft, notify, policy
 from kube_ovn.linux.netlink import NetlinkError, Socket
 from kube_ovn.model import names
-from kube_ovn.model.host import InterfaceAddress, PodNetwork, Route, Sandbox
+from kube_ovn.model.crd import NatRule, NatRuleMatch
+from kube_ovn.model.gateway import parse_nat_rule
+from kube_ovn.model.host import (
+    Detour,
+    DetourEnd,
+    DetourRoute,
+    DetourRule,
+    InterfaceAddress,
+    PodNetwork,
+    Route,
+    Sandbox,
+)
 
 V4 = InterfaceAddress(address=ip_address("10.16.0.5"), prefix=16)
 V6 = InterfaceAddress(address=ip_address("fd00:10:16::5"), prefix=112)
@@ -417,6 +428,80 @@ def node_subnet(name: str, number: int, *, nat: bool) -> NodeSubnet:
     return NodeSubnet(name=name, networks=networks, nat=nat)
 
 
+def _leaving(name: str, number: int) -> NodeSubnet:
+    """Everything a subnet can say about the way out."""
+    rules = (
+        ("", "192.0.2.0/24,198.51.100.1", "forward"),
+        ("fd00:16::/64", "", "nat"),
+        ("10.0.0.9", "10.9.0.0/16", "nat"),
+    )
+    return replace(
+        node_subnet(name, number, nat=True),
+        centralized=True,
+        sources=(ip_address("192.0.2.9"), ip_address("2001:db8::9")),
+        exceptions=tuple(
+            parse_nat_rule(NatRule(match=NatRuleMatch(src_ips=source, dst_ips=destination), action=action))
+            for source, destination, action in rules
+        ),
+    )
+
+
+def test_counters_are_read(netns: str) -> None:
+    async def scenario() -> None:
+        with pytest.raises(nft.NftError, match="nft refused"):
+            await nft.counters(names.NFT_TABLE)
+        await nft.apply(render_table([node_subnet("team", 0, nat=True)]).text)
+        counted = {count.name: (count.packets, count.bytes) for count in await nft.counters(names.NFT_TABLE)}
+        assert counted == {f"{way}{version}-team": (0, 0) for way in ("egress", "ingress") for version in (4, 6)}
+
+    inside(netns, scenario)
+
+
+def test_detours_settle_and_stay(netns: str) -> None:
+    """Rules, routes and ends of both families; what the kernel refuses keeps nothing else out."""
+    wanted: set[Detour] = {
+        DetourEnd(table=1001, version=4),
+        DetourRoute(table=1001, via=ip_address("192.0.2.254")),
+        DetourRule(source=ip_network("10.80.0.0/24"), table=1001, priority=1001),
+        DetourEnd(table=1002, version=6),
+        DetourRoute(table=1002, via=ip_address("2001:db8::fe")),
+        DetourRule(source=ip_network("fd80::/112"), table=1002, priority=1002),
+    }
+    nowhere = DetourRoute(table=1003, via=ip_address("198.51.100.1"))
+
+    def ours_now() -> set[Detour]:
+        with Socket() as root:
+            return policy.list_detours(root, names.ROUTE_PROTOCOL)
+
+    async def scenario() -> None:
+        await ip("link", "add", "near", "type", "veth", "peer", "name", "far")
+        for link in ("near", "far"):
+            await ip("link", "set", link, "up")
+        await ip("address", "add", "192.0.2.1/24", "dev", "near")
+        await ip("address", "add", "2001:db8::1/64", "dev", "near", "nodad")
+        await ip("rule", "add", "from", "10.99.0.0/16", "table", "1001", "priority", "99")  # somebody's own
+        told = Told()
+        watch = notify.LinkWatch(names.NODE_NIC, names.ROUTE_PROTOCOL, told.tell)
+        watch.index = 0
+        task = asyncio.create_task(watch.run())
+        await told.until(1)
+        (complaint,) = plumbing.settle_detours(wanted | {nowhere})
+        assert "198.51.100.1" in complaint
+        assert ours_now() == wanted
+        await told.until(2)
+        assert plumbing.settle_detours(wanted) == []
+        await ip("rule", "delete", "priority", "1001")
+        await ip("route", "flush", "table", "1001")
+        assert ours_now() != wanted
+        plumbing.settle_detours(wanted)
+        assert ours_now() == wanted
+        plumbing.settle_detours(())
+        assert not ours_now()
+        task.cancel()
+
+    inside(netns, scenario)
+
+
 def test_nft_takes_every_table(netns: str) -> None:
     async def scenario() -> None:
         inside_one_another = NodeSubnet(name="wide", networks=(ip_network("10.0.0.0/15"),), nat=True)
@@ -425,6 +510,7 @@ def test_nft_takes_every_table(netns: str) -> None:
             [node_subnet("no-nat", 0, nat=False)],
             [node_subnet("n" * 253, 0, nat=True), inside_one_another],
             [],
+            [_leaving("9.a-b", 1), _leaving("m" * 253, 1), _leaving("m" * 252 + "n", 2)],
             many,
         )
         for subnets in tables:

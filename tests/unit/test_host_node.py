@@ -2,14 +2,17 @@
 
 from ipaddress import ip_address, ip_network
 
+import msgspec
 import pytest
 
 from kube_ovn.host.egress import render_table
 from kube_ovn.host.node import NodeState, Switch, parse_encaps, render_node, tunnel_overhead
 from kube_ovn.host.subnet import NodeSubnet, parse_subnet
 from kube_ovn.model import names
-from kube_ovn.model.crd import Subnet, SubnetSpec, SubnetStatus
-from kube_ovn.model.host import InterfaceAddress, Route
+from kube_ovn.model.addr import parse_addresses
+from kube_ovn.model.crd import NatRule, NatRuleMatch, Subnet, SubnetSpec, SubnetStatus
+from kube_ovn.model.gateway import External
+from kube_ovn.model.host import DetourEnd, DetourRoute, DetourRule, InterfaceAddress, Route
 from kube_ovn.model.kube import Node, NodeAddress, NodeStatus, ObjectMeta, VersionedMeta
 from kube_ovn.model.row import RowKey
 from kube_ovn.model.vswitch import Interface
@@ -250,6 +253,64 @@ def test_what_of_a_subnet_concerns_a_node() -> None:
     assert parse_subnet(effective("10.17.0.0/24"), "team-a", "node1") is None
     with pytest.raises(ValueError, match=r"status\.cidrBlock of Subnet team-a: 'x' is not a CIDR"):
         parse_subnet(effective("x"), "join", "node1")
+
+
+def test_a_centralized_subnet_is_one_when_the_fabric_treats_it_so() -> None:
+    wanted = effective("10.17.0.0/24", nat=True)
+    spec = msgspec.structs.replace(
+        wanted.spec, gateway_type="centralized", gateway_node="node1:192.0.2.1,node2:192.0.2.2"
+    )
+    wanted = msgspec.structs.replace(wanted, spec=spec)
+    ours, theirs = parse_subnet(wanted, "join", "node1"), parse_subnet(wanted, "join", "node3")
+    assert ours is not None
+    assert theirs is not None
+    assert (ours.centralized, ours.sources) == (False, (ip_address("192.0.2.1"),))
+    assert theirs.sources == ()
+    moved = msgspec.structs.replace(wanted, status=msgspec.structs.replace(wanted.status, activate_gateway="node1"))
+    here = parse_subnet(moved, "join", "node1")
+    assert here is not None
+    assert here.centralized
+    text = render_table([here, JOIN]).text
+    assert '10.17.0.0/24 comment "team-a" : 192.0.2.1' in text
+
+
+def test_exceptions_come_before_what_they_are_from() -> None:
+    rules = (
+        NatRule(match=NatRuleMatch(dst_ips="198.51.100.0/24"), action="forward"),
+        NatRule(match=NatRuleMatch(src_ips="10.17.0.9"), action="nat"),
+        NatRule(action="nat"),  # says nothing, and is told to its user
+    )
+    wanted = effective("10.17.0.0/24", nat=True)
+    spec = msgspec.structs.replace(wanted.spec, nat_outgoing_policy_rules=rules)
+    here = parse_subnet(msgspec.structs.replace(wanted, spec=spec), "join", "node1")
+    assert here is not None
+    lines = render_table([here, JOIN]).text.partition("chain postrouting")[2].splitlines()
+    told = [line.split("@fabric4 ")[1] for line in lines if "@fabric4" in line]
+    assert told == [
+        'ip saddr { 10.17.0.0/24 } ip daddr { 198.51.100.0/24 } counter accept comment "team-a"',
+        'ip saddr { 10.17.0.0/24 } ip saddr { 10.17.0.9/32 } counter masquerade fully-random comment "team-a"',
+        "counter snat ip to ip saddr map @sources4",
+        "counter masquerade fully-random",
+    ]
+
+
+def test_a_router_outside_has_a_table_of_its_own() -> None:
+    def subnet_with(gateway: str, name: str = "team-a") -> NodeSubnet:
+        external = External(gateways=parse_addresses(gateway), priority=1001, table=1002)
+        networks = (ip_network("10.17.0.0/24"), ip_network("fd17::/112"))
+        return NodeSubnet(name=name, networks=networks, external=external)
+
+    state = render_node(node(**GRANTED), [DEFAULT, subnet_with("192.0.2.1")], 1400)
+    assert state is not None
+    rule = DetourRule(source=ip_network("10.17.0.0/24"), table=1002, priority=1001)
+    assert state.detours == {
+        DetourEnd(table=1002, version=4),
+        DetourRoute(table=1002, via=ip_address("192.0.2.1")),
+        rule,
+    }
+    both = render_node(node(**GRANTED), [subnet_with("192.0.2.1"), subnet_with("192.0.2.2", "team-b")], 1400)
+    assert both is not None
+    assert len([each for each in both.detours if isinstance(each, DetourRoute)]) == 1
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,6 @@ class NodeNetwork:
         if state is None:
             return  # what runs here goes on
         async with asyncio.timeout(PORT_DEADLINE):
-            await self._ports.drop(names.NODE_NICS - state.nics.keys())
             for name, nic in state.nics.items():
                 await self._ports.put(name, nic.rows)
         for name, nic in state.nics.items():

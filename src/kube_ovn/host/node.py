@@ -1,8 +1,8 @@
 """The node itself on the fabric: its NICs, their addresses and routes, and the table of nftables. Pure.
 
-ovn0 is the node's own NIC, and the way out of Pods that leave through the node they run on. ovngw0 exists on every
-node while there is a centralized subnet: what leaves such a subnet comes out there, on the one node that is its
-gateway at the moment. The fabric's router knows its MAC, nobody asks for an address.
+ovn0 is the node's own NIC, and the way out of Pods that leave through the node they run on. What leaves a centralized
+subnet comes out at ovngw0, on the node that is its gateway at the moment. Every node has it, so that any can become a
+gateway without a packet lost; the fabric's router knows its MAC, and nobody asks for an address.
 """
 
 import contextlib
@@ -57,7 +57,7 @@ class NodeState:
     """Everything this node should have, apart from its Pods."""
 
     nics: dict[str, Nic]
-    """By name; those of `names.NODE_NICS` that are not here should not exist."""
+    """By name: `names.NODE_NICS`."""
     table: Table
     detours: frozenset[Detour]
     """Rules and routes of subnets with a router of their own outside."""
@@ -93,12 +93,9 @@ def render_node(node: Node, subnets: Sequence[NodeSubnet], mtu: int) -> NodeStat
     link.update(dict.fromkeys(interfaces))
     link.update({route.to: route for route in _routes(subnets, gateways, internal_addresses(node))})
     own = _port(names.NODE_NIC, annotations[names.PORT_NAME], parse_mac(annotations[names.MAC_ADDRESS]), mtu)
-    nics = {names.NODE_NIC: Nic(rows=own, link=link)}
-    if any(subnet.centralized for subnet in subnets):
-        mac = names.derived_mac(names.GATEWAY_PORT)
-        nics[names.GATEWAY_NIC] = Nic(rows=_port(names.GATEWAY_NIC, names.GATEWAY_PORT, mac, mtu), link=through)
+    gateway = _port(names.GATEWAY_NIC, names.GATEWAY_PORT, names.derived_mac(names.GATEWAY_PORT), mtu)
     return NodeState(
-        nics=nics,
+        nics={names.NODE_NIC: Nic(rows=own, link=link), names.GATEWAY_NIC: Nic(rows=gateway, link=through)},
         table=render_table([*subnets, join]),
         detours=frozenset(_detours(subnets)),
         networks=frozenset(network for subnet in (*subnets, join) for network in subnet.networks),

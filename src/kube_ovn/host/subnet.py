@@ -28,7 +28,9 @@ class NodeSubnet:
     nat: bool = False
     """Its Pods reach the outside with an address of the node they leave through."""
     centralized: bool = False
-    """Its packets leave through its gateway nodes, whatever node a Pod is on."""
+    """Its packets leave through its gateway nodes, whatever node a Pod is on. True when the fabric sends them there;
+    until then, on a change from distributed, they go on through each Pod's own node.
+    """
     sources: tuple[Address, ...] = ()
     """With `nat`: the addresses its packets get on this node, instead of any of the node's own."""
     exceptions: tuple[NatException, ...] = ()
@@ -51,7 +53,7 @@ def parse_subnet(subnet: Subnet, join: str, node: str) -> NodeSubnet | None:
         networks = parse_networks(cidr_block)
     except ValueError as error:
         raise ValueError(f"status.cidrBlock of Subnet {name}: {error}") from None
-    centralized = spec.gateway_type == CENTRALIZED
+    centralized = spec.gateway_type == CENTRALIZED and bool(subnet.status.activate_gateway)
     sources: tuple[Address, ...] = ()
     exceptions: list[NatException] = []
     external = None
@@ -59,7 +61,8 @@ def parse_subnet(subnet: Subnet, join: str, node: str) -> NodeSubnet | None:
         external = parse_external(spec)
     if spec.nat_outgoing:
         with contextlib.suppress(ValueError):
-            sources = parse_gateway_nodes(spec.gateway_node).get(node, ()) if centralized else ()
+            if spec.gateway_type == CENTRALIZED:
+                sources = parse_gateway_nodes(spec.gateway_node).get(node, ())
         for rule in spec.nat_outgoing_policy_rules:
             with contextlib.suppress(ValueError):
                 exceptions.append(parse_nat_rule(rule))
