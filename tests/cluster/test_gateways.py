@@ -88,6 +88,39 @@ def test_a_fixed_source_address(scene: Scene, place: str) -> None:
         node_exec("node2", "ip", "address", "delete", f"{source}/24", "dev", "eth0")
 
 
+def test_a_source_address_the_gateway_does_not_have_is_refused(scene: Scene, place: str, tmp_path: Path) -> None:
+    (pod,) = scene.start(manifest("pod", "node1"))
+    sees(scene, pod, node4(2))
+    change(place, gatewayNode=f"node2:{management_v4(93).ip}")
+    warned("Subnet", place, f"stopped on node node2: the node has no address {management_v4(93).ip}")
+    with capturing(tmp_path) as capture:
+        scene.shell(pod, f"ping -c 5 -i 0.1 -W 1 {FAR4} || true")
+        assert not capture.seen()
+    change(place, gatewayNode="node2")
+    sees(scene, pod, node4(2))
+
+
+def test_a_router_outside_of_the_subnets_own(scene: Scene, place: str) -> None:
+    router, nowhere = management_v4(254).ip, management_v4(94).ip
+    change(
+        place,
+        natOutgoing=False,
+        externalEgressGateway=str(router),
+        policyRoutingPriority=1001,
+        policyRoutingTableID=1002,
+    )
+    (pod,) = scene.start(manifest("pod", "node1"))
+    v4 = pod.annotations[ADDRESS].split(",")[0]
+    with routed((CIDR4, node4(2))):
+        until(lambda: "via 172.30.0.254" in node_exec("node2", "ip", "route", "show", "table", "1002"), 10, "the route")
+        sees(scene, pod, v4)
+        change(place, externalEgressGateway=str(nowhere))
+        until(lambda: visit(scene, pod, FAR4) == "nobody", 20, "nothing leaves another way")
+    change(place, externalEgressGateway="", policyRoutingPriority=0, policyRoutingTableID=0, natOutgoing=True)
+    sees(scene, pod, node4(2))
+    until(lambda: "1002" not in node_exec("node2", "ip", "rule"), 10, "the rule is gone")
+
+
 def test_without_nat_the_outside_sees_and_reaches_the_pod_itself(scene: Scene, place: str) -> None:
     change(place, natOutgoing=False)
     (pod,) = scene.start(manifest("pod", "node3", command=SERVER))

@@ -39,7 +39,7 @@ async def test_give_up(monkeypatch: pytest.MonkeyPatch, annotations: dict[str, s
     subnets = Subnets("join", "node1", lambda: None)
     store: Store[Pod] = Store()
     store.put(Pod(metadata=ObjectMeta(name="web", namespace="ns", uid="u", annotations=annotations)))
-    node = NodeNetwork(Settings(), lambda: None, subnets, lambda: (), ports)
+    node = NodeNetwork(Settings(), lambda: None, subnets, lambda: (), ports, lambda name, message: None)
     sandbox = Sandbox(container="c" * 64, interface="eth0", netns="/x", namespace="ns", pod="web", uid="u")
     with pytest.raises(CniError) as caught:
         await Pods(store, subnets, node, ports).add(Request(command="ADD", conf=NetConf(), sandbox=sandbox))

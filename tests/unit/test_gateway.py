@@ -8,11 +8,16 @@ from kube_ovn.model.crd import LabelSelector, NatRule, NatRuleMatch, Subnet, Sub
 from kube_ovn.model.gateway import parse_gateway_nodes, parse_nat_rule
 from kube_ovn.model.kube import Node
 from kube_ovn.model.nb import HaChassis, LogicalRouterPolicy
-from kube_ovn.topology.gateway import Exit, assign_slots, choose, parse_node, rank
+from kube_ovn.topology.gateway import Exit, Group, assign_slots, choose, parse_node, rank
 from kube_ovn.topology.render import Topology
 from tests.clusters import Api, fabric, gateway, namespace, node, settle, settled, subnet
 
 ONE, TWO, THREE = gateway("node1", 1, ipv6=True), gateway("node2", 2, egress="true"), gateway("node3", 3, egress="true")
+
+
+def nodes_of(made: Exit, version: int = 4) -> tuple[tuple[str, ...], ...]:
+    """The nodes of each group, the preferred one first."""
+    return tuple(group.nodes for group in made.groups[version])
 
 
 def way(*nodes: Node, versions: tuple[int, ...] = (4,), **spec: object) -> Exit:
@@ -50,18 +55,18 @@ def test_what_cannot_be_read_is_told(text: str, part: str) -> None:
 
 
 def test_without_ecmp_there_is_one_group_in_the_users_order() -> None:
-    assert way(ONE, TWO, THREE, gateway_node="node3,node1").groups == {4: (("node3", "node1"),)}
+    assert nodes_of(way(ONE, TWO, THREE, gateway_node="node3,node1")) == (("node3", "node1"),)
 
 
 def test_with_ecmp_each_node_begins_one_group() -> None:
-    groups = way(ONE, TWO, THREE, gateway_node="node1,node2,node3", enable_ecmp=True).groups[4]
-    assert groups == (("node1", "node2", "node3"), ("node2", "node3", "node1"), ("node3", "node1", "node2"))
+    made = way(ONE, TWO, THREE, gateway_node="node1,node2,node3", enable_ecmp=True)
+    assert nodes_of(made) == (("node1", "node2", "node3"), ("node2", "node3", "node1"), ("node3", "node1", "node2"))
 
 
 def test_labels_choose_where_no_node_is_named() -> None:
     chosen = (LabelSelector(match_labels={"egress": "true"}),)
-    assert way(ONE, TWO, THREE, gateway_node_selectors=chosen).groups[4] == (("node2", "node3"),)
-    assert way(ONE, TWO, gateway_node="node1", gateway_node_selectors=chosen).groups[4] == (("node1",),)
+    assert nodes_of(way(ONE, TWO, THREE, gateway_node_selectors=chosen)) == (("node2", "node3"),)
+    assert nodes_of(way(ONE, TWO, gateway_node="node1", gateway_node_selectors=chosen)) == (("node1",),)
     assert way(ONE, gateway_node_selectors=chosen).faults == (
         "gatewayType is centralized, but gatewayNodeSelectors select no node",
     )
@@ -70,7 +75,7 @@ def test_labels_choose_where_no_node_is_named() -> None:
 def test_a_node_that_is_not_ready_keeps_its_place_and_comes_last() -> None:
     away = gateway("node1", 1, ready=False)
     made = way(away, TWO, gateway_node="node1,node2")
-    assert made.groups[4] == (("node1", "node2"),)
+    assert nodes_of(made) == (("node1", "node2"),)
     assert made.carriers == ("node2", "node1")
     assert not made.flaw
     assert made.absent == ("node node1 is not Ready",)
@@ -79,7 +84,7 @@ def test_a_node_that_is_not_ready_keeps_its_place_and_comes_last() -> None:
 
 def test_without_a_ready_node_the_last_resort_is_told() -> None:
     made = way(gateway("node1", 1, ready=False), gateway_node="node1,node9")
-    assert made.groups == {4: (("node1",),)}
+    assert nodes_of(made) == (("node1",),)
     assert made.faults == ("gatewayNode: there is no node node9",)
     assert "packets leave through node1 only as long as its network works" in made.flaw
 
@@ -92,14 +97,14 @@ def test_without_a_node_packets_are_stopped() -> None:
 
 def test_shares_of_many_gateways_have_a_bound() -> None:
     nodes = [gateway(f"node{number}", number) for number in range(1, 31)]
-    groups = way(*nodes, gateway_node=",".join(item.metadata.name for item in nodes), enable_ecmp=True).groups[4]
+    groups = nodes_of(way(*nodes, gateway_node=",".join(item.metadata.name for item in nodes), enable_ecmp=True))
     assert len(groups) == 30
     assert {len(group) for group in groups} == {8}
 
 
 def test_a_node_without_an_address_of_the_family_serves_the_other() -> None:
     made = way(ONE, TWO, versions=(4, 6), gateway_node="node2,node1")
-    assert made.groups == {4: (("node2", "node1"),), 6: (("node1",),)}
+    assert (nodes_of(made), nodes_of(made, 6)) == ((("node2", "node1"),), (("node1",),))
     assert made.faults == ("gatewayNode: node node2 has no IPv6 address",)
 
 
@@ -115,8 +120,19 @@ def test_a_node_that_is_not_on_the_network_yet_waits() -> None:
 
 
 def test_others_do_not_move_a_groups_addresses() -> None:
-    some = [("node1",), ("node2", "node1")]
-    assert assign_slots(some).items() <= assign_slots([*some, ("node3",)]).items()
+    some = [Group("node1", ("node1",)), Group("node2,node1", ("node2", "node1"))]
+    assert assign_slots(some).items() <= assign_slots([*some, Group("node3", ("node3",))]).items()
+    assert len(assign_slots(Group(str(number), ("node1",)) for number in range(9000))) == 8192
+
+
+@pytest.mark.parametrize("ecmp", [False, True])
+def test_who_comes_and_goes_changes_no_group_but_its_own(ecmp: bool) -> None:
+    chosen = (LabelSelector(match_labels={"egress": "true"}),)
+    before = way(TWO, THREE, gateway_node_selectors=chosen, enable_ecmp=ecmp)
+    after = way(TWO, THREE, gateway("node4", 4, egress="true"), gateway_node_selectors=chosen, enable_ecmp=ecmp)
+    assert {group.key for group in before.groups[4]} <= {group.key for group in after.groups[4]}
+    listed = [way(*some, gateway_node="node1,node2", enable_ecmp=ecmp) for some in ((ONE, TWO), (ONE,))]
+    assert listed[0].groups[4][0].key == listed[1].groups[4][0].key
 
 
 def chassis(topology: Topology) -> list[tuple[str, int]]:

@@ -76,6 +76,11 @@ table inet kube-ovn {
         type ipv4_addr
         flags interval
     }
+    set stopped4 {
+        comment "subnets that cannot leave as they are to"
+        type ipv4_addr
+        flags interval
+    }
     map sources4 {
         comment "subnets whose packets get a fixed address on this node"
         type ipv4_addr : ipv4_addr
@@ -102,6 +107,7 @@ table inet kube-ovn {
         type filter hook forward priority filter; policy accept;
         iifname { "ovn0", "ovngw0" } ip saddr != @fabric4 counter drop
         oifname "ovn0" ip daddr != @fabric4 counter drop
+        oifname != "ovn0" ip saddr @stopped4 counter drop
         iifname "ovn0" oifname != "ovn0" ip saddr @centralized4 counter drop
         oifname != "ovn0" ip saddr @pods4 ip daddr != @fabric4 ct state invalid counter drop
         iifname { "ovn0", "ovngw0" } oifname != "ovn0" counter name ip saddr map @egress4
@@ -311,6 +317,26 @@ def test_a_router_outside_has_a_table_of_its_own() -> None:
     both = render_node(node(**GRANTED), [subnet_with("192.0.2.1"), subnet_with("192.0.2.2", "team-b")], 1400)
     assert both is not None
     assert len([each for each in both.detours if isinstance(each, DetourRoute)]) == 1
+    assert both.stopped == {"team-b": "table 1002 is Subnet team-a's, with another router; set policyRoutingTableID"}
+
+
+def test_a_source_the_node_does_not_have_stops_the_subnet() -> None:
+    own = NodeSubnet(name="team-a", networks=TEAM.networks, nat=True, sources=(ip_address("192.0.2.9"),))
+    state = render_node(node(**GRANTED), [own], 1400, [ip_address("192.0.2.9")])
+    assert state is not None
+    assert not state.stopped
+    state = render_node(node(**GRANTED), [own], 1400, [ip_address("192.0.2.8")])
+    assert state is not None
+    assert state.stopped == {"team-a": "the node has no address 192.0.2.9"}
+    assert '10.17.0.0/24 comment "team-a"' in state.table.text.partition("set stopped4")[2].partition("}")[0]
+
+
+def test_a_router_that_cannot_be_read_stops_the_subnet() -> None:
+    wanted = effective("10.17.0.0/24")
+    spec = msgspec.structs.replace(wanted.spec, external_egress_gateway="192.0.2.1", policy_routing_priority=1)
+    here = parse_subnet(msgspec.structs.replace(wanted, spec=spec), "join", "node1")
+    assert here is not None
+    assert "policyRoutingTableID is 0" in here.stopped
 
 
 @pytest.mark.parametrize(

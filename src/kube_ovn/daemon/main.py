@@ -30,7 +30,7 @@ from kube_ovn.model import names
 from kube_ovn.model.addr import Address
 from kube_ovn.model.host import Sandbox
 from kube_ovn.model.kube import Node, Pod
-from kube_ovn.model.network import Kind, ObjectRef
+from kube_ovn.model.network import Kind, ObjectRef, cluster_ref
 from kube_ovn.model.vswitch import TABLES, OpenVSwitch
 from kube_ovn.ovsdb.client import Client as Ovs
 from kube_ovn.reconcile import Dirty, reconcile, until_told
@@ -69,7 +69,9 @@ class Daemon:
         self._ovs = Ovs((f"unix:{settings.ovs_socket}",), "Open_vSwitch", TABLES, on_change=self._ovs_changed)
         self._ports = Ports(self._ovs)
         self._subnets = Subnets(settings.node_switch, settings.node_name, lambda: self._node.dirty.mark())
-        self._node = NodeNetwork(settings, self._own_node, self._subnets, lambda: self._encaps, self._ports)
+        self._node = NodeNetwork(
+            settings, self._own_node, self._subnets, lambda: self._encaps, self._ports, self._tell_of_subnet
+        )
         self._pods = Pods(self._pod_store, self._subnets, self._node, self._ports)
         self._recorder = Recorder(kube, names.CNISERVER, settings.node_name)
         self._chassis: str | None = None
@@ -164,6 +166,13 @@ class Daemon:
         if changed is None or not all(map(self._pods.is_busy, changed - names.NODE_NICS)):
             self._repair.mark()
         self._ports.notify()
+
+    def _tell_of_subnet(self, name: str, message: str) -> None:
+        """An Event on a Subnet whose packets cannot leave through this node."""
+        subnet = self._subnets.store.named("", name)
+        if subnet is not None:
+            ref = cluster_ref(Kind.SUBNET, name, subnet.metadata.uid)
+            self._recorder.report(ref, names.GATEWAY_NODE_REFUSED, message)
 
     def _report(self, sandbox: Sandbox, message: str) -> None:
         """An Event on the Pod a request could not be carried out for."""

@@ -5,7 +5,7 @@ and after a restart of Open vSwitch. What should be there is rendered in `host.n
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
@@ -31,8 +31,8 @@ UNPROVEN_WAIT, PROVEN_WAIT = 0.3, 2.0
 """Seconds for an answer of the join gateway: the first question often meets flows that are half installed."""
 UNPROVEN_PAUSE, PROVEN_PAUSE = 0.1, 5.0
 """Seconds between two questions to the join gateway."""
-REFUSED_PAUSE = 5.0
-"""Seconds before what the kernel refused is tried again: nobody tells when its reason is gone."""
+FRAGILE_PAUSE = 5.0
+"""Seconds between two looks at what the kernel does not tell of. Nothing is written when nothing changed."""
 
 
 class NodeNetwork:
@@ -45,8 +45,13 @@ class NodeNetwork:
         subnets: Subnets,
         encaps: Callable[[], Collection[Address]],
         ports: Ports,
+        tell: Callable[[str, str], None],
     ) -> None:
+        """`tell`: a sentence to the user of a Subnet."""
         self._settings, self._node, self._subnets, self._encaps, self._ports = settings, node, subnets, encaps, ports
+        self._tell = tell
+        self._stopped: Mapping[str, str] = {}  # told already
+        self._again: asyncio.TimerHandle | None = None
         self._table: Table | None = None  # as last written, and by nobody else since
         self._state: NodeState | None = None
         self._covered: frozenset[Network] = frozenset()
@@ -66,22 +71,20 @@ class NodeNetwork:
     async def make_pass(self) -> None:
         """Bring the node to what it should be. Raises NetlinkError, NftError, TimeoutError."""
         self.mtu = self._settings.mtu or await self._derive_mtu()
-        state = self._render(self.mtu) if self.mtu else None
+        local = await plumbing.run(plumbing.list_addresses)
+        state = self._render(self.mtu, local) if self.mtu else None
         if state is None:
             return  # what runs here goes on
         async with asyncio.timeout(PORT_DEADLINE):
             for name, nic in state.nics.items():
                 await self._ports.put(name, nic.rows)
+        # Before a packet can come in: what leaves untranslated once goes on so.
+        await self._put_table(state.table)
+        complaints = await plumbing.run(plumbing.settle_detours, state.detours)
         for name, nic in state.nics.items():
             self.links[name].index = await plumbing.run(plumbing.settle, name, nic.link)
-        if state.table != self._table:
-            self.tables.own = state.table.comment
-            await self.traffic.replace(state.table)
-            self._table = state.table
-        complaints = await plumbing.run(plumbing.settle_detours, state.detours)
-        if complaints:
-            log.error("packets of a subnet with externalEgressGateway are stopped here", errors=complaints)
-            asyncio.get_running_loop().call_later(REFUSED_PAUSE, self.dirty.mark)
+        self._complain(state.stopped, complaints)
+        self._look_again(state.fragile)
         self._state = state
         built = all(self.links[name].index is not None for name in state.nics)
         self._covered = state.networks if built else frozenset()
@@ -89,7 +92,32 @@ class NodeNetwork:
             self._built.set()
             self._settled.notify()
 
-    def _render(self, mtu: int) -> NodeState | None:
+    async def _put_table(self, table: Table) -> None:
+        if table == self._table:
+            return
+        self.tables.own, self._table = table.comment, table  # known before: distrust that comes meanwhile must stay
+        try:
+            await self.traffic.replace(table)
+        except BaseException:
+            self._table = None
+            raise
+
+    def _complain(self, stopped: Mapping[str, str], refused: Sequence[str]) -> None:
+        """Tell once whose packets are stopped here, and why."""
+        for name, reason in stopped.items():
+            if self._stopped.get(name) != reason:
+                self._tell(name, f"packets to the outside are stopped on node {self._settings.node_name}: {reason}")
+        self._stopped = stopped
+        if refused:
+            log.error("packets of a subnet with externalEgressGateway are stopped here", errors=refused)
+
+    def _look_again(self, fragile: bool) -> None:
+        """In a while, if something may change of which nobody tells."""
+        if self._again is not None:
+            self._again.cancel()
+        self._again = asyncio.get_running_loop().call_later(FRAGILE_PAUSE, self.dirty.mark) if fragile else None
+
+    def _render(self, mtu: int, local: Collection[Address]) -> NodeState | None:
         """What should be; None when that cannot be known now."""
         node, subnets, name = self._node(), self._subnets.effective, self._settings.node_name
         if node is None or subnets is None:
@@ -100,7 +128,7 @@ class NodeNetwork:
             log.warning("no Subnet is in effect; the node stays as it is", node=name)
             return None
         try:
-            state = render_node(node, subnets, mtu)
+            state = render_node(node, subnets, mtu, local)
         except ValueError as error:
             log.error("the Node's annotations are wrong; it stays as it is", node=name, error=str(error))
             return None

@@ -105,6 +105,12 @@ def compare(sandbox: Sandbox, mac: str, addresses: Iterable[str]) -> list[str]:
     return differences
 
 
+def list_addresses() -> set[Address]:
+    """The addresses the node has. Raises NetlinkError."""
+    with Socket() as root:
+        return {entry.address for _, entry in links.list_addresses(root)}
+
+
 def list_links() -> list[Link]:
     """The node's links. Raises NetlinkError."""
     with Socket() as root:
@@ -163,14 +169,15 @@ def settle_detours(desired: Collection[Detour]) -> list[str]:
     with Socket() as root:
         actual = policy.list_detours(root, names.ROUTE_PROTOCOL)
         wanted = set(desired)
-        # A rule whose table is empty sends packets on to the main table: ends first, rules last, and back.
-        for detour in sorted(actual - wanted, key=_rank, reverse=True):
-            policy.delete_detour(root, detour, names.ROUTE_PROTOCOL)
+        # A rule whose table is empty, or no rule, sends packets by the main table: what is new comes before what is
+        # old goes, ends first and rules last, and back.
         for detour in sorted(wanted - actual, key=_rank):
             try:
                 policy.add_detour(root, detour, names.ROUTE_PROTOCOL)
             except NetlinkError as error:
                 complaints.append(str(error))
+        for detour in sorted(actual - wanted, key=_rank, reverse=True):
+            policy.delete_detour(root, detour, names.ROUTE_PROTOCOL)
     return complaints
 
 

@@ -129,6 +129,9 @@ def _sets(version: int, fabric: Sequence[NodeSubnet]) -> list[str]:
         *_set("fabric", version, "all subnets: between them every Pod has its own address", fabric),
         *_set("centralized", version, "subnets that leave through gateway nodes, never through ovn0", centralized),
         *_set(
+            "stopped", version, "subnets that cannot leave as they are to", [each for each in fabric if each.stopped]
+        ),
+        *_set(
             "sources",
             version,
             "subnets whose packets get a fixed address on this node",
@@ -203,6 +206,7 @@ def _forward(version: int) -> list[str]:
     return [
         f"        iifname {_FABRIC} {ip} saddr != @fabric{version} counter drop",
         f'        oifname "{nic}" {ip} daddr != @fabric{version} counter drop',
+        f'        oifname != "{nic}" {ip} saddr @stopped{version} counter drop',
         f'        iifname "{nic}" oifname != "{nic}" {ip} saddr @centralized{version} counter drop',
         # Without a connection they would leave with the address of a Pod.
         f"        {_leaving(version)} ct state invalid counter drop",

@@ -6,8 +6,8 @@ gateway without a packet lost; the fabric's router knows its MAC, and nobody ask
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Address, ip_address
 from typing import TypeAlias
@@ -61,16 +61,22 @@ class NodeState:
     table: Table
     detours: frozenset[Detour]
     """Rules and routes of subnets with a router of their own outside."""
+    stopped: Mapping[str, str]
+    """Subnets whose packets must not leave here, and why."""
+    fragile: bool
+    """Whether it depends on what nobody tells of: the node's own addresses, and routes that go with their link."""
     networks: frozenset[Network]
     """The CIDRs of the fabric that all this is for."""
     gateways: tuple[Address, ...]
     """Addresses of the router on the join switch: when they answer, the node's network works."""
 
 
-def render_node(node: Node, subnets: Sequence[NodeSubnet], mtu: int) -> NodeState | None:
+def render_node(
+    node: Node, subnets: Sequence[NodeSubnet], mtu: int, local: Collection[Address] = ()
+) -> NodeState | None:
     """The desired state of a Node; None until the controller has given it an address.
 
-    `subnets` are those in effect, the join subnet not among them.
+    `subnets` are those in effect, the join subnet not among them; `local` the addresses the node has.
     Raises ValueError with a sentence about the Node's annotations.
     """
     annotations = node.metadata.annotations
@@ -87,6 +93,7 @@ def render_node(node: Node, subnets: Sequence[NodeSubnet], mtu: int) -> NodeStat
         if name not in annotations:
             raise ValueError(f"annotation {name} is missing although {names.ALLOCATED} is set")
     interfaces, gateways = parse_interfaces(annotations)
+    subnets = list(_checked(subnets, local))
     join = NodeSubnet(name=annotations[names.LOGICAL_SWITCH], networks=parse_networks(annotations[names.CIDR]))
     link: dict[LinkKey, Route | None] = dict.fromkeys([Switch.UP, Switch.FORWARDING])
     through: dict[LinkKey, Route | None] = {**link, DUMMY: None}
@@ -98,6 +105,8 @@ def render_node(node: Node, subnets: Sequence[NodeSubnet], mtu: int) -> NodeStat
         nics={names.NODE_NIC: Nic(rows=own, link=link), names.GATEWAY_NIC: Nic(rows=gateway, link=through)},
         table=render_table([*subnets, join]),
         detours=frozenset(_detours(subnets)),
+        stopped={subnet.name: subnet.stopped for subnet in subnets if subnet.stopped},
+        fragile=any(subnet.sources or subnet.external for subnet in subnets),
         networks=frozenset(network for subnet in (*subnets, join) for network in subnet.networks),
         gateways=gateways,
     )
@@ -116,19 +125,32 @@ def _routes(
                 yield Route(to=network, via=hops[network.version], source=source)
 
 
-def _detours(subnets: Iterable[NodeSubnet]) -> Iterator[Detour]:
-    """A table has one router of each family: of two subnets that want different ones, the later goes without."""
-    routers: dict[tuple[int, int], Address] = {}
+def _checked(subnets: Iterable[NodeSubnet], local: Collection[Address]) -> Iterator[NodeSubnet]:
+    """The subnets, with those stopped whose packets cannot leave as they are to: a source address that the node does
+    not have is another's, and a table has one router of each family, the one of the subnet whose name comes first.
+    """
+    routers: dict[tuple[int, int], tuple[Address, str]] = {}
     for subnet in subnets:
+        reasons = [f"the node has no address {source}" for source in subnet.sources if source not in local]
         for gateway in subnet.external.gateways if subnet.external is not None else ():
             assert subnet.external is not None
-            table, version = subnet.external.table, gateway.version
-            if routers.setdefault((table, version), gateway) != gateway:
-                continue
-            yield DetourEnd(table=table, version=version)
+            table = subnet.external.table
+            first, whose = routers.setdefault((table, gateway.version), (gateway, subnet.name))
+            if first != gateway:
+                reasons.append(f"table {table} is Subnet {whose}'s, with another router; set policyRoutingTableID")
+        yield replace(subnet, stopped=subnet.stopped or "; ".join(reasons))
+
+
+def _detours(subnets: Iterable[NodeSubnet]) -> Iterator[Detour]:
+    for subnet in subnets:
+        if subnet.external is None or subnet.stopped:
+            continue
+        table = subnet.external.table
+        for gateway in subnet.external.gateways:
+            yield DetourEnd(table=table, version=gateway.version)
             yield DetourRoute(table=table, via=gateway)
             for network in subnet.networks:
-                if network.version == version:
+                if network.version == gateway.version:
                     yield DetourRule(source=network, table=table, priority=subnet.external.priority)
 
 

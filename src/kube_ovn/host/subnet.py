@@ -37,6 +37,8 @@ class NodeSubnet:
     """With `nat`: the first that fits a packet decides."""
     external: External | None = None
     """The routers its packets are sent to, instead of the node's own default ones."""
+    stopped: str = ""
+    """Why its packets must not leave here: what its user wrote cannot be done, and another way would be a leak."""
 
 
 def parse_subnet(subnet: Subnet, join: str, node: str) -> NodeSubnet | None:
@@ -56,9 +58,11 @@ def parse_subnet(subnet: Subnet, join: str, node: str) -> NodeSubnet | None:
     centralized = spec.gateway_type == CENTRALIZED and bool(subnet.status.activate_gateway)
     sources: tuple[Address, ...] = ()
     exceptions: list[NatException] = []
-    external = None
-    with contextlib.suppress(ValueError):
+    external, stopped = None, ""
+    try:
         external = parse_external(spec)
+    except ValueError as error:
+        stopped = str(error)
     if spec.nat_outgoing:
         with contextlib.suppress(ValueError):
             if spec.gateway_type == CENTRALIZED:
@@ -74,4 +78,5 @@ def parse_subnet(subnet: Subnet, join: str, node: str) -> NodeSubnet | None:
         sources=sources,
         exceptions=tuple(exceptions),
         external=external,
+        stopped=stopped,
     )

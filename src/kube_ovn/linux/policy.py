@@ -56,7 +56,10 @@ def list_detours(root: Socket, protocol: int) -> set[Detour]:
 
 
 def add_detour(root: Socket, detour: Detour, protocol: int) -> None:
-    """Add a rule, or a table's default route. Raises NetlinkError: a next hop that is on no link cannot be used."""
+    """Add a rule, or a table's default route in the place of the one it has.
+
+    Raises NetlinkError: a next hop that is on no link cannot be used.
+    """
     root.request(_message(detour, protocol, add=True))
 
 
@@ -66,8 +69,8 @@ def delete_detour(root: Socket, detour: Detour, protocol: int) -> None:
 
 
 def _message(detour: Detour, protocol: int, *, add: bool) -> Message:
-    flags = netlink.CREATE | netlink.EXCL if add else 0
     if isinstance(detour, DetourRule):
+        flags = netlink.CREATE | netlink.EXCL if add else 0
         source = detour.source
         rule: list[Attribute] = [
             (_FRA_SRC, source.network_address.packed),
@@ -87,5 +90,6 @@ def _message(detour: Detour, protocol: int, *, add: bool) -> Message:
         route.append((_RTA_PRIORITY, _LAST))
         version, kind = detour.version, _UNREACHABLE
     header = _ROUTE.pack(_OF[version], 0, 0, 0, 0, protocol, 0, kind, 0)
-    request, pardon = (_NEWROUTE, errno.EEXIST) if add else (_DELROUTE, errno.ESRCH)
+    flags = netlink.CREATE | netlink.REPLACE if add else 0
+    request, pardon = (_NEWROUTE, 0) if add else (_DELROUTE, errno.ESRCH)
     return Message(str(detour), request, flags, header + encode(route), pardon)

@@ -5,7 +5,6 @@ would let one object edit another's rows, so each builder says why it is injecti
 """
 
 import hashlib
-from collections.abc import Sequence
 
 # --- Annotations (contract: <provider>.kubernetes.io/<key>; the default provider is literally "ovn") ---
 
@@ -73,7 +72,11 @@ IN_USE = "InUse"
 NOT_SUPPORTED = "NotSupported"
 NO_READY_GATEWAY = "NoReadyGateway"
 GATEWAY_READY = "ReconcileCentralizedGatewaySuccess"
-GATEWAY_DISTRIBUTED = "ChangeToDistributedGw"
+"""Reasons of the condition GatewayReady."""
+GATEWAY_TYPE_CHANGED = "SubnetGatewayTypeChanged"
+GATEWAY_NODE_CHANGED = "SubnetGatewayNodeChanged"
+GATEWAY_NODE_REFUSED = "GatewayNodeRefused"
+"""Reasons of Events."""
 NODE_ADDRESS_CONFLICT = "NodeAddressConflictWithSubnet"
 
 # --- external_ids of Northbound rows ---
@@ -144,9 +147,9 @@ def node_port(node: str) -> str:
     return f"node-{node}"
 
 
-def gateway_group(nodes: Sequence[str]) -> str:
-    """Logical_Router_Port and HA_Chassis_Group of gateway nodes in order of preference. Injective beyond chance."""
-    return f"gateway@{hashlib.blake2b(','.join(nodes).encode(), digest_size=8).hexdigest()}"
+def gateway_group(key: str) -> str:
+    """Logical_Router_Port and HA_Chassis_Group of a group of gateway nodes. Injective beyond chance."""
+    return f"gateway@{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}"
 
 
 def ip_object(port: str) -> str:

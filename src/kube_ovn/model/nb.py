@@ -35,7 +35,6 @@ class LogicalRouter(Row, frozen=True, kw_only=True):
 class LogicalRouterPort(Row, frozen=True, kw_only=True):
     TABLE: ClassVar[str] = "Logical_Router_Port"
     MEMBERS: ClassVar[tuple[str, ...]] = ("ha_chassis_group",)
-    READ: ClassVar[tuple[str, ...]] = ("status",)
 
     name: str
     mac: str

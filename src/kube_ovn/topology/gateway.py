@@ -13,7 +13,9 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import TypeAlias
+from typing import NamedTuple
+
+import msgspec
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import format_list
@@ -34,8 +36,16 @@ from kube_ovn.model.row import Key, Member, Row, facts, owned
 from kube_ovn.topology.namespace import matches
 from kube_ovn.topology.node import internal_addresses
 
-Group: TypeAlias = tuple[str, ...]
-"""Names of nodes, the preferred one first."""
+
+class Group(NamedTuple):
+    """Gateway nodes that stand in for one another. `key` comes from what the user wrote, so that a node that comes or
+    goes changes members of the group, and not the group.
+    """
+
+    key: str
+    nodes: tuple[str, ...]
+    """The preferred one first."""
+
 
 # Addresses between the router and the nodes, four to a group. Nobody outside of the router sees them.
 _LINKS4, _LINKS6 = int(IPv4Address("169.254.128.0")), int(IPv6Address("fd6b:7562:656f:766e::"))
@@ -64,7 +74,7 @@ class Exit:
 
     groups: Mapping[int, tuple[Group, ...]]
     """By IP family, the groups that share the packets. None: packets are stopped."""
-    carriers: Group
+    carriers: tuple[str, ...]
     """The nodes that can be used, in order of preference: those that are Ready first."""
     ready: bool
     """Whether one of them is Ready."""
@@ -113,6 +123,9 @@ def choose(spec: SubnetSpec, versions: Iterable[int], nodes: Mapping[str, Gatewa
             name for name, node in nodes.items() if any(matches(s, node.labels) for s in spec.gateway_node_selectors)
         ]
         wanted = sorted(chosen)
+    asked = format_list(wanted)
+    if not spec.gateway_node.strip():
+        asked = msgspec.json.encode(spec.gateway_node_selectors, order="sorted").decode()
     if not wanted and not faults:
         what = (
             "gatewayNodeSelectors select no node"
@@ -132,8 +145,9 @@ def choose(spec: SubnetSpec, versions: Iterable[int], nodes: Mapping[str, Gatewa
     for version in versions:
         able = [name for name in there if version in nodes[name].versions]
         faults += [f"gatewayNode: node {name} has no IPv{version} address" for name in there if name not in able]
-        groups[version] = _groups(able, spec)
-    used = {name for some in groups.values() for group in some for name in group}
+        key = asked if able == there else f"{asked} ipv{version}"
+        groups[version] = _groups(key, able, ecmp=spec.enable_ecmp)
+    used = {name for some in groups.values() for group in some for name in group.nodes}
     carriers = tuple(name for name in rank(there, nodes) if name in used)
     return Exit(
         groups=groups,
@@ -154,12 +168,14 @@ def rank(group: Sequence[str], nodes: Mapping[str, GatewayNode]) -> list[str]:
     return sorted(there, key=lambda name: (not nodes[name].ready, not nodes[name].schedulable))
 
 
-def _groups(able: Sequence[str], spec: SubnetSpec) -> tuple[Group, ...]:
+def _groups(key: str, able: Sequence[str], *, ecmp: bool) -> tuple[Group, ...]:
     if not able:
         return ()
-    if not spec.enable_ecmp:
-        return (tuple(able),)
-    return tuple((*able[at:], *able[:at])[:_MOST_OF_A_SHARE] for at in range(len(able)))
+    if not ecmp:
+        return (Group(key, tuple(able)),)
+    return tuple(
+        Group(f"{key} from {head}", (*able[at:], *able[:at])[:_MOST_OF_A_SHARE]) for at, head in enumerate(able)
+    )
 
 
 def render_groups(router: str, groups: Iterable[Group], nodes: Mapping[str, GatewayNode]) -> dict[Key, Row | None]:
@@ -180,22 +196,22 @@ def render_groups(router: str, groups: Iterable[Group], nodes: Mapping[str, Gate
     ]
     members = [Member(LogicalSwitch.TABLE, names.GATEWAY_SWITCH, "ports", names.GATEWAY_PORT)]
     for group, slot in slots.items():
-        name, listed = names.gateway_group(group), format_list(group)
+        name = names.gateway_group(group.key)
         joint = names.switch_port(names.GATEWAY_SWITCH, name)
         chassis = [
             HaChassis(
                 chassis_name=nodes[node].chassis,
-                priority=len(group) - place,
+                priority=len(group.nodes) - place,
                 external_ids=owned(key=f"{name} {node}", node=node),
             )
-            for place, node in enumerate(rank(group, nodes))
+            for place, node in enumerate(rank(group.nodes, nodes))
         ]
         rows += [
             LogicalRouterPort(
                 name=name,
                 mac=names.derived_mac(name),
                 networks=frozenset({f"{_link4(slot, 1)}/30", f"{_link6(slot, 1)}/126"}),
-                external_ids=owned(lr=router, ls=names.GATEWAY_SWITCH, nodes=listed),
+                external_ids=owned(lr=router, ls=names.GATEWAY_SWITCH, nodes=group.key),
             ),
             LogicalSwitchPort(
                 name=joint,
@@ -204,7 +220,7 @@ def render_groups(router: str, groups: Iterable[Group], nodes: Mapping[str, Gate
                 options={"router-port": name},
                 external_ids=owned(ls=names.GATEWAY_SWITCH),
             ),
-            HaChassisGroup(name=name, external_ids=owned(nodes=listed)),
+            HaChassisGroup(name=name, external_ids=owned(nodes=group.key)),
             *chassis,
         ]
         members += [
@@ -220,7 +236,8 @@ def render_exit(router: str, subnet: Subnet, way: Exit, slots: Mapping[Group, in
     """What sends the packets of a subnet to its groups, or stops them."""
     policies = []
     for cidr in subnet.cidrs:
-        hops = frozenset(str(next_hops(slots[group])[cidr.version]) for group in way.groups[cidr.version])
+        placed = [slots[group] for group in way.groups[cidr.version] if group in slots]
+        hops = frozenset(str(next_hops(slot)[cidr.version]) for slot in placed)
         policies.append(
             LogicalRouterPolicy(
                 priority=names.POLICY_CENTRALIZED,
@@ -239,8 +256,8 @@ def assign_slots(groups: Iterable[Group]) -> dict[Group, int]:
     """A place among the link addresses for each group: the same whatever others there are, but where two would meet."""
     slots: dict[Group, int] = {}
     taken: set[int] = set()
-    for group in sorted(set(groups)):
-        slot = int.from_bytes(hashlib.blake2b(",".join(group).encode(), digest_size=4).digest(), "big") % _SLOTS
+    for group in sorted(set(groups))[:_SLOTS]:
+        slot = int.from_bytes(hashlib.blake2b(group.key.encode(), digest_size=4).digest(), "big") % _SLOTS
         while slot in taken:
             slot = (slot + 1) % _SLOTS
         taken.add(slot)

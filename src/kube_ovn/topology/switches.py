@@ -8,7 +8,6 @@ import msgspec
 
 from kube_ovn.model import crd, names
 from kube_ovn.model.addr import Network
-from kube_ovn.model.gateway import CENTRALIZED
 from kube_ovn.model.kube import VersionedMeta
 from kube_ovn.model.nb import AddressSet
 from kube_ovn.model.network import Kind, Notice, Problem, Subnet, cluster_ref
@@ -20,7 +19,7 @@ from kube_ovn.topology.ipam import Ledger
 from kube_ovn.topology.network import NetworkState, Settled
 from kube_ovn.topology.outbox import Outbox
 from kube_ovn.topology.pools import render_pool
-from kube_ovn.topology.status import pool_status, same, subnet_status, vpc_status
+from kube_ovn.topology.status import GATEWAY, pool_status, same, subnet_status, vpc_status
 from kube_ovn.topology.subnet import SubnetInputs, faults, render_subnet
 from kube_ovn.topology.subnets import format_names, node_conflict
 from kube_ovn.topology.vpc import render_vpc
@@ -45,7 +44,7 @@ class Switches:
         self._inputs: dict[str, SubnetInputs] = {}
         self._vpcs: dict[str, crd.Vpc] = {}
         self._subnet_names: tuple[str, ...] = ()
-        self._announced: dict[str, str] = {}  # gateways that were announced and are not in the status yet, by UID
+        self._announced: dict[str, str | None] = {}  # by UID; not in the status yet
 
     def render(
         self, vpcs: Mapping[str, crd.Vpc], changed: Collection[str] | None, settled: Settled, touched: Collection[str]
@@ -116,25 +115,28 @@ class Switches:
         )
         self._put_status(Kind.SUBNET, subnet.metadata, subnet.status, status)
         self._outbox.tell(uid, _subnet_problem(subnet, complaint, way.flaw if way is not None else ""))
-        self._announce(subnet, status.activate_gateway)
+        self._announce(subnet, status)
         if WriteKey(uid, Aspect.OBJECT) not in self._network.writes:
             self._outbox.put(WriteKey(uid, Aspect.OBJECT), self._object(subnet, accepted))
 
-    def _announce(self, subnet: crd.Subnet, now: str) -> None:
-        """Say once when other nodes than before are gateways. That there are none any more is a problem."""
-        before, uid, spec = subnet.status.activate_gateway, subnet.metadata.uid, subnet.spec
+    def _announce(self, subnet: crd.Subnet, status: crd.SubnetStatus) -> None:
+        """Say once when the kind of gateway changed, or the nodes. That there are none any more is a problem."""
+        uid, before, now = subnet.metadata.uid, _gateways(subnet.status), _gateways(status)
         if now == before:
             self._announced.pop(uid, None)
-        elif self._announced.get(uid) != now:
-            self._announced[uid] = now
+            return
+        if uid in self._announced and self._announced[uid] == now:
+            return
+        self._announced[uid] = now
+        way = f"packets of Subnet {subnet.metadata.name} to the outside leave through"
+        if before is None or now is None:
+            reason, message = names.GATEWAY_TYPE_CHANGED, f"{way} {now or 'the node of each Pod'}"
+        else:
+            reason = names.GATEWAY_NODE_CHANGED
+            message = f"{way} {now}{f', not through {before} any more' if before else ''}"
+        if now != "":
             ref = cluster_ref(Kind.SUBNET, subnet.metadata.name, uid)
-            way = f"packets of Subnet {subnet.metadata.name} to the outside leave through"
-            if now:
-                message = f"{way} {now}{f', not through {before} any more' if before else ''}"
-                self._outbox.announce(Notice(object=ref, reason=names.GATEWAY_READY, message=message))
-            elif spec.gateway_type != CENTRALIZED:
-                message = f"{way} the node of each Pod"
-                self._outbox.announce(Notice(object=ref, reason=names.GATEWAY_DISTRIBUTED, message=message))
+            self._outbox.announce(Notice(object=ref, reason=reason, message=message))
 
     def _object(self, subnet: crd.Subnet, accepted: Subnet | None) -> Write | None:
         """What of a Subnet besides its status is ours: a finalizer, and the protocol for `kubectl get`."""
@@ -234,6 +236,11 @@ def _problem(
         return None
     message = f"{kind} {name}: {complaint}"
     return Problem(object=cluster_ref(kind, name, uid), reason=reason, message=message)
+
+
+def _gateways(status: crd.SubnetStatus) -> str | None:
+    """The nodes a subnet leaves through, as its status tells; None for one that is distributed."""
+    return status.activate_gateway if any(each.type == GATEWAY for each in status.conditions) else None
 
 
 def _subnet_problem(subnet: crd.Subnet, complaint: str, flaw: str) -> Problem | None:
