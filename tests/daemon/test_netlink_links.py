@@ -335,8 +335,8 @@ def test_many_subnets_are_settled_at_once_and_then_left_alone(netns: str) -> Non
         assert time.monotonic() - started < 1
         assert ours() == routes_of(fabric(400))
         told = Told()
-        watch = notify.LinkWatch(names.NODE_NIC, names.ROUTE_PROTOCOL, told.tell)
-        watch.index = index
+        watch = notify.LinkWatch([names.NODE_NIC], names.ROUTE_PROTOCOL, told.tell)
+        watch.indices[names.NODE_NIC] = index
         task = asyncio.create_task(watch.run())
         await told.until(1)
         plumbing.settle(names.NODE_NIC, fabric(400))  # writes nothing
@@ -380,8 +380,8 @@ def test_only_what_concerns_the_node_is_told(netns: str) -> None:
         await ip("link", "set", "far", "up")
         index, told = plumbing.settle(names.NODE_NIC, ovn0_state()), Told()
         await carrier("ovn0")  # what the kernel tells of it by itself must not come later
-        watch = notify.LinkWatch(names.NODE_NIC, names.ROUTE_PROTOCOL, told.tell)
-        watch.index = index
+        watch = notify.LinkWatch([names.NODE_NIC], names.ROUTE_PROTOCOL, told.tell)
+        watch.indices[names.NODE_NIC] = index
         task = asyncio.create_task(watch.run())
         await told.until(1)  # at the start, for what happened before
 
@@ -481,8 +481,8 @@ def test_detours_settle_and_stay(netns: str) -> None:
         await ip("address", "add", "2001:db8::1/64", "dev", "near", "nodad")
         await ip("rule", "add", "from", "10.99.0.0/16", "table", "1001", "priority", "99")  # somebody's own
         told = Told()
-        watch = notify.LinkWatch(names.NODE_NIC, names.ROUTE_PROTOCOL, told.tell)
-        watch.index = 0
+        watch = notify.LinkWatch([names.NODE_NIC], names.ROUTE_PROTOCOL, told.tell)
+        watch.indices[names.NODE_NIC] = 0
         task = asyncio.create_task(watch.run())
         await told.until(1)
         (complaint,) = plumbing.settle_detours(wanted | {nowhere})

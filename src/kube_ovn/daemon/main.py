@@ -93,7 +93,7 @@ class Daemon:
                 follow(self._kube, PODS, self._pod_store, f"spec.nodeName={name}"),
                 follow(self._kube, SUBNETS, self._subnets.store),
                 reconcile(self._node.dirty, self._node.make_pass, (NetlinkError, NftError, PortError, TimeoutError)),
-                *(watch.run() for watch in self._node.links.values()),
+                self._node.links.run(),
                 self._node.tables.run(),
                 self._node.follow_gateway(),
                 reconcile(self._repair, self._make_repair, (NetlinkError, TimeoutError)),

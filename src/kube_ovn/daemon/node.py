@@ -64,7 +64,7 @@ class NodeNetwork:
         """Why the node's network does not work; None when it does."""
         self.mtu: int | None = None
         """The largest MTU Pods can have; None until it is known."""
-        self.links = {nic: LinkWatch(nic, names.ROUTE_PROTOCOL, self.dirty.mark) for nic in sorted(names.NODE_NICS)}
+        self.links = LinkWatch(names.NODE_NICS, names.ROUTE_PROTOCOL, self.dirty.mark)
         self.traffic = Traffic(settings.node_name)
         self.tables = TableWatch(names.NFT_TABLE, self._distrust_table)
 
@@ -82,12 +82,11 @@ class NodeNetwork:
         await self._put_table(state.table)
         complaints = await plumbing.run(plumbing.settle_detours, state.detours)
         for name, nic in state.nics.items():
-            self.links[name].index = await plumbing.run(plumbing.settle, name, nic.link)
+            self.links.indices[name] = await plumbing.run(plumbing.settle, name, nic.link)
         self._complain(state.stopped, complaints)
         self._look_again(state.fragile)
         self._state = state
-        built = all(self.links[name].index is not None for name in state.nics)
-        self._covered = state.networks if built else frozenset()
+        self._covered = frozenset() if None in self.links.indices.values() else state.networks
         if self._covered:
             self._built.set()
             self._settled.notify()

@@ -6,7 +6,7 @@ Others' links, addresses, routes and tables change all the time (each Pod is a l
 import asyncio
 import errno
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from kube_ovn.linux import netlink
 from kube_ovn.linux.links import decode_link
@@ -23,12 +23,12 @@ _TABLE_NAME, _TABLE_USERDATA = 1, 6  # the first is the same in tables, chains, 
 
 
 class LinkWatch:
-    """Tells when the link of this name, its addresses or settings, or routes and rules of our protocol changed."""
+    """Tells when a link of these names, its addresses or settings, or routes and rules of our protocol changed."""
 
-    def __init__(self, name: str, protocol: int, tell: Callable[[], None]) -> None:
-        self._name, self._protocol, self._tell = name, protocol, tell
-        self.index: int | None = None
-        """Index of the link, as of the last look at it; None counts everything as a change."""
+    def __init__(self, links: Collection[str], protocol: int, tell: Callable[[], None]) -> None:
+        self._protocol, self._tell = protocol, tell
+        self.indices: dict[str, int | None] = dict.fromkeys(links)
+        """Index of each link, as of the last look at it; None counts everything as a change."""
 
     async def run(self) -> None:
         await _receive(netlink.NETLINK_ROUTE, _ROUTE_GROUPS, self._read, self._tell)
@@ -39,17 +39,20 @@ class LinkWatch:
 
     def _concerns(self, kind: int, body: bytes) -> bool:
         if kind in (_NEWLINK, _DELLINK):
-            return decode_link(body).name == self._name
+            return decode_link(body).name in self.indices
         if kind in (_NEWADDR, _DELADDR):
-            return self.index in (None, struct.unpack_from("=4xi", body)[0])
+            return self._may_be_ours(struct.unpack_from("=4xi", body)[0])
         if kind in (_NEWROUTE, _DELROUTE):
             return body[5] == self._protocol
         if kind in (_NEWRULE, _DELRULE):
             return netlink.number(netlink.decode(body[12:]).get(_FRA_PROTOCOL, b"")) == self._protocol
         if kind == _NEWNETCONF:
             index = netlink.decode(body[4:]).get(1)
-            return index is not None and self.index in (None, netlink.number(index))
+            return index is not None and self._may_be_ours(netlink.number(index))
         return False
+
+    def _may_be_ours(self, index: int) -> bool:
+        return any(known in (None, index) for known in self.indices.values())
 
 
 class TableWatch:

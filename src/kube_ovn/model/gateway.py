@@ -94,4 +94,4 @@ def _networks(text: str) -> tuple[Network, ...]:
 
 
 def _inside(inner: Network, outer: Network) -> bool:
-    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+    return inner.network_address in outer and inner.prefixlen >= outer.prefixlen

@@ -112,27 +112,8 @@ def parse_node(node: Node) -> GatewayNode:
 
 def choose(spec: SubnetSpec, versions: Iterable[int], nodes: Mapping[str, GatewayNode]) -> Exit:
     """The way out of a centralized subnet with these IP families; `nodes` by name."""
-    faults, absent = [], []
-    try:
-        wanted = list(parse_gateway_nodes(spec.gateway_node))
-    except ValueError as error:
-        wanted = []
-        faults.append(f"gatewayNode: {error}")
-    if not spec.gateway_node.strip():
-        chosen = [
-            name for name, node in nodes.items() if any(matches(s, node.labels) for s in spec.gateway_node_selectors)
-        ]
-        wanted = sorted(chosen)
-    asked = format_list(wanted)
-    if not spec.gateway_node.strip():
-        asked = msgspec.json.encode(spec.gateway_node_selectors, order="sorted").decode()
-    if not wanted and not faults:
-        what = (
-            "gatewayNodeSelectors select no node"
-            if spec.gateway_node_selectors
-            else "neither gatewayNode nor gatewayNodeSelectors is set"
-        )
-        faults.append(f"gatewayType is centralized, but {what}")
+    asked, wanted, faults = _asked(spec, nodes)
+    absent = []
     for name in wanted:
         if name not in nodes:
             faults.append(f"gatewayNode: there is no node {name}")
@@ -156,6 +137,28 @@ def choose(spec: SubnetSpec, versions: Iterable[int], nodes: Mapping[str, Gatewa
         faults=tuple(faults),
         absent=tuple(absent),
     )
+
+
+def _asked(spec: SubnetSpec, nodes: Mapping[str, GatewayNode]) -> tuple[str, list[str], list[str]]:
+    """What the user wrote, in one form; the nodes that are meant, in order; what is wrong with it."""
+    if spec.gateway_node.strip():
+        try:
+            wanted = list(parse_gateway_nodes(spec.gateway_node))
+        except ValueError as error:
+            return "", [], [f"gatewayNode: {error}"]
+        asked = format_list(wanted)
+    else:
+        selectors = spec.gateway_node_selectors
+        wanted = sorted(name for name, node in nodes.items() if any(matches(each, node.labels) for each in selectors))
+        asked = msgspec.json.encode(selectors, order="sorted").decode()
+    if wanted:
+        return asked, wanted, []
+    what = (
+        "gatewayNodeSelectors select no node"
+        if spec.gateway_node_selectors
+        else "neither gatewayNode nor gatewayNodeSelectors is set"
+    )
+    return asked, [], [f"gatewayType is centralized, but {what}"]
 
 
 def rank(group: Sequence[str], nodes: Mapping[str, GatewayNode]) -> list[str]:
