@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,17 @@ class Stream:
         return sent, sorted(set(range(1, sent - RATE // 2)) - answered)
 
 
+@contextmanager
+def streaming(scene: Scene, folder: Path) -> Iterator[tuple[Stream, Capture]]:
+    """A stream from node3 that arrives through node2, and what the outside host sees of it."""
+    (pod,) = scene.start(manifest("pod", "node3"))
+    sees(scene, pod, node4(2))
+    with capturing(folder) as capture:
+        stream = Stream(scene, pod)
+        until(lambda: capture.sources() == {node4(2)}, 10, "the stream arrives")
+        yield stream, capture
+
+
 def test_a_change_of_the_type_loses_next_to_nothing(scene: Scene, place: str, tmp_path: Path) -> None:
     """There and back; without NAT, so that a connection lives through it: the outside sees one address all the time.
 
@@ -203,11 +215,7 @@ def test_a_change_of_the_type_loses_next_to_nothing(scene: Scene, place: str, tm
 
 
 def test_a_planned_move_loses_at_most_one_packet(scene: Scene, place: str, tmp_path: Path) -> None:
-    (pod,) = scene.start(manifest("pod", "node3"))
-    sees(scene, pod, node4(2))
-    with capturing(tmp_path) as capture:
-        stream = Stream(scene, pod)
-        until(lambda: capture.sources() == {node4(2)}, 10, "the stream arrives")
+    with streaming(scene, tmp_path) as (stream, capture):
         kubectl("cordon", "node2")
         try:
             until(lambda: active(place) == "node1", 10, "node1 is the gateway")
@@ -220,11 +228,7 @@ def test_a_planned_move_loses_at_most_one_packet(scene: Scene, place: str, tmp_p
 
 
 def test_another_node_takes_over_when_the_gateway_hangs(scene: Scene, place: str, tmp_path: Path) -> None:
-    (pod,) = scene.start(manifest("pod", "node3"))
-    sees(scene, pod, node4(2))
-    with capturing(tmp_path) as capture:
-        stream = Stream(scene, pod)
-        until(lambda: capture.sources() == {node4(2)}, 10, "the stream arrives")
+    with streaming(scene, tmp_path) as (stream, capture):
         node_exec("node2", "pkill", "-STOP", "ovs-vswitchd")
         try:
             until(lambda: capture.seen()[-1].source == node4(1), 10, "node1 took over")
