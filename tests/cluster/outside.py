@@ -18,14 +18,18 @@ from tests.cluster.lab import until
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A packet that came in: when, from whom, and a number its sender gave it."""
+    """A packet that came in."""
 
     time: float
+    """Seconds, on a clock of its own."""
     source: str
     number: int
+    """What whoever sent it counted."""
+    sender: str
+    """MAC of the node it came from."""
 
 
-_PROGRAM = Path(__file__).with_name("sniff.py")
+_SNIFF, _TALK = (Path(__file__).with_name(name) for name in ("sniff.py", "talk.py"))
 
 
 class Capture:
@@ -48,11 +52,42 @@ def capturing(folder: Path) -> Iterator[Capture]:
     ask for the address it has there.
     """
     file = folder / f"capture-{time.monotonic_ns()}.json"
-    argv = [*_inside(), sys.executable, "-P", str(_PROGRAM), str(file)]
+    argv = [*_inside(), sys.executable, "-P", str(_SNIFF), str(file)]
     with subprocess.Popen(argv, text=True) as process:
         try:
             until(file.exists, 10, "the outside host listens")
             yield Capture(process, file)
+        finally:
+            process.terminate()
+
+
+class Talk:
+    """A connection from the outside host to a web server."""
+
+    def __init__(self, process: "subprocess.Popen[str]", file: Path) -> None:
+        self._process, self._file = process, file
+
+    def goes_on(self, count: int = 50) -> None:
+        """Some more requests are answered on it."""
+        before = self._answers()
+        until(lambda: self._is_open() and self._answers() > before + count, 20, "the connection goes on")
+
+    def _answers(self) -> int:
+        return self._file.read_text().count("\n") if self._file.exists() else 0
+
+    def _is_open(self) -> bool:
+        assert self._process.poll() is None, "the connection broke"
+        return True
+
+
+@contextmanager
+def talking(folder: Path, address: str, port: int) -> Iterator[Talk]:
+    """One connection to a web server, over which it is asked all the time."""
+    file = folder / "answers"
+    argv = [*_inside(), sys.executable, "-P", str(_TALK), address, str(port), str(file)]
+    with subprocess.Popen(argv, text=True) as process:
+        try:
+            yield Talk(process, file)
         finally:
             process.terminate()
 

@@ -29,10 +29,11 @@ def main(path: str) -> None:
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ANY)) as listener, open(path, "w") as file:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         while True:
-            packet, (_, kind, way, _, _) = listener.recvfrom(2048)
+            packet, (_, kind, way, _, hardware) = listener.recvfrom(2048)
             found = read(kind, packet) if way != OUTGOING else None
             if found is not None:
-                file.write(json.dumps({"time": time.monotonic(), "source": found[0], "number": found[1]}) + "\n")
+                seen = {"time": time.monotonic(), "source": found[0], "number": found[1], "sender": hardware.hex(":")}
+                file.write(json.dumps(seen) + "\n")
                 file.flush()
 
 

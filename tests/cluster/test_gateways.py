@@ -1,63 +1,40 @@
 """The way out through chosen nodes, with the outside host as the witness: in both families, with NAT and without."""
 
-import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from sandbox.demo import kubectl
-from sandbox.layout import OUTSIDE_FAR_V4, OUTSIDE_FAR_V6, IpFamily, management_v4, management_v6
-from tests.cluster.fabric import apply, condition, own_subnet, read, ready, subnet, told, warned
-from tests.cluster.lab import HTTP, SERVER, Pod, Scene, get, manifest, node_exec, until
-from tests.cluster.outside import Capture, capturing, fetch, routed
+from sandbox.layout import IpFamily, management_v4
+from tests.cluster.fabric import apply, condition, ready, subnet, told, warned
+from tests.cluster.gateways import (
+    CIDR4,
+    CIDR6,
+    FAR4,
+    FAR6,
+    RATE,
+    Stream,
+    active,
+    centralized,
+    change,
+    node4,
+    node6,
+    sees,
+    visit,
+)
+from tests.cluster.lab import HTTP, SERVER, Scene, get, manifest, node_exec, until
+from tests.cluster.outside import capturing, fetch, routed
 from tests.cluster.test_addresses import ADDRESS, SWITCH
 
 FAMILY, NODE_COUNT = IpFamily.DUAL, 3
-CIDR4, CIDR6 = "10.80.0.0/24", "fd00:80::/112"
-FAR4, FAR6 = str(OUTSIDE_FAR_V4.ip), str(OUTSIDE_FAR_V6.ip)
-RATE = 100
-"""Pings a second of a stream."""
-
-
-def node4(number: int) -> str:
-    return str(management_v4(10 + number).ip)
-
-
-def node6(number: int) -> str:
-    return str(management_v6(10 + number).ip)
 
 
 @pytest.fixture
 def place(scene: Scene) -> Iterator[str]:
-    """A subnet of both families that leaves through node2, and through node1 where that cannot."""
-    spec = {"gatewayType": "centralized", "gatewayNode": "node2,node1", "natOutgoing": True}
-    with own_subnet(scene, f"{CIDR4},{CIDR6}", **spec) as name:
-        until(lambda: active(name) == "node2", 20, "node2 is the gateway")
+    with centralized(scene) as name:
         yield name
-
-
-def change(name: str, **spec: object) -> None:
-    kubectl("patch", "subnet", name, "--type=merge", "-p", json.dumps({"spec": spec}))
-
-
-def active(name: str) -> str:
-    return str(read("subnet", name)["status"].get("activateGateway", ""))
-
-
-def visit(scene: Scene, pod: Pod, address: str) -> str:
-    """Whom the outside host sees when a Pod asks it."""
-    host = f"[{address}]" if ":" in address else address
-    return scene.shell(pod, f"curl -sS --max-time 3 'http://{host}/' || echo nobody").strip()
-
-
-def sees(scene: Scene, pod: Pod, *expected: str, within: float = 20) -> None:
-    """The outside host sees these addresses, and no other in between."""
-    for address in expected:
-        far = FAR6 if ":" in address else FAR4
-        until(lambda address=address, far=far: visit(scene, pod, far) == address, within, f"{pod.name} is {address}")  # type: ignore[misc]
 
 
 def test_pods_of_all_nodes_leave_through_the_chosen_one(scene: Scene, place: str) -> None:
@@ -155,40 +132,6 @@ def test_with_ecmp_all_gateways_carry_a_share(scene: Scene, place: str) -> None:
     until(lambda: carriers() == {node4(2)}, 20, "one is left")
 
 
-class Stream:
-    """Pings from a Pod to the outside, RATE a second, until told to stop."""
-
-    def __init__(self, scene: Scene, pod: Pod) -> None:
-        self._scene, self._pod = scene, pod
-        self._scene.shell(pod, f"ping -i {1 / RATE} {FAR4} </dev/null >/tmp/stream 2>&1 &")
-
-    def lost(self) -> tuple[int, list[int]]:
-        """How many were sent, and the numbers of those nobody answered."""
-        self._scene.shell(self._pod, "pkill -INT ping")
-        text = until(
-            lambda: (
-                found if "packets transmitted" in (found := self._scene.shell(self._pod, "cat /tmp/stream")) else None
-            ),
-            10,
-            "ping's summary",
-        )
-        summary = re.search(r"(\d+) packets transmitted", text)
-        assert summary is not None
-        sent, answered = int(summary[1]), {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", text)}
-        return sent, sorted(set(range(1, sent - RATE // 2)) - answered)
-
-
-@contextmanager
-def streaming(scene: Scene, folder: Path) -> Iterator[tuple[Stream, Capture]]:
-    """A stream from node3 that arrives through node2, and what the outside host sees of it."""
-    (pod,) = scene.start(manifest("pod", "node3"))
-    sees(scene, pod, node4(2))
-    with capturing(folder) as capture:
-        stream = Stream(scene, pod)
-        until(lambda: capture.sources() == {node4(2)}, 10, "the stream arrives")
-        yield stream, capture
-
-
 def test_a_change_of_the_type_loses_next_to_nothing(scene: Scene, place: str, tmp_path: Path) -> None:
     """There and back; without NAT, so that a connection lives through it: the outside sees one address all the time.
 
@@ -212,44 +155,6 @@ def test_a_change_of_the_type_loses_next_to_nothing(scene: Scene, place: str, tm
     finally:
         scene.kubectl("delete", "pod", "--all", "--wait=false")
         kubectl("delete", "subnet", name, "--timeout=60s", timeout=70)
-
-
-def test_a_planned_move_loses_at_most_one_packet(scene: Scene, place: str, tmp_path: Path) -> None:
-    with streaming(scene, tmp_path) as (stream, capture):
-        kubectl("cordon", "node2")
-        try:
-            until(lambda: active(place) == "node1", 10, "node1 is the gateway")
-            until(lambda: capture.seen()[-1].source == node4(1), 10, "the stream moved")
-        finally:
-            kubectl("uncordon", "node2")
-        until(lambda: capture.seen()[-1].source == node4(2), 10, "the stream came back")
-        _, lost = stream.lost()
-    assert len(lost) <= 2, "one for each of two moves"
-
-
-def test_another_node_takes_over_when_the_gateway_hangs(scene: Scene, place: str, tmp_path: Path) -> None:
-    with streaming(scene, tmp_path) as (stream, capture):
-        node_exec("node2", "pkill", "-STOP", "ovs-vswitchd")
-        try:
-            until(lambda: capture.seen()[-1].source == node4(1), 10, "node1 took over")
-            at_hand = len(capture.seen())
-            until(lambda: len(capture.seen()) > at_hand + RATE, 10, "it goes on")
-            assert {each.source for each in capture.seen()[at_hand:]} == {node4(1)}
-        finally:
-            node_exec("node2", "pkill", "-CONT", "ovs-vswitchd")
-        until(lambda: capture.seen()[-1].source == node4(2), 20, "node2 is back")
-        stream.lost()
-        gap = silence(capture, node4(2), node4(1))
-    print(f"failover: nothing arrived for {gap:.2f} s")
-    assert gap < 2
-
-
-def silence(capture: Capture, first: str, second: str) -> float:
-    """Seconds between the last packet of one gateway and the first of the next."""
-    seen = capture.seen()
-    at = next(number for number, each in enumerate(seen) if each.source == second)
-    assert seen[at - 1].source == first
-    return seen[at].time - seen[at - 1].time
 
 
 def test_no_pod_is_ever_seen_with_another_address(scene: Scene, place: str, tmp_path: Path) -> None:

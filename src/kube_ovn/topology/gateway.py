@@ -10,7 +10,7 @@ Rows are O(groups), and one policy for each CIDR; subnets with the same nodes sh
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
@@ -52,6 +52,9 @@ _LINKS4, _LINKS6 = int(IPv4Address("169.254.128.0")), int(IPv6Address("fd6b:7562
 _SLOTS = 8192
 _MOST_OF_A_SHARE = 8
 """Nodes of a group among others: rows must not grow with the square of the gateways."""
+_MOST_WATCHED = 50
+"""Nodes up to which BFD runs between all of them: its packets grow with the square."""
+_ALL = "all nodes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +184,14 @@ def _groups(key: str, able: Sequence[str], *, ecmp: bool) -> tuple[Group, ...]:
     )
 
 
+def watch(nodes: Collection[str], groups: Iterable[Group]) -> Group:
+    """A group that nothing leaves through. BFD runs between all its nodes, so that any of them can become a gateway
+    without a packet lost until BFD has begun. In large clusters only those that are gateways are in it.
+    """
+    used = {name for group in groups for name in group.nodes}
+    return Group(_ALL, tuple(sorted(nodes if len(nodes) <= _MOST_WATCHED else used)))
+
+
 def render_groups(router: str, groups: Iterable[Group], nodes: Mapping[str, GatewayNode]) -> dict[Key, Row | None]:
     """The switch between the router and the nodes, and the router's gateway port for each group."""
     slots = assign_slots(groups)
@@ -204,7 +215,8 @@ def render_groups(router: str, groups: Iterable[Group], nodes: Mapping[str, Gate
         chassis = [
             HaChassis(
                 chassis_name=nodes[node].chassis,
-                priority=len(group.nodes) - place,
+                # Of those that are only watched none comes first: one more must not change the rows of all others.
+                priority=1 if group.key == _ALL else len(group.nodes) - place,
                 external_ids=owned(key=f"{name} {node}", node=node),
             )
             for place, node in enumerate(rank(group.nodes, nodes))

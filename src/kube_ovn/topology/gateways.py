@@ -16,6 +16,7 @@ from kube_ovn.topology.gateway import (
     parse_node,
     render_exit,
     render_groups,
+    watch,
 )
 from kube_ovn.topology.ipam import Ledger
 from kube_ovn.topology.network import NetworkState, Settled
@@ -75,6 +76,8 @@ class Gateways:
     def _put(self, before: Mapping[str, Exit]) -> None:
         router = self._network.fabric.router
         groups: set[Group] = {group for way in self._exits.values() for some in way.groups.values() for group in some}
+        if groups:
+            groups.add(watch(self._nodes, groups))
         slots = assign_slots(groups)
         for name in before.keys() - self._exits.keys():
             self._assembly.drop(f"gateway {name}")

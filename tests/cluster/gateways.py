@@ -1,0 +1,98 @@
+"""What the gateway tests do and see: a centralized subnet, who carries it, and streams of packets through it."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sandbox.demo import kubectl
+from sandbox.layout import OUTSIDE_FAR_V4, OUTSIDE_FAR_V6, management_v4, management_v6
+from tests.cluster.fabric import own_subnet, read
+from tests.cluster.lab import Pod, Scene, manifest, until
+from tests.cluster.outside import Capture, capturing
+
+CIDR4, CIDR6 = "10.80.0.0/24", "fd00:80::/112"
+FAR4, FAR6 = str(OUTSIDE_FAR_V4.ip), str(OUTSIDE_FAR_V6.ip)
+RATE = 100
+"""Pings a second of a stream."""
+
+
+def node4(number: int) -> str:
+    return str(management_v4(10 + number).ip)
+
+
+def node6(number: int) -> str:
+    return str(management_v6(10 + number).ip)
+
+
+@contextmanager
+def centralized(scene: Scene) -> Iterator[str]:
+    """A subnet of both families that leaves through node2, and through node1 where that cannot."""
+    spec = {"gatewayType": "centralized", "gatewayNode": "node2,node1", "natOutgoing": True}
+    with own_subnet(scene, f"{CIDR4},{CIDR6}", **spec) as name:
+        until(lambda: active(name) == "node2", 20, "node2 is the gateway")
+        yield name
+
+
+def change(name: str, **spec: object) -> None:
+    kubectl("patch", "subnet", name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+
+def active(name: str) -> str:
+    return str(read("subnet", name)["status"].get("activateGateway", ""))
+
+
+def visit(scene: Scene, pod: Pod, address: str) -> str:
+    """Whom the outside host sees when a Pod asks it."""
+    host = f"[{address}]" if ":" in address else address
+    return scene.shell(pod, f"curl -sS --max-time 3 'http://{host}/' || echo nobody").strip()
+
+
+def sees(scene: Scene, pod: Pod, *expected: str, within: float = 20) -> None:
+    """The outside host sees these addresses, and no other in between."""
+    for address in expected:
+        far = FAR6 if ":" in address else FAR4
+        until(lambda address=address, far=far: visit(scene, pod, far) == address, within, f"{pod.name} is {address}")  # type: ignore[misc]
+
+
+class Stream:
+    """Pings from a Pod to the outside, RATE a second, until told to stop."""
+
+    def __init__(self, scene: Scene, pod: Pod) -> None:
+        self._scene, self._pod = scene, pod
+        self._scene.shell(pod, f"ping -i {1 / RATE} {FAR4} </dev/null >/tmp/stream 2>&1 &")
+
+    def lost(self) -> tuple[int, list[int]]:
+        """How many were sent, and the numbers of those nobody answered."""
+        self._scene.shell(self._pod, "pkill -INT ping")
+        text = until(
+            lambda: (
+                found if "packets transmitted" in (found := self._scene.shell(self._pod, "cat /tmp/stream")) else None
+            ),
+            10,
+            "ping's summary",
+        )
+        summary = re.search(r"(\d+) packets transmitted", text)
+        assert summary is not None
+        sent, answered = int(summary[1]), {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", text)}
+        return sent, sorted(set(range(1, sent - RATE // 2)) - answered)
+
+
+@contextmanager
+def streaming(scene: Scene, folder: Path) -> Iterator[tuple[Stream, Capture]]:
+    """A stream from node3 that arrives through node2, and what the outside host sees of it."""
+    (pod,) = scene.start(manifest("pod", "node3"))
+    sees(scene, pod, node4(2))
+    with capturing(folder) as capture:
+        stream = Stream(scene, pod)
+        until(lambda: capture.sources() == {node4(2)}, 10, "the stream arrives")
+        yield stream, capture
+
+
+def silence(capture: Capture, first: str, second: str) -> float:
+    """Seconds between the last packet of one gateway and the first of the next."""
+    seen = capture.seen()
+    at = next(number for number, each in enumerate(seen) if each.source == second)
+    assert seen[at - 1].source == first
+    return seen[at].time - seen[at - 1].time
