@@ -187,7 +187,7 @@ def test_a_gateway_that_is_cut_off_stops_for_its_own_pods_too(scene: Scene, plac
 def test_with_ecmp_only_the_share_of_the_lost_gateway_moves(scene: Scene, place: str, tmp_path: Path) -> None:
     """Without NAT, so that each Pod can be told by its address and its gateway by its MAC."""
     change(place, natOutgoing=False, enableEcmp=True)
-    pods = scene.start(*(manifest(f"p{n}", "node3") for n in range(8)))
+    pods = scene.start(*(manifest(f"p{n}", "node3") for n in range(12)))
     macs = {name: node_exec(name, "cat", "/sys/class/net/eth0/address").strip() for name in ("node1", "node2")}
     with routed((CIDR4, node4(1))), capturing(tmp_path) as capture:
         streams = {pod.ip: Stream(scene, pod) for pod in pods}

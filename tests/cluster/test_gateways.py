@@ -8,7 +8,7 @@ import pytest
 
 from sandbox.demo import kubectl
 from sandbox.layout import IpFamily, management_v4
-from tests.cluster.fabric import apply, condition, ready, subnet, told, warned
+from tests.cluster.fabric import apply, condition, read, ready, subnet, told, warned
 from tests.cluster.gateways import (
     CIDR4,
     CIDR6,
@@ -117,6 +117,19 @@ def test_exceptions_from_nat(scene: Scene, place: str) -> None:
         sees(scene, pod, node4(2))
         change(place, natOutgoingPolicyRules=rules)
         sees(scene, pod, v4, node6(2))
+    (rule,) = read("subnet", place)["status"]["natOutgoingPolicyRules"]
+    assert f"rule {rule['ruleID']} of {place}" in node_exec("node2", "nft", "list", "table", "inet", "kube-ovn")
+
+
+def test_a_host_port_answers_whoever_asks(scene: Scene, place: str) -> None:
+    port = 8088
+    web = manifest("web", "node3", command=SERVER, ports=[{"containerPort": HTTP, "hostPort": port}])
+    _, near = scene.start(web, manifest("near", "node3"))
+    for address in (node4(3), f"[{node6(3)}]"):
+        url = f"http://{address}:{port}/hostname"
+        assert fetch(url) == "web"
+        assert scene.shell(near, f"curl -sS --max-time 5 '{url}'") == "web"
+        assert node_exec("node3", "curl", "-sS", "--max-time", "5", "-g", url) == "web"
 
 
 def test_with_ecmp_all_gateways_carry_a_share(scene: Scene, place: str) -> None:

@@ -1,5 +1,7 @@
 """Which nodes a centralized subnet leaves through, and which of them first."""
 
+import re
+
 import msgspec
 import pytest
 
@@ -8,7 +10,7 @@ from kube_ovn.model.crd import LabelSelector, NatRule, NatRuleMatch, Subnet, Sub
 from kube_ovn.model.gateway import parse_gateway_nodes, parse_nat_rule
 from kube_ovn.model.kube import Node
 from kube_ovn.model.nb import HaChassis, LogicalRouterPolicy
-from kube_ovn.topology.gateway import Exit, Group, assign_slots, choose, parse_node, rank
+from kube_ovn.topology.gateway import Exit, Group, assign_slots, choose, parse_node, rank, render_groups, watch
 from kube_ovn.topology.render import Topology
 from tests.clusters import Api, fabric, gateway, namespace, node, settle, settled, subnet
 
@@ -136,7 +138,12 @@ def test_who_comes_and_goes_changes_no_group_but_its_own(ecmp: bool) -> None:
 
 
 def chassis(topology: Topology) -> list[tuple[str, int]]:
-    rows = [row for row in topology.assembly.state.values() if isinstance(row, HaChassis)]
+    """Members of the groups that something leaves through."""
+    rows = [
+        row
+        for row in topology.assembly.state.values()
+        if isinstance(row, HaChassis) and names.gateway_group("all nodes") not in row.external_ids["key"]
+    ]
     return sorted(((row.chassis_name, row.priority) for row in rows), key=lambda each: -each[1])
 
 
@@ -167,6 +174,28 @@ def test_a_change_of_a_node_moves_one_row_a_group_and_the_status_follows() -> No
     assert {api.get(Subnet, f"s{n}").status.activate_gateway for n in range(5)} == {"node2"}
     moved = {key for key in topology.assembly.take_changed() if key.table not in ("Logical_Router_Policy",)}
     assert len(moved) == 2
+
+
+def test_bfd_runs_between_all_nodes_that_can_be_gateways() -> None:
+    some, nodes = [Group("node1", ("node1",))], {each.metadata.name: parse_node(each) for each in (ONE, TWO)}
+    assert watch(["node2", "node1"], some).nodes == ("node1", "node2")
+    assert watch([f"node{n}" for n in range(51)], some).nodes == ("node1",), "not with the square of the nodes"
+    rows = render_groups("ovn-cluster", [watch(nodes, some)], nodes)
+    assert {row.priority for row in rows.values() if isinstance(row, HaChassis)} == {1}, "one more changes no other"
+
+
+def test_rules_in_effect_are_in_the_status_under_the_names_they_have_on_the_nodes() -> None:
+    rule = NatRule(match=NatRuleMatch(dst_ips="198.51.100.0/24"), action="forward")
+    api = Api(namespace("default"), ONE)
+    api.put(
+        subnet("on", "10.20.1.0/24", nat_outgoing=True, nat_outgoing_policy_rules=(rule, NatRule(action="nat"))),
+        subnet("off", "10.20.2.0/24", nat_outgoing_policy_rules=(rule,)),
+    )
+    settled(api)
+    (told,) = api.get(Subnet, "on").status.nat_outgoing_policy_rules
+    assert (told.rule_id, told.match, told.action) == (parse_nat_rule(rule).id, rule.match, "forward")
+    assert re.fullmatch("[0-9a-f]{12}", told.rule_id)
+    assert api.get(Subnet, "off").status.nat_outgoing_policy_rules == ()
 
 
 def test_without_gateways_a_subnets_packets_are_dropped_and_it_says_so() -> None:

@@ -11,7 +11,7 @@ from kube_ovn.host.subnet import NodeSubnet, parse_subnet
 from kube_ovn.model import names
 from kube_ovn.model.addr import parse_addresses
 from kube_ovn.model.crd import NatRule, NatRuleMatch, Subnet, SubnetSpec, SubnetStatus
-from kube_ovn.model.gateway import External
+from kube_ovn.model.gateway import External, parse_nat_rule
 from kube_ovn.model.host import DetourEnd, DetourRoute, DetourRule, InterfaceAddress, Route
 from kube_ovn.model.kube import Node, NodeAddress, NodeStatus, ObjectMeta, VersionedMeta
 from kube_ovn.model.row import RowKey
@@ -108,7 +108,7 @@ table inet kube-ovn {
         iifname { "ovn0", "ovngw0" } ip saddr != @fabric4 counter drop
         oifname "ovn0" ip daddr != @fabric4 counter drop
         oifname != "ovn0" ip saddr @stopped4 counter drop
-        iifname "ovn0" oifname != "ovn0" ip saddr @centralized4 counter drop
+        iifname "ovn0" oifname != "ovn0" ip saddr @centralized4 ct status ! dnat counter drop
         oifname != "ovn0" ip saddr @pods4 ip daddr != @fabric4 ct state invalid counter drop
         iifname { "ovn0", "ovngw0" } oifname != "ovn0" counter name ip saddr map @egress4
         iifname != { "ovn0", "ovngw0" } oifname "ovn0" counter name ip daddr map @ingress4
@@ -116,6 +116,8 @@ table inet kube-ovn {
     chain postrouting {
         comment "Pods reach the outside with an address of the node they leave through"
         type nat hook postrouting priority srcnat; policy accept;
+        oifname "ovn0" ct status dnat ip daddr @centralized4 counter masquerade comment "hostPort"
+        oifname "ovn0" ct status dnat iifname { "ovn0", "ovngw0" } ip daddr @fabric4 counter masquerade comment "hostPort"
         oifname != "ovn0" ip saddr @pods4 ip daddr != @fabric4 counter snat ip to ip saddr map @sources4
         oifname != "ovn0" ip saddr @pods4 ip daddr != @fabric4 counter masquerade fully-random
     }
@@ -291,10 +293,11 @@ def test_exceptions_come_before_what_they_are_from() -> None:
     here = parse_subnet(msgspec.structs.replace(wanted, spec=spec), "join", "node1")
     assert here is not None
     lines = render_table([here, JOIN]).text.partition("chain postrouting")[2].splitlines()
-    told = [line.split("@fabric4 ")[1] for line in lines if "@fabric4" in line]
+    told = [line.split("!= @fabric4 ")[1] for line in lines if "!= @fabric4" in line]
+    one, two = (f'comment "rule {parse_nat_rule(rule).id} of team-a"' for rule in rules[:2])
     assert told == [
-        'ip saddr { 10.17.0.0/24 } ip daddr { 198.51.100.0/24 } counter accept comment "team-a"',
-        'ip saddr { 10.17.0.0/24 } ip saddr { 10.17.0.9/32 } counter masquerade fully-random comment "team-a"',
+        f"ip saddr {{ 10.17.0.0/24 }} ip daddr {{ 198.51.100.0/24 }} counter accept {one}",
+        f"ip saddr {{ 10.17.0.0/24 }} ip saddr {{ 10.17.0.9/32 }} counter masquerade fully-random {two}",
         "counter snat ip to ip saddr map @sources4",
         "counter masquerade fully-random",
     ]

@@ -60,6 +60,7 @@ def render_table(fabric: Sequence[NodeSubnet]) -> Table:
         "    chain postrouting {",
         '        comment "Pods reach the outside with an address of the node they leave through"',
         "        type nat hook postrouting priority srcnat; policy accept;",
+        *(line for version in families for line in _host_ports(version)),
         *(line for version in families for line in _exceptions(version, fabric)),
         *(f"        {_leaving(version)} {_to_source(version)}" for version in families),
         *(f"        {_leaving(version)} counter masquerade fully-random" for version in families),
@@ -207,11 +208,24 @@ def _forward(version: int) -> list[str]:
         f"        iifname {_FABRIC} {ip} saddr != @fabric{version} counter drop",
         f'        oifname "{nic}" {ip} daddr != @fabric{version} counter drop',
         f'        oifname != "{nic}" {ip} saddr @stopped{version} counter drop',
-        f'        iifname "{nic}" oifname != "{nic}" {ip} saddr @centralized{version} counter drop',
+        # But for answers of a hostPort: they leave with the address that was asked.
+        f'        iifname "{nic}" oifname != "{nic}" {ip} saddr @centralized{version} ct status ! dnat counter drop',
         # Without a connection they would leave with the address of a Pod.
         f"        {_leaving(version)} ct state invalid counter drop",
         f'        iifname {_FABRIC} oifname != "{nic}" counter name {ip} saddr map @egress{version}',
         f'        iifname != {_FABRIC} oifname "{nic}" counter name {ip} daddr map @ingress{version}',
+    ]
+
+
+def _host_ports(version: int) -> list[str]:
+    """What somebody asked of a port of this node, and portmap sends to a Pod (CNI plugins, "portmap"). The answers must
+    come back here, where the addresses are put back; they would go to the gateway, or right to a Pod that asked.
+    """
+    incoming = f'oifname "{names.NODE_NIC}" ct status dnat'
+    again = 'counter masquerade comment "hostPort"'
+    return [
+        f"        {incoming} {_ip(version)} daddr @centralized{version} {again}",
+        f"        {incoming} iifname {_FABRIC} {_ip(version)} daddr @fabric{version} {again}",
     ]
 
 
@@ -223,7 +237,7 @@ def _exceptions(version: int, fabric: Sequence[NodeSubnet]) -> list[str]:
         for exception in subnet.exceptions if own else ():
             if exception.version == version:
                 which = f"{_leaving(version)} {ip} saddr {_braced(own)}{_match(exception)}"
-                comment = subnet.name[:_LONGEST_COMMENT]
+                comment = f"rule {exception.id} of {subnet.name}"[:_LONGEST_COMMENT]
                 rules.append(f'        {which} counter {_verdict(exception, subnet)} comment "{comment}"')
     return rules
 

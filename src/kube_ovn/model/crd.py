@@ -56,6 +56,14 @@ class NatRule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     action: str = ""
 
 
+class EffectiveNatRule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A rule that the nodes carry out, under the name it has there."""
+
+    rule_id: str = msgspec.field(default="", name="ruleID")
+    match: NatRuleMatch = NatRuleMatch()
+    action: str = ""
+
+
 class SubnetSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     cidr_block: str = ""
     gateway: str = ""
@@ -97,6 +105,7 @@ class SubnetStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc
     gateway: str = ""
     activate_gateway: str = ""
     """The nodes that packets of a centralized subnet leave through now, joined by commas."""
+    nat_outgoing_policy_rules: tuple[EffectiveNatRule, ...] = ()
     v4_available_ips: int | float = msgspec.field(default=0, name="v4availableIPs")
     v4_using_ips: int | float = msgspec.field(default=0, name="v4usingIPs")
     v6_available_ips: int | float = msgspec.field(default=0, name="v6availableIPs")

@@ -4,8 +4,11 @@ The controller reads which nodes, in which order of preference; a node reads the
 decisions here.
 """
 
+import hashlib
 from dataclasses import dataclass
 from ipaddress import ip_network
+
+import msgspec
 
 from kube_ovn.model.addr import Address, Network, parse_addresses
 from kube_ovn.model.crd import NatRule, SubnetSpec
@@ -19,6 +22,8 @@ _KERNELS_TABLES = (0, 253, 254, 255)
 class NatException:
     """Packets of one IP family to which natOutgoing applies, or not, whatever comes later; no networks fit all."""
 
+    id: str
+    """12 hexadecimal digits that come from what the rule says."""
     version: int
     sources: tuple[Network, ...]
     destinations: tuple[Network, ...]
@@ -54,7 +59,10 @@ def parse_nat_rule(rule: NatRule) -> NatException:
     if rule.action not in ("nat", "forward"):
         raise ValueError(f"action {rule.action!r} is neither nat nor forward")
     (version,) = versions
-    return NatException(version=version, sources=sources, destinations=destinations, nat=rule.action == "nat")
+    digest = hashlib.blake2b(msgspec.json.encode(rule), digest_size=6).hexdigest()
+    return NatException(
+        id=digest, version=version, sources=sources, destinations=destinations, nat=rule.action == "nat"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

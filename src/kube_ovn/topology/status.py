@@ -3,12 +3,14 @@
 The times of conditions are filled in by who writes (`controller.send`): nothing here knows the time.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from kube_ovn.model import crd, names
 from kube_ovn.model.addr import format_list
+from kube_ovn.model.gateway import parse_nat_rule
 from kube_ovn.model.kube import ObjectMeta
 from kube_ovn.model.network import Subnet
 from kube_ovn.model.ranges import format_ranges
@@ -47,6 +49,7 @@ def subnet_status(
         cidr_block=format_list(accepted.cidrs) if accepted else "",
         gateway=format_list(accepted.gateways) if accepted else "",
         activate_gateway=_active(subnet.spec, way),
+        nat_outgoing_policy_rules=tuple(_rules(subnet.spec)) if accepted else (),
     )
     return replace(status, **_counts(usage))
 
@@ -132,6 +135,13 @@ def _active(spec: crd.SubnetSpec, way: Exit | None) -> str:
     if way is None:
         return ""
     return format_list(way.carriers if spec.enable_ecmp else way.carriers[:1])
+
+
+def _rules(spec: crd.SubnetSpec) -> Iterator[crd.EffectiveNatRule]:
+    """Those that can be read, under the names they have on the nodes."""
+    for rule in spec.nat_outgoing_policy_rules if spec.nat_outgoing else ():
+        with contextlib.suppress(ValueError):  # told as a fault of the Subnet
+            yield crd.EffectiveNatRule(rule_id=parse_nat_rule(rule).id, match=rule.match, action=rule.action)
 
 
 def _counts(usage: Sequence[Usage]) -> Mapping[str, object]:
