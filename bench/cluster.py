@@ -12,7 +12,8 @@ import aiohttp
 
 from bench.adds import measure_adds
 from bench.figure import Anchor, Ask, Figure, median
-from bench.idle import measure_idle, measure_plugin
+from bench.gateways import measure_failover
+from bench.idle import measure_idle, measure_plugin, measure_quiet
 from bench.pods import NAMESPACES, PODS, create, delete_all, ensure_namespace, pod_body, watching
 from kube_ovn.k8s.client import Client, KubeError
 from kube_ovn.k8s.credentials import CredentialsError, load_credentials
@@ -52,6 +53,8 @@ async def _measure(client: Client, nodes: Mapping[str, str]) -> tuple[list[Figur
         "Pods at once": lambda: _batches(client, names),
         "CNI ADD": lambda: measure_adds(client, NAMESPACE, nodes),
         "idle daemon": measure_idle,
+        "idle node": measure_quiet,
+        "gateways": measure_failover,
     }
     await ensure_namespace(client, NAMESPACE)
     try:
@@ -60,7 +63,7 @@ async def _measure(client: Client, nodes: Mapping[str, str]) -> tuple[list[Figur
             try:
                 await _clear(client)
                 figures += await step()
-            except (KubeError, TimeoutError, aiohttp.ClientError, OSError, RuntimeError) as error:
+            except (KubeError, TimeoutError, aiohttp.ClientError, OSError, RuntimeError, AssertionError) as error:
                 missing.append(f"{what}: {error}")
                 say(f"not measured: {missing[-1]}")
     finally:

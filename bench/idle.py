@@ -8,8 +8,11 @@ from bench.processes import bare_python_rss, cpu_seconds, find_by_program, rss, 
 from kube_ovn.model import names
 from sandbox.paths import STATE
 from sandbox.progress import say
+from tests.cluster.lab import node_exec
 
 WINDOW, WINDOWS = 20.0, 3
+NODE, QUIET = "node1", 60
+MONITORS = ("ip monitor link address route rule", "nft monitor")
 RUNS = 50
 IDLE = 0.5
 PLUGIN = STATE / "nodes" / "node1" / "upper" / "opt" / "cni" / "bin" / "kube-ovn"
@@ -47,6 +50,30 @@ async def measure_idle() -> list[Figure]:
             ask=Ask(relation="<", value=60),
         ),
     ]
+
+
+async def measure_quiet() -> list[Figure]:
+    """What the kernel says was changed on a node while nothing happened; and that it says so when something does."""
+    come_and_go = "sleep 1; ip address add 192.0.2.1/32 dev lo; ip address delete 192.0.2.1/32 dev lo"
+    proof = await asyncio.to_thread(_changes, 3, come_and_go)
+    found = await asyncio.to_thread(_changes, QUIET, "true")
+    say(f"changes on an idle node: {found or 'none'}")
+    return [
+        Figure(
+            name=f"idle node over {QUIET} s: changes of links, addresses, routes, rules and nftables",
+            value=len(found),
+            unit="changes",
+            n=1,
+            anchor=Anchor(name="told of one address that comes and goes", value=len(proof)),
+            ask=Ask(relation="==", value=0),
+        )
+    ]
+
+
+def _changes(seconds: int, meanwhile: str) -> list[str]:
+    """What the kernel tells of in this time."""
+    monitors = " & ".join(f"timeout {seconds} {monitor}" for monitor in MONITORS)
+    return node_exec(NODE, "sh", "-c", f"{monitors} & {meanwhile}; wait", timeout=seconds + 20).splitlines()
 
 
 async def measure_plugin() -> list[Figure]:

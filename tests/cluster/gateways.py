@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sandbox.demo import kubectl
+from sandbox.demo import SYSTEM, kubectl
 from sandbox.layout import OUTSIDE_FAR_V4, OUTSIDE_FAR_V6, management_v4, management_v6
 from tests.cluster.fabric import own_subnet, read
-from tests.cluster.lab import Pod, Scene, manifest, until
+from tests.cluster.lab import Pod, Scene, manifest, node_exec, system_pod, until
 from tests.cluster.outside import Capture, capturing
 
 CIDR4, CIDR6 = "10.80.0.0/24", "fd00:80::/112"
 FAR4, FAR6 = str(OUTSIDE_FAR_V4.ip), str(OUTSIDE_FAR_V6.ip)
 RATE = 100
 """Pings a second of a stream."""
+BFD_INTERVAL = 200
+"""Milliseconds, as the chart has it."""
 
 
 def node4(number: int) -> str:
@@ -56,6 +58,33 @@ def sees(scene: Scene, pod: Pod, *expected: str, within: float = 20) -> None:
         until(lambda address=address, far=far: visit(scene, pod, far) == address, within, f"{pod.name} is {address}")  # type: ignore[misc]
 
 
+@contextmanager
+def cordoned(name: str) -> Iterator[None]:
+    kubectl("cordon", name)
+    try:
+        yield
+    finally:
+        kubectl("uncordon", name)
+
+
+@contextmanager
+def hung() -> Iterator[None]:
+    """node2's Open vSwitch stands still."""
+    node_exec("node2", "pkill", "-STOP", "ovs-vswitchd")
+    try:
+        yield
+    finally:
+        node_exec("node2", "pkill", "-CONT", "ovs-vswitchd")
+
+
+def are_watched(*nodes: str) -> bool:
+    """Whether BFD runs between all of them, and no longer at the pace it begins with."""
+    said = [
+        kubectl("exec", "-n", SYSTEM, system_pod("ovs", node).name, "--", "ovs-appctl", "bfd/show") for node in nodes
+    ]
+    return all(text.count(f"Remote Minimum TX Interval: {BFD_INTERVAL}ms") >= len(nodes) - 1 for text in said)
+
+
 class Stream:
     """Pings from a Pod to the outside, RATE a second, until told to stop."""
 
@@ -80,9 +109,9 @@ class Stream:
 
 
 @contextmanager
-def streaming(scene: Scene, folder: Path) -> Iterator[tuple[Stream, Capture]]:
-    """A stream from node3 that arrives through node2, and what the outside host sees of it."""
-    (pod,) = scene.start(manifest("pod", "node3"))
+def streaming(scene: Scene, folder: Path, node: str = "node3") -> Iterator[tuple[Stream, Capture]]:
+    """A stream from a node that arrives through node2, and what the outside host sees of it."""
+    (pod,) = scene.start(manifest("pod", node))
     sees(scene, pod, node4(2))
     with capturing(folder) as capture:
         stream = Stream(scene, pod)

@@ -10,7 +10,7 @@ import pytest
 from sandbox import cluster as sandbox_cluster
 from sandbox import process
 from sandbox.command import run
-from sandbox.demo import SYSTEM, kubectl
+from sandbox.demo import kubectl
 from sandbox.layout import TUNNEL_BRIDGE, IpFamily, parse_node
 from tests.cluster.fabric import apply, subnet
 from tests.cluster.gateways import (
@@ -18,21 +18,20 @@ from tests.cluster.gateways import (
     RATE,
     Stream,
     active,
+    are_watched,
     centralized,
     change,
+    cordoned,
+    hung,
     node4,
     sees,
     silence,
     streaming,
 )
-from tests.cluster.lab import HTTP, SERVER, Scene, manifest, node_exec, system_pod, until, wait_until_healthy
+from tests.cluster.lab import HTTP, SERVER, Scene, manifest, node_exec, until, wait_until_healthy
 from tests.cluster.outside import Seen, capturing, routed, talking
 
 FAMILY, NODE_COUNT = IpFamily.DUAL, 3
-
-
-BFD_INTERVAL = 200
-"""Milliseconds, as the chart has it."""
 
 
 @pytest.fixture(scope="module")
@@ -40,30 +39,16 @@ def watched(cluster: dict[str, str]) -> Iterator[None]:
     """A centralized subnet nobody is in: as long as there is one, BFD runs between all nodes. It begins slowly."""
     apply(subnet("watched", "10.83.0.0/24", gatewayType="centralized", gatewayNode="node1"))
     try:
-        until(lambda: all(map(is_watched, ("node1", "node2", "node3"))), 20, "BFD runs between all nodes")
+        until(lambda: are_watched("node1", "node2", "node3"), 20, "BFD runs between all nodes")
         yield
     finally:
         kubectl("delete", "subnet", "watched", "--timeout=60s", timeout=70)
-
-
-def is_watched(name: str) -> bool:
-    text = kubectl("exec", "-n", SYSTEM, system_pod("ovs", name).name, "--", "ovs-appctl", "bfd/show")
-    return text.count(f"Remote Minimum TX Interval: {BFD_INTERVAL}ms") == NODE_COUNT - 1
 
 
 @pytest.fixture
 def place(scene: Scene, watched: None) -> Iterator[str]:
     with centralized(scene) as name:
         yield name
-
-
-@contextmanager
-def cordoned(name: str) -> Iterator[None]:
-    kubectl("cordon", name)
-    try:
-        yield
-    finally:
-        kubectl("uncordon", name)
 
 
 @contextmanager
@@ -103,16 +88,6 @@ def test_a_gateway_that_loses_its_label_is_left_without_loss(scene: Scene, place
             _, lost = stream.lost()
         kubectl("label", "node", "node1", f"{key}=true")
     assert len(lost) <= 2, "one for each of two moves"
-
-
-@contextmanager
-def hung() -> Iterator[None]:
-    """node2's Open vSwitch stands still."""
-    node_exec("node2", "pkill", "-STOP", "ovs-vswitchd")
-    try:
-        yield
-    finally:
-        node_exec("node2", "pkill", "-CONT", "ovs-vswitchd")
 
 
 @contextmanager

@@ -116,8 +116,8 @@ table inet kube-ovn {
     chain postrouting {
         comment "Pods reach the outside with an address of the node they leave through"
         type nat hook postrouting priority srcnat; policy accept;
+        oifname "ovn0" ct status dnat iifname { "ovn0", "ovngw0" } counter masquerade comment "hostPort"
         oifname "ovn0" ct status dnat ip daddr @centralized4 counter masquerade comment "hostPort"
-        oifname "ovn0" ct status dnat iifname { "ovn0", "ovngw0" } ip daddr @fabric4 counter masquerade comment "hostPort"
         oifname != "ovn0" ip saddr @pods4 ip daddr != @fabric4 counter snat ip to ip saddr map @sources4
         oifname != "ovn0" ip saddr @pods4 ip daddr != @fabric4 counter masquerade fully-random
     }

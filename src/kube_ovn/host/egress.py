@@ -60,7 +60,7 @@ def render_table(fabric: Sequence[NodeSubnet]) -> Table:
         "    chain postrouting {",
         '        comment "Pods reach the outside with an address of the node they leave through"',
         "        type nat hook postrouting priority srcnat; policy accept;",
-        *(line for version in families for line in _host_ports(version)),
+        *_host_ports(families),
         *(line for version in families for line in _exceptions(version, fabric)),
         *(f"        {_leaving(version)} {_to_source(version)}" for version in families),
         *(f"        {_leaving(version)} counter masquerade fully-random" for version in families),
@@ -217,15 +217,15 @@ def _forward(version: int) -> list[str]:
     ]
 
 
-def _host_ports(version: int) -> list[str]:
+def _host_ports(families: Iterable[int]) -> list[str]:
     """What somebody asked of a port of this node, and portmap sends to a Pod (CNI plugins, "portmap"). The answers must
     come back here, where the addresses are put back; they would go to the gateway, or right to a Pod that asked.
     """
-    incoming = f'oifname "{names.NODE_NIC}" ct status dnat'
+    asked = f'        oifname "{names.NODE_NIC}" ct status dnat'
     again = 'counter masquerade comment "hostPort"'
     return [
-        f"        {incoming} {_ip(version)} daddr @centralized{version} {again}",
-        f"        {incoming} iifname {_FABRIC} {_ip(version)} daddr @fabric{version} {again}",
+        f"{asked} iifname {_FABRIC} {again}",
+        *(f"{asked} {_ip(version)} daddr @centralized{version} {again}" for version in families),
     ]
 
 

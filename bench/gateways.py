@@ -1,0 +1,203 @@
+"""The figures of gateways: what a change of one costs in the Northbound database, the host's table, and what is lost
+when a gateway node is left or fails.
+"""
+
+import asyncio
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_network
+from pathlib import Path
+
+import msgspec
+
+from bench.figure import Anchor, Ask, Figure, median
+from kube_ovn.host.egress import render_table
+from kube_ovn.host.subnet import NodeSubnet
+from kube_ovn.model.crd import Subnet
+from kube_ovn.topology.render import Topology
+from sandbox.command import run
+from sandbox.progress import say
+from tests.cluster.fabric import own_subnet
+from tests.cluster.gateways import (
+    BFD_INTERVAL,
+    CIDR4,
+    RATE,
+    active,
+    are_watched,
+    cordoned,
+    hung,
+    node4,
+    silence,
+    streaming,
+)
+from tests.cluster.lab import Scene, until
+from tests.clusters import Api, fabric, gateway, namespace, settle, step, subnet
+
+SUBNETS, NODES, TABLE_SUBNETS = 100, 50, 200
+RUNS, FAILURES = 5, 5
+NETNS = "kube-ovn-bench"
+DETECTION = 4 * BFD_INTERVAL / 1000
+"""Seconds after which BFD takes a neighbour for dead: the chart's multiplier times its interval."""
+
+
+def measure_gateways() -> list[Figure]:
+    """Those that need no cluster."""
+    return [*_rows(), _table()]
+
+
+def _rows() -> list[Figure]:
+    """The decision alone, in this process."""
+    centralized = _world(
+        lambda n: {"gateway_type": "centralized", "gateway_node": f"node{1 + n % NODES},node{1 + (n + 1) % NODES}"}
+    )
+    distributed = _world(lambda _: {})
+    topology = Topology(fabric())
+    settle(topology, centralized)
+    topology.assembly.take_changed()
+    view = centralized.snapshot()
+    old = centralized.get(Subnet, "s50")
+    spec = msgspec.structs.replace(old.spec, gateway_node="node9,node30")  # nobody else has these two
+    metadata = msgspec.structs.replace(old.metadata, generation=2)
+    centralized.put(msgspec.structs.replace(old, spec=spec, metadata=metadata))
+    topology.render(step(view, centralized.snapshot()))
+    changed = topology.assembly.take_changed()
+    rows = len(topology.assembly.state) - len(_rendered(distributed).assembly.state)
+    return [
+        Figure(
+            name=f"rows and memberships that a new gateway of one of {SUBNETS} subnets touches, {NODES} nodes",
+            value=len(changed),
+            unit="rows",
+            n=1,
+            anchor=Anchor(name="all that there are for gateways", value=rows),
+            ask=Ask(relation="<=", value=20),
+        ),
+        Figure(
+            name=f"{SUBNETS} centralized subnets on {NODES} nodes, rendered cold",
+            value=median([_seconds(lambda: _rendered(centralized)) for _ in range(RUNS)]),
+            unit="s",
+            n=RUNS,
+            anchor=Anchor(name="distributed ones, s", value=_seconds(lambda: _rendered(distributed))),
+            ask=Ask(relation="<", value=2),
+        ),
+    ]
+
+
+def _world(spec: Callable[[int], dict[str, str]]) -> Api:
+    api = Api(
+        namespace("default"),
+        *(gateway(f"node{n}", n) for n in range(1, NODES + 1)),
+        *(subnet(f"s{n}", f"10.{120 + n}.0.0/24", **spec(n)) for n in range(SUBNETS)),
+    )
+    settle(Topology(fabric()), api)
+    return api
+
+
+def _rendered(api: Api) -> Topology:
+    topology = Topology(fabric())
+    topology.render(api.snapshot())
+    return topology
+
+
+def _table() -> Figure:
+    """Rendered and replaced in a namespace of its own, as the daemon does it."""
+    subnets = [
+        NodeSubnet(
+            name=f"s{n}",
+            networks=(ip_network(f"10.{n}.0.0/16"), ip_network(f"fd00:{n:x}::/112")),
+            nat=bool(n % 2),
+            centralized=bool(n % 3),
+        )
+        for n in range(TABLE_SUBNETS)
+    ]
+    with _netns():
+        floor = [_seconds(lambda: _replace(())) for _ in range(RUNS)]
+        spent = [_seconds(lambda: _replace(subnets)) for _ in range(RUNS)]
+    return Figure(
+        name=f"a node's table for {TABLE_SUBNETS} dual-stack subnets, rendered and replaced",
+        value=median(spent) * 1000,
+        unit="ms",
+        n=RUNS,
+        anchor=Anchor(name="a table without subnets, ms", value=median(floor) * 1000),
+        ask=Ask(relation="<", value=100),
+    )
+
+
+@contextmanager
+def _netns() -> Iterator[None]:
+    run(["ip", "netns", "add", NETNS])
+    try:
+        yield
+    finally:
+        run(["ip", "netns", "delete", NETNS])
+
+
+def _replace(subnets: tuple[NodeSubnet, ...] | list[NodeSubnet]) -> None:
+    argv = ["nsenter", f"--net=/run/netns/{NETNS}", "--", "nft", "-f", "-"]
+    subprocess.run(argv, input=render_table(subnets).text.encode(), check=True)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+async def measure_failover() -> list[Figure]:
+    """On the sandbox, with the outside host as the witness."""
+    return await asyncio.to_thread(_failover)
+
+
+def _failover() -> list[Figure]:
+    scene = Scene("kube-ovn-bench-gateways")
+    scene.open()
+    spec = {"gatewayType": "centralized", "gatewayNode": "node2,node1", "natOutgoing": True}
+    try:
+        with tempfile.TemporaryDirectory() as folder, own_subnet(scene, CIDR4, **spec) as place:
+            until(lambda: are_watched("node1", "node2"), 30, "BFD runs")
+            with streaming(scene, Path(folder), "node1") as (stream, capture):
+                for _ in range(FAILURES):
+                    _move(place, capture_at=lambda: capture.seen()[-1].source)
+                _, moved = stream.lost()
+            scene.delete("pod")
+            gaps = [_gap(scene, Path(folder)) for _ in range(FAILURES)]
+    finally:
+        scene.close()
+    say(f"lost in {2 * FAILURES} moves: {len(moved)}; failover: {[round(gap, 2) for gap in gaps]} s")
+    return [
+        Figure(
+            name=f"packets lost at {RATE}/s when a gateway is cordoned or uncordoned, each time",
+            value=len(moved) / (2 * FAILURES),
+            unit="packets",
+            n=2 * FAILURES,
+            anchor=Anchor(name="asked of a planned move at most", value=1),
+            ask=Ask(relation="<=", value=1),
+        ),
+        Figure(
+            name="a gateway's Open vSwitch hangs: nothing reaches the outside for",
+            value=median(gaps),
+            unit="s",
+            n=len(gaps),
+            anchor=Anchor(name="BFD's detection time, s", value=DETECTION),
+            ask=Ask(relation="<", value=1),
+            note=f"at most {max(gaps):.2f} s",
+        ),
+    ]
+
+
+def _move(place: str, capture_at: Callable[[], str]) -> None:
+    with cordoned("node2"):
+        until(lambda: active(place) == "node1" and capture_at() == node4(1), 10, "node1 carries")
+    until(lambda: active(place) == "node2" and capture_at() == node4(2), 10, "node2 carries again")
+
+
+def _gap(scene: Scene, folder: Path) -> float:
+    with streaming(scene, folder, "node1") as (_, capture):
+        with hung():
+            until(lambda: capture.seen()[-1].source == node4(1), 10, "node1 took over")
+        gap = silence(capture, node4(2), node4(1))
+    scene.delete("pod")
+    until(lambda: are_watched("node1", "node2"), 30, "BFD runs again")
+    return gap
