@@ -132,6 +132,52 @@ def test_a_host_port_answers_whoever_asks(scene: Scene, place: str) -> None:
         assert node_exec("node3", "curl", "-sS", "--max-time", "5", "-g", url) == "web"
 
 
+FIREWALL = """
+table inet firewalld {
+    chain filter_FORWARD {
+        type filter hook forward priority filter + 10; policy accept;
+        ct state established,related accept
+        icmp type echo-request reject with icmpx admin-prohibited
+    }
+}
+table ip kube-proxy-like {
+    chain nat-prerouting {
+        type nat hook prerouting priority dstnat; policy accept;
+        fib daddr type local tcp dport 30080 meta mark set meta mark or 0x4000 dnat to ADDRESS:PORT
+    }
+    chain nat-postrouting {
+        type nat hook postrouting priority srcnat; policy accept;
+        meta mark and 0x4000 != 0 masquerade fully-random
+    }
+}
+"""
+"""As firewalld and kube-proxy write them: what is accepted, what is rejected, and a node port."""
+
+
+def test_what_others_have_in_nftables_stays_and_works(scene: Scene, place: str) -> None:
+    pod, web = scene.start(manifest("pod", "node1"), manifest("web", "node3", command=SERVER))
+    address = web.annotations[ADDRESS].split(",")[0]
+    text = FIREWALL.replace("ADDRESS", address).replace("PORT", str(HTTP))
+    tables = ("inet firewalld", "ip kube-proxy-like")
+
+    def listing() -> list[str]:
+        return [node_exec("node2", "nft", "--stateless", "list", "table", *table.split()) for table in tables]
+
+    assert scene.reaches(pod, FAR4)
+    node_exec("node2", "sh", "-c", f"echo '{text}' | nft -f -")
+    try:
+        before = listing()
+        for nat in (False, True):  # our table is replaced
+            change(place, natOutgoing=nat)
+        sees(scene, pod, node4(2), node6(2))
+        assert not scene.reaches(pod, FAR4), "a host's own firewall has the last word"
+        assert fetch(f"http://{node4(2)}:30080/hostname") == "web"
+        assert listing() == before
+    finally:
+        for table in tables:
+            node_exec("node2", "nft", "delete", "table", *table.split())
+
+
 def test_with_ecmp_all_gateways_carry_a_share(scene: Scene, place: str) -> None:
     change(place, enableEcmp=True)
     until(lambda: active(place) == "node2,node1", 10, "both are gateways")

@@ -1,7 +1,10 @@
 """A cluster that speaks IPv6 alone: nodes, databases, tunnels and Pods."""
 
-from sandbox.layout import OUTSIDE_FAR_V6, IpFamily
+from sandbox.layout import IpFamily
+from tests.cluster.fabric import own_subnet
+from tests.cluster.gateways import CIDR6, FAR6, change, node6, sees
 from tests.cluster.lab import HTTP, SERVER, Scene, manifest, until
+from tests.cluster.outside import fetch, routed
 
 FAMILY = IpFamily.IPV6
 
@@ -11,4 +14,14 @@ def test_pods_reach_each_other_and_the_outside(scene: Scene) -> None:
     assert ":" in far.ip
     until(lambda: scene.every_ping_answered(near, far.ip), 20, "they talk")
     assert scene.shell(near, f"curl -sS --max-time 5 'http://[{far.ip}]:{HTTP}/hostname'") == "far"
-    assert scene.shell(near, f"curl -sS --max-time 5 'http://[{OUTSIDE_FAR_V6.ip}]/'")
+    assert scene.shell(near, f"curl -sS --max-time 5 'http://[{FAR6}]/'")
+
+
+def test_a_centralized_subnet_leaves_through_its_gateway(scene: Scene) -> None:
+    with own_subnet(scene, CIDR6, gatewayType="centralized", gatewayNode="node2", natOutgoing=True) as place:
+        (pod,) = scene.start(manifest("pod", "node1", command=SERVER))
+        sees(scene, pod, node6(2))
+        change(place, natOutgoing=False)
+        with routed((CIDR6, node6(2))):
+            sees(scene, pod, pod.ip)
+            assert fetch(f"http://[{pod.ip}]:{HTTP}/hostname") == "pod"
