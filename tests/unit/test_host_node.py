@@ -109,6 +109,7 @@ table inet kube-ovn {
         oifname "ovn0" ip daddr != @fabric4 counter drop
         oifname != "ovn0" ip saddr @stopped4 counter drop
         iifname "ovn0" oifname != "ovn0" ip saddr @centralized4 ct status ! dnat counter drop
+        iifname "ovn0" oifname != "ovn0" ip saddr @centralized4 ct direction original counter drop
         oifname != "ovn0" ip saddr @pods4 ip daddr != @fabric4 ct state invalid counter drop
         iifname { "ovn0", "ovngw0" } oifname != "ovn0" counter name ip saddr map @egress4
         iifname != { "ovn0", "ovngw0" } oifname "ovn0" counter name ip daddr map @ingress4

@@ -204,12 +204,14 @@ def _contains(outer: Network, inner: Network) -> bool:
 
 def _forward(version: int) -> list[str]:
     ip, nic = _ip(version), names.NODE_NIC
+    past = f'        iifname "{nic}" oifname != "{nic}" {ip} saddr @centralized{version}'
     return [
         f"        iifname {_FABRIC} {ip} saddr != @fabric{version} counter drop",
         f'        oifname "{nic}" {ip} daddr != @fabric{version} counter drop',
         f'        oifname != "{nic}" {ip} saddr @stopped{version} counter drop',
         # But for answers of a hostPort: they leave with the address that was asked.
-        f'        iifname "{nic}" oifname != "{nic}" {ip} saddr @centralized{version} ct status ! dnat counter drop',
+        f"{past} ct status ! dnat counter drop",
+        f"{past} ct direction original counter drop",
         # Without a connection they would leave with the address of a Pod.
         f"        {_leaving(version)} ct state invalid counter drop",
         f'        iifname {_FABRIC} oifname != "{nic}" counter name {ip} saddr map @egress{version}',
