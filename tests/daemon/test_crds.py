@@ -420,6 +420,9 @@ WHOLE: list[tuple[Kind[Any], type[msgspec.Struct], type[msgspec.Struct] | None, 
             "cidrBlock": "10.66.0.0/16",
             "gateway": "10.66.0.1",
             "activateGateway": "node1",
+            "natOutgoingPolicyRules": [
+                {"ruleID": "0123456789ab", "match": {"srcIPs": "10.66.0.9", "dstIPs": ""}, "action": "forward"}
+            ],
             "v4availableIPs": 65533,
             "v4usingIPs": 1,
             "v6availableIPs": BIG,

@@ -485,17 +485,19 @@ def test_detours_settle_and_stay(netns: str) -> None:
         watch.indices[names.NODE_NIC] = 0
         task = asyncio.create_task(watch.run())
         await told.until(1)
-        (complaint,) = plumbing.settle_detours(wanted | {nowhere})
+        (complaint,) = plumbing.add_detours(wanted | {nowhere})
         assert "198.51.100.1" in complaint
         assert ours_now() == wanted
         await told.until(2)
-        assert plumbing.settle_detours(wanted) == []
+        assert plumbing.add_detours(wanted) == []
         await ip("rule", "delete", "priority", "1001")
         await ip("route", "flush", "table", "1001")
         assert ours_now() != wanted
-        plumbing.settle_detours(wanted)
+        plumbing.add_detours(wanted)
         assert ours_now() == wanted
-        plumbing.settle_detours(())
+        plumbing.delete_detours(wanted)
+        assert ours_now() == wanted
+        plumbing.delete_detours(())
         assert not ours_now()
         task.cancel()
 

@@ -4,12 +4,13 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kube_ovn.model import names
 from kube_ovn.model.crd import IP, LabelSelector
-from kube_ovn.model.kube import Object, Pod
+from kube_ovn.model.kube import Node, Object, Pod
 from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.row import RowKey
 from kube_ovn.topology.memory import confirmed
@@ -32,7 +33,14 @@ from tests.clusters import (
     subnet,
 )
 
-NODES = [gateway("node1", 1, egress="true"), gateway("node2", 2, ready=False), node("a.default", 3)]
+NODES = [
+    gateway("node1", 1, egress="true"),
+    gateway("node1", 1, ready=False),
+    gateway("node1", 1, emptied=True, ipv6=True, egress="true"),
+    gateway("node2", 2, ready=False),
+    gateway("node2", 2),
+    node("a.default", 3),
+]
 NAMESPACES = [
     namespace("default"),
     namespace("other", None, **{names.LOGICAL_SWITCH: "own", names.CIDR: "10.30.0.0/29"}),
@@ -109,7 +117,7 @@ FOREIGN = [
 contents = st.builds(
     lambda chosen, nodes, namespaces, things, sets: [*one_of_each_name(chosen), *nodes, *namespaces, *things, *sets],
     st.lists(pods, max_size=6),
-    st.lists(st.sampled_from(NODES), unique_by=id, max_size=3),
+    st.lists(st.sampled_from(NODES), unique_by=lambda item: item.metadata.uid, max_size=3),
     st.lists(st.sampled_from(NAMESPACES), unique_by=id, max_size=3),
     st.lists(st.sampled_from(THINGS), unique_by=id, max_size=5),
     st.lists(st.sampled_from(SETS), unique_by=id, max_size=1),
@@ -128,6 +136,7 @@ def live(history: list[list[Object]]) -> tuple[Topology, Api]:
             mine = item.metadata.uid in wanted or is_ours(item)
             if not mine:
                 api.remove(uid)
+        api.put(*(as_now(item, api) for item in objects if isinstance(item, Node) and item.metadata.uid in api.objects))
         api.put(
             *(
                 item
@@ -143,6 +152,13 @@ def live(history: list[list[Object]]) -> tuple[Topology, Api]:
                 api.write(write)
     settle(topology, api, before)
     return topology, api
+
+
+def as_now(item: Node, api: Api) -> Node:
+    """A Node that became another, and kept what the controller wrote on it."""
+    here = api.objects[item.metadata.uid]
+    annotations = {**here.metadata.annotations, **item.metadata.annotations}
+    return msgspec.structs.replace(item, metadata=msgspec.structs.replace(item.metadata, annotations=annotations))
 
 
 def name(item: Object) -> tuple[str, str]:

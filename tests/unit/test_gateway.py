@@ -74,11 +74,11 @@ def test_labels_choose_where_no_node_is_named() -> None:
     )
 
 
-def test_a_node_that_is_not_ready_keeps_its_place_and_comes_last() -> None:
+def test_a_node_that_is_not_ready_keeps_its_group_and_carries_nothing() -> None:
     away = gateway("node1", 1, ready=False)
     made = way(away, TWO, gateway_node="node1,node2")
     assert nodes_of(made) == (("node1", "node2"),)
-    assert made.carriers == ("node2", "node1")
+    assert made.carriers == ("node2",)
     assert not made.flaw
     assert made.absent == ("node node1 is not Ready",)
     assert not made.faults
@@ -88,7 +88,18 @@ def test_without_a_ready_node_the_last_resort_is_told() -> None:
     made = way(gateway("node1", 1, ready=False), gateway_node="node1,node9")
     assert nodes_of(made) == (("node1",),)
     assert made.faults == ("gatewayNode: there is no node node9",)
-    assert "packets leave through node1 only as long as its network works" in made.flaw
+    assert "packets leave through node1 only as long as the network there works (IPv4)" in made.flaw
+
+
+def test_each_family_has_its_own_carriers() -> None:
+    made = way(gateway("node1", 1, ready=False, ipv6=True), TWO, versions=(4, 6), gateway_node="node2,node1")
+    assert made.carriers == ("node2", "node1")
+    assert "packets leave through node2,node1 only as long as the network there works (IPv6)" in made.flaw
+
+
+def test_with_ecmp_those_carry_that_are_first_of_a_group() -> None:
+    emptied = gateway("node1", 1, emptied=True)
+    assert way(emptied, TWO, gateway_node="node1,node2", enable_ecmp=True).carriers == ("node2",)
 
 
 def test_without_a_node_packets_are_stopped() -> None:

@@ -10,7 +10,7 @@ from kube_ovn.host.node import NodeState, Switch, parse_encaps, render_node, tun
 from kube_ovn.host.subnet import NodeSubnet, parse_subnet
 from kube_ovn.model import names
 from kube_ovn.model.addr import parse_addresses
-from kube_ovn.model.crd import NatRule, NatRuleMatch, Subnet, SubnetSpec, SubnetStatus
+from kube_ovn.model.crd import Condition, NatRule, NatRuleMatch, Subnet, SubnetSpec, SubnetStatus
 from kube_ovn.model.gateway import External, parse_nat_rule
 from kube_ovn.model.host import DetourEnd, DetourRoute, DetourRule, InterfaceAddress, Route
 from kube_ovn.model.kube import Node, NodeAddress, NodeStatus, ObjectMeta, VersionedMeta
@@ -76,6 +76,11 @@ table inet kube-ovn {
         type ipv4_addr
         flags interval
     }
+    set private4 {
+        comment "subnets that choose who comes in"
+        type ipv4_addr
+        flags interval
+    }
     set stopped4 {
         comment "subnets that cannot leave as they are to"
         type ipv4_addr
@@ -102,23 +107,32 @@ table inet kube-ovn {
                      10.17.0.0/24 : "ingress4-team-a",
                      100.64.0.0/16 : "ingress4-join" }
     }
+    chain past_gateway {
+        comment "only what was asked of a port of this node leaves past a gateway, with the node's address"
+        ct direction reply ct status dnat return
+        counter drop
+    }
     chain forward {
         comment "only the fabric's subnets are forwarded, each through its own gateway"
         type filter hook forward priority filter; policy accept;
         iifname { "ovn0", "ovngw0" } ip saddr != @fabric4 counter drop
         oifname "ovn0" ip daddr != @fabric4 counter drop
         oifname != "ovn0" ip saddr @stopped4 counter drop
-        iifname "ovn0" oifname != "ovn0" ip saddr @centralized4 ct status ! dnat counter drop
-        iifname "ovn0" oifname != "ovn0" ip saddr @centralized4 ct direction original counter drop
+        iifname "ovn0" oifname != "ovn0" ip saddr @centralized4 jump past_gateway
         oifname != "ovn0" ip saddr @pods4 ip daddr != @fabric4 ct state invalid counter drop
         iifname { "ovn0", "ovngw0" } oifname != "ovn0" counter name ip saddr map @egress4
         iifname != { "ovn0", "ovngw0" } oifname "ovn0" counter name ip daddr map @ingress4
     }
+    chain own_ports {
+        comment "who asked a port of this node is answered through it, unless the Pod chooses who comes in"
+        ip daddr @private4 return
+        iifname { "ovn0", "ovngw0" } counter masquerade
+        ip daddr @centralized4 counter masquerade
+    }
     chain postrouting {
         comment "Pods reach the outside with an address of the node they leave through"
         type nat hook postrouting priority srcnat; policy accept;
-        oifname "ovn0" ct status dnat iifname { "ovn0", "ovngw0" } counter masquerade comment "hostPort"
-        oifname "ovn0" ct status dnat ip daddr @centralized4 counter masquerade comment "hostPort"
+        oifname "ovn0" ct status dnat jump own_ports
         oifname != "ovn0" ip saddr @pods4 ip daddr != @fabric4 counter snat ip to ip saddr map @sources4
         oifname != "ovn0" ip saddr @pods4 ip daddr != @fabric4 counter masquerade fully-random
     }
@@ -275,7 +289,10 @@ def test_a_centralized_subnet_is_one_when_the_fabric_treats_it_so() -> None:
     assert theirs is not None
     assert (ours.centralized, ours.sources) == (False, (ip_address("192.0.2.1"),))
     assert theirs.sources == ()
-    moved = msgspec.structs.replace(wanted, status=msgspec.structs.replace(wanted.status, activate_gateway="node1"))
+    # Also while there is no gateway: then its packets are stopped.
+    treats = Condition(type=names.GATEWAY_CONDITION, status="False")
+    treated = msgspec.structs.replace(wanted.status, conditions=(treats,))
+    moved = msgspec.structs.replace(wanted, status=treated)
     here = parse_subnet(moved, "join", "node1")
     assert here is not None
     assert here.centralized
@@ -317,6 +334,9 @@ def test_a_router_outside_has_a_table_of_its_own() -> None:
         DetourEnd(table=1002, version=4),
         DetourRoute(table=1002, via=ip_address("192.0.2.1")),
         rule,
+        # A family without a router does not leave another way.
+        DetourEnd(table=1002, version=6),
+        DetourRule(source=ip_network("fd17::/112"), table=1002, priority=1001),
     }
     both = render_node(node(**GRANTED), [subnet_with("192.0.2.1"), subnet_with("192.0.2.2", "team-b")], 1400)
     assert both is not None
@@ -325,14 +345,17 @@ def test_a_router_outside_has_a_table_of_its_own() -> None:
 
 
 def test_a_source_the_node_does_not_have_stops_the_subnet() -> None:
-    own = NodeSubnet(name="team-a", networks=TEAM.networks, nat=True, sources=(ip_address("192.0.2.9"),))
+    networks = (*TEAM.networks, ip_network("fd00:17::/112"))
+    own = NodeSubnet(name="team-a", networks=networks, nat=True, sources=(ip_address("192.0.2.9"),))
     state = render_node(node(**GRANTED), [own], 1400, [ip_address("192.0.2.9")])
     assert state is not None
     assert not state.stopped
     state = render_node(node(**GRANTED), [own], 1400, [ip_address("192.0.2.8")])
     assert state is not None
     assert state.stopped == {"team-a": "the node has no address 192.0.2.9"}
-    assert '10.17.0.0/24 comment "team-a"' in state.table.text.partition("set stopped4")[2].partition("}")[0]
+    text = state.table.text
+    assert '10.17.0.0/24 comment "team-a"' in text.partition("set stopped4")[2].partition("}")[0]
+    assert "team-a" not in text.partition("set stopped6")[2].partition("}")[0], "the other family goes on"
 
 
 def test_a_router_that_cannot_be_read_stops_the_subnet() -> None:
@@ -340,7 +363,8 @@ def test_a_router_that_cannot_be_read_stops_the_subnet() -> None:
     spec = msgspec.structs.replace(wanted.spec, external_egress_gateway="192.0.2.1", policy_routing_priority=1)
     here = parse_subnet(msgspec.structs.replace(wanted, spec=spec), "join", "node1")
     assert here is not None
-    assert "policyRoutingTableID is 0" in here.stopped
+    assert here.stopped == {4}
+    assert not here.reason, "the controller tells it, and not each node"
 
 
 @pytest.mark.parametrize(

@@ -78,9 +78,11 @@ class NodeNetwork:
         async with asyncio.timeout(PORT_DEADLINE):
             for name, nic in state.nics.items():
                 await self._ports.put(name, nic.rows)
-        # Before a packet can come in: what leaves untranslated once goes on so.
+        # Before a packet can come in: what leaves untranslated once goes on so. A detour is there before the table lets
+        # the first packet to it, and until the table stops the last.
+        complaints = await plumbing.run(plumbing.add_detours, state.detours)
         await self._put_table(state.table)
-        complaints = await plumbing.run(plumbing.settle_detours, state.detours)
+        await plumbing.run(plumbing.delete_detours, state.detours)
         for name, nic in state.nics.items():
             self.links.indices[name] = await plumbing.run(plumbing.settle, name, nic.link)
         self._complain(state.stopped, complaints)

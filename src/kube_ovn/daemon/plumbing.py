@@ -161,24 +161,27 @@ def settle(nic: str, desired: dict[LinkKey, Route | None]) -> int | None:
         return link.index
 
 
-def settle_detours(desired: Collection[Detour]) -> list[str]:
-    """Have exactly these rules and routes of policy routing. What the kernel does not take keeps nobody else's out; it
-    is told in sentences. Raises NetlinkError.
+def add_detours(desired: Collection[Detour]) -> list[str]:
+    """Have these rules and routes of policy routing. What the kernel does not take keeps nobody else's out; it is told
+    in sentences. Raises NetlinkError.
     """
     complaints = []
     with Socket() as root:
-        actual = policy.list_detours(root, names.ROUTE_PROTOCOL)
-        wanted = set(desired)
-        # A rule whose table is empty, or no rule, sends packets by the main table: what is new comes before what is
-        # old goes, ends first and rules last, and back.
-        for detour in sorted(wanted - actual, key=_rank):
+        # A rule whose table is empty, or no rule, sends packets by the main table: ends first and rules last.
+        for detour in sorted(set(desired) - policy.list_detours(root, names.ROUTE_PROTOCOL), key=_rank):
             try:
                 policy.add_detour(root, detour, names.ROUTE_PROTOCOL)
             except NetlinkError as error:
                 complaints.append(str(error))
-        for detour in sorted(actual - wanted, key=_rank, reverse=True):
-            policy.delete_detour(root, detour, names.ROUTE_PROTOCOL)
     return complaints
+
+
+def delete_detours(desired: Collection[Detour]) -> None:
+    """Have none but these. Raises NetlinkError."""
+    with Socket() as root:
+        others = policy.list_detours(root, names.ROUTE_PROTOCOL) - set(desired)
+        for detour in sorted(others, key=_rank, reverse=True):
+            policy.delete_detour(root, detour, names.ROUTE_PROTOCOL)
 
 
 def _rank(detour: Detour) -> int:

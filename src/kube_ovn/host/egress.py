@@ -52,15 +52,21 @@ def render_table(fabric: Sequence[NodeSubnet]) -> Table:
         *(line for name, flow in flows.items() for line in _declare(name, flow)),
         *(line for version in families for line in _sets(version, fabric)),
         *(line for version in families for line in _counter_maps(version, flows)),
+        "    chain past_gateway {",
+        '        comment "only what was asked of a port of this node leaves past a gateway, with the node\'s address"',
+        "        ct direction reply ct status dnat return",
+        "        counter drop",
+        "    }",
         "    chain forward {",
         '        comment "only the fabric\'s subnets are forwarded, each through its own gateway"',
         "        type filter hook forward priority filter; policy accept;",
         *(line for version in families for line in _forward(version)),
         "    }",
+        *_own_ports(families),
         "    chain postrouting {",
         '        comment "Pods reach the outside with an address of the node they leave through"',
         "        type nat hook postrouting priority srcnat; policy accept;",
-        *_host_ports(families),
+        f'        oifname "{names.NODE_NIC}" ct status dnat jump own_ports',
         *(line for version in families for line in _exceptions(version, fabric)),
         *(f"        {_leaving(version)} {_to_source(version)}" for version in families),
         *(f"        {_leaving(version)} counter masquerade fully-random" for version in families),
@@ -130,7 +136,16 @@ def _sets(version: int, fabric: Sequence[NodeSubnet]) -> list[str]:
         *_set("fabric", version, "all subnets: between them every Pod has its own address", fabric),
         *_set("centralized", version, "subnets that leave through gateway nodes, never through ovn0", centralized),
         *_set(
-            "stopped", version, "subnets that cannot leave as they are to", [each for each in fabric if each.stopped]
+            "private",
+            version,
+            "subnets that choose who comes in",
+            [subnet for subnet in fabric if subnet.private],
+        ),
+        *_set(
+            "stopped",
+            version,
+            "subnets that cannot leave as they are to",
+            [each for each in fabric if version in each.stopped],
         ),
         *_set(
             "sources",
@@ -209,9 +224,7 @@ def _forward(version: int) -> list[str]:
         f"        iifname {_FABRIC} {ip} saddr != @fabric{version} counter drop",
         f'        oifname "{nic}" {ip} daddr != @fabric{version} counter drop',
         f'        oifname != "{nic}" {ip} saddr @stopped{version} counter drop',
-        # But for answers of a hostPort: they leave with the address that was asked.
-        f"{past} ct status ! dnat counter drop",
-        f"{past} ct direction original counter drop",
+        f"{past} jump past_gateway",
         # Without a connection they would leave with the address of a Pod.
         f"        {_leaving(version)} ct state invalid counter drop",
         f'        iifname {_FABRIC} oifname != "{nic}" counter name {ip} saddr map @egress{version}',
@@ -219,15 +232,19 @@ def _forward(version: int) -> list[str]:
     ]
 
 
-def _host_ports(families: Iterable[int]) -> list[str]:
+def _own_ports(families: Iterable[int]) -> list[str]:
     """What somebody asked of a port of this node, and portmap sends to a Pod (CNI plugins, "portmap"). The answers must
     come back here, where the addresses are put back; they would go to the gateway, or right to a Pod that asked.
+
+    Not so in a private subnet: the node is let in there, and whoever asked may not be.
     """
-    asked = f'        oifname "{names.NODE_NIC}" ct status dnat'
-    again = 'counter masquerade comment "hostPort"'
     return [
-        f"{asked} iifname {_FABRIC} {again}",
-        *(f"{asked} {_ip(version)} daddr @centralized{version} {again}" for version in families),
+        "    chain own_ports {",
+        '        comment "who asked a port of this node is answered through it, unless the Pod chooses who comes in"',
+        *(f"        {_ip(version)} daddr @private{version} return" for version in families),
+        f"        iifname {_FABRIC} counter masquerade",
+        *(f"        {_ip(version)} daddr @centralized{version} counter masquerade" for version in families),
+        "    }",
     ]
 
 

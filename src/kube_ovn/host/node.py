@@ -105,7 +105,7 @@ def render_node(
         nics={names.NODE_NIC: Nic(rows=own, link=link), names.GATEWAY_NIC: Nic(rows=gateway, link=through)},
         table=render_table([*subnets, join]),
         detours=frozenset(_detours(subnets)),
-        stopped={subnet.name: subnet.stopped for subnet in subnets if subnet.stopped},
+        stopped={subnet.name: subnet.reason for subnet in subnets if subnet.reason},
         fragile=any(subnet.sources or subnet.external for subnet in subnets),
         networks=frozenset(network for subnet in (*subnets, join) for network in subnet.networks),
         gateways=gateways,
@@ -131,27 +131,32 @@ def _checked(subnets: Iterable[NodeSubnet], local: Collection[Address]) -> Itera
     """
     routers: dict[tuple[int, int], tuple[Address, str]] = {}
     for subnet in subnets:
-        reasons = [f"the node has no address {source}" for source in subnet.sources if source not in local]
+        lacking = [source for source in subnet.sources if source not in local]
+        stopped = {source.version for source in lacking}
+        reasons = [f"the node has no address {source}" for source in lacking]
         for gateway in subnet.external.gateways if subnet.external is not None else ():
             assert subnet.external is not None
             table = subnet.external.table
             first, whose = routers.setdefault((table, gateway.version), (gateway, subnet.name))
             if first != gateway:
+                stopped.add(gateway.version)
                 reasons.append(f"table {table} is Subnet {whose}'s, with another router; set policyRoutingTableID")
-        yield replace(subnet, stopped=subnet.stopped or "; ".join(reasons))
+        yield replace(subnet, stopped=subnet.stopped | stopped, reason="; ".join(reasons))
 
 
 def _detours(subnets: Iterable[NodeSubnet]) -> Iterator[Detour]:
     for subnet in subnets:
-        if subnet.external is None or subnet.stopped:
+        if subnet.external is None:
             continue
         table = subnet.external.table
+        # A family without a router has the end of the table alone: its packets are not to leave another way.
+        for network in subnet.networks:
+            if network.version not in subnet.stopped:
+                yield DetourEnd(table=table, version=network.version)
+                yield DetourRule(source=network, table=table, priority=subnet.external.priority)
         for gateway in subnet.external.gateways:
-            yield DetourEnd(table=table, version=gateway.version)
-            yield DetourRoute(table=table, via=gateway)
-            for network in subnet.networks:
-                if network.version == gateway.version:
-                    yield DetourRule(source=network, table=table, priority=subnet.external.priority)
+            if gateway.version not in subnet.stopped:
+                yield DetourRoute(table=table, via=gateway)
 
 
 def parse_encaps(text: str) -> tuple[Address, ...]:

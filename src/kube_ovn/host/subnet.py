@@ -7,6 +7,7 @@ Routes are made of this in `host.node`, the table of nftables in `host.egress`.
 import contextlib
 from dataclasses import dataclass
 
+from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, parse_networks
 from kube_ovn.model.crd import Subnet
 from kube_ovn.model.gateway import (
@@ -28,17 +29,23 @@ class NodeSubnet:
     nat: bool = False
     """Its Pods reach the outside with an address of the node they leave through."""
     centralized: bool = False
-    """Its packets leave through its gateway nodes, whatever node a Pod is on. True when the fabric sends them there;
-    until then, on a change from distributed, they go on through each Pod's own node.
+    """Its packets leave through its gateway nodes, whatever node a Pod is on, or not at all. True when the fabric
+    treats it so; until then, on a change from distributed, they go on through each Pod's own node.
     """
+    private: bool = False
+    """Who may come in is decided by whom packets are from."""
     sources: tuple[Address, ...] = ()
     """With `nat`: the addresses its packets get on this node, instead of any of the node's own."""
     exceptions: tuple[NatException, ...] = ()
     """With `nat`: the first that fits a packet decides."""
     external: External | None = None
     """The routers its packets are sent to, instead of the node's own default ones."""
-    stopped: str = ""
-    """Why its packets must not leave here: what its user wrote cannot be done, and another way would be a leak."""
+    stopped: frozenset[int] = frozenset()
+    """IP families whose packets must not leave here: what its user wrote cannot be done, and another way would be a
+    leak.
+    """
+    reason: str = ""
+    """Why, if that is about this node; of the rest the controller tells."""
 
 
 def parse_subnet(subnet: Subnet, join: str, node: str) -> NodeSubnet | None:
@@ -55,14 +62,15 @@ def parse_subnet(subnet: Subnet, join: str, node: str) -> NodeSubnet | None:
         networks = parse_networks(cidr_block)
     except ValueError as error:
         raise ValueError(f"status.cidrBlock of Subnet {name}: {error}") from None
-    centralized = spec.gateway_type == CENTRALIZED and bool(subnet.status.activate_gateway)
+    told = any(condition.type == names.GATEWAY_CONDITION for condition in subnet.status.conditions)
+    centralized = spec.gateway_type == CENTRALIZED and told
     sources: tuple[Address, ...] = ()
     exceptions: list[NatException] = []
-    external, stopped = None, ""
+    external, stopped = None, frozenset[int]()
     try:
         external = parse_external(spec)
-    except ValueError as error:
-        stopped = str(error)
+    except ValueError:
+        stopped = frozenset(network.version for network in networks)
     if spec.nat_outgoing:
         with contextlib.suppress(ValueError):
             if spec.gateway_type == CENTRALIZED:
@@ -75,6 +83,7 @@ def parse_subnet(subnet: Subnet, join: str, node: str) -> NodeSubnet | None:
         networks=networks,
         nat=spec.nat_outgoing,
         centralized=centralized,
+        private=spec.private,
         sources=sources,
         exceptions=tuple(exceptions),
         external=external,

@@ -78,9 +78,9 @@ class Exit:
     groups: Mapping[int, tuple[Group, ...]]
     """By IP family, the groups that share the packets. None: packets are stopped."""
     carriers: tuple[str, ...]
-    """The nodes that can be used, in order of preference: those that are Ready first."""
-    ready: bool
-    """Whether one of them is Ready."""
+    """The nodes that packets leave through while all of these work: the first of each group."""
+    unready: tuple[int, ...] = ()
+    """IP families that only nodes carry which are not Ready."""
     faults: tuple[str, ...] = ()
     """What is wrong with what the user wrote."""
     absent: tuple[str, ...] = ()
@@ -92,9 +92,11 @@ class Exit:
         families = format_list(f"IPv{version}" for version, groups in self.groups.items() if not groups)
         if families:
             message = f"no gateway node can be used: packets to the outside are stopped ({families})"
-        elif not self.ready:
+        elif self.unready:
+            families = format_list(f"IPv{version}" for version in self.unready)
             message = (
-                f"no gateway node is Ready: packets leave through {self.carriers[0]} only as long as its network works"
+                f"no gateway node is Ready: packets leave through {format_list(self.carriers)} only as long as the "
+                f"network there works ({families})"
             )
         else:
             return ""
@@ -131,12 +133,13 @@ def choose(spec: SubnetSpec, versions: Iterable[int], nodes: Mapping[str, Gatewa
         faults += [f"gatewayNode: node {name} has no IPv{version} address" for name in there if name not in able]
         key = asked if able == there else f"{asked} ipv{version}"
         groups[version] = _groups(key, able, ecmp=spec.enable_ecmp)
-    used = {name for some in groups.values() for group in some for name in group.nodes}
-    carriers = tuple(name for name in rank(there, nodes) if name in used)
+    heads = {version: [rank(group.nodes, nodes)[0] for group in some] for version, some in groups.items()}
     return Exit(
         groups=groups,
-        carriers=carriers,
-        ready=any(nodes[name].ready for name in carriers),
+        carriers=tuple(dict.fromkeys(name for some in heads.values() for name in some)),
+        unready=tuple(
+            version for version, some in heads.items() if some and not any(nodes[name].ready for name in some)
+        ),
         faults=tuple(faults),
         absent=tuple(absent),
     )
@@ -165,13 +168,15 @@ def _asked(spec: SubnetSpec, nodes: Mapping[str, GatewayNode]) -> tuple[str, lis
 
 
 def rank(group: Sequence[str], nodes: Mapping[str, GatewayNode]) -> list[str]:
-    """Those of a group that are on the network, the preferred one first.
+    """Those of a group that are to carry, the preferred one first.
 
-    A node that is not Ready is the last resort, and not out of the question: BFD tells whether its network works, and
+    A node that is not Ready stays out while another is: where all others are dead, BFD has nobody to hear, and only a
+    gateway that is alone in its group carries on. When none is Ready all are in: BFD tells whose network works, and
     after an outage of the API server no node is Ready for a while.
     """
     there = [name for name in group if name in nodes and nodes[name].chassis]
-    return sorted(there, key=lambda name: (not nodes[name].ready, not nodes[name].schedulable))
+    ready = [name for name in there if nodes[name].ready]
+    return sorted(ready or there, key=lambda name: not nodes[name].schedulable)
 
 
 def _groups(key: str, able: Sequence[str], *, ecmp: bool) -> tuple[Group, ...]:
@@ -219,7 +224,7 @@ def render_groups(router: str, groups: Iterable[Group], nodes: Mapping[str, Gate
                 priority=1 if group.key == _ALL else len(group.nodes) - place,
                 external_ids=owned(key=f"{name} {node}", node=node),
             )
-            for place, node in enumerate(rank(group.nodes, nodes))
+            for place, node in enumerate(_members(group, nodes))
         ]
         rows += [
             LogicalRouterPort(
@@ -247,6 +252,11 @@ def render_groups(router: str, groups: Iterable[Group], nodes: Mapping[str, Gate
     return facts(*rows, members=tuple(members))
 
 
+def _members(group: Group, nodes: Mapping[str, GatewayNode]) -> list[str]:
+    """All that are only watched stay: nothing may have to begin when one of them is Ready again."""
+    return [name for name in group.nodes if nodes[name].chassis] if group.key == _ALL else rank(group.nodes, nodes)
+
+
 def render_exit(router: str, subnet: Subnet, way: Exit, slots: Mapping[Group, int]) -> dict[Key, Row | None]:
     """What sends the packets of a subnet to its groups, or stops them."""
     policies = []
@@ -268,7 +278,9 @@ def render_exit(router: str, subnet: Subnet, way: Exit, slots: Mapping[Group, in
 
 
 def assign_slots(groups: Iterable[Group]) -> dict[Group, int]:
-    """A place among the link addresses for each group: the same whatever others there are, but where two would meet."""
+    """A place among the link addresses for each group: the same whatever others there are, but where two would meet.
+    Then one of them moves, which costs its subnets what a change of their gateway costs.
+    """
     slots: dict[Group, int] = {}
     taken: set[int] = set()
     for group in sorted(set(groups))[:_SLOTS]:

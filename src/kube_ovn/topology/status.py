@@ -24,7 +24,7 @@ MOST_EXACT = 1 << 53
 """Beyond, a JSON number is a double to many readers, the API server among them."""
 
 MOST_OF_A_MESSAGE = 4096
-READY, VALIDATED, GATEWAY = "Ready", "Validated", "GatewayReady"
+READY, VALIDATED, GATEWAY = "Ready", "Validated", names.GATEWAY_CONDITION
 
 
 def subnet_status(
@@ -48,7 +48,7 @@ def subnet_status(
         conditions=conditions,
         cidr_block=format_list(accepted.cidrs) if accepted else "",
         gateway=format_list(accepted.gateways) if accepted else "",
-        activate_gateway=_active(subnet.spec, way),
+        activate_gateway=format_list(way.carriers) if way is not None else "",
         nat_outgoing_policy_rules=tuple(_rules(subnet.spec)) if accepted else (),
     )
     return replace(status, **_counts(usage))
@@ -129,12 +129,6 @@ def _gateway(way: Exit) -> tuple[str, str, str]:
     if way.flaw:
         return "False", names.NO_READY_GATEWAY, way.flaw
     return "True", names.GATEWAY_READY, "; ".join(way.absent)
-
-
-def _active(spec: crd.SubnetSpec, way: Exit | None) -> str:
-    if way is None:
-        return ""
-    return format_list(way.carriers if spec.enable_ecmp else way.carriers[:1])
 
 
 def _rules(spec: crd.SubnetSpec) -> Iterator[crd.EffectiveNatRule]:

@@ -1,6 +1,6 @@
 """A Subnet: one logical switch over all nodes, joined to its router, with its ACLs and DHCP options. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from kube_ovn.model import names
@@ -76,11 +76,19 @@ def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
     )
 
 
-def faults(spec: SubnetSpec) -> list[str]:
-    """What of a spec's features cannot be read; the CRD's schema refuses most of it."""
+def faults(spec: SubnetSpec, versions: Collection[int]) -> list[str]:
+    """What of a spec's features cannot be read, or not be done with these IP families; the CRD's schema refuses most of
+    it.
+    """
     found = [f"allowSubnets: {text!r} is not a CIDR" for text in spec.allow_subnets if not _networks([text])]
     try:
-        parse_external(spec)
+        external = parse_external(spec)
+        with_router = {gateway.version for gateway in external.gateways} if external is not None else set(versions)
+        found += [
+            f"externalEgressGateway: no IPv{version} router, so packets of this family are stopped"
+            for version in versions
+            if version not in with_router
+        ]
     except ValueError as error:
         found.append(str(error))
     for rule in spec.nat_outgoing_policy_rules:

@@ -103,7 +103,10 @@ class Switches:
         conflict = node_conflict(effective, self._network.around) if effective is not None else None
         way = self._exit(name)
         wrong = way.faults if way is not None else ()
-        complaint = "; ".join(each for each in (verdict.refusal, *faults(subnet.spec), *wrong, conflict) if each)
+        versions = effective.versions if effective is not None else ()
+        complaint = "; ".join(
+            each for each in (verdict.refusal, *faults(subnet.spec, versions), *wrong, conflict) if each
+        )
         status = subnet_status(
             subnet,
             accepted,
