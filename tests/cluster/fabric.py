@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from sandbox.demo import kubectl
+from sandbox.demo import SYSTEM, kubectl
+from sandbox.paths import SandboxError
 from tests.cluster.lab import Json, Scene, get, until
 
 
@@ -26,8 +27,15 @@ def apply(*objects: Json) -> str:
 def ready(*names: str, within: float = 20) -> None:
     """As a user waits."""
     for name in names:
-        kubectl("wait", "--for=create", f"subnet/{name}", f"--timeout={within:g}s")
-        kubectl("wait", "--for=condition=Ready", f"subnet/{name}", f"--timeout={within:g}s")
+        try:
+            kubectl("wait", "--for=create", f"subnet/{name}", f"--timeout={within:g}s")
+            kubectl("wait", "--for=condition=Ready", f"subnet/{name}", f"--timeout={within:g}s")
+        except SandboxError as error:
+            error.add_note(kubectl("get", "subnet", "-o", "yaml"))
+            error.add_note(
+                kubectl("logs", "-n", SYSTEM, "deployment/kube-ovn-controller", "--timestamps", "--tail=100")
+            )
+            raise
 
 
 @contextmanager

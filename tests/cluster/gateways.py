@@ -2,12 +2,21 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sandbox import cluster, process
+from sandbox.command import run
 from sandbox.demo import SYSTEM, kubectl
-from sandbox.layout import OUTSIDE_FAR_V4, OUTSIDE_FAR_V6, management_v4, management_v6
+from sandbox.layout import (
+    OUTSIDE_FAR_V4,
+    OUTSIDE_FAR_V6,
+    TUNNEL_BRIDGE,
+    management_v4,
+    management_v6,
+    parse_node,
+)
 from tests.cluster.fabric import own_subnet, read
 from tests.cluster.lab import Pod, Scene, manifest, node_exec, system_pod, until
 from tests.cluster.outside import Capture, capturing
@@ -77,6 +86,28 @@ def hung() -> Iterator[None]:
         node_exec("node2", "pkill", "-CONT", "ovs-vswitchd")
 
 
+@contextmanager
+def dead() -> Iterator[None]:
+    """Every process of node2 is killed at once; it boots again afterwards."""
+    process.kill(["node2"])
+    try:
+        yield
+    finally:
+        here = cluster.recorded_cluster()
+        cluster.up(here.node_count, here.family)
+
+
+@contextmanager
+def cut_off() -> Iterator[None]:
+    """Somebody pulled the plug of node2's tunnels at the other end."""
+    link = parse_node("node2").tunnel_link
+    run(["ip", "link", "set", link, "nomaster"])
+    try:
+        yield
+    finally:
+        run(["ip", "link", "set", link, "master", TUNNEL_BRIDGE])
+
+
 def are_watched(*nodes: str) -> bool:
     """Whether BFD runs between all of them, and no longer at the pace it begins with."""
     said = [
@@ -88,9 +119,9 @@ def are_watched(*nodes: str) -> bool:
 class Stream:
     """Pings from a Pod to the outside, RATE a second, until told to stop."""
 
-    def __init__(self, scene: Scene, pod: Pod) -> None:
+    def __init__(self, scene: Scene, pod: Pod, far: str = FAR4) -> None:
         self._scene, self._pod = scene, pod
-        self._scene.shell(pod, f"ping -i {1 / RATE} {FAR4} </dev/null >/tmp/stream 2>&1 &")
+        self._scene.shell(pod, f"ping -i {1 / RATE} {far} </dev/null >/tmp/stream 2>&1 &")
 
     def lost(self) -> tuple[int, list[int]]:
         """How many were sent, and the numbers of those nobody answered."""
@@ -109,14 +140,19 @@ class Stream:
 
 
 @contextmanager
-def streaming(scene: Scene, folder: Path, node: str = "node3") -> Iterator[tuple[Stream, Capture]]:
-    """A stream from a node that arrives through node2, and what the outside host sees of it."""
-    (pod,) = scene.start(manifest("pod", node))
-    sees(scene, pod, node4(2))
+def streaming(
+    scene: Scene, folder: Path, on: str = "node3", seen_as: Callable[[int], str] = node4
+) -> Iterator[tuple[Stream, Capture]]:
+    """A stream from a node that arrives through node2, and what the outside host sees of it: never another address than
+    the gateways'. `seen_as`: of which family.
+    """
+    (pod,) = scene.start(manifest("pod", on))
+    sees(scene, pod, seen_as(2))
     with capturing(folder) as capture:
-        stream = Stream(scene, pod)
-        until(lambda: capture.sources() == {node4(2)}, 10, "the stream arrives")
+        stream = Stream(scene, pod, FAR6 if seen_as is node6 else FAR4)
+        until(lambda: capture.sources() == {seen_as(2)}, 10, "the stream arrives")
         yield stream, capture
+        assert capture.sources() <= {seen_as(1), seen_as(2)}
 
 
 def silence(capture: Capture, first: str, second: str) -> float:

@@ -1,20 +1,19 @@
 """A gateway is left on purpose, dies, hangs or is cut off: who carries then, and what is lost until then."""
 
-import time
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
-from sandbox import cluster as sandbox_cluster
-from sandbox import process
-from sandbox.command import run
-from sandbox.demo import kubectl
-from sandbox.layout import TUNNEL_BRIDGE, IpFamily, parse_node
+from sandbox.demo import SYSTEM, kubectl
+from sandbox.layout import IpFamily
 from tests.cluster.fabric import apply, subnet
 from tests.cluster.gateways import (
+    BFD_INTERVAL,
     CIDR4,
+    FAR4,
     RATE,
     Stream,
     active,
@@ -22,16 +21,21 @@ from tests.cluster.gateways import (
     centralized,
     change,
     cordoned,
+    cut_off,
+    dead,
     hung,
     node4,
+    node6,
     sees,
     silence,
     streaming,
 )
-from tests.cluster.lab import HTTP, SERVER, Scene, manifest, node_exec, until, wait_until_healthy
+from tests.cluster.lab import HTTP, SERVER, Scene, get, manifest, node_exec, system_pod, until, wait_until_healthy
 from tests.cluster.outside import Seen, capturing, routed, talking
 
 FAMILY, NODE_COUNT = IpFamily.DUAL, 3
+Away = Callable[[str], AbstractContextManager[None]]
+Failure = Callable[[], AbstractContextManager[None]]
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +66,26 @@ def labelled(label: str, *nodes: str) -> Iterator[None]:
             kubectl("label", "node", name, label.partition("=")[0] + "-")
 
 
-def test_a_cordoned_gateway_is_left_without_loss(scene: Scene, place: str, tmp_path: Path) -> None:
-    with streaming(scene, tmp_path) as (stream, capture):
-        with cordoned("node2"):
+@contextmanager
+def drained(name: str) -> Iterator[None]:
+    kubectl("drain", name, "--ignore-daemonsets", "--force", "--delete-emptydir-data", timeout=90)
+    try:
+        yield
+    finally:
+        kubectl("uncordon", name)
+
+
+@pytest.mark.parametrize(
+    ("away", "seen_as"), [(drained, node4), (cordoned, node6)], ids=["drained, IPv4", "cordoned, IPv6"]
+)
+def test_a_gateway_is_left_on_purpose(
+    scene: Scene, place: str, tmp_path: Path, away: Away, seen_as: Callable[[int], str]
+) -> None:
+    with streaming(scene, tmp_path, seen_as=seen_as) as (stream, capture):
+        with away("node2"):
             until(lambda: active(place) == "node1", 10, "node1 is the gateway")
-            until(lambda: capture.seen()[-1].source == node4(1), 10, "the stream moved")
-        until(lambda: capture.seen()[-1].source == node4(2), 10, "the stream came back")
+            until(lambda: capture.seen()[-1].source == seen_as(1), 10, "the stream moved")
+        until(lambda: capture.seen()[-1].source == seen_as(2), 10, "the stream came back")
         _, lost = stream.lost()
     assert len(lost) <= 2, "one for each of two moves"
 
@@ -90,73 +108,84 @@ def test_a_gateway_that_loses_its_label_is_left_without_loss(scene: Scene, place
     assert len(lost) <= 2, "one for each of two moves"
 
 
-@contextmanager
-def dead() -> Iterator[None]:
-    """Every process of node2 is killed at once; it boots again afterwards."""
-    process.kill(["node2"])
-    try:
-        yield
-    finally:
-        sandbox_cluster.up(NODE_COUNT, FAMILY)
-
-
-@contextmanager
-def cut_off() -> Iterator[None]:
-    """Somebody pulled the plug of node2's tunnels at the other end."""
-    link = parse_node("node2").tunnel_link
-    run(["ip", "link", "set", link, "nomaster"])
-    try:
-        yield
-    finally:
-        run(["ip", "link", "set", link, "master", TUNNEL_BRIDGE])
-
-
-@pytest.mark.parametrize("failure", [hung, dead, cut_off])
+@pytest.mark.parametrize(
+    ("failure", "seen_as"),
+    [(hung, node4), (dead, node4), (cut_off, node4), (cut_off, node6)],
+    ids=["hung, IPv4", "dead, IPv4", "cut off, IPv4", "cut off, IPv6"],
+)
 def test_another_node_takes_over(
-    scene: Scene, place: str, tmp_path: Path, failure: Callable[[], AbstractContextManager[None]]
+    scene: Scene, place: str, tmp_path: Path, failure: Failure, seen_as: Callable[[int], str]
 ) -> None:
-    with streaming(scene, tmp_path) as (stream, capture):
+    one, two = seen_as(1), seen_as(2)
+    with streaming(scene, tmp_path, seen_as=seen_as) as (stream, capture):
         with failure():
-            until(lambda: capture.seen()[-1].source == node4(1), 10, "node1 took over")
+            until(lambda: capture.seen()[-1].source == one, 10, "node1 took over")
             begun = len(capture.seen())
             until(lambda: len(capture.seen()) > begun + RATE, 10, "it goes on")
-            assert {each.source for each in capture.seen()[begun:]} == {node4(1)}
+            assert {each.source for each in capture.seen()[begun:]} == {one}
             newest = capture.seen()[-1]
-        until(lambda: [each for each in capture.seen() if came_back(each, newest)], 60, "node2 is back")
+        until(lambda: came_back(capture.seen(), two, newest), 60, "node2 is back")
         wait_until_healthy()
         sent, lost = stream.lost()
-        gap = silence(capture, node4(2), node4(1))
-    first = next(each for each in capture.seen() if each.source == node4(1))
-    late = [
-        each
-        for each in capture.seen()
-        if each.source == node4(2) and each.number < newest.number and each.time > newest.time
-    ]
+        seen, gap = capture.seen(), silence(capture, two, one)
+    first = next(each for each in seen if each.source == one)
+    late = [each for each in seen if each.source == two and each.number < newest.number and each.time > newest.time]
     print(f"{failure.__name__}: nothing came for {gap:.2f} s, {len(lost)} of {sent} packets lost, {len(late)} late")
     assert gap < 2
     # What had come to node2 before others took over, and waited there.
     assert not [each for each in late if each.number >= first.number]
 
 
-def came_back(packet: Seen, newest: Seen) -> bool:
-    """Whether node2 sent something that was not on its way before."""
-    return packet.source == node4(2) and packet.number > newest.number
+def came_back(seen: list[Seen], address: str, newest: Seen) -> bool:
+    """Whether a node sent something that was not on its way before."""
+    return any(each.source == address and each.number > newest.number for each in seen)
 
 
-def test_a_gateway_that_is_cut_off_stops_for_its_own_pods_too(scene: Scene, place: str, tmp_path: Path) -> None:
-    """No two nodes are the gateway at a time, not even for Pods that only the old one can hear."""
-    (pod,) = scene.start(manifest("pod", "node2"))
-    sees(scene, pod, node4(2))
+def test_two_gateways_never_carry_at_a_time(scene: Scene, place: str, tmp_path: Path) -> None:
+    """node2 is cut off: it stops for its own Pods when node1 begins for the others, each by its own clock of BFD."""
+    near, far = scene.start(manifest("near", "node2"), manifest("far", "node3"))
+    for pod in (near, far):
+        sees(scene, pod, node4(2))
     with capturing(tmp_path) as capture:
-        stream = Stream(scene, pod)
-        until(lambda: capture.sources() == {node4(2)}, 10, "the stream arrives")
+        streams = [Stream(scene, pod) for pod in (near, far)]
+        until(lambda: len(capture.seen()) > 2 * RATE, 10, "both arrive")
         with cut_off():
-            begun = time.monotonic()
-            until(lambda: time.monotonic() - capture.seen()[-1].time > 2, 10, "it stopped")
-            print(f"its own Pods went on for {capture.seen()[-1].time - begun:.2f} s")
-        newest = capture.seen()[-1]
-        until(lambda: came_back(capture.seen()[-1], newest), 20, "node2 is back")
-        stream.lost()
+            until(lambda: capture.seen()[-1].source == node4(1), 10, "node1 took over")
+            begun = next(each.time for each in capture.seen() if each.source == node4(1))
+            until(lambda: capture.seen()[-1].time > begun + 2, 10, "it goes on")
+            overlap = max(each.time for each in capture.seen() if each.source == node4(2)) - begun
+        print(f"the old gateway's last packet came {overlap:.2f} s after the new one's first")
+        assert overlap < 2 * BFD_INTERVAL / 1000
+        until(lambda: {each.source for each in capture.seen()[-RATE:]} == {node4(2)}, 20, "node2 has both again")
+        for stream in streams:
+            stream.lost()
+
+
+def test_the_host_stops_what_the_fabric_sends_another_way(scene: Scene, place: str, tmp_path: Path) -> None:
+    """Somebody removes the policy while no controller runs."""
+    (pod,) = scene.start(manifest("pod", "node1"))
+    sees(scene, pod, node4(2))
+    central = system_pod("ovn-central").name
+    kubectl("scale", "deployment/kube-ovn-controller", "-n", SYSTEM, "--replicas=0")
+    try:
+        until(lambda: not get("pods", "-n", SYSTEM, "-l", "app=kube-ovn-controller"), 60, "the controller is gone")
+        remove = ("ovn-nbctl", "lr-policy-del", "ovn-cluster", "29010", f"ip4.src == {CIDR4}")
+        kubectl("exec", "-n", SYSTEM, central, "--", *remove)
+        with capturing(tmp_path) as capture:
+            scene.shell(pod, f"ping -c 20 -i 0.05 -W 1 {FAR4} || true")
+            assert not capture.seen()
+        assert guarded("node1") > 0, "they came to the host"
+    finally:
+        kubectl("scale", "deployment/kube-ovn-controller", "-n", SYSTEM, "--replicas=1")
+    sees(scene, pod, node4(2), within=60)
+
+
+def guarded(node: str) -> int:
+    """Packets a node dropped because they came past the gateway."""
+    text = node_exec(node, "nft", "list", "chain", "inet", "kube-ovn", "past_gateway")
+    found = re.search(r"counter packets (\d+) bytes \d+ drop", text)
+    assert found is not None
+    return int(found[1])
 
 
 def test_with_ecmp_only_the_share_of_the_lost_gateway_moves(scene: Scene, place: str, tmp_path: Path) -> None:
