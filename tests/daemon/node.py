@@ -248,7 +248,7 @@ class Node:
 
         def established() -> bool:
             found = self.api("GET", f"{CRD}/subnets.kubeovn.io")
-            return any(c["type"] == "Established" for c in found.get("status", {}).get("conditions", []))
+            return any(c["type"] == "Established" for c in found.get("status", {}).get("conditions") or [])
 
         until("Subnets can be made", established)
 

@@ -85,7 +85,7 @@ def test_node_gets_ready(node: Node) -> None:
 
     def announced() -> bool:
         found = node.api("GET", f"/api/v1/nodes/{NAME}")
-        conditions = {c["type"]: c["status"] for c in found["status"].get("conditions", [])}
+        conditions = {c["type"]: c["status"] for c in found["status"].get("conditions") or []}
         return conditions.get("NetworkUnavailable") == "False" and "ovn.kubernetes.io/chassis" in str(found)
 
     until("the Node says so", announced)
