@@ -130,7 +130,7 @@ def test_exceptions_from_nat(scene: Scene, place: str) -> None:
         sees(scene, pod, node4(2))
         change(place, natOutgoingPolicyRules=rules)
         sees(scene, pod, v4, node6(2))
-    (rule,) = read("subnet", place)["status"]["natOutgoingPolicyRules"]
+    (rule,) = until(lambda: read("subnet", place)["status"].get("natOutgoingPolicyRules"), 10, "the rules in effect")
     assert f"rule {rule['ruleID']} of {place}" in node_exec("node2", "nft", "list", "table", "inet", "kube-ovn")
 
 
