@@ -219,12 +219,11 @@ def _contains(outer: Network, inner: Network) -> bool:
 
 def _forward(version: int) -> list[str]:
     ip, nic = _ip(version), names.NODE_NIC
-    past = f'        iifname "{nic}" oifname != "{nic}" {ip} saddr @centralized{version}'
     return [
         f"        iifname {_FABRIC} {ip} saddr != @fabric{version} counter drop",
         f'        oifname "{nic}" {ip} daddr != @fabric{version} counter drop',
         f'        oifname != "{nic}" {ip} saddr @stopped{version} counter drop',
-        f"{past} jump past_gateway",
+        f'        iifname "{nic}" oifname != "{nic}" {ip} saddr @centralized{version} jump past_gateway',
         # Without a connection they would leave with the address of a Pod.
         f"        {_leaving(version)} ct state invalid counter drop",
         f'        iifname {_FABRIC} oifname != "{nic}" counter name {ip} saddr map @egress{version}',

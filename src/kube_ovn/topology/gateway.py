@@ -220,11 +220,10 @@ def render_groups(router: str, groups: Iterable[Group], nodes: Mapping[str, Gate
         chassis = [
             HaChassis(
                 chassis_name=nodes[node].chassis,
-                # Of those that are only watched none comes first: one more must not change the rows of all others.
-                priority=1 if group.key == _ALL else len(group.nodes) - place,
+                priority=priority,
                 external_ids=owned(key=f"{name} {node}", node=node),
             )
-            for place, node in enumerate(_members(group, nodes))
+            for node, priority in _priorities(group, nodes).items()
         ]
         rows += [
             LogicalRouterPort(
@@ -252,9 +251,15 @@ def render_groups(router: str, groups: Iterable[Group], nodes: Mapping[str, Gate
     return facts(*rows, members=tuple(members))
 
 
-def _members(group: Group, nodes: Mapping[str, GatewayNode]) -> list[str]:
-    """All that are only watched stay: nothing may have to begin when one of them is Ready again."""
-    return [name for name in group.nodes if nodes[name].chassis] if group.key == _ALL else rank(group.nodes, nodes)
+def _priorities(group: Group, nodes: Mapping[str, GatewayNode]) -> dict[str, int]:
+    """The members of a group, and the priority of each: the highest carries.
+
+    Those that are only watched all stay, so that nothing has to begin when one is Ready again, and none comes first, so
+    that one more does not change the rows of all others.
+    """
+    if group.key == _ALL:
+        return {name: 1 for name in group.nodes if nodes[name].chassis}
+    return {name: len(group.nodes) - place for place, name in enumerate(rank(group.nodes, nodes))}
 
 
 def render_exit(router: str, subnet: Subnet, way: Exit, slots: Mapping[Group, int]) -> dict[Key, Row | None]:
