@@ -24,6 +24,9 @@ from kube_ovn.model.crd import (
     Vpc,
 )
 from kube_ovn.model.kube import (
+    Endpoint,
+    EndpointPort,
+    EndpointSlice,
     Namespace,
     Node,
     NodeAddress,
@@ -36,6 +39,9 @@ from kube_ovn.model.kube import (
     Pod,
     PodSpec,
     PodStatus,
+    Service,
+    ServicePort,
+    ServiceSpec,
     VersionedMeta,
 )
 from kube_ovn.model.network import Kind
@@ -139,6 +145,25 @@ def stateful_set(name: str, replicas: int, start: int = 0, *, namespace: str = "
     return StatefulSet(metadata=meta, spec=StatefulSetSpec(replicas=replicas, ordinals=Ordinals(start=start)))
 
 
+def service(name: str, *addresses: str, namespace: str = "default", uid: str = "", **spec: Any) -> Service:
+    """By default with port 80 alone."""
+    meta = ObjectMeta(name=name, namespace=namespace, uid=uid or f"service-uid-{name}")
+    ports = spec.pop("ports", (ServicePort(port=80),))
+    return Service(metadata=meta, spec=ServiceSpec(cluster_ips=addresses, ports=ports, **spec))
+
+
+def slice_of(name: str, *addresses: str, namespace: str = "default", uid: str = "", port: int = 8080) -> EndpointSlice:
+    """Ready endpoints of a Service, all of the first one's family."""
+    made = uid or f"slice-uid-{name}"
+    meta = ObjectMeta(name=made, namespace=namespace, uid=made, labels={names.SERVICE_OF_SLICE: name})
+    return EndpointSlice(
+        metadata=meta,
+        address_type="IPv6" if ":" in addresses[0] else "IPv4",
+        endpoints=tuple(Endpoint(addresses=(address,)) for address in addresses),
+        ports=(EndpointPort(port=port),),
+    )
+
+
 def snapshot(*objects: Object) -> Snapshot:
     def of(kind: type[T]) -> dict[str, T]:
         return {item.metadata.uid: item for item in objects if isinstance(item, kind)}
@@ -152,6 +177,8 @@ def snapshot(*objects: Object) -> Snapshot:
         pools=of(IPPool),
         vpcs=of(Vpc),
         sets=of(StatefulSet),
+        services=of(Service),
+        slices=of(EndpointSlice),
     )
 
 
@@ -165,6 +192,8 @@ def objects_of(view: Snapshot) -> dict[str, Object]:
         **view.pools,
         **view.vpcs,
         **view.sets,
+        **view.services,
+        **view.slices,
     }
 
 

@@ -414,6 +414,7 @@ WHOLE: list[tuple[Kind[Any], type[msgspec.Struct], type[msgspec.Struct] | None, 
             "enableIPv6RA": True,
             "ipv6RAConfigs": "max_interval=30",
             "mtu": 1400,
+            "enableLb": False,
         },
         {
             "conditions": [CONDITION],

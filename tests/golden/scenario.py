@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from kube_ovn.model import crd
-from kube_ovn.model.kube import Namespace, Node, Object, Pod
+from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, Pod, Service
 from kube_ovn.model.row import Row, State
 from kube_ovn.topology.render import Topology
 from tests.clusters import Api, fabric, settle
@@ -21,6 +21,8 @@ KINDS: dict[str, type[Object]] = {
     "IPPool": crd.IPPool,
     "Vpc": crd.Vpc,
     "StatefulSet": crd.StatefulSet,
+    "Service": Service,
+    "EndpointSlice": EndpointSlice,
 }
 
 

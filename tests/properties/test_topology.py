@@ -26,7 +26,9 @@ from tests.clusters import (
     pod,
     pool,
     reservation,
+    service,
     settle,
+    slice_of,
     snapshot,
     stateful_set,
     step,
@@ -47,7 +49,15 @@ NAMESPACES = [
     namespace("third", None, **{names.LOGICAL_SWITCH: "own", names.CIDR: "10.31.0.0/29"}),
 ]
 SETS = [stateful_set("web", 2)]
+SERVICES: list[Object] = [
+    service("web", "10.96.0.20"),
+    service("web", "10.96.0.21", uid="service-uid-web-again"),
+    slice_of("web", "10.16.0.2", uid="slice-1"),
+    slice_of("web", "10.16.0.2", "10.16.0.3", uid="slice-2"),
+    slice_of("other", "10.16.0.2", uid="slice-3"),
+]
 THINGS: list[Object] = [
+    *SERVICES,
     subnet("blue", "10.20.0.0/29", namespaces=("third",)),
     subnet("green", "10.20.0.0/24", private=True, allow_subnets=("10.16.0.0/16", "nonsense")),
     subnet("bad", "10.96.0.0/24"),
@@ -119,7 +129,7 @@ contents = st.builds(
     st.lists(pods, max_size=6),
     st.lists(st.sampled_from(NODES), unique_by=lambda item: item.metadata.uid, max_size=3),
     st.lists(st.sampled_from(NAMESPACES), unique_by=id, max_size=3),
-    st.lists(st.sampled_from(THINGS), unique_by=id, max_size=5),
+    st.lists(st.sampled_from(THINGS), unique_by=lambda item: (type(item), *name(item)), max_size=5),
     st.lists(st.sampled_from(SETS), unique_by=id, max_size=1),
 )
 
@@ -258,6 +268,8 @@ def test_every_membership_has_its_rows(history: list[list[Object]]) -> None:
         "static_routes": ("Logical_Router_Static_Route",),
         "policies": ("Logical_Router_Policy",),
         "addresses": (),
+        "load_balancer_group": ("Load_Balancer_Group",),
+        "load_balancer": ("Load_Balancer",),
     }
     for objects in [*history, history[-1], history[-1]]:
         api.put(*(item for item in objects if api.find(type(item), *name(item)) is None))

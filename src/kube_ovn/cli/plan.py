@@ -15,7 +15,19 @@ from kube_ovn.config import parse_flags
 from kube_ovn.controller.settings import Settings
 from kube_ovn.k8s.client import Client as Kube
 from kube_ovn.k8s.credentials import load_credentials
-from kube_ovn.k8s.decode import IPPOOLS, IPS, NAMESPACES, NODES, PODS, STATEFULSETS, SUBNETS, VPCS, Kind
+from kube_ovn.k8s.decode import (
+    ENDPOINT_SLICES,
+    IPPOOLS,
+    IPS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    SERVICES,
+    STATEFULSETS,
+    SUBNETS,
+    VPCS,
+    Kind,
+)
 from kube_ovn.model import names
 from kube_ovn.model.kube import Object
 from kube_ovn.model.nb import TABLES
@@ -88,6 +100,8 @@ async def observe_plan(kubeconfig: str, namespace: str, ovn_nb_addr: str) -> Fou
             pools=await _by_uid(kube, IPPOOLS),
             vpcs=await _by_uid(kube, VPCS),
             sets=await _by_uid(kube, STATEFULSETS),
+            services=await _by_uid(kube, SERVICES),
+            slices=await _by_uid(kube, ENDPOINT_SLICES),
             pods=await _by_uid(kube, PODS),
         )
     endpoints = settings.northbound()

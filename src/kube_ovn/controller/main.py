@@ -24,14 +24,25 @@ from kube_ovn.controller.settings import Settings
 from kube_ovn.k8s.client import Client as Kube
 from kube_ovn.k8s.client import KubeError
 from kube_ovn.k8s.credentials import CredentialsError, load_credentials
-from kube_ovn.k8s.decode import IPPOOLS, IPS, NAMESPACES, NODES, PODS, STATEFULSETS, SUBNETS, VPCS
+from kube_ovn.k8s.decode import (
+    ENDPOINT_SLICES,
+    IPPOOLS,
+    IPS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    SERVICES,
+    STATEFULSETS,
+    SUBNETS,
+    VPCS,
+)
 from kube_ovn.k8s.events import Recorder
 from kube_ovn.k8s.history import History
 from kube_ovn.k8s.lease import Election, LeaseLostError, Timing
 from kube_ovn.k8s.watch import Store, follow
 from kube_ovn.model import names
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
-from kube_ovn.model.kube import Namespace, Node, Pod
+from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Pod, Service
 from kube_ovn.model.nb import TABLES, NbGlobal
 from kube_ovn.model.network import Kind, Notice, Problem
 from kube_ovn.model.row import RowKey
@@ -95,6 +106,8 @@ class Controller:
         self._pools: Target[IPPool] = Target(IPPOOLS, Store(mark))
         self._vpcs: Target[Vpc] = Target(VPCS, Store(mark))
         self._sets: Target[StatefulSet] = Target(STATEFULSETS, Store(mark))
+        self._services: Target[Service] = Target(SERVICES, Store(mark))
+        self._slices: Target[EndpointSlice] = Target(ENDPOINT_SLICES, Store(mark))
         self._nb = Northbound(
             settings.northbound(),
             "OVN_Northbound",
@@ -135,6 +148,8 @@ class Controller:
             follow(self._kube, self._pools.resource, self._pools.store),
             follow(self._kube, self._vpcs.resource, self._vpcs.store),
             follow(self._kube, self._sets.resource, self._sets.store),
+            follow(self._kube, self._services.resource, self._services.store),
+            follow(self._kube, self._slices.resource, self._slices.store),
             follow(self._kube, self._pods.resource, self._pods.store),
         ]
 
@@ -202,8 +217,8 @@ class Controller:
         await self._loop.make_pass()
         self._passed = True
 
-    def _all(self) -> tuple[AnyTarget | Target[StatefulSet], ...]:
-        return (*self._targets().values(), self._sets)
+    def _all(self) -> tuple[AnyTarget | Target[StatefulSet] | Target[Service] | Target[EndpointSlice], ...]:
+        return (*self._targets().values(), self._sets, self._services, self._slices)
 
     def _targets(self) -> dict[Kind, AnyTarget]:
         """Where writes go."""
@@ -229,6 +244,8 @@ class Controller:
             pools=self._pools.store.objects,
             vpcs=self._vpcs.store.objects,
             sets=self._sets.store.objects,
+            services=self._services.store.objects,
+            slices=self._slices.store.objects,
             changed=set().union(*known) if len(known) == len(changed) else None,
             foreign=foreign,
         )

@@ -129,7 +129,7 @@ class NodeNetwork:
             log.warning("no Subnet is in effect; the node stays as it is", node=name)
             return None
         try:
-            state = render_node(node, subnets, mtu, local)
+            state = render_node(node, subnets, mtu, local, self._settings.service_cluster_ip_range)
         except ValueError as error:
             log.error("the Node's annotations are wrong; it stays as it is", node=name, error=str(error))
             return None

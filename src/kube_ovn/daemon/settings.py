@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kube_ovn.config import flag, parse_list
 from kube_ovn.host.node import OVERHEAD
-from kube_ovn.model.addr import Address, parse_addresses
+from kube_ovn.model.addr import Address, Network, parse_addresses, parse_networks
 from kube_ovn.telemetry import parse_level
 
 
@@ -38,6 +38,9 @@ class Settings:
     cni_conf_dir: str = flag("/etc/cni/net.d", "directory of the container runtime's CNI configurations")
     cni_conf_name: str = flag("01-kube-ovn.conflist", "file name of ours, written when the node's network works")
     node_switch: str = flag("join", "name of the subnet that joins the nodes to the router")
+    service_cluster_ip_range: tuple[Network, ...] = flag(
+        parse_networks("10.96.0.0/12"), "Service CIDR of the cluster, one a family", parse_networks
+    )
     network_type: str = flag("geneve", "tunnels between nodes: geneve or vxlan", parse_network_type)
     iface: tuple[str, ...] = flag(
         (),

@@ -72,11 +72,16 @@ class NodeState:
 
 
 def render_node(
-    node: Node, subnets: Sequence[NodeSubnet], mtu: int, local: Collection[Address] = ()
+    node: Node,
+    subnets: Sequence[NodeSubnet],
+    mtu: int,
+    local: Collection[Address] = (),
+    services: Sequence[Network] = (),
 ) -> NodeState | None:
     """The desired state of a Node; None until the controller has given it an address.
 
-    `subnets` are those in effect, the join subnet not among them; `local` the addresses the node has.
+    `subnets` are those in effect, the join subnet not among them; `local` the addresses the node has; `services` where
+    Services have theirs, which the fabric answers for the node's own processes too.
     Raises ValueError with a sentence about the Node's annotations.
     """
     annotations = node.metadata.annotations
@@ -98,7 +103,8 @@ def render_node(
     link: dict[LinkKey, Route | None] = dict.fromkeys([Switch.UP, Switch.FORWARDING])
     through: dict[LinkKey, Route | None] = {**link, DUMMY: None}
     link.update(dict.fromkeys(interfaces))
-    link.update({route.to: route for route in _routes(subnets, gateways, internal_addresses(node))})
+    networks = [*(network for subnet in subnets for network in subnet.networks), *services]
+    link.update({route.to: route for route in _routes(networks, gateways, internal_addresses(node))})
     own = _port(names.NODE_NIC, annotations[names.PORT_NAME], parse_mac(annotations[names.MAC_ADDRESS]), mtu)
     gateway = _port(names.GATEWAY_NIC, names.GATEWAY_PORT, names.derived_mac(names.GATEWAY_PORT), mtu)
     return NodeState(
@@ -113,16 +119,15 @@ def render_node(
 
 
 def _routes(
-    subnets: Iterable[NodeSubnet], gateways: Iterable[Address], sources: Mapping[int, Address]
+    networks: Iterable[Network], gateways: Iterable[Address], sources: Mapping[int, Address]
 ) -> Iterator[Route]:
-    """To every subnet through the fabric's router, in a packet with the node's own address."""
+    """To networks through the fabric's router, in a packet with the node's own address."""
     hops = {gateway.version: gateway for gateway in gateways}
-    for subnet in subnets:
-        for network in subnet.networks:
-            source = sources.get(network.version)
-            # A network that the node's own address is in must not lead away from the node.
-            if network.version in hops and (source is None or source not in network):
-                yield Route(to=network, via=hops[network.version], source=source)
+    for network in networks:
+        source = sources.get(network.version)
+        # A network that the node's own address is in must not lead away from the node.
+        if network.version in hops and (source is None or source not in network):
+            yield Route(to=network, via=hops[network.version], source=source)
 
 
 def _checked(subnets: Iterable[NodeSubnet], local: Collection[Address]) -> Iterator[NodeSubnet]:

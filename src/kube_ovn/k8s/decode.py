@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
-from kube_ovn.model.kube import Namespace, Node, ObjectMeta, Pod
+from kube_ovn.model.kube import EndpointSlice, Namespace, Node, ObjectMeta, Pod, Service
 
 T = TypeVar("T")
 
@@ -55,6 +55,8 @@ PODS = Kind(name="Pod", version="v1", plural="pods", type=Pod)
 NODES = Kind(name="Node", version="v1", plural="nodes", type=Node, namespaced=False)
 NAMESPACES = Kind(name="Namespace", version="v1", plural="namespaces", type=Namespace, namespaced=False)
 STATEFULSETS = Kind(name="StatefulSet", version="apps/v1", plural="statefulsets", type=StatefulSet)
+SERVICES = Kind(name="Service", version="v1", plural="services", type=Service)
+ENDPOINT_SLICES = Kind(name="EndpointSlice", version="discovery.k8s.io/v1", plural="endpointslices", type=EndpointSlice)
 SUBNETS = Kind(name="Subnet", version="kubeovn.io/v1", plural="subnets", type=Subnet, namespaced=False)
 IPS = Kind(name="IP", version="kubeovn.io/v1", plural="ips", type=IP, namespaced=False)
 IPPOOLS = Kind(name="IPPool", version="kubeovn.io/v1", plural="ippools", type=IPPool, namespaced=False)

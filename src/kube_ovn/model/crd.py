@@ -92,6 +92,8 @@ class SubnetSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=F
     enable_ipv6_ra: bool = msgspec.field(default=False, name="enableIPv6RA")
     ipv6_ra_configs: str = msgspec.field(default="", name="ipv6RAConfigs")
     mtu: int = 0
+    enable_lb: bool | None = None
+    """Unset: Services work, as everywhere."""
 
 
 class SubnetStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):

@@ -86,3 +86,50 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class Namespace(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     metadata: ObjectMeta
+
+
+class ServicePort(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    port: int
+    name: str = ""
+    protocol: str = "TCP"
+
+
+class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    type: str = "ClusterIP"
+    cluster_ips: tuple[str, ...] = msgspec.field(default=(), name="clusterIPs")
+    """One a family; `None` alone for a headless Service."""
+    ports: tuple[ServicePort, ...] = ()
+    session_affinity: str = msgspec.field(default="None", name="sessionAffinity")
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    metadata: ObjectMeta
+    spec: ServiceSpec = ServiceSpec()
+
+
+class EndpointConditions(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Unknown readiness counts as ready (discovery/v1)."""
+
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    addresses: tuple[str, ...]
+    conditions: EndpointConditions = EndpointConditions()
+
+
+class EndpointPort(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    name: str | None = None
+    protocol: str | None = None
+    port: int | None = None
+
+
+class EndpointSlice(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """Endpoints of one Service and one IP family; the label `names.SERVICE_OF_SLICE` says whose."""
+
+    metadata: ObjectMeta
+    address_type: str = ""
+    endpoints: tuple[Endpoint, ...] | None = ()
+    ports: tuple[EndpointPort, ...] | None = ()

@@ -103,6 +103,13 @@ GATEWAY_SWITCH = "gateways@ovn"
 GATEWAY_PORT = "host@gateways"
 """Its port of type localport: each node's own end, reached from that node's chassis only."""
 
+# --- Services ---
+
+SERVICE_LBS = "kube-ovn-services"
+"""Load_Balancer_Group of all Services: the switches of Pods and of nodes are in it."""
+SERVICE_OF_SLICE = "kubernetes.io/service-name"
+"""Label of an EndpointSlice: the name of its Service (discovery/v1)."""
+
 # --- ACL priorities and tier of Subnets (contract §11.1) ---
 
 TIER_SUBNET = 2
@@ -147,6 +154,11 @@ def pod_port(pod: str, namespace: str) -> str:
 def node_port(node: str) -> str:
     """Logical_Switch_Port of a Node on the join switch. Only a Pod named `node-..` can collide (`topology.render`)."""
     return f"node-{node}"
+
+
+def service_lb(namespace: str, service: str, protocol: str) -> str:
+    """Load_Balancer of a Service and protocol. Injective: no name of either has a `/`."""
+    return f"{namespace}/{service}/{protocol.lower()}"
 
 
 def gateway_group(key: str) -> str:

@@ -2,12 +2,13 @@
 
 from typing import ClassVar
 
+from kube_ovn.model import names
 from kube_ovn.model.row import Row
 
 
 class LogicalSwitch(Row, frozen=True, kw_only=True):
     TABLE: ClassVar[str] = "Logical_Switch"
-    MEMBERS: ClassVar[tuple[str, ...]] = ("ports", "acls")
+    MEMBERS: ClassVar[tuple[str, ...]] = ("ports", "acls", "load_balancer_group")
 
     name: str
     other_config: dict[str, str] = {}
@@ -111,6 +112,24 @@ class HaChassis(Row, frozen=True, kw_only=True):
     priority: int
 
 
+class LoadBalancer(Row, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "Load_Balancer"
+
+    name: str
+    protocol: str
+    vips: dict[str, str]
+    selection_fields: frozenset[str] = frozenset()
+    options: dict[str, str] = {}
+
+
+class LoadBalancerGroup(Row, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "Load_Balancer_Group"
+    MEMBERS: ClassVar[tuple[str, ...]] = ("load_balancer",)
+    OURS: ClassVar[frozenset[str] | None] = frozenset({names.SERVICE_LBS})
+
+    name: str
+
+
 class NbGlobal(Row, frozen=True, kw_only=True):
     """The database's one root row. Never ours; one entry of its external_ids is: the fence (`ovsdb.commit.FENCE`)."""
 
@@ -133,5 +152,7 @@ TABLES: tuple[type[Row], ...] = (
     DhcpOptions,
     HaChassisGroup,
     HaChassis,
+    LoadBalancer,
+    LoadBalancerGroup,
 )
 """Every Northbound table this project reads and writes; nothing else is monitored."""

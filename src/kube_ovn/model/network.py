@@ -59,6 +59,7 @@ class Kind(StrEnum):
     IP = "IP"
     IPPOOL = "IPPool"
     VPC = "Vpc"
+    SERVICE = "Service"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

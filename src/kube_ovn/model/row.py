@@ -44,6 +44,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
             external_ids under `names.KEY_ID`
     MEMBERS the set columns maintained as `Member`, not as part of the row
     READ    columns that are monitored but never written, for those who ask the replica for a row's raw columns
+    OURS    in tables whose rows cannot carry the mark of ownership (they have no external_ids): the keys that are ours
     FOREIGN_IDS  external_ids entries another program keeps on our rows: not compared, not written, not removed
     """
 
@@ -51,6 +52,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     KEY: ClassVar[str] = "name"
     MEMBERS: ClassVar[tuple[str, ...]] = ()
     READ: ClassVar[tuple[str, ...]] = ()
+    OURS: ClassVar[frozenset[str] | None] = None
     FOREIGN_IDS: ClassVar[frozenset[str]] = frozenset()
 
     external_ids: dict[str, str] = {}

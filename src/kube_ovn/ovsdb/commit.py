@@ -64,7 +64,11 @@ class Transaction:
             if not isinstance(key, RowKey) or row is None:
                 continue
             types = self._schema[key.table].columns
-            columns = {column: encode_value(types[column], getattr(row, column)) for column in row.__struct_fields__}
+            columns = {
+                column: encode_value(types[column], getattr(row, column))
+                for column in row.__struct_fields__
+                if column in types
+            }
             for column, targets in self._new_members.get(key, {}).items():
                 columns[column] = encode_set(targets)
             operations.append({"op": "insert", "table": key.table, "row": columns, "uuid-name": self._names[key]})

@@ -18,9 +18,7 @@ class Replica:
 
     def __init__(self, tables: Iterable[type[Row]]) -> None:
         self.tables = {table.TABLE: table for table in tables}
-        self.monitored = {
-            name: sorted({*table.__struct_fields__, *table.MEMBERS, *table.READ}) for name, table in self.tables.items()
-        }
+        self.monitored = {name: sorted(_columns(table)) for name, table in self.tables.items()}
         """Columns to ask the server for, by table."""
         self.schema: Schema = {}
         self.owned: dict[Key, Row | None] = {}
@@ -147,8 +145,12 @@ class Replica:
         return str(columns[kind.KEY])
 
     def _is_ours(self, table: str, uuid: str) -> bool:
-        columns = self._rows[table].get(uuid)
-        return columns is not None and columns["external_ids"].get(VENDOR_ID) == VENDOR
+        columns, kind = self._rows[table].get(uuid), self.tables[table]
+        if columns is None:
+            return False
+        if kind.OURS is not None:
+            return columns[kind.KEY] in kind.OURS
+        return bool(columns["external_ids"].get(VENDOR_ID) == VENDOR)
 
     def _settle(self, affected: Mapping[str, str]) -> None:
         """Replace the facts of rows: themselves, their values, and the memberships in which they are the target."""
@@ -177,7 +179,7 @@ class Replica:
             return {}
         kind, columns = self.tables[table], self._rows[table][uuid]
         own = self.fact_key(uuid)
-        fields = {column: columns[column] for column in kind.__struct_fields__}
+        fields = {column: columns[column] for column in kind.__struct_fields__ if column in columns}
         if kind.FOREIGN_IDS:
             kept = {key: value for key, value in columns["external_ids"].items() if key not in kind.FOREIGN_IDS}
             fields["external_ids"] = kept
@@ -203,6 +205,12 @@ class Replica:
         if mark and self._key_of.get(uuid) == RowKey(key.table, head):
             return uuid
         return self.uuid(key)
+
+
+def _columns(table: type[Row]) -> set[str]:
+    """What is to be known of a table's rows."""
+    columns = {*table.__struct_fields__, *table.MEMBERS, *table.READ}
+    return columns if table.OURS is None else columns - {"external_ids"}
 
 
 def _references(value: Any) -> frozenset[str]:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from kube_ovn.model.addr import Address
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
-from kube_ovn.model.kube import Namespace, Node, Object, Pod
+from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, Pod, Service
 from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.network import Grant, Notice, Problem
 from kube_ovn.model.row import RowKey
@@ -25,6 +25,7 @@ from kube_ovn.topology.network import Fabric, NetworkState, Objects
 from kube_ovn.topology.outbox import Outbox
 from kube_ovn.topology.ports import Living, Ports
 from kube_ovn.topology.records import Records
+from kube_ovn.topology.services import Services
 from kube_ovn.topology.switches import Switches
 
 
@@ -40,6 +41,8 @@ class Snapshot:
     pools: Mapping[str, IPPool]
     vpcs: Mapping[str, Vpc]
     sets: Mapping[str, StatefulSet]
+    services: Mapping[str, Service]
+    slices: Mapping[str, EndpointSlice]
     changed: Collection[str] | None = None
     """UIDs that came, changed or left since the snapshot before; None when any may have."""
     foreign: AbstractSet[RowKey] = frozenset()
@@ -56,6 +59,8 @@ class Snapshot:
             self.pools,
             self.vpcs,
             self.sets,
+            self.services,
+            self.slices,
         )
         return any(uid in objects for objects in kinds)
 
@@ -82,6 +87,7 @@ class Topology:
         self._ports = Ports(self.network, self.records, self.ledger, self.assembly, self._outbox, confirmed)
         self._gateways = Gateways(self.network, self.ledger, self.assembly)
         self._switches = Switches(self.network, self.ledger, self.assembly, self._outbox, self._gateways.exit)
+        self._services = Services(self.assembly)
         self._released = released
         self._touched: set[str] = set()
         self._started = False
@@ -140,6 +146,7 @@ class Topology:
         settled = self.network.settle(objects, changed, self._touched | touched)
         self._ports.render(about, settled)
         self._touched = touched | self.ledger.take_touched()
+        self._services.render(snapshot.services, snapshot.slices, changed)
         moved = self._gateways.render(snapshot.nodes, changed, settled)
         self._switches.render(snapshot.vpcs, changed, settled, self._touched | moved)
         self._started = True

@@ -43,6 +43,7 @@ def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
     router, subnet = inputs.router, inputs.subnet
     lrp, lsp = names.router_port(router, subnet.name), names.switch_port(subnet.name, router)
     policies, acls = _policies(router, subnet), _acls(inputs)
+    lb = inputs.spec.enable_lb is not False
     return facts(
         LogicalSwitch(name=subnet.name, external_ids=owned()),
         LogicalRouterPort(
@@ -70,6 +71,7 @@ def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
         members=(
             Member(LogicalRouter.TABLE, router, "ports", lrp),
             Member(LogicalSwitch.TABLE, subnet.name, "ports", lsp),
+            *([Member(LogicalSwitch.TABLE, subnet.name, "load_balancer_group", names.SERVICE_LBS)] if lb else []),
             *(Member(LogicalRouter.TABLE, router, "policies", policy.key) for policy in policies),
             *(Member(LogicalSwitch.TABLE, subnet.name, "acls", acl.key) for acl in acls),
         ),
