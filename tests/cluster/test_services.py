@@ -110,7 +110,7 @@ def test_without_an_endpoint_a_client_is_refused_at_once(scene: Scene) -> None:
 
 def test_the_api_server_answers_pods_at_its_service(scene: Scene) -> None:
     for client in scene.start(manifest("one", "node1"), manifest("two", "node2")):
-        assert "Unauthorized" in scene.shell(client, f"curl -sSk --max-time 3 https://{API_SERVICE_V4}/api")
+        assert "Forbidden" in scene.shell(client, f"curl -sSk --max-time 3 https://{API_SERVICE_V4}/api")
 
 
 def test_a_client_stays_with_its_backend_when_asked_for(scene: Scene) -> None:
