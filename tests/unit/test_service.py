@@ -6,7 +6,8 @@ import pytest
 from kube_ovn.model.kube import Endpoint, EndpointConditions, EndpointPort, EndpointSlice, ServicePort
 from kube_ovn.model.nb import LoadBalancer
 from kube_ovn.model.row import Row
-from kube_ovn.topology.service import backends, choose, render_service
+from kube_ovn.service.endpoints import backends, choose
+from kube_ovn.topology.service import render_service
 from tests.clusters import Api, namespace, service, settle, settled, slice_of
 
 PORT = ServicePort(port=80)

@@ -92,19 +92,40 @@ class ServicePort(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=
     port: int
     name: str = ""
     protocol: str = "TCP"
+    node_port: int = 0
 
 
-class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     type: str = "ClusterIP"
     cluster_ips: tuple[str, ...] = msgspec.field(default=(), name="clusterIPs")
     """One a family; `None` alone for a headless Service."""
+    external_ips: tuple[str, ...] = msgspec.field(default=(), name="externalIPs")
     ports: tuple[ServicePort, ...] = ()
-    session_affinity: str = msgspec.field(default="None", name="sessionAffinity")
+    session_affinity: str = "None"
+    internal_traffic_policy: str = "Cluster"
+    external_traffic_policy: str = "Cluster"
+    load_balancer_source_ranges: tuple[str, ...] = ()
+    health_check_node_port: int = 0
+
+
+class LoadBalancerIngress(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    ip: str = ""
+    ip_mode: str = "VIP"
+    """`Proxy`: the cloud's load balancer must see the packets, also those of Pods (KEP-1860)."""
+
+
+class LoadBalancerStatus(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    ingress: tuple[LoadBalancerIngress, ...] = ()
+
+
+class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    load_balancer: LoadBalancerStatus = LoadBalancerStatus()
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     metadata: ObjectMeta
     spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
 
 
 class EndpointConditions(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -115,9 +136,23 @@ class EndpointConditions(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     terminating: bool | None = None
 
 
+class Hint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    name: str
+
+
+class Hints(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """Whose clients an endpoint is for (KEP-2433, KEP-3015)."""
+
+    for_zones: tuple[Hint, ...] = ()
+    for_nodes: tuple[Hint, ...] = ()
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     addresses: tuple[str, ...]
     conditions: EndpointConditions = EndpointConditions()
+    hostname: str | None = None
+    node_name: str | None = None
+    hints: Hints | None = None
 
 
 class EndpointPort(msgspec.Struct, frozen=True, kw_only=True, gc=False):
