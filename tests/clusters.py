@@ -2,9 +2,10 @@
 snapshots.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_network
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 import msgspec
@@ -27,6 +28,8 @@ from kube_ovn.model.kube import (
     Endpoint,
     EndpointPort,
     EndpointSlice,
+    Hint,
+    Hints,
     Namespace,
     Node,
     NodeAddress,
@@ -69,6 +72,7 @@ def fabric(cidr: str = "10.16.0.0/16", join: str = "100.64.0.0/16", exclude: tup
         join="join",
         initial={"ovn-default": default, "join": {"cidrBlock": join}},
         services=parse_networks("10.96.0.0/12,fd00:10:96::/112"),
+        domain="cluster.local",
     )
 
 
@@ -152,14 +156,31 @@ def service(name: str, *addresses: str, namespace: str = "default", uid: str = "
     return Service(metadata=meta, spec=ServiceSpec(cluster_ips=addresses, ports=ports, **spec))
 
 
-def slice_of(name: str, *addresses: str, namespace: str = "default", uid: str = "", port: int = 8080) -> EndpointSlice:
-    """Ready endpoints of a Service, all of the first one's family."""
+def slice_of(
+    name: str,
+    *addresses: str,
+    namespace: str = "default",
+    uid: str = "",
+    port: int = 8080,
+    nodes: Sequence[str | None] = (),
+    hostnames: Sequence[str | None] = (),
+    zones: Sequence[str] = (),
+) -> EndpointSlice:
+    """Ready endpoints of a Service, all of the first one's family; where each is, and its name, if said."""
     made = uid or f"slice-uid-{name}"
     meta = ObjectMeta(name=made, namespace=namespace, uid=made, labels={names.SERVICE_OF_SLICE: name})
     return EndpointSlice(
         metadata=meta,
         address_type="IPv6" if ":" in addresses[0] else "IPv4",
-        endpoints=tuple(Endpoint(addresses=(address,)) for address in addresses),
+        endpoints=tuple(
+            Endpoint(
+                addresses=(address,),
+                node_name=on,
+                hostname=hostname,
+                hints=Hints(for_zones=(Hint(name=zone),)) if zone else None,
+            )
+            for address, on, hostname, zone in zip_longest(addresses, nodes, hostnames, zones)
+        ),
         ports=(EndpointPort(port=port),),
     )
 

@@ -55,6 +55,12 @@ SERVICES: list[Object] = [
     slice_of("web", "10.16.0.2", uid="slice-1"),
     slice_of("web", "10.16.0.2", "10.16.0.3", uid="slice-2"),
     slice_of("other", "10.16.0.2", uid="slice-3"),
+    service("near", "10.96.0.22", "fd00:10:96::22", internal_traffic_policy="Local"),
+    service("near", "None", uid="service-uid-near-again"),
+    slice_of("near", "10.16.0.2", "10.16.0.3", uid="slice-4", nodes=("node1", "node2")),
+    slice_of("near", "fd00::2", uid="slice-5", nodes=("node1",)),
+    service("out", "10.96.0.23", external_ips=("192.0.2.1", "10.20.0.3")),
+    service("old-out", "10.96.0.24", external_ips=("192.0.2.1", "10.96.0.20"), session_affinity="ClientIP"),
 ]
 THINGS: list[Object] = [
     *SERVICES,
@@ -270,6 +276,7 @@ def test_every_membership_has_its_rows(history: list[list[Object]]) -> None:
         "addresses": (),
         "load_balancer_group": ("Load_Balancer_Group",),
         "load_balancer": ("Load_Balancer",),
+        "dns_records": ("DNS",),
     }
     for objects in [*history, history[-1], history[-1]]:
         api.put(*(item for item in objects if api.find(type(item), *name(item)) is None))

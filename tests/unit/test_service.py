@@ -1,12 +1,15 @@
 """What a Service's load balancers send where."""
 
+from collections.abc import Mapping
+
 import msgspec
 import pytest
 
 from kube_ovn.model.kube import Endpoint, EndpointConditions, EndpointPort, EndpointSlice, ServicePort
 from kube_ovn.model.nb import LoadBalancer
-from kube_ovn.model.row import Row
+from kube_ovn.model.row import Key, Row
 from kube_ovn.service.endpoints import backends, choose
+from kube_ovn.topology.dns import shard
 from kube_ovn.topology.service import render_service
 from tests.clusters import Api, namespace, service, settle, settled, slice_of
 
@@ -25,7 +28,7 @@ def chosen(*slices: EndpointSlice, port: ServicePort = PORT) -> list[str]:
     return [str(each.address) for each in choose(backends(port, 4, slices))]
 
 
-def rows(facts: dict[object, Row | None]) -> list[LoadBalancer]:
+def rows(facts: Mapping[Key, Row | None]) -> list[LoadBalancer]:
     return [row for row in facts.values() if isinstance(row, LoadBalancer)]
 
 
@@ -61,7 +64,7 @@ def test_a_port_is_found_by_its_name_and_protocol() -> None:
 def test_a_thousand_endpoints_in_the_order_of_their_addresses() -> None:
     addresses = [f"10.16.{n // 250}.{n % 250 + 1}" for n in range(1000)]
     slices = [slice_of("web", *addresses[at : at + 100], uid=f"s{at}") for at in range(0, 1000, 100)]
-    (row,) = rows(render_service(service("web", "10.96.0.20"), reversed(slices)))  # type: ignore[arg-type]
+    (row,) = rows(render_service(service("web", "10.96.0.20"), reversed(slices)).facts)
     assert row.vips == {"10.96.0.20:80": ",".join(f"{address}:8080" for address in addresses)}
 
 
@@ -72,7 +75,7 @@ def test_a_thousand_endpoints_in_the_order_of_their_addresses() -> None:
 def test_without_an_address_of_its_own_there_is_no_load_balancer(
     addresses: tuple[str, ...], spec: dict[str, str]
 ) -> None:
-    assert not render_service(service("web", *addresses, **spec), [slice_of("web", "10.16.0.2")])
+    assert not render_service(service("web", *addresses, **spec), [slice_of("web", "10.16.0.2")]).facts
 
 
 def test_one_endpoint_changes_one_row() -> None:
@@ -87,4 +90,11 @@ def test_one_endpoint_changes_one_row() -> None:
     view = api.snapshot()
     api.remove("service-uid-web")
     settle(topology, api, view)
-    assert len(topology.assembly.take_changed()) == 2, "the row, and that it is in the group"
+    gone = {(key.table, key.key if len(key) == 2 else key.column) for key in topology.assembly.take_changed()}
+    row = shard("default", "web")
+    assert gone == {
+        ("Load_Balancer", "default/web/tcp"),
+        ("Load_Balancer_Group", "load_balancer"),
+        ("DNS", row),
+        ("Logical_Switch", "dns_records"),
+    }

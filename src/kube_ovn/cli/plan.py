@@ -28,6 +28,7 @@ from kube_ovn.k8s.decode import (
     VPCS,
     Kind,
 )
+from kube_ovn.k8s.domain import read_domain
 from kube_ovn.model import names
 from kube_ovn.model.kube import Object
 from kube_ovn.model.nb import TABLES
@@ -92,6 +93,7 @@ async def observe_plan(kubeconfig: str, namespace: str, ovn_nb_addr: str) -> Fou
     """Look at the cluster. Raises KubeError, OvsdbError, PlanError."""
     async with Kube(load_credentials(kubeconfig)) as kube:
         settings = await _settings(kube, namespace, ovn_nb_addr)
+        domain = (settings.cluster_domain or await read_domain(kube)) if settings.dns else ""
         objects = Snapshot(
             nodes=await _by_uid(kube, NODES),
             namespaces=await _by_uid(kube, NAMESPACES),
@@ -109,7 +111,7 @@ async def observe_plan(kubeconfig: str, namespace: str, ovn_nb_addr: str) -> Fou
     following = asyncio.ensure_future(nb.run())
     try:
         await nb.synced(DEADLINE)
-        topology = Topology(settings.fabric(), confirmed(nb.replica.owned))
+        topology = Topology(replace(settings.fabric(), domain=domain), confirmed(nb.replica.owned))
         topology.render(replace(objects, foreign=nb.replica.foreign))
         rows: Plan[Key, Row | None] = Plan()
         if topology.standing:

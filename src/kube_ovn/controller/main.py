@@ -13,6 +13,7 @@ import sys
 from collections.abc import Coroutine
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
@@ -36,6 +37,7 @@ from kube_ovn.k8s.decode import (
     SUBNETS,
     VPCS,
 )
+from kube_ovn.k8s.domain import read_domain
 from kube_ovn.k8s.events import Recorder
 from kube_ovn.k8s.history import History
 from kube_ovn.k8s.lease import Election, LeaseLostError, Timing
@@ -181,7 +183,8 @@ class Controller:
         await self._read_history(history)
         sender = Sender(self._kube, self._targets(), history.append)
         publisher = Publisher(sender.send, self._refused)
-        topology = Topology(self._fabric, confirmed(self._nb.replica.owned), released(history.records))
+        fabric = replace(self._fabric, domain=await self._read_domain())
+        topology = Topology(fabric, confirmed(self._nb.replica.owned), released(history.records))
         self._loop = Loop(self._snapshot, topology, self._nb, publisher, self._report, self._announce)
         async with asyncio.TaskGroup() as group:
             group.create_task(history.run())
@@ -211,6 +214,16 @@ class Controller:
             await history.load()
         except KubeError as error:
             raise LeaseLostError(f"cannot read the history of addresses: {error}") from None
+
+    async def _read_domain(self) -> str:
+        """Empty where the fabric is not to answer for names. Raises LeaseLostError."""
+        settings = self._settings
+        if not settings.dns:
+            return ""
+        try:
+            return settings.cluster_domain or await read_domain(self._kube)
+        except KubeError as error:
+            raise LeaseLostError(f"cannot read the cluster's domain: {error}") from None
 
     async def _make_pass(self) -> None:
         assert self._loop is not None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 from kube_ovn.config import flag, parse_bool, parse_list
+from kube_ovn.k8s.domain import parse_domain
 from kube_ovn.k8s.lease import Timing
 from kube_ovn.model import names
 from kube_ovn.model.addr import parse_networks
@@ -31,6 +32,8 @@ class Settings:
     node_switch_cidr: str = flag("100.64.0.0/16", "CIDR of the join subnet, one a family")
     node_switch_gateway: str = flag("", "gateway of the join subnet; empty = first address")
     service_cluster_ip_range: str = flag("10.96.0.0/12", "Service CIDR of the cluster, one a family")
+    dns: bool = flag(True, "answer for the names of Services at the Pods' own ports", parse_bool)
+    cluster_domain: str = flag("", "domain of those names; empty = as kubeadm says, else cluster.local", parse_domain)
     pod_namespace: str = flag("kube-system", "Namespace of the Lease")
     pod_name: str = flag("", "this instance's name in the Lease; empty = host name")
     leader_elect_lease_duration: float = flag(30.0, "seconds a Lease is good for", float)

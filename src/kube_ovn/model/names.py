@@ -79,6 +79,8 @@ GATEWAY_TYPE_CHANGED = "SubnetGatewayTypeChanged"
 GATEWAY_NODE_CHANGED = "SubnetGatewayNodeChanged"
 GATEWAY_NODE_REFUSED = "GatewayNodeRefused"
 """Reasons of Events."""
+SERVICE_REFUSED = "ServiceRefused"
+"""Reason of an Event on a Service that is not answered for as it asks."""
 NODE_ADDRESS_CONFLICT = "NodeAddressConflictWithSubnet"
 
 # --- external_ids of Northbound rows ---
@@ -109,6 +111,13 @@ SERVICE_LBS = "kube-ovn-services"
 """Load_Balancer_Group of all Services: the switches of Pods and of nodes are in it."""
 SERVICE_OF_SLICE = "kubernetes.io/service-name"
 """Label of an EndpointSlice: the name of its Service (discovery/v1)."""
+SERVICE_PROXY_NAME = "service.kubernetes.io/service-proxy-name"
+SERVICE_HEADLESS = "service.kubernetes.io/headless"
+"""Labels of Services whose addresses somebody else answers for, or nobody (KEP-2447)."""
+ZONE = "topology.kubernetes.io/zone"
+"""Label of a Node."""
+AFFINITY_TIMEOUT = "ovn.kubernetes.io/affinity_timeout"
+"""On a Service with sessionAffinity ClientIP: OVN is to remember each client for that many seconds."""
 
 # --- ACL priorities and tier of Subnets (contract §11.1) ---
 
@@ -159,6 +168,21 @@ def node_port(node: str) -> str:
 def service_lb(namespace: str, service: str, protocol: str) -> str:
     """Load_Balancer of a Service and protocol. Injective: no name of either has a `/`."""
     return f"{namespace}/{service}/{protocol.lower()}"
+
+
+def local_service_lb(namespace: str, service: str, protocol: str, version: int) -> str:
+    """The same of addresses that lead to other endpoints on each node; OVN takes one family a row."""
+    return f"{service_lb(namespace, service, protocol)}/ipv{version}"
+
+
+def service_variable(what: str) -> str:
+    """Entry of Chassis_Template_Var.variables. Injective beyond chance; OVN allows letters, digits, `_` and `.`."""
+    return f"service.{hashlib.blake2b(what.encode(), digest_size=8).hexdigest()}"
+
+
+def dns_row(number: int) -> str:
+    """DNS row with the names of some of the Services."""
+    return f"services {number}"
 
 
 def gateway_group(key: str) -> str:

@@ -8,7 +8,7 @@ from kube_ovn.model.row import Row
 
 class LogicalSwitch(Row, frozen=True, kw_only=True):
     TABLE: ClassVar[str] = "Logical_Switch"
-    MEMBERS: ClassVar[tuple[str, ...]] = ("ports", "acls", "load_balancer_group")
+    MEMBERS: ClassVar[tuple[str, ...]] = ("ports", "acls", "load_balancer_group", "dns_records")
 
     name: str
     other_config: dict[str, str] = {}
@@ -130,6 +130,23 @@ class LoadBalancerGroup(Row, frozen=True, kw_only=True):
     name: str
 
 
+class ChassisTemplateVar(Row, frozen=True, kw_only=True):
+    """What `^name` means on one chassis."""
+
+    TABLE: ClassVar[str] = "Chassis_Template_Var"
+    KEY: ClassVar[str] = "chassis"
+
+    chassis: str
+    variables: dict[str, str]
+
+
+class Dns(Row, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "DNS"
+    KEY: ClassVar[str] = "external_ids"
+
+    records: dict[str, str]
+
+
 class NbGlobal(Row, frozen=True, kw_only=True):
     """The database's one root row. Never ours; one entry of its external_ids is: the fence (`ovsdb.commit.FENCE`)."""
 
@@ -154,5 +171,7 @@ TABLES: tuple[type[Row], ...] = (
     HaChassis,
     LoadBalancer,
     LoadBalancerGroup,
+    ChassisTemplateVar,
+    Dns,
 )
 """Every Northbound table this project reads and writes; nothing else is monitored."""

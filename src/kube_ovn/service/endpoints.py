@@ -8,11 +8,13 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from kube_ovn.model import names
 from kube_ovn.model.addr import Address
 from kube_ovn.model.kube import Endpoint, EndpointSlice, Service, ServicePort
 
 HEADLESS = "None"
 LOCAL = "Local"
+_LEFT_TO_OTHERS = frozenset({names.SERVICE_PROXY_NAME, names.SERVICE_HEADLESS})
 _VERSIONS = {"IPv4": 4, "IPv6": 6}
 
 
@@ -41,8 +43,10 @@ class Backend:
 
 
 def cluster_addresses(service: Service) -> list[Address]:
-    """The Service's own addresses; none for headless ones and for names of others (ExternalName)."""
-    if service.spec.type == "ExternalName":
+    """The Service's own addresses; none for headless ones, for names of others (ExternalName), and where others answer
+    for them.
+    """
+    if service.spec.type == "ExternalName" or not _LEFT_TO_OTHERS.isdisjoint(service.metadata.labels):
         return []
     return [ip_address(text) for text in service.spec.cluster_ips if text and text != HEADLESS]
 

@@ -43,6 +43,8 @@ class Fabric:
     initial: Mapping[str, Mapping[str, object]]
     """Specs of the subnets that are made when they are not there, by name: these two."""
     services: tuple[Network, ...] = ()
+    domain: str = ""
+    """Of the cluster's names in DNS; empty: the fabric does not answer for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

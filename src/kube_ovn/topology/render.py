@@ -87,7 +87,7 @@ class Topology:
         self._ports = Ports(self.network, self.records, self.ledger, self.assembly, self._outbox, confirmed)
         self._gateways = Gateways(self.network, self.ledger, self.assembly)
         self._switches = Switches(self.network, self.ledger, self.assembly, self._outbox, self._gateways.exit)
-        self._services = Services(self.assembly)
+        self._services = Services(self.assembly, self._outbox, fabric.domain, self._inside)
         self._released = released
         self._touched: set[str] = set()
         self._started = False
@@ -115,6 +115,16 @@ class Topology:
     def _is_taken(self, port: str) -> bool:
         key = RowKey(LogicalSwitchPort.TABLE, port)
         return key in self.assembly.state or key in self._foreign
+
+    def _inside(self, address: Address) -> str:
+        """Whose of the fabric an address is, in words; empty for those outside."""
+        if any(address in cidr for cidr in self.network.fabric.services):
+            return "an address of the cluster's Services"
+        for name in self.network.subnets:
+            subnet = self.ledger.subnet(name)
+            if subnet is not None and subnet.holds(address):
+                return f"an address of Subnet {name}"
+        return ""
 
     def render(self, snapshot: Snapshot) -> None:
         """Bring everything up to date with a snapshot."""
@@ -146,7 +156,14 @@ class Topology:
         settled = self.network.settle(objects, changed, self._touched | touched)
         self._ports.render(about, settled)
         self._touched = touched | self.ledger.take_touched()
-        self._services.render(snapshot.services, snapshot.slices, changed)
         moved = self._gateways.render(snapshot.nodes, changed, settled)
         self._switches.render(snapshot.vpcs, changed, settled, self._touched | moved)
+        self._services.render(
+            snapshot.services,
+            snapshot.slices,
+            snapshot.nodes,
+            changed,
+            self._switches.names - {self.network.fabric.join},
+            moved=bool(settled.effective),
+        )
         self._started = True

@@ -1,44 +1,67 @@
-"""Services and the slices of their endpoints, kept up to date pass by pass; rows are made in `topology.service`."""
+"""Services, their endpoints and names, kept up to date pass by pass; rows are made in `service` and `dns`."""
 
-from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from kube_ovn.model import names
-from kube_ovn.model.kube import EndpointSlice, ObjectMeta, Service
+from kube_ovn.model.addr import Address
+from kube_ovn.model.kube import EndpointSlice, Node, ObjectMeta, Service
+from kube_ovn.model.network import Kind, ObjectRef, Problem
+from kube_ovn.service.dns import Names, service_names
+from kube_ovn.service.endpoints import Place, balanced_addresses, cluster_addresses, external_addresses
 from kube_ovn.topology.assembly import Assembly
-from kube_ovn.topology.service import render_service, render_services
-
-
-class Name(NamedTuple):
-    namespace: str
-    name: str
+from kube_ovn.topology.claims import Claims, Name
+from kube_ovn.topology.dns import render_dns, shard
+from kube_ovn.topology.outbox import Outbox
+from kube_ovn.topology.service import Front, affinity_timeout, render_service, render_services, render_variables
 
 
 class Services:
     """Which Service has which slices, and the rows of each."""
 
-    def __init__(self, assembly: Assembly) -> None:
-        self._assembly = assembly
+    def __init__(self, assembly: Assembly, outbox: Outbox, domain: str, inside: Callable[[Address], str]) -> None:
+        """`domain`: of the names in DNS; empty: there are to be none. `inside`: whose of the fabric an address is, in
+        words; empty for those outside.
+        """
+        self._assembly, self._outbox, self._domain, self._inside = assembly, outbox, domain, inside
         self._services: dict[Name, Service] = {}
         self._slices: dict[Name, dict[str, EndpointSlice]] = {}  # by Service and UID
-        self._names: dict[str, Name] = {}  # of the Service that an object is about, by its UID
+        self._about: dict[str, Name] = {}  # the Service that an object is about, by its UID
+        self._claims = Claims()
+        self._outside: set[Name] = set()  # Services with addresses outside the cluster's own
+        self._nodes = Nodes(assembly)
+        self._names = Directory(assembly)
         assembly.put("services", render_services())
 
     def render(
-        self, services: Mapping[str, Service], slices: Mapping[str, EndpointSlice], changed: Collection[str] | None
+        self,
+        services: Mapping[str, Service],
+        slices: Mapping[str, EndpointSlice],
+        nodes: Mapping[str, Node],
+        changed: Collection[str] | None,
+        switches: Collection[str],
+        *,
+        moved: bool,
     ) -> None:
-        """Bring the rows of Services up to date that may have changed."""
-        if changed is None:
-            changed = {*self._names, *services, *slices}
+        """Bring the rows of Services up to date that may have changed. `switches` are those of Pods; `moved`: whether
+        addresses may be inside the fabric that were not, or the other way round.
+        """
         touched: set[Name] = set()
-        for uid in changed:
+        for uid in {*self._about, *services, *slices} if changed is None else changed:
             touched |= self._look_at(uid, services.get(uid), slices.get(uid))
-        for name in touched:
+        for name in list(touched):
+            touched |= self._claim(name)
+        if self._nodes.look_at(nodes, changed):
+            touched |= self._nodes.dependent
+        if moved:
+            touched |= self._outside
+        for name in sorted(touched):
             self._render(name)
+        self._nodes.put()
+        self._names.put(switches)
 
     def _look_at(self, uid: str, service: Service | None, item: EndpointSlice | None) -> set[Name]:
         """The Services that an object was and is about."""
-        before, now = self._names.pop(uid, None), None
+        before, now = self._about.pop(uid, None), None
         if before is not None:
             self._forget(uid, before)
         if service is not None:
@@ -48,7 +71,7 @@ class Services:
             now = _name(item.metadata, owner)
             self._slices.setdefault(now, {})[uid] = item
         if now is not None:
-            self._names[uid] = now
+            self._about[uid] = now
         return {name for name in (before, now) if name is not None}
 
     def _forget(self, uid: str, name: Name) -> None:
@@ -60,13 +83,155 @@ class Services:
             if not self._slices[name]:
                 del self._slices[name]
 
+    def _claim(self, name: Name) -> set[Name]:
+        """Others who have, or have not, an address now that this one gave up or took."""
+        service = self._services.get(name)
+        own = [] if service is None else _fronts(service, cluster_addresses(service))
+        others = [] if service is None else _fronts(service, external_addresses(service))
+        (self._outside.add if others else self._outside.discard)(name)
+        age = "" if service is None else service.metadata.creation_timestamp
+        return self._claims.update(name, age, map(str, own), map(str, others))
+
     def _render(self, name: Name) -> None:
         unit, service = f"service {name.namespace}/{name.name}", self._services.get(name)
+        slices = list(self._slices.get(name, {}).values())
         if service is None:
             self._assembly.drop(unit)
+            self._nodes.set(name, {})
+            self._names.set(name, None)
+            return
+        outside, complaints = self._judge(name, service)
+        rendered = render_service(service, slices, self._nodes.places, outside)
+        self._assembly.put(unit, rendered.facts)
+        self._nodes.set(name, rendered.variables)
+        self._names.set(name, service_names(service, slices, self._domain) if self._domain else None)
+        self._outbox.tell(service.metadata.uid, _problem(service, complaints))
+
+    def _judge(self, name: Name, service: Service) -> tuple[list[Front], list[str]]:
+        """What a Service is reached at besides its own addresses, from inside the fabric; and what it cannot have."""
+        fronts, complaints = [], []
+        for front in _fronts(service, external_addresses(service)):
+            holder, whose = self._claims.holder(str(front)), self._inside(front.address)
+            if whose:
+                complaints.append(f"{front.address} is {whose}, and stays so; use an address outside the fabric")
+            elif holder != name:
+                complaints.append(f"{front} is that of Service {holder}; use another address or port")
+            elif not (service.spec.load_balancer_source_ranges and front.address in balanced_addresses(service)):
+                fronts.append(front)  # whose clients are restricted, a node looks at them
+        try:
+            affinity_timeout(service)
+        except ValueError as error:
+            complaints.append(str(error))
+        return fronts, list(dict.fromkeys(complaints))
+
+
+class Nodes:
+    """Where nodes are, and what the variables of Services mean on them."""
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._assembly = assembly
+        self._nodes: dict[str, tuple[Place, str]] = {}  # with its chassis
+        self._variables: dict[str, dict[str, str]] = {}  # by node
+        self._of: dict[Name, dict[str, dict[str, str]]] = {}  # by Service and node
+        self._units: set[str] = set()
+        self._touched: set[str] = set()
+
+    @property
+    def places(self) -> list[Place]:
+        return [place for place, _ in self._nodes.values()]
+
+    @property
+    def dependent(self) -> set[Name]:
+        """Services whose endpoints depend on where the client is."""
+        return set(self._of)
+
+    def look_at(self, nodes: Mapping[str, Node], changed: Collection[str] | None) -> bool:
+        """Whether anything about them is new."""
+        if changed is not None and len(nodes) == len(self._nodes) and not any(uid in nodes for uid in changed):
+            return False
+        now = {node.metadata.name: _parse_node(node) for node in nodes.values()}
+        if now == self._nodes:
+            return False
+        self._touched |= {*now, *self._nodes}
+        self._nodes = dict(sorted(now.items()))
+        return True
+
+    def set(self, service: Name, variables: dict[str, dict[str, str]]) -> None:
+        """What a Service's variables mean, by node."""
+        before = self._of.pop(service, {})
+        if variables:
+            self._of[service] = variables
+        for node in {*before, *variables}:
+            if before.get(node) != variables.get(node):
+                mine = self._variables.setdefault(node, {})
+                for key in before.get(node, ()):
+                    del mine[key]
+                mine.update(variables.get(node, {}))
+                self._touched.add(node)
+
+    def put(self) -> None:
+        touched, self._touched = self._touched, set()
+        if not touched:
+            return
+        wanted: dict[str, str] = {}  # chassis -> node; the first where two say they have the same
+        for name, (_, chassis) in self._nodes.items():
+            if chassis and self._variables.get(name):
+                wanted.setdefault(chassis, name)
+        for chassis in self._units - wanted.keys():
+            self._assembly.drop(f"variables {chassis}")
+        for chassis, name in wanted.items():
+            if name in touched or chassis not in self._units:
+                self._assembly.put(f"variables {chassis}", render_variables(chassis, self._variables[name]))
+        self._units = set(wanted)
+
+
+class Directory:
+    """The names of Services, by the row they are in."""
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._assembly = assembly
+        self._rows: dict[str, dict[Name, Names]] = {}
+        self._switches: frozenset[str] = frozenset()
+        self._touched: set[str] = set()
+
+    def set(self, service: Name, known: Names | None) -> None:
+        row = shard(*service)
+        mine = self._rows.setdefault(row, {})
+        if mine.get(service) == known:
+            return
+        if known is None:
+            del mine[service]
         else:
-            self._assembly.put(unit, render_service(service, self._slices.get(name, {}).values()))
+            mine[service] = known
+        self._touched.add(row)
+
+    def put(self, switches: Collection[str]) -> None:
+        touched, self._touched = self._touched, set()
+        if self._switches != switches:
+            self._switches = frozenset(switches)
+            touched = set(self._rows)
+        for row in touched:
+            services = [known for _, known in sorted(self._rows[row].items())]
+            self._assembly.put(f"dns {row}", render_dns(row, services, self._switches))
+
+
+def _parse_node(node: Node) -> tuple[Place, str]:
+    meta = node.metadata
+    return Place(node=meta.name, zone=meta.labels.get(names.ZONE, "")), meta.annotations.get(names.CHASSIS, "")
+
+
+def _fronts(service: Service, addresses: Iterable[Address]) -> list[Front]:
+    return [Front(address=address, port=port) for address in addresses for port in service.spec.ports]
 
 
 def _name(metadata: ObjectMeta, name: str) -> Name:
     return Name(metadata.namespace, name)
+
+
+def _problem(service: Service, complaints: Collection[str]) -> Problem | None:
+    if not complaints:
+        return None
+    meta = service.metadata
+    ref = ObjectRef(kind=Kind.SERVICE, namespace=meta.namespace, name=meta.name, uid=meta.uid)
+    message = f"Service {meta.namespace}/{meta.name}: {'; '.join(complaints)}"
+    return Problem(object=ref, reason=names.SERVICE_REFUSED, message=message)

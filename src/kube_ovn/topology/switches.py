@@ -65,6 +65,11 @@ class Switches:
             self._render_pool(name)
         self._render_vpcs(vpcs, changed)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The switches there are to be."""
+        return frozenset(self._inputs)
+
     def _gone(self) -> list[str]:
         return [name for name in self._inputs if self._ledger.subnet(name) is None]
 

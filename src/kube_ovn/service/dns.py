@@ -1,0 +1,65 @@
+"""The names of Services and their addresses, as the specification of Kubernetes' DNS has them. Pure.
+
+Source: "Kubernetes DNS-Based Service Discovery", version 1.1.0; names of endpoints without a hostname follow CoreDNS.
+Only endpoints that are ready have names; those of `publishNotReadyAddresses` are told as ready.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from kube_ovn.model.addr import Address
+from kube_ovn.model.kube import Endpoint, EndpointSlice, Service
+from kube_ovn.service.endpoints import HEADLESS, is_ready
+
+DEFAULT_DOMAIN = "cluster.local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What is known of a Service's names, all in lower case and without the final dot."""
+
+    addresses: Mapping[str, tuple[Address, ...]]
+    """By name (A and AAAA), in order."""
+    pointers: Mapping[Address, str]
+    """The name of an address (PTR)."""
+
+
+def service_name(service: Service, domain: str) -> str:
+    return f"{service.metadata.name}.{service.metadata.namespace}.svc.{domain}".lower()
+
+
+def service_names(service: Service, slices: Iterable[EndpointSlice], domain: str) -> Names:
+    """A Service's own name for its own addresses; of a headless one for its endpoints', each of which has a name too.
+    A name of others (ExternalName) is left to a DNS server.
+    """
+    if service.spec.type == "ExternalName":
+        return Names(addresses={}, pointers={})
+    own = service_name(service, domain)
+    texts = [text for text in service.spec.cluster_ips if text]
+    if HEADLESS not in texts:
+        listed = tuple(map(ip_address, texts))
+        return Names(addresses={own: listed} if listed else {}, pointers=dict.fromkeys(listed, own))
+    found: dict[str, set[Address]] = {}
+    pointers: dict[Address, str] = {}
+    for item in sorted(slices, key=lambda item: item.metadata.name):
+        for endpoint in item.endpoints or ():
+            for address in _addresses(item, endpoint):
+                name = f"{endpoint.hostname or _dashed(address)}.{own}".lower()
+                found.setdefault(own, set()).add(address)
+                found.setdefault(name, set()).add(address)
+                pointers.setdefault(address, name)
+    return Names(
+        addresses={name: tuple(sorted(them, key=lambda a: (a.version, int(a)))) for name, them in found.items()},
+        pointers=pointers,
+    )
+
+
+def _addresses(item: EndpointSlice, endpoint: Endpoint) -> list[Address]:
+    if item.address_type not in ("IPv4", "IPv6") or not is_ready(endpoint):
+        return []
+    return [ip_address(text) for text in endpoint.addresses[:1]]
+
+
+def _dashed(address: Address) -> str:
+    return address.exploded.replace(":", "-") if address.version == 6 else str(address).replace(".", "-")
