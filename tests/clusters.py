@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from kube_ovn.model import names
-from kube_ovn.model.addr import parse_networks
+from kube_ovn.model.addr import parse_addresses, parse_networks
 from kube_ovn.model.crd import (
     IP,
     IPPool,
@@ -73,6 +73,7 @@ def fabric(cidr: str = "10.16.0.0/16", join: str = "100.64.0.0/16", exclude: tup
         initial={"ovn-default": default, "join": {"cidrBlock": join}},
         services=parse_networks("10.96.0.0/12,fd00:10:96::/112"),
         domain="cluster.local",
+        dns=parse_addresses("10.96.0.10,fd00:10:96::a"),
     )
 
 
@@ -165,6 +166,7 @@ def slice_of(
     nodes: Sequence[str | None] = (),
     hostnames: Sequence[str | None] = (),
     zones: Sequence[str] = (),
+    protocol: str = "TCP",
 ) -> EndpointSlice:
     """Ready endpoints of a Service, all of the first one's family; where each is, and its name, if said."""
     made = uid or f"slice-uid-{name}"
@@ -181,7 +183,7 @@ def slice_of(
             )
             for address, on, hostname, zone in zip_longest(addresses, nodes, hostnames, zones)
         ),
-        ports=(EndpointPort(port=port),),
+        ports=(EndpointPort(port=port, protocol=protocol),),
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kube_ovn.model import names
 from kube_ovn.model.crd import IP, LabelSelector
-from kube_ovn.model.kube import Node, Object, Pod
+from kube_ovn.model.kube import Node, Object, Pod, ServicePort
 from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.row import RowKey
 from kube_ovn.topology.memory import confirmed
@@ -60,6 +60,8 @@ SERVICES: list[Object] = [
     slice_of("near", "10.16.0.2", "10.16.0.3", uid="slice-4", nodes=("node1", "node2")),
     slice_of("near", "fd00::2", uid="slice-5", nodes=("node1",)),
     service("out", "10.96.0.23", external_ips=("192.0.2.1", "10.20.0.3")),
+    service("dns", "10.96.0.10", ports=(ServicePort(port=53, protocol="UDP"),)),
+    slice_of("dns", "10.16.0.2", uid="slice-6", protocol="UDP"),
     service("old-out", "10.96.0.24", external_ips=("192.0.2.1", "10.96.0.20"), session_affinity="ClientIP"),
 ]
 THINGS: list[Object] = [

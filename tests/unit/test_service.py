@@ -10,7 +10,7 @@ from kube_ovn.model.nb import LoadBalancer
 from kube_ovn.model.row import Key, Row
 from kube_ovn.service.endpoints import backends, choose
 from kube_ovn.topology.dns import shard
-from kube_ovn.topology.service import render_service
+from kube_ovn.topology.service import Surroundings, render_service
 from tests.clusters import Api, namespace, service, settle, settled, slice_of
 
 PORT = ServicePort(port=80)
@@ -64,7 +64,7 @@ def test_a_port_is_found_by_its_name_and_protocol() -> None:
 def test_a_thousand_endpoints_in_the_order_of_their_addresses() -> None:
     addresses = [f"10.16.{n // 250}.{n % 250 + 1}" for n in range(1000)]
     slices = [slice_of("web", *addresses[at : at + 100], uid=f"s{at}") for at in range(0, 1000, 100)]
-    (row,) = rows(render_service(service("web", "10.96.0.20"), reversed(slices)).facts)
+    (row,) = rows(render_service(service("web", "10.96.0.20"), reversed(slices), Surroundings()).facts)
     assert row.vips == {"10.96.0.20:80": ",".join(f"{address}:8080" for address in addresses)}
 
 
@@ -75,7 +75,7 @@ def test_a_thousand_endpoints_in_the_order_of_their_addresses() -> None:
 def test_without_an_address_of_its_own_there_is_no_load_balancer(
     addresses: tuple[str, ...], spec: dict[str, str]
 ) -> None:
-    assert not render_service(service("web", *addresses, **spec), [slice_of("web", "10.16.0.2")]).facts
+    assert not render_service(service("web", *addresses, **spec), [slice_of("web", "10.16.0.2")], Surroundings()).facts
 
 
 def test_one_endpoint_changes_one_row() -> None:

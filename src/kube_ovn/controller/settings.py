@@ -8,10 +8,13 @@ from kube_ovn.config import flag, parse_bool, parse_list
 from kube_ovn.k8s.domain import parse_domain
 from kube_ovn.k8s.lease import Timing
 from kube_ovn.model import names
-from kube_ovn.model.addr import parse_networks
+from kube_ovn.model.addr import Address, parse_addresses, parse_networks
 from kube_ovn.telemetry import parse_level
 from kube_ovn.topology.network import Fabric
 from kube_ovn.topology.subnets import parse_subnet
+
+_DNS = 10
+"""The address of the Service CIDR that kubeadm and others give to the DNS server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,11 @@ class Settings:
     service_cluster_ip_range: str = flag("10.96.0.0/12", "Service CIDR of the cluster, one a family")
     dns: bool = flag(True, "answer for the names of Services at the Pods' own ports", parse_bool)
     cluster_domain: str = flag("", "domain of those names; empty = as kubeadm says, else cluster.local", parse_domain)
+    cluster_dns: tuple[Address, ...] = flag(
+        (),
+        "where kubelets tell Pods to look for a DNS server; empty = the Service CIDR's tenth address",
+        parse_addresses,
+    )
     pod_namespace: str = flag("kube-system", "Namespace of the Lease")
     pod_name: str = flag("", "this instance's name in the Lease; empty = host name")
     leader_elect_lease_duration: float = flag(30.0, "seconds a Lease is good for", float)
@@ -83,13 +91,15 @@ class Settings:
             for a, b in product(ours, theirs):
                 if a.version == b.version and a.overlaps(b):
                     raise ValueError(f"{one} {a} and {other} {b} overlap; choose different ranges")
+        services = ranges["--service-cluster-ip-range"]
         initial = {name: self._initial(name, *values[1:]) for name, values in flags.items()}
         return Fabric(
             router=self.cluster_router,
             default=self.default_ls,
             join=self.node_switch,
             initial=initial,
-            services=ranges["--service-cluster-ip-range"],
+            services=services,
+            dns=self.cluster_dns or tuple(network[_DNS] for network in services if network.num_addresses > _DNS),
         )
 
     def _initial(self, name: str, cidr: str, gateway: str, exclude: tuple[str, ...]) -> dict[str, object]:

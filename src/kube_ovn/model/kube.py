@@ -100,6 +100,7 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=
     cluster_ips: tuple[str, ...] = msgspec.field(default=(), name="clusterIPs")
     """One a family; `None` alone for a headless Service."""
     external_ips: tuple[str, ...] = msgspec.field(default=(), name="externalIPs")
+    external_name: str = ""
     ports: tuple[ServicePort, ...] = ()
     session_affinity: str = "None"
     internal_traffic_policy: str = "Cluster"

@@ -116,6 +116,10 @@ SERVICE_HEADLESS = "service.kubernetes.io/headless"
 """Labels of Services whose addresses somebody else answers for, or nobody (KEP-2447)."""
 ZONE = "topology.kubernetes.io/zone"
 """Label of a Node."""
+FABRIC, DNS_SERVICE = "@fabric", "dns"
+"""Namespace and name of the Service that nobody made: no Namespace's name has an `@`."""
+DNS_PORT = 10653
+"""Where each node answers for names, at its own addresses in the fabric."""
 AFFINITY_TIMEOUT = "ovn.kubernetes.io/affinity_timeout"
 """On a Service with sessionAffinity ClientIP: OVN is to remember each client for that many seconds."""
 
@@ -137,6 +141,12 @@ GATEWAY_NIC = "ovngw0"
 """Where packets come out that leave the fabric through this node as a gateway of centralized subnets."""
 NODE_NICS = frozenset({NODE_NIC, GATEWAY_NIC})
 NFT_TABLE = "kube-ovn"
+SERVICES_TABLE = "kube-ovn-services"
+"""The second one: what Services are reached at on the node itself."""
+MASQUERADE_MARK = 0x4000
+"""Bit of a packet's mark between two of its chains: who sent it cannot be answered but through this node. kube-proxy,
+whose place this takes, has the same one for the same.
+"""
 ROUTE_PROTOCOL = 0x4F
 """rtm_protocol of every route this project installs on a node ("O" in ASCII; unassigned in rt_protos)."""
 POD_LINK_SUFFIX = "_h"

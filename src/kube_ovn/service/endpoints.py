@@ -24,6 +24,8 @@ class Place:
 
     node: str
     zone: str = ""
+    addresses: tuple[Address, ...] = ()
+    """The node's own, in the fabric."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

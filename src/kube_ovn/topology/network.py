@@ -45,6 +45,8 @@ class Fabric:
     services: tuple[Network, ...] = ()
     domain: str = ""
     """Of the cluster's names in DNS; empty: the fabric does not answer for them."""
+    dns: tuple[Address, ...] = ()
+    """Where kubelets tell Pods that there is a DNS server, one a family."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

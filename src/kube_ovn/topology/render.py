@@ -87,7 +87,7 @@ class Topology:
         self._ports = Ports(self.network, self.records, self.ledger, self.assembly, self._outbox, confirmed)
         self._gateways = Gateways(self.network, self.ledger, self.assembly)
         self._switches = Switches(self.network, self.ledger, self.assembly, self._outbox, self._gateways.exit)
-        self._services = Services(self.assembly, self._outbox, fabric.domain, self._inside)
+        self._services = Services(self.assembly, self._outbox, fabric, self._inside, self._own)
         self._released = released
         self._touched: set[str] = set()
         self._started = False
@@ -115,6 +115,11 @@ class Topology:
     def _is_taken(self, port: str) -> bool:
         key = RowKey(LogicalSwitchPort.TABLE, port)
         return key in self.assembly.state or key in self._foreign
+
+    def _own(self, node: Node) -> tuple[Address, ...]:
+        """A node's addresses in the fabric."""
+        grant = self.ledger.grants.get(node.metadata.uid)
+        return () if grant is None else grant.addresses
 
     def _inside(self, address: Address) -> str:
         """Whose of the fabric an address is, in words; empty for those outside."""
@@ -164,6 +169,7 @@ class Topology:
             snapshot.nodes,
             changed,
             self._switches.names - {self.network.fabric.join},
+            self._touched,
             moved=bool(settled.effective),
         )
         self._started = True

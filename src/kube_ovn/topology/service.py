@@ -8,12 +8,12 @@ Where the endpoints depend on where the client is, a further row a family has va
 has in its Chassis_Template_Var (ovn-nb(5), "options:template").
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
-from kube_ovn.model.kube import EndpointSlice, Service, ServicePort
+from kube_ovn.model.kube import EndpointSlice, ObjectMeta, Service, ServicePort, ServiceSpec
 from kube_ovn.model.nb import ChassisTemplateVar, LoadBalancer, LoadBalancerGroup
 from kube_ovn.model.row import Key, Member, Row, facts, owned
 from kube_ovn.service.endpoints import (
@@ -31,6 +31,7 @@ from kube_ovn.service.endpoints import (
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 _BY_SOURCE = {4: "ip_src", 6: "ipv6_src"}
+_DNS = 53
 _LONGEST_TIMEOUT = 65535
 """Seconds that OVN's `affinity_timeout` takes."""
 
@@ -46,6 +47,16 @@ class Front:
         return f"{format_endpoint(self.address, self.port.port)}/{self.port.protocol}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What of the cluster matters for the load balancers of a Service."""
+
+    places: Sequence[Place] = ()
+    """The nodes."""
+    dns: frozenset[Address] = frozenset()
+    """Where Pods look for a DNS server. Where none is ready, each node answers (`host.dns`)."""
+
+
 @dataclass(slots=True)
 class Rendered:
     """Rows, and what their variables mean on each node."""
@@ -53,6 +64,8 @@ class Rendered:
     facts: dict[Key, Row | None] = field(default_factory=dict)
     variables: dict[str, dict[str, str]] = field(default_factory=dict)
     """By node and name."""
+    by_place: bool = False
+    """Whether the endpoints depend on the node, also where there is none."""
 
 
 def render_services() -> dict[Key, Row | None]:
@@ -65,32 +78,49 @@ def render_variables(chassis: str, variables: Mapping[str, str]) -> dict[Key, Ro
     return facts(ChassisTemplateVar(chassis=chassis, variables=dict(variables), external_ids=owned()))
 
 
+def dns_service(addresses: Iterable[Address]) -> Service:
+    """What the nodes' own answers are reached at where nobody has made a Service for a DNS server."""
+    return Service(
+        metadata=ObjectMeta(name=names.DNS_SERVICE, namespace=names.FABRIC, uid=""),
+        spec=ServiceSpec(
+            cluster_ips=tuple(map(str, addresses)),
+            ports=tuple(ServicePort(port=_DNS, protocol=protocol) for protocol in ("TCP", "UDP")),
+        ),
+    )
+
+
 def render_service(
-    service: Service, slices: Iterable[EndpointSlice], places: Iterable[Place] = (), outside: Collection[Front] = ()
+    service: Service,
+    slices: Iterable[EndpointSlice],
+    around: Surroundings,
+    outside: Collection[Front] = (),
 ) -> Rendered:
     """The load balancers of a Service with an address of its own; nothing for others.
 
-    `places`: the nodes. `outside`: what else it is reached at, besides its own addresses.
+    `outside`: what else it is reached at, besides its own addresses.
     """
-    addresses, slices, rendered = cluster_addresses(service), list(slices), Rendered()
-    rows = []
-    for protocol in PROTOCOLS if addresses else ():
+    slices, rendered, rows = list(slices), Rendered(), []
+    own = [Front(address=address, port=port) for port in service.spec.ports for address in cluster_addresses(service)]
+    for protocol in PROTOCOLS:
         plain: dict[str, str] = {}
         local: dict[int, dict[str, str]] = {}
-        for port in (port for port in service.spec.ports if port.protocol == protocol):
-            for address in addresses:
-                front, listed = Front(address=address, port=port), backends(port, address.version, slices)
-                if _depends_on_place(service, listed):
-                    key, value = _place(service, front, listed, places, rendered.variables)
-                    local.setdefault(address.version, {})[key] = value
-                else:
-                    plain[format_endpoint(address, port.port)] = _format(choose(listed))
+        for front in own:
+            if front.port.protocol != protocol:
+                continue
+            listed = backends(front.port, front.address.version, slices)
+            pick = _pick(service, front, listed, around)
+            if pick is None:
+                plain[format_endpoint(front.address, front.port.port)] = _format(choose(listed))
+            else:
+                key, value = _place(service, front, pick, around.places, rendered.variables)
+                local.setdefault(front.address.version, {})[key] = value
         for front in outside:
             if front.port.protocol == protocol:
                 listed = backends(front.port, front.address.version, slices)
                 plain[format_endpoint(front.address, front.port.port)] = _format(choose(listed))
         if plain:
             rows.append(_load_balancer(service, protocol, plain))
+        rendered.by_place |= bool(local)
         rows += [_local_load_balancer(service, protocol, version, vips) for version, vips in sorted(local.items())]
     members = tuple(Member(LoadBalancerGroup.TABLE, names.SERVICE_LBS, "load_balancer", row.name) for row in rows)
     rendered.facts = facts(*rows, members=members)
@@ -110,17 +140,27 @@ def affinity_timeout(service: Service) -> int:
     return int(text)
 
 
-def _depends_on_place(service: Service, listed: Collection[Backend]) -> bool:
-    """A Service without any endpoint refuses its clients everywhere."""
+def _pick(
+    service: Service, front: Front, listed: Collection[Backend], around: Surroundings
+) -> Callable[[Place], str] | None:
+    """The endpoints for clients on a node, where they depend on it; None where they do not. A Service without any
+    endpoint refuses its clients everywhere.
+    """
+    if not choose(listed):
+        if front.address not in around.dns or front.port.port != _DNS:
+            return None
+        return lambda place: ",".join(
+            format_endpoint(own, names.DNS_PORT) for own in place.addresses if own.version == front.address.version
+        )
     if service.spec.internal_traffic_policy == LOCAL:
-        return bool(choose(listed))
-    return has_hints(listed)
+        return lambda place: _format(choose_local(listed, place.node))
+    return (lambda place: _format(choose_near(listed, place))) if has_hints(listed) else None
 
 
 def _place(
     service: Service,
     front: Front,
-    listed: Collection[Backend],
+    pick: Callable[[Place], str],
     places: Iterable[Place],
     variables: dict[str, dict[str, str]],
 ) -> tuple[str, str]:
@@ -128,14 +168,12 @@ def _place(
     A node without an endpoint of its own does not know the variable.
     """
     meta, port, address = service.metadata, front.port, front.address
-    what = f"{meta.namespace}/{meta.name} {port.name} {address.version}"
+    what = f"{meta.namespace}/{meta.name} {port.protocol} {port.port} {address.version}"
     backend, vip = names.service_variable(what), names.service_variable(f"{what} address")
-    local = service.spec.internal_traffic_policy == LOCAL
     for place in places:
-        chosen = choose_local(listed, place.node) if local else choose_near(listed, place)
-        if chosen:
+        if chosen := pick(place):
             mine = variables.setdefault(place.node, {})
-            mine[backend] = _format(chosen)
+            mine[backend] = chosen
             if address.version == 6:
                 mine[vip] = str(address)
     # OVN does not read an IPv6 address in such a row, unless a variable holds it.

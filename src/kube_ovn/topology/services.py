@@ -11,26 +11,50 @@ from kube_ovn.service.endpoints import Place, balanced_addresses, cluster_addres
 from kube_ovn.topology.assembly import Assembly
 from kube_ovn.topology.claims import Claims, Name
 from kube_ovn.topology.dns import render_dns, shard
+from kube_ovn.topology.network import Fabric
 from kube_ovn.topology.outbox import Outbox
-from kube_ovn.topology.service import Front, affinity_timeout, render_service, render_services, render_variables
+from kube_ovn.topology.service import (
+    Front,
+    Rendered,
+    Surroundings,
+    affinity_timeout,
+    dns_service,
+    render_service,
+    render_services,
+    render_variables,
+)
+
+_NODES_DNS = Name(names.FABRIC, names.DNS_SERVICE)
 
 
 class Services:
     """Which Service has which slices, and the rows of each."""
 
-    def __init__(self, assembly: Assembly, outbox: Outbox, domain: str, inside: Callable[[Address], str]) -> None:
-        """`domain`: of the names in DNS; empty: there are to be none. `inside`: whose of the fabric an address is, in
-        words; empty for those outside.
+    def __init__(
+        self,
+        assembly: Assembly,
+        outbox: Outbox,
+        fabric: Fabric,
+        inside: Callable[[Address], str],
+        own: Callable[[Node], tuple[Address, ...]],
+    ) -> None:
+        """`inside`: whose of the fabric an address is, in words; empty for those outside. `own`: the addresses of a
+        node in the fabric.
         """
-        self._assembly, self._outbox, self._domain, self._inside = assembly, outbox, domain, inside
+        self._assembly, self._outbox, self._domain, self._inside = assembly, outbox, fabric.domain, inside
+        self._join = fabric.join
+        self._dns = frozenset(fabric.dns if fabric.domain else ())
         self._services: dict[Name, Service] = {}
         self._slices: dict[Name, dict[str, EndpointSlice]] = {}  # by Service and UID
         self._about: dict[str, Name] = {}  # the Service that an object is about, by its UID
         self._claims = Claims()
         self._outside: set[Name] = set()  # Services with addresses outside the cluster's own
-        self._nodes = Nodes(assembly)
+        self._nodes = Nodes(assembly, own)
         self._names = Directory(assembly)
         assembly.put("services", render_services())
+        if self._dns:
+            own_fronts = _fronts(dns_service(self._dns), self._dns)
+            self._claims.update(_NODES_DNS, "", (), map(str, own_fronts))
 
     def render(
         self,
@@ -39,23 +63,27 @@ class Services:
         nodes: Mapping[str, Node],
         changed: Collection[str] | None,
         switches: Collection[str],
+        touched: Collection[str],
         *,
         moved: bool,
     ) -> None:
-        """Bring the rows of Services up to date that may have changed. `switches` are those of Pods; `moved`: whether
-        addresses may be inside the fabric that were not, or the other way round.
+        """Bring the rows of Services up to date that may have changed. `switches` are those of Pods; `touched` subnets
+        whose grants changed; `moved`: whether addresses may be inside the fabric that were not, or the other way round.
         """
-        touched: set[Name] = set()
+        stale: set[Name] = set()
         for uid in {*self._about, *services, *slices} if changed is None else changed:
-            touched |= self._look_at(uid, services.get(uid), slices.get(uid))
-        for name in list(touched):
-            touched |= self._claim(name)
-        if self._nodes.look_at(nodes, changed):
-            touched |= self._nodes.dependent
+            stale |= self._look_at(uid, services.get(uid), slices.get(uid))
+        for name in list(stale):
+            stale |= self._claim(name)
+        if self._nodes.look_at(nodes, None if self._join in touched else changed):
+            stale |= self._nodes.dependent
         if moved:
-            touched |= self._outside
-        for name in sorted(touched):
-            self._render(name)
+            stale |= self._outside
+        around = Surroundings(places=self._nodes.places, dns=self._dns)
+        for name in sorted(stale - {_NODES_DNS}):
+            self._render(name, around)
+        if changed is None or _NODES_DNS in stale:
+            self._render_dns(around)
         self._nodes.put()
         self._names.put(switches)
 
@@ -92,18 +120,31 @@ class Services:
         age = "" if service is None else service.metadata.creation_timestamp
         return self._claims.update(name, age, map(str, own), map(str, others))
 
-    def _render(self, name: Name) -> None:
+    def _render_dns(self, around: Surroundings) -> None:
+        """Where Pods look for a DNS server and there is no Service, the nodes answer."""
+        free = [
+            address
+            for address in sorted(self._dns, key=lambda address: address.version)
+            if all(
+                self._claims.holder(str(front)) == _NODES_DNS for front in _fronts(dns_service([address]), [address])
+            )
+        ]
+        rendered = render_service(dns_service(free), [], around)
+        self._assembly.put("service of the nodes' DNS", rendered.facts)
+        self._nodes.set(_NODES_DNS, rendered)
+
+    def _render(self, name: Name, around: Surroundings) -> None:
         unit, service = f"service {name.namespace}/{name.name}", self._services.get(name)
         slices = list(self._slices.get(name, {}).values())
         if service is None:
             self._assembly.drop(unit)
-            self._nodes.set(name, {})
+            self._nodes.set(name, Rendered())
             self._names.set(name, None)
             return
         outside, complaints = self._judge(name, service)
-        rendered = render_service(service, slices, self._nodes.places, outside)
+        rendered = render_service(service, slices, around, outside)
         self._assembly.put(unit, rendered.facts)
-        self._nodes.set(name, rendered.variables)
+        self._nodes.set(name, rendered)
         self._names.set(name, service_names(service, slices, self._domain) if self._domain else None)
         self._outbox.tell(service.metadata.uid, _problem(service, complaints))
 
@@ -128,11 +169,14 @@ class Services:
 class Nodes:
     """Where nodes are, and what the variables of Services mean on them."""
 
-    def __init__(self, assembly: Assembly) -> None:
-        self._assembly = assembly
+    def __init__(self, assembly: Assembly, own: Callable[[Node], tuple[Address, ...]]) -> None:
+        """`own`: the addresses of a node in the fabric."""
+        self._assembly, self._own = assembly, own
         self._nodes: dict[str, tuple[Place, str]] = {}  # with its chassis
         self._variables: dict[str, dict[str, str]] = {}  # by node
         self._of: dict[Name, dict[str, dict[str, str]]] = {}  # by Service and node
+        self.dependent: set[Name] = set()
+        """Services whose endpoints depend on where the client is."""
         self._units: set[str] = set()
         self._touched: set[str] = set()
 
@@ -140,24 +184,26 @@ class Nodes:
     def places(self) -> list[Place]:
         return [place for place, _ in self._nodes.values()]
 
-    @property
-    def dependent(self) -> set[Name]:
-        """Services whose endpoints depend on where the client is."""
-        return set(self._of)
-
     def look_at(self, nodes: Mapping[str, Node], changed: Collection[str] | None) -> bool:
         """Whether anything about them is new."""
         if changed is not None and len(nodes) == len(self._nodes) and not any(uid in nodes for uid in changed):
             return False
-        now = {node.metadata.name: _parse_node(node) for node in nodes.values()}
+        now = {node.metadata.name: self._parse(node) for node in nodes.values()}
         if now == self._nodes:
             return False
         self._touched |= {*now, *self._nodes}
         self._nodes = dict(sorted(now.items()))
         return True
 
-    def set(self, service: Name, variables: dict[str, dict[str, str]]) -> None:
-        """What a Service's variables mean, by node."""
+    def _parse(self, node: Node) -> tuple[Place, str]:
+        meta = node.metadata
+        place = Place(node=meta.name, zone=meta.labels.get(names.ZONE, ""), addresses=self._own(node))
+        return place, meta.annotations.get(names.CHASSIS, "")
+
+    def set(self, service: Name, rendered: Rendered) -> None:
+        """What a Service's variables mean."""
+        variables = rendered.variables
+        (self.dependent.add if rendered.by_place else self.dependent.discard)(service)
         before = self._of.pop(service, {})
         if variables:
             self._of[service] = variables
@@ -213,11 +259,6 @@ class Directory:
         for row in touched:
             services = [known for _, known in sorted(self._rows[row].items())]
             self._assembly.put(f"dns {row}", render_dns(row, services, self._switches))
-
-
-def _parse_node(node: Node) -> tuple[Place, str]:
-    meta = node.metadata
-    return Place(node=meta.name, zone=meta.labels.get(names.ZONE, "")), meta.annotations.get(names.CHASSIS, "")
 
 
 def _fronts(service: Service, addresses: Iterable[Address]) -> list[Front]:
