@@ -167,6 +167,7 @@ def slice_of(
     hostnames: Sequence[str | None] = (),
     zones: Sequence[str] = (),
     protocol: str = "TCP",
+    name_of_port: str = "",
 ) -> EndpointSlice:
     """Ready endpoints of a Service, all of the first one's family; where each is, and its name, if said."""
     made = uid or f"slice-uid-{name}"
@@ -183,7 +184,7 @@ def slice_of(
             )
             for address, on, hostname, zone in zip_longest(addresses, nodes, hostnames, zones)
         ),
-        ports=(EndpointPort(port=port, protocol=protocol),),
+        ports=(EndpointPort(name=name_of_port, port=port, protocol=protocol),),
     )
 
 
