@@ -4,8 +4,12 @@ import json
 import re
 from collections.abc import Sequence
 
+import pytest
+
 from kube_ovn.model import nb
 from sandbox.layout import API_SERVICE_V4
+from sandbox.paths import SandboxError
+from tests.cluster.fabric import warned
 from tests.cluster.lab import HTTP, Json, Pod, Scene, manifest, node_exec, until
 from tests.cluster.northbound import read_rows
 
@@ -126,3 +130,124 @@ def test_a_client_stays_with_its_backend_when_asked_for(scene: Scene) -> None:
     assert all(len(home) == 1 for home in homes.values()), homes
     assert len(set.union(*homes.values())) > 1, "not all with one"
     assert len(answers_node("node1", address)) == 1
+
+
+def slice_of(name: str, *addresses: str, port: int = HTTP, **more: object) -> Json:
+    """As a user writes one for a Service without a selector."""
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": f"{name}-own", "labels": {"kubernetes.io/service-name": name}},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": port, "protocol": "TCP"}],
+        "endpoints": [{"addresses": [address], **more} for address in addresses],
+    }
+
+
+def test_clients_of_a_local_policy_stay_on_their_node(scene: Scene) -> None:
+    names = ["web1", "web2"]
+    one, two = scene.start(*map(backend, names, NODES), manifest("one", "node1"), manifest("two", "node2"))[2:]
+    address = create(scene, "web", internalTrafficPolicy="Local")
+    until(lambda: answers(scene, one, address, count=1) == {"web1"}, 20, "web1 answers on its node")
+    for client, at_home in ((one, "web1"), (two, "web2")):
+        assert answers(scene, client, address) == {at_home}
+        assert answers_node(client.node, address) == {at_home}
+    scene.delete("web2")
+    until(lambda: answers(scene, two, address, count=1) == {"failed"}, 20, "nobody is left on node2")
+    assert answers(scene, one, address) == {"web1"}
+
+
+def test_clients_are_kept_near_when_asked_for(scene: Scene) -> None:
+    """By hints, as the EndpointSlice controller writes them for `trafficDistribution`."""
+    names = ["web1", "web2"]
+    one, two = scene.start(*map(backend, names, NODES), manifest("one", "node1"), manifest("two", "node2"))[2:]
+    address = create(scene, "web", trafficDistribution="PreferSameNode")
+    until(lambda: answers(scene, one, address, count=5) == {"web1"}, 20, "node1 asks its own")
+    until(lambda: answers(scene, two, address, count=5) == {"web2"}, 20, "node2 asks its own")
+    scene.delete("web2")
+    until(lambda: answers(scene, two, address, count=5) == {"web1"}, 20, "better far than not at all")
+
+
+def test_endpoints_that_leave_serve_while_there_is_no_other(scene: Scene) -> None:
+    slow = backend("web1", "node1")
+    slow["spec"]["containers"][0]["command"] = [*BACKEND, "--delay-shutdown=60"]
+    slow["spec"]["terminationGracePeriodSeconds"] = 90
+    client = scene.start(slow, manifest("client", "node2"))[1]
+    address = create(scene, "web")
+    serves(scene, address, ["web1"])
+    scene.kubectl("delete", "pod", "web1", "--wait=false")
+    until(lambda: scene.pods()["web1"].ready is False or _leaving(scene), 20, "web1 is leaving")
+    assert answers(scene, client, address) == {"web1"}
+    scene.start(backend("web2", "node1"))
+    serves(scene, address, ["web2"])
+    assert answers(scene, client, address) == {"web2"}
+    scene.kubectl("delete", "pod", "web1", "--grace-period=0", "--force")
+
+
+def _leaving(scene: Scene) -> bool:
+    slices = json.loads(scene.kubectl("get", "endpointslice", "-o", "json"))["items"]
+    conditions = [each["conditions"] for item in slices for each in item.get("endpoints") or ()]
+    return any(each.get("terminating") and each.get("serving") for each in conditions)
+
+
+def test_an_address_outside_the_cluster_is_answered_inside_too(scene: Scene) -> None:
+    client, _ = scene.start(manifest("client", "node2"), backend("web1", "node1"))
+    create(scene, "web", externalIPs=["192.0.2.80"])
+    serves(scene, "192.0.2.80", ["web1"])
+    assert answers(scene, client, "192.0.2.80") == {"web1"}
+    (seen,) = {text.rpartition(":")[0] for text in answers(scene, client, "192.0.2.80", path="clientip")}
+    assert seen == client.ip
+
+
+def test_what_a_service_must_not_have_it_is_told(scene: Scene) -> None:
+    """Another's address and port, and an address of the fabric's own: both would take somebody's packets away."""
+    (pod,) = scene.start(backend("web1", "node1"))
+    first = create(scene, "web", externalIPs=["192.0.2.81"])
+    create(scene, "thief", externalIPs=["192.0.2.81", pod.ip])
+    serves(scene, "192.0.2.81", ["web1"])
+    name, space = "thief", scene.namespace
+    warned("Service", name, f"192.0.2.81:80/TCP is that of Service {space}/web; use another", space)
+    warned("Service", name, f"{pod.ip} is an address of Subnet ovn-default, and stays so", space)
+    assert answers(scene, pod, pod.ip + f":{HTTP}") == {"web1"}
+    scene.kubectl("delete", "service", "web")
+    serves(scene, "192.0.2.81", [])
+    assert first
+
+
+def test_odd_services_harm_nobody(scene: Scene) -> None:
+    """A thousand endpoints, the longest name, an endpoint twice and one in no subnet, a slice whose Service is gone."""
+    client, _ = scene.start(manifest("client", "node2"), backend("web1", "node1"))
+    address = create(scene, "web")
+    long = "a" * 63
+    plain = {"ports": [{"name": "http", "port": 80}]}
+    made = [
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": plain} for name in (long, "odd")
+    ]
+    made += [{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "elsewhere"}, "spec": _elsewhere()}]
+    web1 = scene.pods()["web1"].ip
+    many = [f"10.16.{100 + number // 250}.{number % 250 + 1}" for number in range(999)]
+    made += [slice_of(long, *many, web1), slice_of("odd", web1, web1, "203.0.113.9"), slice_of("gone", web1)]
+    scene.kubectl("create", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": made}))
+    serves(scene, address, ["web1"])
+    rows = {row["name"]: row["vips"] for row in read_rows(nb.LoadBalancer)}
+    (vip,) = until(lambda: _vips(f"{scene.namespace}/{long}/tcp"), 20, "the long one is there").values()
+    assert len(vip.split(",")) == 1000
+    (vip,) = until(lambda: _vips(f"{scene.namespace}/odd/tcp"), 20, "the odd one is there").values()
+    assert vip == f"{web1}:{HTTP},203.0.113.9:{HTTP}"
+    assert not [name for name in rows if name.endswith(("/gone/tcp", "/elsewhere/tcp"))]
+    assert answers(scene, client, address) == {"web1"}
+
+
+def _vips(name: str) -> dict[str, str] | None:
+    return next((row["vips"] for row in read_rows(nb.LoadBalancer) if row["name"] == name), None)
+
+
+def _elsewhere() -> Json:
+    return {"type": "ExternalName", "externalName": "www.example.com"}
+
+
+def test_a_port_out_of_range_is_refused_by_the_api_server(scene: Scene) -> None:
+    bad = service("bad")
+    bad["spec"]["ports"] = [{"port": 70000}]
+    with pytest.raises(SandboxError, match="must be between 1 and 65535"):
+        scene.kubectl("create", "-f", "-", text=json.dumps(bad))

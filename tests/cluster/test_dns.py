@@ -1,0 +1,177 @@
+"""Names of Services, with no DNS server in the cluster."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sandbox import node
+from sandbox.command import run
+from sandbox.layout import API_SERVICE_V4, parse_node
+from tests.cluster.fabric import own_subnet
+from tests.cluster.lab import HTTP, Pod, Scene, interfaces_of, manifest, ovs, until
+from tests.cluster.test_services import backend, create, serves, service
+
+ZONE = "cluster.local"
+NOBODY = "198.51.100.53"
+"""No DNS server has this address."""
+CLUSTER_DNS = "10.96.0.10"
+"""Where the kubelets tell Pods that there is a DNS server."""
+AT_ONCE = 1.0
+"""Seconds; a resolver that waits for a second answer waits five."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    code: str
+    answers: list[str]
+    truncated: bool
+    seconds: float
+
+
+def ask(pod: Pod, name: str, kind: str = "A", server: str = CLUSTER_DNS, **how: Any) -> Answer:
+    """What a server says to a Pod."""
+    (nic,) = [nic for port, nic in interfaces_of(pod.node, pod.namespace).items() if port == pod.port]
+    netns = json.loads(ovs(pod.node, "get", "Interface", nic, "external_ids:pod_netns"))
+    place = f"/proc/{node.init_pid(parse_node(pod.node))}/root{netns}"
+    script = str(Path(__file__).with_name("ask.py"))
+    asked = json.dumps({"server": server, "name": name, "kind": kind, **how})
+    said = run(["nsenter", f"--net={place}", "--", sys.executable, script, asked], timeout=20)
+    return Answer(**json.loads(said))
+
+
+def answers(pod: Pod, name: str, kind: str = "A", server: str = CLUSTER_DNS, **how: Any) -> list[str]:
+    """The same, where there must be an answer at once."""
+    answer = ask(pod, name, kind, server, **how)
+    assert answer.code == "NOERROR", answer
+    assert answer.seconds < AT_ONCE, answer
+    return sorted(answer.answers)
+
+
+def is_known(pod: Pod, name: str, address: str) -> None:
+    until(lambda: ask(pod, name, server=NOBODY).answers == [address], 10, f"{name} is {address}")
+
+
+def test_a_service_is_found_by_name_whatever_server_is_asked(scene: Scene) -> None:
+    pods = scene.start(manifest("one", "node1"), manifest("two", "node2"))
+    address = create(scene, "web")
+    name = f"web.{scene.namespace}.svc.{ZONE}"
+    reverse = ".".join(reversed(address.split("."))) + ".in-addr.arpa"
+    for pod in pods:
+        is_known(pod, name, address)
+        for server in (NOBODY, CLUSTER_DNS):
+            assert answers(pod, name, server=server) == [address]
+            assert answers(pod, name.upper(), server=server) == [address]
+            assert answers(pod, name, server=server, edns=1232) == [address]
+            assert answers(pod, reverse, "PTR", server) == [f"{name}."]
+            assert answers(pod, f"kubernetes.default.svc.{ZONE}", server=server) == [API_SERVICE_V4]
+    scene.kubectl("delete", "service", "web")
+    until(lambda: ask(pods[0], name).code == "NXDOMAIN", 10, f"{name} is gone")
+
+
+def test_what_is_not_an_address_is_answered_too_and_at_once(scene: Scene) -> None:
+    (pod,) = scene.start(manifest("one", "node1"))
+    address = create(scene, "web")
+    name = f"web.{scene.namespace}.svc.{ZONE}"
+    is_known(pod, name, address)
+    for kind in ("AAAA", "TXT", "MX", "HTTPS"):
+        assert answers(pod, name, kind) == [], f"{kind}: there is none, and nobody has to wait for it"
+    assert answers(pod, f"_http._tcp.{name}", "SRV") == [f"0 100 80 {name}."]
+    assert answers(pod, name, tcp=True) == [address]
+    assert ask(pod, name, questions=[f"kubernetes.default.svc.{ZONE}"]).code in ("NOERROR", "FORMERR")
+    for missing in (f"none.{scene.namespace}.svc.{ZONE}", f"web.{scene.namespace}.{name}"):
+        answer = ask(pod, missing)
+        assert answer.code == "NXDOMAIN"
+        assert answer.seconds < AT_ONCE
+
+
+def test_programs_find_names_as_the_pod_is_configured(scene: Scene) -> None:
+    """Through the search path, both families asked for, with a short name and a longer one: no wait for anybody."""
+    (client,) = scene.start(manifest("client", "node2"), backend("web1", "node1"))[:1]
+    address = create(scene, "web")
+    serves(scene, address, ["web1"])
+    is_known(client, f"web.{scene.namespace}.svc.{ZONE}", address)
+    for name in ("web", f"web.{scene.namespace}", f"web.{scene.namespace}.svc.{ZONE}"):
+        said = scene.shell(client, f"curl -sS --max-time 5 -w ' %{{time_namelookup}}' http://{name}/hostname")
+        answer, seconds = said.split()
+        assert answer == "web1"
+        assert float(seconds) < AT_ONCE
+    said = scene.shell(client, "getent hosts none || echo none", timeout=10)
+    assert said.strip() == "none"
+
+
+def test_pods_behind_a_headless_service_have_names(scene: Scene) -> None:
+    named = backend("web1", "node1")
+    named["spec"] |= {"hostname": "first", "subdomain": "web"}
+    one, two = scene.start(named, backend("web2", "node2"))
+    scene.kubectl("create", "-f", "-", text=json.dumps(service("web", clusterIP="None")))
+    name = f"web.{scene.namespace}.svc.{ZONE}"
+    until(lambda: ask(one, name, server=NOBODY).answers, 10, "the names are known")
+    until(lambda: sorted(ask(one, name).answers) == sorted([one.ip, two.ip]), 10, "both are known")
+    assert answers(two, f"first.{name}", server=NOBODY) == [one.ip]
+    assert answers(two, f"{two.ip.replace('.', '-')}.{name}", server=NOBODY) == [two.ip]
+    targets = answers(two, f"_http._tcp.{name}", "SRV")
+    assert targets == sorted([f"0 100 {HTTP} first.{name}.", f"0 100 {HTTP} {two.ip.replace('.', '-')}.{name}."])
+    scene.delete("web2")
+    until(lambda: ask(one, name).answers == [one.ip], 10, "who left is forgotten")
+
+
+def test_more_addresses_than_fit_are_truncated_and_told_over_tcp(scene: Scene) -> None:
+    (pod,) = scene.start(manifest("one", "node1"))
+    scene.kubectl("create", "-f", "-", text=json.dumps({**service("many", clusterIP="None"), **_no_selector()}))
+    slices = [_slice("many", number, [f"10.16.{200 + number}.{last}" for last in range(1, 101)]) for number in range(2)]
+    scene.kubectl("create", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": slices}))
+    name = f"many.{scene.namespace}.svc.{ZONE}"
+    until(lambda: len(ask(pod, name, tcp=True).answers) == 200, 10, "all are told")
+    plain = ask(pod, name)
+    assert plain.truncated
+    assert len(plain.answers) < 200
+
+
+def _no_selector() -> dict[str, Any]:
+    return {"spec": {"clusterIP": "None", "ports": [{"name": "http", "port": 80}]}}
+
+
+def _slice(of: str, number: int, addresses: list[str]) -> dict[str, Any]:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": f"{of}-{number}", "labels": {"kubernetes.io/service-name": of}},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
+        "endpoints": [{"addresses": [address]} for address in addresses],
+    }
+
+
+def test_a_dns_server_takes_over_when_it_is_ready_and_hands_back(scene: Scene) -> None:
+    """Anything that answers at its port will do for one: it says who it is, to what is no question at all."""
+    server = manifest("server", "node2", command=("/agnhost", "netexec", "--http-port=8080", "--udp-port=5353"))
+    server["metadata"]["labels"] = {"app": "dns"}
+    client = scene.start(manifest("client", "node1"), server)[0]
+    ports = [{"name": "dns", "port": 53, "targetPort": 5353, "protocol": "UDP"}]
+    spec = {"clusterIP": CLUSTER_DNS, "selector": {"app": "dns"}, "ports": ports}
+    made = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "dns"}, "spec": spec}
+    scene.kubectl("create", "-f", "-", text=json.dumps(made))
+    say = f"echo hostname | nc -u -w 1 {CLUSTER_DNS} 53 || true"
+    until(lambda: "server" in scene.shell(client, say), 15, "the server is asked")
+    name = f"kubernetes.default.svc.{ZONE}"
+    assert answers(client, name) == [API_SERVICE_V4], "what the fabric knows it still answers itself"
+    scene.delete("server")
+    until(lambda: ask(client, name, "AAAA").code == "NOERROR", 15, "the nodes answer again")
+
+
+def test_a_dns_record_opens_no_door(scene: Scene) -> None:
+    """CVE-2025-0650: with DNS records on a switch some UDP packets passed the ACLs of their receiver. Both ports that
+    look like DNS, towards a subnet that is private.
+    """
+    with own_subnet(scene, "10.77.0.0/24", private=True):
+        made = manifest("inside", "node1", command=("/agnhost", "netexec", "--http-port=-1", "--udp-port=53"))
+        others = [manifest("same", "node1"), manifest("other", "node2")]
+        for other in others:
+            other["metadata"]["annotations"] = {"ovn.kubernetes.io/logical_switch": "ovn-default"}
+        inside, friend, *strangers = scene.start(made, manifest("friend", "node1"), *others)
+        for client in (friend, *strangers):
+            for source in (53, 5353):
+                said = scene.shell(client, f"echo hostname | nc -u -w 1 -p {source} {inside.ip} 53 || true")
+                assert ("inside" in said) is (client is friend), (client.name, source)
