@@ -34,7 +34,7 @@ def ask(pod: Pod, name: str, kind: str = "A", server: str = CLUSTER_DNS, **how: 
     """What a server says to a Pod."""
     (nic,) = [nic for port, nic in interfaces_of(pod.node, pod.namespace).items() if port == pod.port]
     netns = json.loads(ovs(pod.node, "get", "Interface", nic, "external_ids:pod_netns"))
-    place = f"/proc/{node.init_pid(parse_node(pod.node))}/root{netns}"
+    place = f"/proc/{node.init_pid(parse_node(pod.node))}/root/run/netns/{Path(netns).name}"
     script = str(Path(__file__).with_name("ask.py"))
     asked = json.dumps({"server": server, "name": name, "kind": kind, **how})
     said = run(["nsenter", f"--net={place}", "--", sys.executable, script, asked], timeout=20)

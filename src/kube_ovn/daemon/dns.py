@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 import dns.asyncquery
 import dns.exception
@@ -53,10 +54,15 @@ class Responder:
         addresses: Callable[[], Sequence[Address]],
         is_inside: Callable[[str], bool],
         never: Iterable[Address],
+        resolv_conf: str = "/etc/resolv.conf",
+        port: int = names.DNS_PORT,
     ) -> None:
-        """`is_inside`: whether a client is one of the fabric's. `never`: resolvers not to ask, since they lead here."""
+        """`is_inside`: whether a client is one of the fabric's. `never`: resolvers not to ask, since they lead here;
+        `resolv_conf` names the node's.
+        """
         self._directory, self._addresses, self._is_inside = directory, addresses, is_inside
         self._never = {str(address) for address in never}
+        self._resolv_conf, self._port = resolv_conf, port
         self._queue: asyncio.Queue[_Datagram] = asyncio.Queue(QUEUE)
         self._connections = 0
         self.moved = asyncio.Event()
@@ -88,10 +94,10 @@ class Responder:
     async def _open(self, address: Address, stack: contextlib.AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(
-            lambda: _Datagrams(self._queue, self._is_inside), sock=_bound(address, socket.SOCK_DGRAM)
+            lambda: _Datagrams(self._queue, self._is_inside), sock=_bound(address, self._port, socket.SOCK_DGRAM)
         )
         stack.callback(transport.close)
-        server = await asyncio.start_server(self._connected, sock=_bound(address, socket.SOCK_STREAM))
+        server = await asyncio.start_server(self._connected, sock=_bound(address, self._port, socket.SOCK_STREAM))
         stack.callback(server.close)
 
     async def _work(self) -> None:
@@ -169,7 +175,7 @@ class Responder:
 
     def _resolvers(self) -> list[str]:
         try:
-            found = dns.resolver.Resolver().nameservers
+            found = dns.resolver.Resolver(self._resolv_conf).nameservers
         except (OSError, dns.exception.DNSException):
             return []
         return [each for each in found if isinstance(each, str) and each not in self._never]
@@ -183,8 +189,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)  # asyncio's own is not derived from it
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if self._transport is not None and self._is_inside(addr[0]):
@@ -192,14 +197,14 @@ class _Datagrams(asyncio.DatagramProtocol):
                 self._queue.put_nowait((data, addr, self._transport))
 
 
-def _bound(address: Address, kind: socket.SocketKind) -> socket.socket:
+def _bound(address: Address, port: int, kind: socket.SocketKind) -> socket.socket:
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     made = socket.socket(family, kind)
     try:
         made.setblocking(False)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.setsockopt(*_FREEBIND[family], 1)
-        made.bind((str(address), names.DNS_PORT))
+        made.bind((str(address), port))
     except OSError:
         made.close()
         raise

@@ -28,6 +28,7 @@ from kube_ovn.service.endpoints import (
     format_endpoint,
     has_hints,
 )
+from kube_ovn.service.seats import seat
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 _BY_SOURCE = {4: "ip_src", 6: "ipv6_src"}
@@ -110,14 +111,14 @@ def render_service(
             listed = backends(front.port, front.address.version, slices)
             pick = _pick(service, front, listed, around)
             if pick is None:
-                plain[format_endpoint(front.address, front.port.port)] = _format(choose(listed))
+                plain[format_endpoint(front.address, front.port.port)] = _format(service, choose(listed))
             else:
                 key, value = _place(service, front, pick, around.places, rendered.variables)
                 local.setdefault(front.address.version, {})[key] = value
         for front in outside:
             if front.port.protocol == protocol:
                 listed = backends(front.port, front.address.version, slices)
-                plain[format_endpoint(front.address, front.port.port)] = _format(choose(listed))
+                plain[format_endpoint(front.address, front.port.port)] = _format(service, choose(listed))
         if plain:
             rows.append(_load_balancer(service, protocol, plain))
         rendered.by_place |= bool(local)
@@ -153,8 +154,8 @@ def _pick(
             format_endpoint(own, names.DNS_PORT) for own in place.addresses if own.version == front.address.version
         )
     if service.spec.internal_traffic_policy == LOCAL:
-        return lambda place: _format(choose_local(listed, place.node))
-    return (lambda place: _format(choose_near(listed, place))) if has_hints(listed) else None
+        return lambda place: _format(service, choose_local(listed, place.node))
+    return (lambda place: _format(service, choose_near(listed, place))) if has_hints(listed) else None
 
 
 def _place(
@@ -224,5 +225,6 @@ def _options(service: Service, protocol: str) -> dict[str, str]:
     return options
 
 
-def _format(chosen: Iterable[Backend]) -> str:
-    return ",".join(format_endpoint(each.address, each.port) for each in chosen)
+def _format(service: Service, chosen: Sequence[Backend]) -> str:
+    listed = seat(chosen) if service.spec.session_affinity == "ClientIP" else chosen
+    return ",".join(format_endpoint(each.address, each.port) for each in listed)
