@@ -146,10 +146,10 @@ def _slice(of: str, number: int, addresses: list[str]) -> dict[str, Any]:
 
 def test_a_dns_server_takes_over_when_it_is_ready_and_hands_back(scene: Scene) -> None:
     """Anything that answers at its port will do for one: it says who it is, to what is no question at all."""
-    server = manifest("server", "node2", command=("/agnhost", "netexec", "--http-port=8080", "--udp-port=5353"))
+    server = manifest("server", "node2", command=("/agnhost", "netexec", "--http-port=8080", "--udp-port=53"))
     server["metadata"]["labels"] = {"app": "dns"}
     client = scene.start(manifest("client", "node1"), server)[0]
-    ports = [{"name": "dns", "port": 53, "targetPort": 5353, "protocol": "UDP"}]
+    ports = [{"name": "dns", "port": 53, "targetPort": 53, "protocol": "UDP"}]
     spec = {"clusterIP": CLUSTER_DNS, "selector": {"app": "dns"}, "ports": ports}
     made = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "dns"}, "spec": spec}
     scene.kubectl("create", "-f", "-", text=json.dumps(made))

@@ -32,7 +32,6 @@ from kube_ovn.service.seats import seat
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 _BY_SOURCE = {4: "ip_src", 6: "ipv6_src"}
-_DNS = 53
 _LONGEST_TIMEOUT = 65535
 """Seconds that OVN's `affinity_timeout` takes."""
 
@@ -85,7 +84,7 @@ def dns_service(addresses: Iterable[Address]) -> Service:
         metadata=ObjectMeta(name=names.DNS_SERVICE, namespace=names.FABRIC, uid=""),
         spec=ServiceSpec(
             cluster_ips=tuple(map(str, addresses)),
-            ports=tuple(ServicePort(port=_DNS, protocol=protocol) for protocol in ("TCP", "UDP")),
+            ports=tuple(ServicePort(port=names.DNS_PORT, protocol=protocol) for protocol in ("TCP", "UDP")),
         ),
     )
 
@@ -148,7 +147,7 @@ def _pick(
     endpoint refuses its clients everywhere.
     """
     if not choose(listed):
-        if front.address not in around.dns or front.port.port != _DNS:
+        if front.address not in around.dns or front.port.port != names.DNS_PORT:
             return None
         return lambda place: ",".join(
             format_endpoint(own, names.DNS_PORT) for own in place.addresses if own.version == front.address.version
