@@ -166,12 +166,14 @@ def test_a_dns_record_opens_no_door(scene: Scene) -> None:
     look like DNS, towards a subnet that is private.
     """
     with own_subnet(scene, "10.77.0.0/24", private=True):
-        made = manifest("inside", "node1", command=("/agnhost", "netexec", "--http-port=-1", "--udp-port=53"))
+        made = manifest("inside", "node1", command=("/agnhost", "netexec", "--http-port=8080", "--udp-port=53"))
         others = [manifest("same", "node1"), manifest("other", "node2")]
         for other in others:
             other["metadata"]["annotations"] = {"ovn.kubernetes.io/logical_switch": "ovn-default"}
         inside, friend, *strangers = scene.start(made, manifest("friend", "node1"), *others)
-        for client in (friend, *strangers):
-            for source in (53, 5353):
-                said = scene.shell(client, f"echo hostname | nc -u -w 1 -p {source} {inside.ip} 53 || true")
-                assert ("inside" in said) is (client is friend), (client.name, source)
+        for source in (53, 5353):
+            # Several packets: one of a new Pod may meet flows that are half installed.
+            say = f"for n in 1 2 3; do echo hostname | nc -u -w 1 -p {source} {inside.ip} 53; done || true"
+            assert "inside" in scene.shell(friend, say), "the way is open for those it is open for"
+            for stranger in strangers:
+                assert "inside" not in scene.shell(stranger, say), (stranger.name, source)

@@ -10,8 +10,11 @@ from sandbox.layout import OUTSIDE_FAR_V4, OUTSIDE_FAR_V6, IpFamily
 from tests.cluster.fabric import apply, own_subnet, read, ready, recorded, subnet, told, warned
 from tests.cluster.lab import HTTP, SERVER, Pod, Scene, manifest, until
 from tests.cluster.test_addresses import ADDRESS, MAC, POOL, PRIVILEGED, SWITCH, create, stateful
+from tests.cluster.test_dns import CLUSTER_DNS, NOBODY, ZONE, ask
+from tests.cluster.test_services import answers, answers_node, backend, service
 
 FAMILY = IpFamily.DUAL
+CLUSTER_DNS_BOTH = (CLUSTER_DNS, "fd00:10:96::a")
 BOTH = "10.73.0.0/24,fd00:73::/112"
 
 
@@ -137,3 +140,39 @@ def test_uppercase_and_wrong_families_are_refused(scene: Scene, place: str) -> N
         assert not recorded({name})
     finally:
         kubectl("delete", "subnet", name, "--wait=false")
+
+
+def test_services_and_names_in_both_families(scene: Scene) -> None:
+    names = ["web1", "web2"]
+    one, two = scene.start(
+        *map(backend, names, ("node1", "node2")), manifest("one", "node1"), manifest("two", "node2"), within=90
+    )[2:]
+    for name, policy in (("web", "Cluster"), ("near", "Local")):
+        made = service(name, ipFamilyPolicy="RequireDualStack", internalTrafficPolicy=policy, selector={"app": "web"})
+        scene.kubectl("create", "-f", "-", text=json.dumps(made))
+    for name, wanted in (("web", set(names)), ("near", {"web1"})):
+        _in_both_families(scene, name, wanted, one)
+    assert answers(scene, two, f"near.{scene.namespace}", count=5) == {"web2"}
+
+
+def _in_both_families(scene: Scene, name: str, wanted: set[str], client: Pod) -> None:
+    v4, v6 = json.loads(scene.kubectl("get", "service", name, "-o", "json"))["spec"]["clusterIPs"]
+    full = f"{name}.{scene.namespace}.svc.{ZONE}"
+    until(lambda: ask(client, full, "AAAA", NOBODY).answers == [v6], 10, f"{full} is {v6}")
+    assert ask(client, full, "A", NOBODY).answers == [v4]
+    _reached(scene, v4, wanted, client)
+    _reached(scene, f"[{v6}]", wanted, client)
+
+
+def _reached(scene: Scene, address: str, wanted: set[str], client: Pod) -> None:
+    until(lambda: answers(scene, client, address, count=5) <= wanted, 20, f"{address} answers")
+    assert answers(scene, client, address) == wanted
+    assert answers_node(client.node, address) == wanted
+
+
+def test_the_nodes_answer_for_names_in_both_families(scene: Scene) -> None:
+    (client,) = scene.start(manifest("client", "node2"))
+    for server in CLUSTER_DNS_BOTH:
+        answer = ask(client, f"none.{scene.namespace}.svc.{ZONE}", server=server)
+        assert (answer.code, answer.answers) == ("NXDOMAIN", [])
+        assert ask(client, f"kubernetes.default.svc.{ZONE}", "TXT", server=server, tcp=True).code == "NOERROR"

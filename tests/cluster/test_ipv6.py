@@ -5,8 +5,11 @@ from tests.cluster.fabric import own_subnet
 from tests.cluster.gateways import CIDR6, FAR6, change, node6, sees
 from tests.cluster.lab import HTTP, SERVER, Scene, manifest, until
 from tests.cluster.outside import fetch, routed
+from tests.cluster.test_dns import ZONE, ask
+from tests.cluster.test_services import answers, answers_node, backend, create
 
 FAMILY = IpFamily.IPV6
+CLUSTER_DNS = "fd00:10:96::a"
 
 
 def test_pods_reach_each_other_and_the_outside(scene: Scene) -> None:
@@ -25,3 +28,16 @@ def test_a_centralized_subnet_leaves_through_its_gateway(scene: Scene) -> None:
         with routed((CIDR6, node6(2))):
             sees(scene, pod, pod.ip)
             assert fetch(f"http://[{pod.ip}]:{HTTP}/hostname") == "pod"
+
+
+def test_services_and_names(scene: Scene) -> None:
+    names = ["web1", "web2"]
+    client = scene.start(*map(backend, names, ("node1", "node2")), manifest("client", "node2"), within=90)[2]
+    address = create(scene, "web")
+    assert ":" in address
+    name = f"web.{scene.namespace}.svc.{ZONE}"
+    until(lambda: ask(client, name, "AAAA", CLUSTER_DNS).answers == [address], 10, f"{name} is {address}")
+    assert ask(client, name, "A", CLUSTER_DNS).code == "NOERROR", "there is none, and nobody has to wait for it"
+    until(lambda: answers(scene, client, "web", count=3) <= set(names), 20, "the Service answers")
+    assert answers(scene, client, f"[{address}]") == set(names)
+    assert answers_node("node1", f"[{address}]") == set(names)

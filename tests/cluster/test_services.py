@@ -55,13 +55,13 @@ def serves(scene: Scene, address: str, pods: Sequence[str]) -> None:
 
 def answers(scene: Scene, client: Pod, address: str, count: int = 20, path: str = "hostname") -> set[str]:
     """What a Pod hears over as many connections, one after another."""
-    script = f"for n in $(seq {count}); do curl -sS --max-time 3 http://{address}/{path} || echo failed; echo; done"
+    script = f"for n in $(seq {count}); do curl -gsS --max-time 3 http://{address}/{path} || echo failed; echo; done"
     return set(scene.shell(client, script, timeout=90).split())
 
 
 def answers_node(node: str, address: str, count: int = 20, path: str = "hostname") -> set[str]:
     """The same of a node's own process."""
-    return {node_exec(node, "curl", "-sS", "--max-time", "3", f"http://{address}/{path}") for _ in range(count)}
+    return {node_exec(node, "curl", "-gsS", "--max-time", "3", f"http://{address}/{path}") for _ in range(count)}
 
 
 def test_pods_and_nodes_reach_all_backends_and_are_known_by_their_own_address(scene: Scene) -> None:

@@ -49,7 +49,10 @@ async def serving(tmp_path: Path, resolvers: tuple[str, ...] = (), inside: bool 
     """The port it listens on."""
     config, port = tmp_path / "resolv.conf", free_port()
     config.write_text("".join(f"nameserver {resolver}\n" for resolver in resolvers))
-    responder = Responder(directory(), lambda: [HERE], lambda _: inside, (), str(config), port)
+    moved, never = asyncio.Event(), [ip_network("10.96.0.0/12")]
+    responder = Responder(
+        directory(), lambda: [HERE], lambda _: inside, never, moved, resolv_conf=str(config), port=port
+    )
     running = asyncio.create_task(responder.run())
     try:
         async with asyncio.timeout(PATIENCE):
@@ -118,7 +121,7 @@ async def test_too_much_for_a_datagram_is_truncated(tmp_path: Path) -> None:
 
 
 async def test_other_names_are_asked_of_the_nodes_resolvers_in_turn(tmp_path: Path) -> None:
-    async with a_resolver() as elsewhere, serving(tmp_path, (DEAD, RESOLVER)) as port:
+    async with a_resolver() as elsewhere, serving(tmp_path, ("10.96.0.10", DEAD, RESOLVER)) as port:
         query = dns.message.make_query("www.example.com", "A")
         reply = await dns.asyncquery.udp(query, str(HERE), port=port, timeout=PATIENCE)
         assert texts(reply) == ["192.0.2.1"]

@@ -72,6 +72,23 @@ def unknown(values: dict[str, Any], schema: dict[str, Any], path: str = "") -> l
     return found
 
 
+def test_services_are_all_answered_for_unless_told_otherwise() -> None:
+    values = read_yaml((CHART / "values.yaml").read_text())
+    schema = read_yaml((CHART / "values.schema.json").read_text())
+    assert values["services"] == daemon.Settings().services == daemon.ALL_SERVICES
+    assert schema["properties"]["services"]["enum"] == [daemon.ALL_SERVICES, daemon.CLUSTER_IP_ONLY]
+    for choice in schema["properties"]["services"]["enum"]:
+        assert daemon.parse_services(choice) == choice
+
+
+def test_the_daemon_may_read_what_it_follows() -> None:
+    rules = TEMPLATES["rbac.yaml"].partition("name: system:kube-ovn-cni\n")[2].partition("---")[0]
+    for plural in ("pods, nodes", "services", "endpointslices", "subnets"):
+        verbs = re.search(rf"resources: \[{plural}\].*\n    verbs: \[(.*)\]", rules)
+        assert verbs is not None, plural
+        assert {"list", "watch"} <= set(verbs[1].split(", ")), plural
+
+
 def test_no_namespace_is_fixed() -> None:
     for name, text in TEMPLATES.items():
         assert set(re.findall(r"^\s*namespace: (.*)$", text, re.MULTILINE)) <= {

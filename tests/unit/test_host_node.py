@@ -384,3 +384,24 @@ def test_what_a_tunnel_takes(network_type: str, encap: str, overhead: int) -> No
 def test_tunnels_that_nobody_set_up_yet() -> None:
     assert parse_encaps("") == ()
     assert parse_encaps("no address, fd00::1") == (ip_address("fd00::1"),)
+
+
+def test_what_is_asked_of_services_passes_where_the_node_answers_for_them() -> None:
+    services = (ip_network("10.96.0.0/12"), ip_network("fd00:10:96::/112"))
+    text = render_table([DEFAULT], services).text
+    rules = [line.strip() for line in text.partition("chain forward {")[2].partition("}\n")[0].splitlines()]
+    first = rules.index('iifname "ovn0" ip saddr { 10.96.0.0/12 } ct direction reply accept')
+    assert rules[first + 1 : first + 3] == [
+        'oifname "ovn0" ip daddr { 10.96.0.0/12 } ct status dnat accept',
+        'iifname != { "ovn0", "ovngw0" } oifname "ovn0" ip daddr { 10.96.0.0/12 } accept',
+    ]
+    assert first < rules.index('oifname "ovn0" ip daddr != @fabric4 counter drop'), "which is about the rest"
+    assert "fd00:10:96::" not in text, "the fabric has no such family"
+
+
+@pytest.mark.parametrize("serves", [True, False])
+def test_services_pass_only_where_nobody_else_answers_for_them(serves: bool) -> None:
+    state = render_node(node(**GRANTED), [DEFAULT], 1400, services=[ip_network("10.96.0.0/12")], serves=serves)
+    assert state is not None
+    assert ip_network("10.96.0.0/12") in state.nics["ovn0"].link
+    assert ("10.96.0.0/12" in state.table.text) is serves

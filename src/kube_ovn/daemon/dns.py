@@ -7,21 +7,22 @@ what they ask of their DNS server's address, as long as none is ready there (`to
 
 import asyncio
 import contextlib
+import secrets
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from pathlib import Path
 from typing import cast
 
-import dns.asyncquery
 import dns.exception
 import dns.message
 import dns.rcode
 import dns.rdatatype
-import dns.resolver
 import structlog
 
 from kube_ovn.host.dns import Directory, refusal
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address
+from kube_ovn.model.addr import Address, Network
 from kube_ovn.reconcile import Backoff
 
 log = structlog.get_logger()
@@ -46,26 +47,27 @@ _Datagram = tuple[bytes, tuple[str, int], asyncio.DatagramTransport]
 
 
 class Responder:
-    """Answers on UDP and TCP. `addresses` may change while it runs: `moved` is to be set then."""
+    """Answers on UDP and TCP."""
 
     def __init__(
         self,
         directory: Directory,
         addresses: Callable[[], Sequence[Address]],
         is_inside: Callable[[str], bool],
-        never: Iterable[Address],
+        never: Sequence[Network],
+        moved: asyncio.Event,
+        *,
         resolv_conf: str = "/etc/resolv.conf",
         port: int = names.DNS_PORT,
     ) -> None:
-        """`is_inside`: whether a client is one of the fabric's. `never`: resolvers not to ask, since they lead here;
-        `resolv_conf` names the node's.
+        """`is_inside`: whether a client is one of the fabric's. `never`: where resolvers are not to be asked, because
+        they lead here; `resolv_conf` names the node's. `moved` is set when the addresses changed.
         """
         self._directory, self._addresses, self._is_inside = directory, addresses, is_inside
-        self._never = {str(address) for address in never}
+        self._never, self._moved = never, moved
         self._resolv_conf, self._port = resolv_conf, port
         self._queue: asyncio.Queue[_Datagram] = asyncio.Queue(QUEUE)
         self._connections = 0
-        self.moved = asyncio.Event()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -76,7 +78,7 @@ class Responder:
     async def _listen(self) -> None:
         backoff = Backoff(ceiling=5.0)
         while True:
-            self.moved.clear()
+            self._moved.clear()
             addresses = tuple(self._addresses())
             async with contextlib.AsyncExitStack() as stack:
                 try:
@@ -88,8 +90,8 @@ class Responder:
                     continue
                 backoff.reset()
                 while tuple(self._addresses()) == addresses:
-                    await self.moved.wait()
-                    self.moved.clear()
+                    await self._moved.wait()
+                    self._moved.clear()
 
     async def _open(self, address: Address, stack: contextlib.AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
@@ -159,26 +161,71 @@ class Responder:
 
     async def _ask_others(self, query: dns.message.Message, *, stream: bool) -> dns.message.Message | None:
         """What the node's own resolvers say; None when none of them answers."""
-        ask = dns.asyncquery.tcp if stream else dns.asyncquery.udp
+        # Its own number and port for every question: they are all that tells an answer from a forged one.
+        number = secrets.randbelow(1 << 16)
+        wire = number.to_bytes(2) + query.to_wire()[2:]
         for resolver in self._resolvers():
             try:
-                # Its own number and port for every question: they are all that tells an answer from a forged one.
-                asked = dns.message.from_wire(query.to_wire())
-                asked.id = dns.message.Message().id
-                reply = await ask(asked, resolver, timeout=PATIENCE)
-            except (OSError, dns.exception.DNSException) as error:
-                log.info("a resolver of this node does not answer", resolver=resolver, error=str(error))
+                async with asyncio.timeout(PATIENCE):
+                    said = await (_ask_stream if stream else _ask_datagram)(resolver, wire)
+                reply = dns.message.from_wire(said)
+            except (OSError, asyncio.IncompleteReadError, dns.exception.DNSException) as error:
+                log.info("a resolver of this node does not answer", resolver=resolver, error=repr(error))
                 continue
-            reply.id = query.id
-            return reply
+            if reply.id == number and reply.question == query.question:
+                reply.id = query.id
+                return reply
         return None
 
     def _resolvers(self) -> list[str]:
+        """The node's resolvers (resolv.conf(5))."""
         try:
-            found = dns.resolver.Resolver(self._resolv_conf).nameservers
-        except (OSError, dns.exception.DNSException):
+            words = [line.split() for line in Path(self._resolv_conf).read_text().splitlines()]
+        except OSError:
             return []
-        return [each for each in found if isinstance(each, str) and each not in self._never]
+        found = []
+        for text in (line[1] for line in words if len(line) > 1 and line[0] == "nameserver"):
+            with contextlib.suppress(ValueError):
+                address = ip_address(text.partition("%")[0])
+                if not any(address in network for network in self._never):
+                    found.append(text)
+        return found
+
+
+async def _ask_stream(resolver: str, wire: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(resolver, names.DNS_PORT)
+    try:
+        writer.write(len(wire).to_bytes(2) + wire)
+        return await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
+    finally:
+        writer.close()
+
+
+async def _ask_datagram(resolver: str, wire: bytes) -> bytes:
+    """The first answer with the question's number."""
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[bytes] = loop.create_future()
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: _Answer(wire[:2], found), remote_addr=(resolver, names.DNS_PORT)
+    )
+    try:
+        transport.sendto(wire)
+        return await found
+    finally:
+        transport.close()
+
+
+class _Answer(asyncio.DatagramProtocol):
+    def __init__(self, number: bytes, found: "asyncio.Future[bytes]") -> None:
+        self._number, self._found = number, found
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        if data[:2] == self._number and not self._found.done():
+            self._found.set_result(data)
+
+    def error_received(self, exc: Exception) -> None:
+        if not self._found.done():
+            self._found.set_exception(exc)
 
 
 class _Datagrams(asyncio.DatagramProtocol):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 
 import structlog
@@ -11,17 +12,23 @@ from prometheus_client import REGISTRY
 from kube_ovn.config import parse_flags
 from kube_ovn.daemon.announce import announce
 from kube_ovn.daemon.conflist import render_conflist, write_conflist
+from kube_ovn.daemon.health import HealthPorts
+from kube_ovn.daemon.names import NameService
 from kube_ovn.daemon.node import NodeNetwork
+from kube_ovn.daemon.nodes import Nodes
 from kube_ovn.daemon.pods import Pods
 from kube_ovn.daemon.ports import PortError, Ports
+from kube_ovn.daemon.proxy import Proxy, remove_table
 from kube_ovn.daemon.server import Server
-from kube_ovn.daemon.settings import Settings
+from kube_ovn.daemon.services import Services
+from kube_ovn.daemon.settings import ALL_SERVICES, Settings
 from kube_ovn.daemon.subnets import Subnets
 from kube_ovn.host.node import parse_encaps
+from kube_ovn.host.service import NodeService, Surroundings
 from kube_ovn.k8s.client import Client as Kube
 from kube_ovn.k8s.client import KubeError
 from kube_ovn.k8s.credentials import CredentialsError, load_credentials
-from kube_ovn.k8s.decode import NODES, PODS, SUBNETS
+from kube_ovn.k8s.decode import ENDPOINT_SLICES, NODES, PODS, SERVICES, SUBNETS
 from kube_ovn.k8s.events import Recorder
 from kube_ovn.k8s.watch import Store, follow
 from kube_ovn.linux.netlink import NetlinkError
@@ -29,11 +36,12 @@ from kube_ovn.linux.nft import NftError
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
 from kube_ovn.model.host import Sandbox
-from kube_ovn.model.kube import Node, Pod
+from kube_ovn.model.kube import Pod
 from kube_ovn.model.network import Kind, ObjectRef, cluster_ref
 from kube_ovn.model.vswitch import TABLES, OpenVSwitch
 from kube_ovn.ovsdb.client import Client as Ovs
 from kube_ovn.reconcile import Dirty, reconcile, until_told
+from kube_ovn.service.endpoints import Place
 from kube_ovn.telemetry import serve_health, start_logging
 
 log = structlog.get_logger()
@@ -64,15 +72,19 @@ class Daemon:
     def __init__(self, settings: Settings, kube: Kube) -> None:
         self._settings, self._kube = settings, kube
         self._pod_store: Store[Pod] = Store(self._pods_changed)
-        self._node_store: Store[Node] = Store(self._node_changed)
+        self._nodes = Nodes(settings.node_name, self._own_node_changed, lambda: self._proxy.dirty.mark())
         self._repair, self._announce = Dirty(), Dirty()
         self._ovs = Ovs((f"unix:{settings.ovs_socket}",), "Open_vSwitch", TABLES, on_change=self._ovs_changed)
         self._ports = Ports(self._ovs)
-        self._subnets = Subnets(settings.node_switch, settings.node_name, lambda: self._node.dirty.mark())
+        self._subnets = Subnets(settings.node_switch, settings.node_name, self._subnets_changed)
         self._node = NodeNetwork(
-            settings, self._own_node, self._subnets, lambda: self._encaps, self._ports, self._tell_of_subnet
+            settings, lambda: self._nodes.own, self._subnets, lambda: self._encaps, self._ports, self._tell_of_subnet
         )
         self._pods = Pods(self._pod_store, self._subnets, self._node, self._ports)
+        self._services = Services(self._services_changed)
+        self._proxy = Proxy(settings.service_cluster_ip_range, self._services, lambda: self._nodes.addresses)
+        self._health = HealthPorts(self._services, self._tell_of_service)
+        self._names = NameService(settings, kube, self._services)
         self._recorder = Recorder(kube, names.CNISERVER, settings.node_name)
         self._chassis: str | None = None
         self._encaps: tuple[Address, ...] = ()
@@ -89,7 +101,6 @@ class Daemon:
             for part in (
                 self._ovs.run(),
                 self._ports.run(),
-                follow(self._kube, NODES, self._node_store, f"metadata.name={name}"),
                 follow(self._kube, PODS, self._pod_store, f"spec.nodeName={name}"),
                 follow(self._kube, SUBNETS, self._subnets.store),
                 reconcile(self._node.dirty, self._node.make_pass, (NetlinkError, NftError, PortError, TimeoutError)),
@@ -100,13 +111,31 @@ class Daemon:
                 self._keep_conflist(),
                 self._announce_when_proven(),
                 self._recorder.run(),
+                *self._service_parts(),
             ):
                 group.create_task(part)
             runner = await server.serve(settings.bind_socket)
             try:
                 await asyncio.get_running_loop().create_future()  # until cancelled
             finally:
+                await self._health.close()
                 await runner.cleanup()
+
+    def _service_parts(self) -> Iterator[Coroutine[None, None, None]]:
+        settings = self._settings
+        if settings.dns:
+            yield self._names.run()
+        if settings.dns or settings.services == ALL_SERVICES:
+            yield follow(self._kube, SERVICES, self._services.store)
+            yield follow(self._kube, ENDPOINT_SLICES, self._services.slices)
+        if settings.services != ALL_SERVICES:
+            yield follow(self._kube, NODES, self._nodes.store, f"metadata.name={settings.node_name}")
+            yield reconcile(Dirty(), remove_table, (NftError,))
+            return
+        yield follow(self._kube, NODES, self._nodes.store)
+        yield reconcile(self._proxy.dirty, self._proxy.make_pass, (NetlinkError, NftError))
+        yield self._proxy.tables.run()
+        yield reconcile(self._health.dirty, self._health.make_pass, ())
 
     async def _make_repair(self) -> None:
         if self._ovs.connected:
@@ -131,16 +160,31 @@ class Daemon:
 
     async def _make_announcement(self) -> None:
         """Kubernetes learns that the node's network works."""
-        node = self._own_node()
+        node = self._nodes.own
         if node is not None and self._chassis:
             await announce(self._kube, node, self._chassis)
 
-    def _own_node(self) -> Node | None:
-        return self._node_store.named("", self._settings.node_name)
-
-    def _node_changed(self) -> None:
+    def _own_node_changed(self) -> None:
         self._node.dirty.mark()
         self._announce.mark()
+        self._look_around()
+
+    def _subnets_changed(self) -> None:
+        self._node.dirty.mark()
+        self._look_around()
+
+    def _look_around(self) -> None:
+        own, subnets = self._nodes.own, self._subnets.effective
+        if own is not None and subnets:
+            place = Place(node=own.metadata.name, zone=own.metadata.labels.get(names.ZONE, ""))
+            fabric = tuple(network for subnet in subnets for network in subnet.networks)
+            services = self._settings.service_cluster_ip_range
+            self._services.look_around(Surroundings(place=place, fabric=fabric, services=services))
+            self._names.look_around(own, fabric)
+
+    def _services_changed(self) -> None:
+        self._proxy.dirty.mark()
+        self._health.dirty.mark()
 
     def _pods_changed(self) -> None:
         """Pods that left may have left something behind; the first full list tells of all that left meanwhile."""
@@ -173,6 +217,10 @@ class Daemon:
         if subnet is not None:
             ref = cluster_ref(Kind.SUBNET, name, subnet.metadata.uid)
             self._recorder.report(ref, names.GATEWAY_NODE_REFUSED, message)
+
+    def _tell_of_service(self, service: NodeService, message: str) -> None:
+        ref = ObjectRef(kind=Kind.SERVICE, namespace=service.namespace, name=service.name, uid=service.uid)
+        self._recorder.report(ref, names.SERVICE_REFUSED, message)
 
     def _report(self, sandbox: Sandbox, message: str) -> None:
         """An Event on the Pod a request could not be carried out for."""

@@ -11,7 +11,7 @@ import structlog
 
 from kube_ovn.daemon import plumbing
 from kube_ovn.daemon.ports import Ports
-from kube_ovn.daemon.settings import Settings
+from kube_ovn.daemon.settings import ALL_SERVICES, Settings
 from kube_ovn.daemon.subnets import Subnets
 from kube_ovn.daemon.traffic import Traffic
 from kube_ovn.daemon.wait import Broadcast
@@ -129,7 +129,8 @@ class NodeNetwork:
             log.warning("no Subnet is in effect; the node stays as it is", node=name)
             return None
         try:
-            state = render_node(node, subnets, mtu, local, self._settings.service_cluster_ip_range)
+            serves = self._settings.services == ALL_SERVICES
+            state = render_node(node, subnets, mtu, local, self._settings.service_cluster_ip_range, serves)
         except ValueError as error:
             log.error("the Node's annotations are wrong; it stays as it is", node=name, error=str(error))
             return None

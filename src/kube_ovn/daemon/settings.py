@@ -3,10 +3,13 @@
 import re
 from dataclasses import dataclass
 
-from kube_ovn.config import flag, parse_list
+from kube_ovn.config import flag, parse_bool, parse_list
 from kube_ovn.host.node import OVERHEAD
+from kube_ovn.k8s.domain import parse_domain
 from kube_ovn.model.addr import Address, Network, parse_addresses, parse_networks
 from kube_ovn.telemetry import parse_level
+
+ALL_SERVICES, CLUSTER_IP_ONLY = "all", "clusterip-only"
 
 
 def parse_network_type(text: str) -> str:
@@ -26,6 +29,12 @@ def parse_patterns(text: str) -> tuple[str, ...]:
     return patterns
 
 
+def parse_services(text: str) -> str:
+    if text not in (ALL_SERVICES, CLUSTER_IP_ONLY):
+        raise ValueError(f"{text!r} is neither {ALL_SERVICES} nor {CLUSTER_IP_ONLY}")
+    return text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Connects the Pods of this node, and the node itself, to the network."""
@@ -41,6 +50,13 @@ class Settings:
     service_cluster_ip_range: tuple[Network, ...] = flag(
         parse_networks("10.96.0.0/12"), "Service CIDR of the cluster, one a family", parse_networks
     )
+    services: str = flag(
+        ALL_SERVICES,
+        "all: node ports and external addresses are answered too; clusterip-only: kube-proxy does that",
+        parse_services,
+    )
+    dns: bool = flag(True, "answer for the cluster's names where it has no DNS server", parse_bool)
+    cluster_domain: str = flag("", "domain of those names; empty = as kubeadm says, else cluster.local", parse_domain)
     network_type: str = flag("geneve", "tunnels between nodes: geneve or vxlan", parse_network_type)
     iface: tuple[str, ...] = flag(
         (),

@@ -47,9 +47,9 @@ class _Entry:
 class Directory:
     """The names of all Services, kept up to date by who follows them."""
 
-    def __init__(self, domain: str, networks: Sequence[Network]) -> None:
+    def __init__(self, domain: str, networks: Sequence[Network] = ()) -> None:
+        self.domain, self.networks = domain, networks
         """`networks`: whose reverse names are the cluster's."""
-        self.domain, self._networks = domain, networks
         self._zone = dns.name.from_text(f"{domain}.")
         self._entries: dict[tuple[str, str], _Entry] = {}
         self._namespaces: dict[str, int] = {}
@@ -90,7 +90,7 @@ class Directory:
         address = _reversed(name)
         if name.is_subdomain(self._zone):
             exists, found = self._forward(name.relativize(self._zone), name, kind)
-        elif address is not None and any(address in network for network in self._networks):
+        elif address is not None and any(address in network for network in self.networks):
             exists, found = self._backward(address, name, kind)
         else:
             return None

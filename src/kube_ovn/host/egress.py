@@ -8,17 +8,15 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from kube_ovn.host.nftables import FABRIC_NICS, LONGEST_COMMENT, block, braced, format_table, ip_of
 from kube_ovn.host.subnet import NodeSubnet
 from kube_ovn.model import names
 from kube_ovn.model.addr import Network
 from kube_ovn.model.gateway import NatException
 
-_LONGEST_COMMENT = 127
-"""Bytes nft takes for the comment of an element."""
 _LONGEST_NAME = 200
 """Of a subnet, in the name of a counter."""
 DIRECTIONS = ("egress", "ingress")
-_FABRIC = f'{{ "{names.NODE_NIC}", "{names.GATEWAY_NIC}" }}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +39,12 @@ class Table:
     """What its counters count, by their names."""
 
 
-def render_table(fabric: Sequence[NodeSubnet]) -> Table:
+def render_table(fabric: Sequence[NodeSubnet], services: Sequence[Network] = ()) -> Table:
     """The node's table: between the subnets of the fabric addresses stay as they are; on the way out, those of subnets
     with `nat` become the node's, or those that were fixed for it; what leaves a centralized subnet does so through its
     gateway or not at all.
+
+    `services`: networks of addresses that the fabric answers for whoever comes through this node.
     """
     families = sorted({network.version for subnet in fabric for network in subnet.networks})
     flows = {_counter(flow): flow for version in families for flow in _flows(version, fabric)}
@@ -60,6 +60,7 @@ def render_table(fabric: Sequence[NodeSubnet]) -> Table:
         "    chain forward {",
         '        comment "only the fabric\'s subnets are forwarded, each through its own gateway"',
         "        type filter hook forward priority filter; policy accept;",
+        *(line for version in families for line in _services(version, services)),
         *(line for version in families for line in _forward(version)),
         "    }",
         *_own_ports(families),
@@ -72,21 +73,8 @@ def render_table(fabric: Sequence[NodeSubnet]) -> Table:
         *(f"        {_leaving(version)} counter masquerade fully-random" for version in families),
         "    }",
     ]
-    comment = f"written by kube-ovn-cniserver, changes are overwritten; {_digest(rules)}"
-    lines = [
-        # Declared first, so that there is something to delete on the first run too; all of it is one transaction.
-        f"table inet {names.NFT_TABLE}",
-        f"delete table inet {names.NFT_TABLE}",
-        f"table inet {names.NFT_TABLE} {{",
-        f'    comment "{comment}"',
-        *rules,
-        "}",
-    ]
-    return Table(text="\n".join(lines) + "\n", comment=comment, flows=flows)
-
-
-def _digest(rules: Iterable[str]) -> str:
-    return hashlib.blake2b("\n".join(rules).encode(), digest_size=8).hexdigest()
+    text, comment = format_table(names.NFT_TABLE, rules)
+    return Table(text=text, comment=comment, flows=flows)
 
 
 def _flows(version: int, fabric: Sequence[NodeSubnet]) -> Iterator[Flow]:
@@ -112,7 +100,7 @@ def _counter_maps(version: int, flows: Mapping[str, Flow]) -> list[str]:
     return [
         line
         for direction in DIRECTIONS
-        for line in _block(
+        for line in block(
             f"map {direction}{version}",
             f"which counter counts what, {direction}",
             f"ipv{version}_addr : counter",
@@ -175,25 +163,12 @@ def _set(
     ]
     kind = f"ipv{version}_addr"
     if value:
-        return _block(f"map {name}{version}", comment, f"{kind} : {kind}", elements)
-    return _block(f"set {name}{version}", comment, kind, elements)
-
-
-def _block(head: str, comment: str, kind: str, elements: Sequence[str]) -> list[str]:
-    listed = (",\n" + " " * len("        elements = { ")).join(elements)
-    return [
-        f"    {head} {{",
-        f'        comment "{comment}"',
-        f"        type {kind}",
-        "        flags interval",
-        # An empty list of elements is no valid nft.
-        *([f"        elements = {{ {listed} }}"] if elements else []),
-        "    }",
-    ]
+        return block(f"map {name}{version}", comment, f"{kind} : {kind}", elements)
+    return block(f"set {name}{version}", comment, kind, elements)
 
 
 def _names(subnets: Iterable[NodeSubnet]) -> str:
-    return ", ".join(sorted(subnet.name for subnet in subnets))[:_LONGEST_COMMENT]
+    return ", ".join(sorted(subnet.name for subnet in subnets))[:LONGEST_COMMENT]
 
 
 def _elements(version: int, subnets: Iterable[NodeSubnet]) -> list[tuple[Network, list[NodeSubnet]]]:
@@ -217,17 +192,32 @@ def _contains(outer: Network, inner: Network) -> bool:
     return int(inner.network_address) <= int(outer.broadcast_address)
 
 
-def _forward(version: int) -> list[str]:
-    ip, nic = _ip(version), names.NODE_NIC
+def _services(version: int, services: Iterable[Network]) -> list[str]:
+    """Whoever asks at an address of a Service is let through to the fabric, and so are its answers. A Pod's packet that
+    comes back from it is for an address that nobody has.
+    """
+    own, nic = [network for network in services if network.version == version], names.NODE_NIC
+    if not own:
+        return []
+    to, source = f"{ip_of(version)} daddr {braced(own)}", f"{ip_of(version)} saddr {braced(own)}"
     return [
-        f"        iifname {_FABRIC} {ip} saddr != @fabric{version} counter drop",
+        f'        iifname "{nic}" {source} ct direction reply accept',
+        f'        oifname "{nic}" {to} ct status dnat accept',
+        f'        iifname != {FABRIC_NICS} oifname "{nic}" {to} accept',
+    ]
+
+
+def _forward(version: int) -> list[str]:
+    ip, nic = ip_of(version), names.NODE_NIC
+    return [
+        f"        iifname {FABRIC_NICS} {ip} saddr != @fabric{version} counter drop",
         f'        oifname "{nic}" {ip} daddr != @fabric{version} counter drop',
         f'        oifname != "{nic}" {ip} saddr @stopped{version} counter drop',
         f'        iifname "{nic}" oifname != "{nic}" {ip} saddr @centralized{version} jump past_gateway',
         # Without a connection they would leave with the address of a Pod.
         f"        {_leaving(version)} ct state invalid counter drop",
-        f'        iifname {_FABRIC} oifname != "{nic}" counter name {ip} saddr map @egress{version}',
-        f'        iifname != {_FABRIC} oifname "{nic}" counter name {ip} daddr map @ingress{version}',
+        f'        iifname {FABRIC_NICS} oifname != "{nic}" counter name {ip} saddr map @egress{version}',
+        f'        iifname != {FABRIC_NICS} oifname "{nic}" counter name {ip} daddr map @ingress{version}',
     ]
 
 
@@ -240,22 +230,22 @@ def _own_ports(families: Iterable[int]) -> list[str]:
     return [
         "    chain own_ports {",
         '        comment "who asked a port of this node is answered through it, unless the Pod chooses who comes in"',
-        *(f"        {_ip(version)} daddr @private{version} return" for version in families),
-        f"        iifname {_FABRIC} counter masquerade",
-        *(f"        {_ip(version)} daddr @centralized{version} counter masquerade" for version in families),
+        *(f"        {ip_of(version)} daddr @private{version} return" for version in families),
+        f"        iifname {FABRIC_NICS} counter masquerade",
+        *(f"        {ip_of(version)} daddr @centralized{version} counter masquerade" for version in families),
         "    }",
     ]
 
 
 def _exceptions(version: int, fabric: Sequence[NodeSubnet]) -> list[str]:
     """The rules of natOutgoingPolicyRules, subnet by subnet: the first that fits a packet decides."""
-    ip, rules = _ip(version), []
+    ip, rules = ip_of(version), []
     for subnet in fabric:
         own = [network for network in subnet.networks if network.version == version]
         for exception in subnet.exceptions if own else ():
             if exception.version == version:
-                which = f"{_leaving(version)} {ip} saddr {_braced(own)}{_match(exception)}"
-                comment = f"rule {exception.id} of {subnet.name}"[:_LONGEST_COMMENT]
+                which = f"{_leaving(version)} {ip} saddr {braced(own)}{_match(exception)}"
+                comment = f"rule {exception.id} of {subnet.name}"[:LONGEST_COMMENT]
                 rules.append(f'        {which} counter {_verdict(exception, subnet)} comment "{comment}"')
     return rules
 
@@ -264,30 +254,22 @@ def _verdict(exception: NatException, subnet: NodeSubnet) -> str:
     if not exception.nat:
         return "accept"
     source = _source(subnet, exception.version)
-    return f"snat {_ip(exception.version)} to {source}" if source else "masquerade fully-random"
+    return f"snat {ip_of(exception.version)} to {source}" if source else "masquerade fully-random"
 
 
 def _match(exception: NatException) -> str:
-    ip = _ip(exception.version)
+    ip = ip_of(exception.version)
     parts = [(f"{ip} saddr", exception.sources), (f"{ip} daddr", exception.destinations)]
-    return "".join(f" {field} {_braced(networks)}" for field, networks in parts if networks)
-
-
-def _braced(networks: Iterable[Network]) -> str:
-    return f"{{ {', '.join(map(str, networks))} }}"
+    return "".join(f" {field} {braced(networks)}" for field, networks in parts if networks)
 
 
 def _to_source(version: int) -> str:
     """Subnets that are not in the map go on to the next rule."""
-    ip = _ip(version)
+    ip = ip_of(version)
     return f"counter snat {ip} to {ip} saddr map @sources{version}"
-
-
-def _ip(version: int) -> str:
-    return "ip" if version == 4 else "ip6"
 
 
 def _leaving(version: int) -> str:
     """A packet of a Pod that leaves the fabric."""
-    ip = _ip(version)
+    ip = ip_of(version)
     return f'oifname != "{names.NODE_NIC}" {ip} saddr @pods{version} {ip} daddr != @fabric{version}'

@@ -77,11 +77,13 @@ def render_node(
     mtu: int,
     local: Collection[Address] = (),
     services: Sequence[Network] = (),
+    serves: bool = False,
 ) -> NodeState | None:
     """The desired state of a Node; None until the controller has given it an address.
 
     `subnets` are those in effect, the join subnet not among them; `local` the addresses the node has; `services` where
-    Services have theirs, which the fabric answers for the node's own processes too.
+    Services have theirs, which the fabric answers for the node's own processes too; `serves`: and for others that ask
+    this node.
     Raises ValueError with a sentence about the Node's annotations.
     """
     annotations = node.metadata.annotations
@@ -109,7 +111,7 @@ def render_node(
     gateway = _port(names.GATEWAY_NIC, names.GATEWAY_PORT, names.derived_mac(names.GATEWAY_PORT), mtu)
     return NodeState(
         nics={names.NODE_NIC: Nic(rows=own, link=link), names.GATEWAY_NIC: Nic(rows=gateway, link=through)},
-        table=render_table([*subnets, join]),
+        table=render_table([*subnets, join], services if serves else ()),
         detours=frozenset(_detours(subnets)),
         stopped={subnet.name: subnet.reason for subnet in subnets if subnet.reason},
         fragile=any(subnet.sources or subnet.external for subnet in subnets),
@@ -187,6 +189,14 @@ def internal_addresses(node: Node) -> dict[int, Address]:
                 for address in parse_addresses(entry.address):
                     found.setdefault(address.version, address)
     return found
+
+
+def node_addresses(node: Node) -> Iterator[Address]:
+    """What a node may send from as a client; what is no address is left out."""
+    for entry in node.status.addresses:
+        if entry.type in ("InternalIP", "ExternalIP"):
+            with contextlib.suppress(ValueError):
+                yield from parse_addresses(entry.address)
 
 
 def _port(nic: str, logical_port: str, mac: str, mtu: int) -> dict[Key, Row | None]:

@@ -42,7 +42,7 @@ class EventCount(msgspec.Struct, frozen=True):
     count: int = 0
 
 
-CORE = frozenset({ObjectKind.POD, ObjectKind.NODE, ObjectKind.NAMESPACE})
+CORE = frozenset({ObjectKind.POD, ObjectKind.NODE, ObjectKind.NAMESPACE, ObjectKind.SERVICE})
 EVENTS = Kind(name="Event", version="v1", plural="events", type=EventCount)
 
 

@@ -112,9 +112,9 @@ def messages(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 class Socket:
     """A netlink socket of one network namespace: this process's, or the one of `netns`. Raises NetlinkError."""
 
-    def __init__(self, netns: str | None = None) -> None:
+    def __init__(self, netns: str | None = None, protocol: int = NETLINK_ROUTE) -> None:
         try:
-            self._socket = _open() if netns is None else _open_inside(netns)
+            self._socket = _open(protocol) if netns is None else _open_inside(netns)
         except OSError as error:  # no descriptor left
             raise NetlinkError("netlink socket", error.errno or errno.EIO) from None
         self._socket.settimeout(_TIMEOUT)

@@ -120,3 +120,15 @@ def pod_link(container: str, interface: str) -> str:
         return container[:12] + names.POD_LINK_SUFFIX
     digest = hashlib.blake2b(f"{container}/{interface}".encode(), digest_size=6).hexdigest()
     return digest + names.POD_LINK_SUFFIX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """What a port of a Service is reached at."""
+
+    version: int
+    protocol: str
+    """As nft has it: `tcp`, `udp`, `sctp`."""
+    port: int
+    address: Address | None = None
+    """None: any address of the node."""

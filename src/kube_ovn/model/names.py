@@ -119,7 +119,7 @@ ZONE = "topology.kubernetes.io/zone"
 FABRIC, DNS_SERVICE = "@fabric", "dns"
 """Namespace and name of the Service that nobody made: no Namespace's name has an `@`."""
 DNS_PORT = 53
-"""Also of the nodes' own answers: OVN gives its own after a load balancer has chosen, to what goes to this port then."""
+"""Also of the nodes' own answers: OVN's come after a load balancer has chosen, to what goes to this port then."""
 AFFINITY_TIMEOUT = "ovn.kubernetes.io/affinity_timeout"
 """On a Service with sessionAffinity ClientIP: OVN is to remember each client for that many seconds."""
 

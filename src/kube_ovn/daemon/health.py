@@ -1,0 +1,91 @@
+"""Ports where a load balancer outside asks whether this node has an endpoint of a Service (`healthCheckNodePort`)."""
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+
+from kube_ovn.daemon.services import Services
+from kube_ovn.host.service import NodeService
+from kube_ovn.reconcile import Dirty
+
+log = structlog.get_logger()
+
+AGAIN = 10.0
+"""Seconds until a port that somebody else has is tried again."""
+
+
+class HealthPorts:
+    """Opens and closes them as Services come and go."""
+
+    def __init__(self, services: Services, tell: Callable[[NodeService, str], None]) -> None:
+        """`tell`: a sentence to the user of a Service."""
+        self._services, self._tell = services, tell
+        self._served: dict[int, NodeService] = {}
+        self._open: dict[int, web.AppRunner] = {}
+        self._refused: dict[int, str] = {}  # told already
+        self._again: asyncio.TimerHandle | None = None
+        self.dirty = Dirty()
+
+    async def make_pass(self) -> None:
+        services = self._services.effective
+        if services is None:
+            return  # what is open stays so
+        self._served = {service.health_port: service for service in services if service.health_port}
+        for port in self._open.keys() - self._served.keys():
+            await self._open.pop(port).cleanup()
+        for port in self._served.keys() - self._open.keys():
+            await self._listen(port)
+        self._refused = {port: said for port, said in self._refused.items() if port in self._served}
+        if self._again is not None:
+            self._again.cancel()
+        self._again = asyncio.get_running_loop().call_later(AGAIN, self.dirty.mark) if self._refused else None
+
+    async def close(self) -> None:
+        for runner in self._open.values():
+            await runner.cleanup()
+
+    async def _listen(self, port: int) -> None:
+        try:
+            listener = _bind(port)
+        except OSError as error:
+            self._complain(port, f"health check port {port} of this node: {os.strerror(error.errno or errno.EIO)}")
+            return
+        self._refused.pop(port, None)
+        app = web.Application()
+        app.router.add_get("/{path:.*}", self._answers(port))
+        runner = self._open[port] = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        await web.SockSite(runner, listener).start()
+
+    def _answers(self, port: int) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """The form is kube-proxy's: clouds read it."""
+
+        async def answer(request: web.Request) -> web.Response:
+            service = self._served.get(port)
+            if service is None:
+                return web.Response(status=404)
+            body = {
+                "service": {"namespace": service.namespace, "name": service.name},
+                "localEndpoints": service.local,
+                "serviceProxyHealthy": True,
+            }
+            headers = {"X-Content-Type-Options": "nosniff", "X-Load-Balancing-Endpoint-Weight": str(service.local)}
+            return web.json_response(body, status=200 if service.local else 503, headers=headers)
+
+        return answer
+
+    def _complain(self, port: int, said: str) -> None:
+        if self._refused.get(port) != said:
+            log.warning("health check port not served", port=port, reason=said)
+            self._refused[port] = said
+            self._tell(self._served[port], said)
+
+
+def _bind(port: int) -> socket.socket:
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    return socket.create_server(("", port), family=family, dualstack_ipv6=family == socket.AF_INET6)
