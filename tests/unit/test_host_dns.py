@@ -4,6 +4,7 @@ from ipaddress import ip_network
 
 import dns.flags
 import dns.message
+import dns.name
 import dns.opcode
 import dns.rcode
 import dns.rdatatype
@@ -32,6 +33,9 @@ def directory() -> Directory:
     for item, slices in things:
         made.put("default", item.metadata.name, item, slices)
     return made
+
+
+DIRECTORY = directory()
 
 
 def ask(name: str, kind: str = "A", of: Directory | None = None) -> dns.message.Message | None:
@@ -127,6 +131,25 @@ def test_what_is_no_plain_question_is_refused_in_its_own_terms() -> None:
     reply = directory().answer(update)
     assert reply is not None
     assert reply.rcode() == dns.rcode.NOTIMP
+
+
+labels = st.sampled_from([b"svc", b"pod", b"default", b"web", b"db", b"_tcp", b"_http", b"1", b"in-addr", b"\xff."])
+
+
+@given(
+    st.lists(labels | st.binary(min_size=1, max_size=20), max_size=6),
+    st.sampled_from(["cluster.local.", "in-addr.arpa.", "ip6.arpa.", "."]),
+    st.integers(1, 65535),
+)
+def test_every_question_has_an_answer_or_is_for_others(words: list[bytes], end: str, kind: int) -> None:
+    name = dns.name.Name(words).concatenate(dns.name.from_text(end))
+    query = dns.message.make_query(name, dns.rdatatype.RdataType.make(kind))
+    reply = DIRECTORY.answer(query)
+    if reply is not None:
+        assert reply.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
+        assert len(reply.to_wire(max_size=512, prefer_truncation=True)) <= 512
+    else:
+        assert not name.is_subdomain(dns.name.from_text(ZONE))
 
 
 @given(st.binary(max_size=80))

@@ -1,17 +1,20 @@
 """What a Service's load balancers send where."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
 import pytest
 
+from kube_ovn.model import names
 from kube_ovn.model.kube import Endpoint, EndpointConditions, EndpointPort, EndpointSlice, ServicePort
-from kube_ovn.model.nb import LoadBalancer
-from kube_ovn.model.row import Key, Row
+from kube_ovn.model.nb import ChassisTemplateVar, Dns, LoadBalancer
+from kube_ovn.model.row import Key, Row, RowKey
 from kube_ovn.service.endpoints import backends, choose
 from kube_ovn.topology.dns import shard
+from kube_ovn.topology.render import Topology
 from kube_ovn.topology.service import Surroundings, render_service
-from tests.clusters import Api, namespace, service, settle, settled, slice_of
+from tests.clusters import Api, fabric, gateway, namespace, service, settle, settled, slice_of
 
 PORT = ServicePort(port=80)
 
@@ -98,3 +101,77 @@ def test_one_endpoint_changes_one_row() -> None:
         ("DNS", row),
         ("Logical_Switch", "dns_records"),
     }
+
+
+DNS_PORTS = (ServicePort(port=53, protocol="UDP"), ServicePort(port=53, protocol="TCP"))
+
+
+def vips(topology: Topology) -> dict[str, dict[str, str]]:
+    return {row.name: row.vips for row in topology.assembly.state.values() if isinstance(row, LoadBalancer)}
+
+
+def variables(topology: Topology, chassis: str) -> set[str]:
+    row = topology.assembly.state.get(RowKey(ChassisTemplateVar.TABLE, chassis))
+    return set(row.variables.values()) if isinstance(row, ChassisTemplateVar) else set()
+
+
+def test_the_nodes_answer_for_names_as_long_as_no_dns_server_is_ready() -> None:
+    api = Api(namespace("kube-system"), gateway("node1", 1))
+    topology = settled(api)
+    assert variables(topology, "chassis-node1") == {"100.64.0.2:53"}, "without a Service for a DNS server"
+
+    def now() -> dict[str, dict[str, str]]:
+        settle(topology, api, view)
+        return {name: each for name, each in vips(topology).items() if "10.96.0.10:53" in each}
+
+    view = api.snapshot()
+    api.put(service("dns", "10.96.0.10", namespace="kube-system", ports=DNS_PORTS))
+    assert set(now()) == {"kube-system/dns/tcp/ipv4", "kube-system/dns/udp/ipv4"}
+    assert variables(topology, "chassis-node1") == {"100.64.0.2:53"}, "with one that nobody is behind"
+    view = api.snapshot()
+    api.put(
+        slice_of("dns", "10.16.0.9", namespace="kube-system", uid="u", port=53, protocol="UDP"),
+        slice_of("dns", "10.16.0.9", namespace="kube-system", uid="t", port=53),
+    )
+    assert now() == {
+        "kube-system/dns/tcp": {"10.96.0.10:53": "10.16.0.9:53"},
+        "kube-system/dns/udp": {"10.96.0.10:53": "10.16.0.9:53"},
+    }
+    assert not variables(topology, "chassis-node1")
+    view = api.snapshot()
+    api.remove("service-uid-dns")
+    assert set(now()) == {"@fabric/dns/tcp/ipv4", "@fabric/dns/udp/ipv4"}
+    assert variables(topology, "chassis-node1") == {"100.64.0.2:53"}
+
+
+def test_where_names_are_left_to_others_there_are_none() -> None:
+    api = Api(namespace("default"), gateway("node1", 1), service("web", "10.96.0.20"))
+    topology = settled(api, replace(fabric(), domain=""))
+    assert set(vips(topology)) == {"default/web/tcp"}
+    assert not [row for row in topology.assembly.state.values() if isinstance(row, Dns | ChassisTemplateVar)]
+
+
+def test_an_address_that_two_want_goes_to_the_other_when_the_older_leaves() -> None:
+    old = service("old", "10.96.0.20", external_ips=("192.0.2.1",))
+    young = service("young", "10.96.0.21", external_ips=("192.0.2.1",))
+    young = msgspec.structs.replace(
+        young, metadata=msgspec.structs.replace(young.metadata, creation_timestamp="2026-01-02T00:00:00Z")
+    )
+    api = Api(namespace("default"), young, old)
+    topology = settled(api)
+    assert "192.0.2.1:80" in vips(topology)["default/old/tcp"]
+    assert "192.0.2.1:80/TCP is that of Service default/old" in topology.problems["service-uid-young"].message
+    view = api.snapshot()
+    api.remove("service-uid-old")
+    settle(topology, api, view)
+    assert "192.0.2.1:80" in vips(topology)["default/young/tcp"]
+    assert not topology.problems
+
+
+def test_two_nodes_that_claim_one_chassis_harm_nobody_else() -> None:
+    liar = gateway("node2", 2)
+    liar.metadata.annotations[names.CHASSIS] = "chassis-node1"
+    api = Api(namespace("default"), gateway("node1", 1), liar, gateway("node3", 3))
+    topology = settled(api)
+    assert variables(topology, "chassis-node1") == {"100.64.0.2:53"}
+    assert variables(topology, "chassis-node3") == {"100.64.0.4:53"}
