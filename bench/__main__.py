@@ -10,6 +10,7 @@ from bench.cluster import measure_cluster
 from bench.controller import measure_controller
 from bench.figure import Figure
 from bench.gateways import measure_gateways
+from bench.services import measure_services
 from bench.subnets import measure_subnets
 from sandbox.progress import say
 
@@ -26,6 +27,8 @@ async def _measure(parts: list[str]) -> tuple[list[Figure], list[str]]:
         figures += await measure_subnets()
     if "gateways" in parts:
         figures += measure_gateways()
+    if "services" in parts:
+        figures += await measure_services()
     if "cluster" in parts:
         found, missing = await measure_cluster()
         figures += found
@@ -34,8 +37,10 @@ async def _measure(parts: list[str]) -> tuple[list[Figure], list[str]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", help="controller, subnets, gateways, cluster; all when none is named")
-    parts = parser.parse_args().parts or ["controller", "subnets", "gateways", "cluster"]
+    parser.add_argument(
+        "parts", nargs="*", help="controller, subnets, gateways, services, cluster; all when none is named"
+    )
+    parts = parser.parse_args().parts or ["controller", "subnets", "gateways", "services", "cluster"]
     figures, missing = asyncio.run(_measure(parts))
     for figure in figures:
         say(figure.line())

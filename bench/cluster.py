@@ -7,6 +7,7 @@ created lives in one Namespace, which goes in the end whatever happens.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import aiohttp
 
@@ -14,6 +15,7 @@ from bench.adds import measure_adds
 from bench.figure import Anchor, Ask, Figure, median
 from bench.gateways import measure_failover
 from bench.idle import measure_idle, measure_plugin, measure_quiet
+from bench.lookups import SERVERS, measure_affinity, measure_lookups
 from bench.pods import NAMESPACES, PODS, create, delete_all, ensure_namespace, pod_body, watching
 from kube_ovn.k8s.client import Client, KubeError
 from kube_ovn.k8s.credentials import CredentialsError, load_credentials
@@ -55,6 +57,8 @@ async def _measure(client: Client, nodes: Mapping[str, str]) -> tuple[list[Figur
         "idle daemon": measure_idle,
         "idle node": measure_quiet,
         "gateways": measure_failover,
+        **{f"names asked {what}": partial(measure_lookups, who) for who, what in SERVERS.items()},
+        "session affinity": measure_affinity,
     }
     await ensure_namespace(client, NAMESPACE)
     try:

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from bench.figure import Anchor, Ask, Figure, median
+from bench.monitor import NORTHBOUND, Monitor, monitoring
 from bench.pods import PODS as BENCH_PODS
 from bench.pods import Pod as BenchPod
 from bench.pods import (
@@ -28,7 +29,7 @@ from bench.pods import (
     watching,
 )
 from bench.processes import bare_python_rss, cpu_seconds, rss
-from bench.world import NODE, World, counting_transactions
+from bench.world import NODE, World
 from kube_ovn.k8s.client import Client
 from kube_ovn.k8s.credentials import load_credentials
 from kube_ovn.k8s.decode import NODES, PODS
@@ -222,15 +223,15 @@ class _Run:
         read = Anchor(
             name=f"list of {len(listing.items)} Pods by the same client, s", value=time.perf_counter() - started
         )
-        async with counting_transactions(self._world.ovn.endpoint("nb")) as changes:
-            control = await self._count_one(changes)
+        async with monitoring(self._world.ovn.endpoint("nb"), NORTHBOUND) as monitor:
+            control = await self._count_one(monitor)
             self._world.stop_controller()
-            before = len(changes)
+            before = len(monitor.told)
             controller = await self._world.start_controller()
             ready = await controller.until_passed()
             await controller.until_settled(len(listing.items) + 1)
             await asyncio.sleep(1)
-            writes = len(changes) - before
+            writes = len(monitor.told) - before
         say(f"restart: {ready:.2f} s, {writes} transactions")
         python = Anchor(name="bare Python interpreter, MB", value=bare_python_rss())
         return [
@@ -260,14 +261,10 @@ class _Run:
             ),
         ]
 
-    async def _count_one(self, changes: list[int]) -> int:
+    async def _count_one(self, monitor: Monitor) -> int:
         """Prove that the monitor counts: one more Pod is at least one transaction."""
         async with watching(self._client, NAMESPACE) as sights:
             await self._single(sights, "control")
-        end = time.monotonic() + DEADLINE
-        while not changes:
-            if time.monotonic() > end:
-                raise RuntimeError("the monitor saw nothing of a new Pod")
-            await asyncio.sleep(0.1)
+        await monitor.more("the monitor sees something of a new Pod", 0)
         await self._world.running.until_settled(MANY + 2 * SINGLE + 1)
-        return len(changes)
+        return len(monitor.told)

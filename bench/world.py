@@ -11,15 +11,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
 
-from kube_ovn.ovsdb.connection import Connection
-from kube_ovn.ovsdb.errors import OvsdbError
 from sandbox.paths import venv_bin
 from tests.daemon.crds import install_crds
 from tests.daemon.kube_apiserver import KubeApiserver
@@ -61,14 +57,20 @@ class World:
             raise RuntimeError("the controller was not started")
         return self.controller
 
-    async def start_controller(self) -> "Controller":
-        self.controller = Controller(self.kube.kubeconfig, self.ovn.endpoint("nb"), self._log)
+    async def start_controller(self, *flags: str) -> "Controller":
+        self.controller = Controller(self.kube.kubeconfig, self.ovn.endpoint("nb"), self._log, *flags)
         return self.controller
 
     def stop_controller(self) -> None:
         if self.controller is not None:
             self.controller.stop()
             self.controller = None
+
+    def empty_northbound(self) -> None:
+        """As before the first start of a controller."""
+        self.ovn.kill("nb")
+        self.ovn.create_database("nb")
+        self.ovn.start_database("nb")
 
     def _clean(self) -> None:
         try:
@@ -82,12 +84,14 @@ class World:
 class Controller:
     """A running kube-ovn-controller."""
 
-    def __init__(self, kubeconfig: Path, northbound: str, log: Path) -> None:
+    def __init__(self, kubeconfig: Path, northbound: str, log: Path, *flags: str) -> None:
         self.started = time.perf_counter()
         argv = [str(venv_bin() / "kube-ovn-controller"), f"--kubeconfig={kubeconfig}", f"--ovn-nb-addr={northbound}"]
         self._port = _free_port()
         with log.open("ab") as output:
-            self._process = subprocess.Popen([*argv, f"--pprof-port={self._port}"], stdout=output, stderr=output)
+            self._process = subprocess.Popen(
+                [*argv, f"--pprof-port={self._port}", *flags], stdout=output, stderr=output
+            )
         self._log = log
 
     @property
@@ -166,30 +170,6 @@ _METRICS = {
     "commit": r'kube_ovn_controller_pass_seconds_sum\{stage="commit"\}',
     "pods": r'kube_ovn_kubernetes_objects\{kind="Pod"\}',
 }
-
-
-@asynccontextmanager
-async def counting_transactions(endpoint: str) -> AsyncIterator[list[int]]:
-    """Count the transactions that change anything in a Northbound database, by a monitor on every column of it."""
-    changes: list[int] = []
-
-    def notify(method: str, params: list[Any]) -> None:
-        if method in ("update", "update2", "update3"):
-            changes.append(len(params))
-
-    connection = await Connection.connect(endpoint, notify, None)
-    reading = asyncio.ensure_future(connection.run())
-    try:
-        schema = await connection.request("get_schema", ["OVN_Northbound"], DEADLINE)
-        request: dict[str, object] = {
-            table: {"columns": list(form["columns"])} for table, form in schema["tables"].items()
-        }
-        await connection.request("monitor_cond", ["OVN_Northbound", "all", request], DEADLINE)
-        yield changes
-    finally:
-        connection.close(OvsdbError("measured"))
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
 
 
 def _free_port() -> int:

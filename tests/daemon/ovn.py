@@ -62,6 +62,9 @@ class Ovn:
         remotes = [f"--ovnnb-db={self.endpoint('nb')}", f"--ovnsb-db={self.endpoint('sb')}"]
         self._start("northd", self.argv("ovn-northd", *remotes, f"--unixctl={self.folder}/northd.ctl"))
 
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
+
     def kill(self, name: str) -> None:
         """End a process without a warning."""
         process = self._processes.pop(name)

@@ -1,0 +1,95 @@
+"""What an OVSDB server tells of its rows, with the time of each sight; seen from a connection of our own."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kube_ovn.ovsdb.connection import Connection
+from kube_ovn.ovsdb.errors import OvsdbError
+
+NORTHBOUND, SOUTHBOUND = "OVN_Northbound", "OVN_Southbound"
+DEADLINE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One transaction's changes: rows by table and UUID, each as `insert`, `modify` or `delete` with its columns."""
+
+    at: float
+    rows: Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+    def inserted(self, table: str) -> list[Mapping[str, Any]]:
+        return [change["insert"] for change in self.rows.get(table, {}).values() if "insert" in change]
+
+
+class Monitor:
+    """Made by `monitoring`; what was there before it is not told."""
+
+    def __init__(self, database: str) -> None:
+        self.told: list[Told] = []
+        self._database, self._news = database, asyncio.Event()
+        self._connection: Connection | None = None
+
+    def note(self, method: str, params: list[Any]) -> None:
+        if method == "update2":
+            self.told.append(Told(time.perf_counter(), params[1]))
+            self._news.set()
+
+    async def follow(self, connection: Connection, tables: Mapping[str, Sequence[str]] | None) -> None:
+        """These columns of tables; every one of all when none are named."""
+        self._connection = connection
+        if tables is None:
+            schema = await connection.request("get_schema", [self._database], DEADLINE)
+            tables = {table: list(form["columns"]) for table, form in schema["tables"].items()}
+        asked = {table: {"columns": list(each), "select": {"initial": False}} for table, each in tables.items()}
+        await connection.request("monitor_cond", [self._database, "all", asked], DEADLINE)
+
+    async def transact(self, *operations: Mapping[str, Any], deadline: float = DEADLINE) -> list[Any]:
+        assert self._connection is not None
+        replies: list[Any] = await self._connection.request("transact", [self._database, *operations], deadline)
+        return replies
+
+    async def count(self, table: str) -> int:
+        (reply,) = await self.transact({"op": "select", "table": table, "where": [], "columns": ["_uuid"]})
+        return len(reply["rows"])
+
+    async def until(self, what: str, done: Callable[[], bool], deadline: float = DEADLINE) -> float:
+        """The time at which the last of it was told. Raises TimeoutError with a sentence."""
+        try:
+            async with asyncio.timeout(deadline):
+                while not done():
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise TimeoutError(f"not within {deadline:g} s: {what}") from None
+        return self.told[-1].at
+
+    async def more(self, what: str, than: int) -> float:
+        """The time of the first transaction after so many. Raises TimeoutError with a sentence."""
+        await self.until(what, lambda: len(self.told) > than)
+        return self.told[than].at
+
+    def touched(self, since: int) -> Counter[str]:
+        """Rows by table in the transactions after so many."""
+        return Counter(table for told in self.told[since:] for table, rows in told.rows.items() for _ in rows)
+
+
+@asynccontextmanager
+async def monitoring(
+    endpoint: str, database: str, tables: Mapping[str, Sequence[str]] | None = None
+) -> AsyncIterator[Monitor]:
+    """See every change from now on."""
+    monitor = Monitor(database)
+    connection = await Connection.connect(endpoint, monitor.note, None)
+    reading = asyncio.ensure_future(connection.run())
+    try:
+        await monitor.follow(connection, tables)
+        yield monitor
+    finally:
+        connection.close(OvsdbError("measured"))
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)

@@ -1,0 +1,482 @@
+"""The figures of Services: how long a controller takes for those that are there, and what a change of one costs it, the
+Northbound database and northd.
+
+In the isolated world of `bench.world`; endpoints come as EndpointSlices without Pods, for nobody looks at more of them.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.figure import Anchor, Ask, Figure, median
+from bench.monitor import NORTHBOUND, SOUTHBOUND, Monitor, monitoring
+from bench.pods import each, ensure_namespace
+from bench.processes import cpu_seconds, rss
+from bench.world import NODE, World
+from kube_ovn.k8s.client import MERGE, Client
+from kube_ovn.k8s.credentials import load_credentials
+from kube_ovn.k8s.decode import ENDPOINT_SLICES, NODES, SERVICES, SUBNETS
+from kube_ovn.model import names
+from kube_ovn.topology.render import Topology
+from sandbox.progress import say
+from tests.clusters import Api, fabric, namespace, node, settle, slice_of, step, subnet
+from tests.clusters import service as service_of
+
+SMALL, SMALL_PORTS, STARTS = 300, 2, 3
+LARGE, ENDPOINTS, SUBNETS_COUNT, NODES_COUNT = 5000, 10, 10, 3
+CHANGES, HEADLESS_CHANGES, LIVES = 50, 20, 20
+"""Single changes: of an endpoint, of one of a headless Service, of a Service that comes and goes."""
+NAMESPACE = "bench"
+HEADLESS = "headless"
+DEADLINE = 120.0
+QUIET = 1.0
+"""Seconds without a transaction after which all is done."""
+STAGES = ("render", "diff", "commit")
+INCREMENTAL = ("northd", "lflow")
+"""Nodes of northd's engine: whether it worked out everything anew shows there."""
+
+
+async def measure_services() -> list[Figure]:
+    figures = _decision()
+    for work in (_few, _many):
+        with World() as world:
+            async with Client(load_credentials(str(world.kube.kubeconfig))) as client:
+                figures += await work(_Place(world, client))
+    return figures
+
+
+def _decision() -> list[Figure]:
+    """Rendering alone, in this process."""
+    api = Api(
+        *(node(f"node{n}", n) for n in range(1, NODES_COUNT + 1)),
+        *(subnet(f"s{n}", f"10.{128 + n}.0.0/16") for n in range(SUBNETS_COUNT)),
+        namespace("default"),
+    )
+    topology = Topology(fabric())
+    settle(topology, api)
+    before = api.snapshot()
+    api.put(*(service_of(f"svc{n}", _cluster_address(n)) for n in range(LARGE)), service_of(HEADLESS, "None"))
+    api.put(*(slice_of(f"svc{n}", *_addresses(n)) for n in range(LARGE)), slice_of(HEADLESS, *_addresses(LARGE)))
+    view = api.snapshot()
+    cold = _cpu(lambda: topology.render(step(before, view)))
+    topology.assembly.take_changed()
+    spent = {}
+    for name, number in (("svc0", 0), (HEADLESS, LARGE)):
+        api.put(slice_of(name, *_addresses(number, moved=1)))
+        after = step(view, api.snapshot())
+        spent[name] = _cpu(lambda now=after: topology.render(now))  # type: ignore[misc]
+        view = api.snapshot()
+        say(f"{name}: {len(topology.assembly.take_changed())} keys changed")
+    anchor = Anchor(name=f"all {LARGE} Services rendered cold, ms", value=cold * 1000)
+    return [
+        Figure(
+            name=f"CPU of rendering one changed endpoint among {LARGE} Services x {ENDPOINTS} endpoints{what}",
+            value=spent[name] * 1000,
+            unit="ms",
+            n=1,
+            anchor=anchor,
+        )
+        for name, what in (("svc0", ""), (HEADLESS, ", of a headless one"))
+    ]
+
+
+def _cpu(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+class _Place:
+    """A world with nodes, and what is made there."""
+
+    def __init__(self, world: World, client: Client) -> None:
+        self.world, self.client = world, client
+
+    async def furnish(self, nodes: int, subnets: int) -> None:
+        """Nodes and subnets, in effect; no controller runs afterwards."""
+        await ensure_namespace(self.client, NAMESPACE)
+        for number in range(nodes):
+            await self._make_node(f"{NODE}{number}", number)
+        for number in range(subnets):
+            await self.client.create(SUBNETS, "", _subnet(number))
+        controller = await self.world.start_controller()
+        await controller.until_passed()
+        end = time.monotonic() + DEADLINE
+        while sum(bool(each.status.cidr_block) for each in (await self.client.list(SUBNETS)).items) < subnets + 2:
+            if time.monotonic() > end:
+                raise TimeoutError("the subnets are not in effect")
+            await asyncio.sleep(0.1)
+        self.world.stop_controller()
+
+    async def _make_node(self, name: str, number: int) -> None:
+        annotations = {names.CHASSIS: f"chassis-{name}"}
+        await self.client.request("POST", NODES.path(), body={"metadata": {"name": name, "annotations": annotations}})
+        status = {
+            "addresses": [{"type": "InternalIP", "address": f"172.30.0.{10 + number}"}],
+            "conditions": [{"type": "Ready", "status": "True"}],
+        }
+        path = NODES.path(name=name, subresource="status")
+        await self.client.request("PATCH", path, body={"status": status}, form=MERGE)
+
+    async def create(self, count: int, ports: int) -> None:
+        spent = await each(range(count), lambda number: self._create_one(number, ports))
+        say(f"{count} Services and their slices made in {spent:.1f} s")
+
+    async def _create_one(self, number: int, ports: int) -> None:
+        await self.client.request("POST", SERVICES.path(NAMESPACE), body=_service(f"svc{number}", ports))
+        await self.create_slice(number, ports)
+
+    async def create_slice(self, number: int, ports: int, of: str = "") -> None:
+        body = _slice(of or f"svc{number}", number, ports)
+        await self.client.request("POST", ENDPOINT_SLICES.path(NAMESPACE), body=body)
+
+    async def change(self, name: str, number: int, moved: int) -> None:
+        """One of its endpoints is another one."""
+        await self._patch(name, {"endpoints": _endpoints(number, moved)})
+
+    async def annotate(self, name: str, value: str) -> None:
+        """A change that is none for the controller."""
+        await self._patch(name, {"metadata": {"annotations": {"endpoints.kubernetes.io/bench": value}}})
+
+    async def _patch(self, name: str, body: dict[str, Any]) -> None:
+        await self.client.request("PATCH", ENDPOINT_SLICES.path(NAMESPACE, name), body=body, form=MERGE)
+
+    async def listed(self) -> float:
+        """Seconds in which this program reads all Services and slices."""
+        started = time.perf_counter()
+        await self.client.list(SERVICES)
+        await self.client.list(ENDPOINT_SLICES)
+        return time.perf_counter() - started
+
+    @asynccontextmanager
+    async def loading(self) -> AsyncIterator[Monitor]:
+        """See no more than which load balancers and groups come: what is not to slow down."""
+        tables = {table: ["name"] for table in ("Load_Balancer", "Load_Balancer_Group")}
+        async with monitoring(self.world.ovn.endpoint("nb"), NORTHBOUND, tables | {"NB_Global": ["sb_cfg"]}) as monitor:
+            yield monitor
+
+    async def cold(self, count: int) -> float:
+        """Seconds from the start of a controller until an empty database has these Services."""
+        self.world.empty_northbound()
+        async with self.loading() as monitor:
+            controller = await self.world.start_controller()
+            spent = await monitor.until(f"{count} Services", lambda: _loaded(monitor, count), DEADLINE)
+        self.world.stop_controller()
+        return spent - controller.started
+
+
+def _loaded(monitor: Monitor, count: int) -> bool:
+    """As many Services of ours as asked for, and what all share, are in the database."""
+    rows = [row["name"] for told in monitor.told for row in told.inserted("Load_Balancer")]
+    shared = any(told.inserted("Load_Balancer_Group") for told in monitor.told)
+    return shared and sum(name.startswith(f"{NAMESPACE}/") for name in rows) >= count
+
+
+async def _few(place: _Place) -> list[Figure]:
+    await place.furnish(1, 0)
+    floor = [await place.cold(0) for _ in range(STARTS)]
+    running = await _running(place)
+    spent = [await place.cold(SMALL) for _ in range(STARTS)]
+    listed = await place.listed()
+    what = f"{SMALL} Services x {SMALL_PORTS} ports x {ENDPOINTS} endpoints"
+    say(f"{what}: cold {spent}, without {floor}, running {running:.2f}, listed {listed:.2f}")
+    return [
+        Figure(
+            name=f"{what}: process start to all in the Northbound database",
+            value=median(spent),
+            unit="s",
+            n=STARTS,
+            anchor=Anchor(name="the same start without a Service, s", value=median(floor)),
+            ask=Ask(relation="<", value=1),
+            note=f"{median(spent) - median(floor):.2f} s more than without",
+        ),
+        Figure(
+            name=f"{what}, made while the controller is stopped: its going on to all in the Northbound database",
+            value=running,
+            unit="s",
+            n=1,
+            anchor=Anchor(name="list of the same by one client, s", value=listed),
+            ask=Ask(relation="<", value=1),
+        ),
+    ]
+
+
+async def _running(place: _Place) -> float:
+    """Leaves the Services."""
+    place.world.empty_northbound()
+    async with place.loading() as monitor:
+        controller = await place.world.start_controller()
+        await monitor.until("the controller leads", lambda: _loaded(monitor, 0))
+        await _quiet(monitor)
+        controller.pause()
+        try:
+            await place.create(SMALL, SMALL_PORTS)
+        finally:
+            controller.resume()
+        resumed = time.perf_counter()
+        spent = await monitor.until("all Services", lambda: _loaded(monitor, SMALL), DEADLINE) - resumed
+    place.world.stop_controller()
+    return spent
+
+
+async def _quiet(*monitors: Monitor) -> None:
+    while True:
+        before = [len(monitor.told) for monitor in monitors]
+        await asyncio.sleep(QUIET)
+        if before == [len(monitor.told) for monitor in monitors]:
+            return
+
+
+async def _many(place: _Place) -> list[Figure]:
+    await place.furnish(NODES_COUNT, SUBNETS_COUNT)
+    without = median([await place.cold(0) for _ in range(STARTS)])
+    await place.create(LARGE, 1)
+    await place.client.request("POST", SERVICES.path(NAMESPACE), body=_service(HEADLESS, 1, clusterIP="None"))
+    await place.create_slice(LARGE, 1, of=HEADLESS)
+    figures = [await _load(place, without)]
+    ovn = place.world.ovn
+    tables = {"Load_Balancer": ["name", "vips"], "Logical_Flow": ["pipeline"], "DNS": ["records"]}
+    async with (
+        monitoring(ovn.endpoint("nb"), NORTHBOUND) as north,
+        monitoring(ovn.endpoint("sb"), SOUTHBOUND, tables) as south,
+    ):
+        return figures + await _changes(place, _Seen(place.world, north, south))
+
+
+async def _load(place: _Place, without: float) -> Figure:
+    """All Services at once, through northd; leaves both programs running."""
+    world, listed = place.world, await place.listed()
+    world.empty_northbound()
+    world.ovn.start_database("sb")
+    world.ovn.start_northd()
+    async with place.loading() as monitor, monitoring(world.ovn.endpoint("sb"), SOUTHBOUND, {}) as south:
+        controller = await world.start_controller()
+        committed = await monitor.until("all Services", lambda: _loaded(monitor, LARGE), DEADLINE)
+        ready, passed = await asyncio.gather(_northd_done(monitor), controller.until_passed())
+        page = await controller.metrics()
+        balancers, flows = await south.count("Load_Balancer"), await south.count("Logical_Flow")
+        if balancers < LARGE:
+            raise RuntimeError(f"northd made {balancers} load balancers of {LARGE}")
+    stages = {stage: page[stage] for stage in STAGES}
+    first = committed - controller.started
+    split = ", ".join(f"{stage} {spent:.2f} s" for stage, spent in stages.items())
+    read = passed - without - sum(stages.values())
+    say(f"cold: {first:.2f} s to the Northbound database, {ready - controller.started:.2f} s in all; {split}")
+    return Figure(
+        name=f"{LARGE} Services x {ENDPOINTS} endpoints: process start until northd is done",
+        value=ready - controller.started,
+        unit="s",
+        n=1,
+        anchor=Anchor(name="list of the same by one client, s", value=listed),
+        ask=Ask(relation="<", value=15),
+        note=(
+            f"in the Northbound database after {first:.2f} s, northd {ready - committed:.2f} s later "
+            f"({balancers} load balancers, {flows} flows). The controller's pass ends after {passed:.2f} s: "
+            f"start without Services {without:.2f} s, list and decode {read:.2f} s, {split} until it is confirmed. "
+            f"Controller RSS {rss(controller.pid):.0f} MB"
+        ),
+    )
+
+
+async def _northd_done(monitor: Monitor) -> float:
+    """The time at which northd has made of the Northbound database all that there is to make."""
+    await monitor.transact({"op": "mutate", "table": "NB_Global", "where": [], "mutations": [["nb_cfg", "+=", 1]]})
+
+    def done() -> bool:
+        return any("modify" in change for told in monitor.told for change in told.rows.get("NB_Global", {}).values())
+
+    return await monitor.until("northd is done", done, DEADLINE)
+
+
+@dataclass(slots=True)
+class _Cost:
+    """What some changes of one kind cost: means, but for times."""
+
+    controller: float = 0.0
+    northd: float = 0.0
+    """CPU seconds."""
+    rows: dict[str, float] = field(default_factory=dict)
+    """By Northbound table."""
+    told: list[float] = field(default_factory=list)
+    """Seconds from the request to the Northbound database."""
+    flows: list[float] = field(default_factory=list)
+    """Seconds from there to the Southbound database."""
+    anew: dict[str, int] = field(default_factory=dict)
+    """How often northd worked out everything anew, by node of its engine."""
+
+    def note(self) -> str:
+        anew = ", ".join(f"{name} {count}" for name, count in self.anew.items())
+        rows = ", ".join(f"{table} {count:.3g}" for table, count in sorted(self.rows.items()))
+        return (
+            f"request to Northbound database {median(self.told) * 1000:.0f} ms; rows: {rows}; "
+            f"northd {self.northd * 1000:.1f} ms of CPU, Southbound after {median(self.flows) * 1000:.0f} ms; "
+            f"northd worked everything out anew: {anew}"
+        )
+
+
+class _Seen:
+    """Both databases as changes come one after another."""
+
+    def __init__(self, world: World, north: Monitor, south: Monitor) -> None:
+        self._world, self.north, self.south = world, north, south
+
+    async def cost(self, count: int, change: Callable[[int], Awaitable[object]]) -> _Cost:
+        await _quiet(self.north, self.south)
+        cost, before, anew, since = _Cost(), self._cpu(), self._anew(), len(self.north.told)
+        for number in range(count):
+            await self._one(cost, lambda n=number: change(n))  # type: ignore[misc]
+        await _quiet(self.north, self.south)
+        after = self._cpu()
+        cost.controller, cost.northd = ((now - then) / count for then, now in zip(before, after, strict=True))
+        cost.rows = {table: rows / count for table, rows in Counter(self.north.touched(since)).items()}
+        cost.anew = {name: self._anew()[name] - times for name, times in anew.items()}
+        return cost
+
+    async def _one(self, cost: _Cost, change: Callable[[], Awaitable[object]]) -> None:
+        north, south, started = len(self.north.told), len(self.south.told), time.perf_counter()
+        await change()
+        written = await self.north.more("the change is in the Northbound database", north)
+        done = await self.south.more("the change is in the Southbound database", south)
+        cost.told.append(written - started)
+        cost.flows.append(done - written)
+
+    async def nothing(self, count: int, pause: float, change: Callable[[int], Awaitable[object]]) -> float:
+        """CPU seconds of the controller for each of as many changes that are none."""
+        before, since = self._cpu(), len(self.north.told)
+        for number in range(count):
+            await change(number)
+            await asyncio.sleep(pause)
+        await asyncio.sleep(QUIET)
+        if len(self.north.told) > since:
+            raise RuntimeError(f"changes that are none were written: {self.north.touched(since)}")
+        return (self._cpu()[0] - before[0]) / count
+
+    def _cpu(self) -> tuple[float, float]:
+        return cpu_seconds(self._world.running.pid), cpu_seconds(self._world.ovn.pid("northd"))
+
+    def _anew(self) -> dict[str, int]:
+        ovn = self._world.ovn
+        words = ("ovn-appctl", "-t", f"{ovn.folder}/northd.ctl", "inc-engine/show-stats")
+        return {name: int(ovn.run(*words, name, "recompute")) for name in INCREMENTAL}
+
+
+async def _changes(place: _Place, seen: _Seen) -> list[Figure]:
+    endpoint = await seen.cost(CHANGES, lambda n: place.change(f"svc{n}", n, 1))
+    pause = median(endpoint.told) + median(endpoint.flows)
+    idle = await seen.nothing(CHANGES, pause, lambda n: place.annotate(f"svc{n}", str(n)))
+    headless = await seen.cost(HEADLESS_CHANGES, lambda n: place.change(HEADLESS, LARGE, 1 + n))
+    for number in range(LIVES):
+        await place.create_slice(LARGE + 1 + number, 1)
+    made, gone = await _lives(place, seen)
+    place.world.stop_controller()
+    await (await place.world.start_controller("--dns=false")).until_passed()
+    nameless = await _lives(place, seen)
+    nothing = Anchor(name="a change of an annotation that it does not read, ms", value=idle * 1000)
+    kinds = {
+        "an endpoint changes": (endpoint, None, CHANGES, 1),
+        "an endpoint of a headless Service changes": (headless, None, HEADLESS_CHANGES, 1),
+        "a Service with endpoints comes": (made, nameless[0], LIVES, None),
+        "a Service with endpoints goes": (gone, nameless[1], LIVES, None),
+    }
+    return [
+        figure
+        for what, (cost, without, count, rows) in kinds.items()
+        for figure in _figures(f"{what}, {LARGE} Services", cost, without, count, nothing, rows)
+    ]
+
+
+async def _lives(place: _Place, seen: _Seen) -> tuple[_Cost, _Cost]:
+    """Services whose slices wait for them come, and go."""
+    path, listed = SERVICES.path(NAMESPACE), [f"svc{LARGE + 1 + number}" for number in range(LIVES)]
+    made = await seen.cost(LIVES, lambda n: place.client.request("POST", path, body=_service(listed[n], 1)))
+    gone = await seen.cost(LIVES, lambda n: place.client.request("DELETE", f"{path}/{listed[n]}"))
+    return made, gone
+
+
+def _figures(
+    what: str, cost: _Cost, without: _Cost | None, count: int, nothing: Anchor, rows: int | None
+) -> list[Figure]:
+    """`without`: the cost of the same where the fabric does not answer for names."""
+    touched = sum(cost.rows.values())
+    say(f"{what}: {cost.controller * 1000:.1f} ms of CPU; {cost.note()}")
+    return [
+        Figure(
+            name=f"{what}: the controller's CPU",
+            value=cost.controller * 1000,
+            unit="ms",
+            n=count,
+            anchor=nothing,
+            ask=Ask(relation="<", value=20),
+            note=cost.note(),
+        ),
+        Figure(
+            name=f"{what}: Northbound rows",
+            value=touched,
+            unit="rows",
+            n=count,
+            anchor=Anchor(name="Services, each with a row", value=LARGE),
+            ask=None if rows is None else Ask(relation="==", value=rows),
+        ),
+        Figure(
+            name=f"{what}: Northbound to Southbound database",
+            value=median(cost.flows) * 1000,
+            unit="ms",
+            n=count,
+            anchor=(
+                Anchor(name="request to Northbound database, ms", value=median(cost.told) * 1000)
+                if without is None
+                else Anchor(name="the same without names (--dns=false), ms", value=median(without.flows) * 1000)
+            ),
+            note=f"at most {max(cost.flows) * 1000:.0f} ms" + ("" if without is None else f"; {without.note()}"),
+        ),
+    ]
+
+
+def _cluster_address(number: int) -> str:
+    return f"10.96.{1 + number // 250}.{1 + number % 250}"
+
+
+def _addresses(number: int, moved: int = 0) -> list[str]:
+    """Endpoints of the Service with this number; the last one differs with `moved`."""
+    first = number * ENDPOINTS
+    numbers = [first + each for each in range(ENDPOINTS - 1)] + [LARGE * ENDPOINTS * 2 + first + moved]
+    return [
+        f"10.{128 + each % SUBNETS_COUNT}.{each // SUBNETS_COUNT // 250}.{2 + each // SUBNETS_COUNT % 250}"
+        for each in numbers
+    ]
+
+
+def _endpoints(number: int, moved: int = 0) -> list[dict[str, Any]]:
+    return [
+        {"addresses": [address], "conditions": {"ready": True}, "nodeName": f"{NODE}{place % NODES_COUNT}"}
+        for place, address in enumerate(_addresses(number, moved))
+    ]
+
+
+def _service(name: str, ports: int, **spec: Any) -> dict[str, Any]:
+    numbers = [{"name": f"p{port}", "port": 80 + port, "targetPort": 8080 + port} for port in range(ports)]
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": numbers, **spec}}
+
+
+def _slice(of: str, number: int, ports: int) -> dict[str, Any]:
+    return {
+        "apiVersion": ENDPOINT_SLICES.version,
+        "kind": ENDPOINT_SLICES.name,
+        "metadata": {"name": of, "labels": {names.SERVICE_OF_SLICE: of}},
+        "addressType": "IPv4",
+        "ports": [{"name": f"p{port}", "port": 8080 + port, "protocol": "TCP"} for port in range(ports)],
+        "endpoints": _endpoints(number),
+    }
+
+
+def _subnet(number: int) -> dict[str, Any]:
+    return {
+        "apiVersion": SUBNETS.version,
+        "kind": SUBNETS.name,
+        "metadata": {"name": f"s{number}"},
+        "spec": {"cidrBlock": f"10.{128 + number}.0.0/16"},
+    }
