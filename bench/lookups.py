@@ -33,8 +33,8 @@ NODE, OTHER = "node1", "node2"
 BACKENDS, CLIENTS = 5, 200
 SCRIPT = str(Path(__file__).with_name("dns_client.py"))
 DEADLINE = 120.0
-SERVERS = {NOBODY: "of any server: at the Pod's port", CLUSTER_DNS: "of the cluster's DNS address: by the node"}
-"""Whom Pods ask, and who answers while there is no DNS server."""
+SERVERS = {NOBODY: "of a server that nobody is", CLUSTER_DNS: "of the cluster's DNS address"}
+"""Whom Pods ask. The answer comes from their own port, with the second through a load balancer."""
 
 
 async def measure_lookups(who: str) -> list[Figure]:
