@@ -65,7 +65,7 @@ def test_a_service_is_found_by_name_whatever_server_is_asked(scene: Scene) -> No
             assert answers(pod, name.upper(), server=server) == [address]
             assert answers(pod, name, server=server, edns=1232) == [address]
             assert answers(pod, reverse, "PTR", server) == [f"{name}."]
-            assert answers(pod, f"kubernetes.default.svc.{ZONE}", server=server) == [API_SERVICE_V4]
+            assert answers(pod, f"kubernetes.default.svc.{ZONE}", server=server) == [str(API_SERVICE_V4)]
     scene.kubectl("delete", "service", "web")
     until(lambda: ask(pods[0], name).code == "NXDOMAIN", 10, f"{name} is gone")
 
@@ -156,24 +156,33 @@ def test_a_dns_server_takes_over_when_it_is_ready_and_hands_back(scene: Scene) -
     say = f"echo hostname | nc -u -w 1 {CLUSTER_DNS} 53 || true"
     until(lambda: "server" in scene.shell(client, say), 15, "the server is asked")
     name = f"kubernetes.default.svc.{ZONE}"
-    assert answers(client, name) == [API_SERVICE_V4], "what the fabric knows it still answers itself"
+    assert answers(client, name) == [str(API_SERVICE_V4)], "what the fabric knows it still answers itself"
     scene.delete("server")
     until(lambda: ask(client, name, "AAAA").code == "NOERROR", 15, "the nodes answer again")
 
 
 def test_a_dns_record_opens_no_door(scene: Scene) -> None:
-    """CVE-2025-0650: with DNS records on a switch some UDP packets passed the ACLs of their receiver. Both ports that
-    look like DNS, towards a subnet that is private.
+    """CVE-2025-0650: with DNS records on a switch some UDP packets pass the ACLs of their receiver. Both ports that look
+    like DNS, towards a subnet that is private; to the Pod itself, and through a Service that leads to that port.
     """
     with own_subnet(scene, "10.77.0.0/24", private=True):
-        made = manifest("inside", "node1", command=("/agnhost", "netexec", "--http-port=8080", "--udp-port=53"))
+        made = backend("inside", "node1")
+        made["spec"]["containers"][0]["command"] = ("/agnhost", "netexec", f"--http-port={HTTP}", "--udp-port=53")
         others = [manifest("same", "node1"), manifest("other", "node2")]
         for other in others:
             other["metadata"]["annotations"] = {"ovn.kubernetes.io/logical_switch": "ovn-default"}
         inside, friend, *strangers = scene.start(made, manifest("friend", "node1"), *others)
-        for source in (53, 5353):
-            # Several packets: one of a new Pod may meet flows that are half installed.
-            say = f"for n in 1 2 3; do echo hostname | nc -u -w 1 -p {source} {inside.ip} 53; done || true"
-            assert "inside" in scene.shell(friend, say), "the way is open for those it is open for"
-            for stranger in strangers:
-                assert "inside" not in scene.shell(stranger, say), (stranger.name, source)
+        ports = [{"name": "udp", "port": 5300, "targetPort": 53, "protocol": "UDP"}]
+        address = create(scene, "web", ports=ports)
+        _asked(scene, friend, address, 5300, 5353, {"inside"})
+        _asked(scene, friend, inside.ip, 53, 5353, {"inside"})
+        for stranger in strangers:
+            for source in (53, 5353):
+                _asked(scene, stranger, inside.ip, 53, source, set())
+                _asked(scene, stranger, address, 5300, source, set())
+
+
+def _asked(scene: Scene, client: Pod, address: str, port: int, source: int, wanted: set[str]) -> None:
+    """Several packets: one of a new Pod may meet flows that are half installed."""
+    say = f"for n in 1 2 3; do echo hostname | nc -u -w 1 -p {source} {address} {port}; echo; done || true"
+    assert set(scene.shell(client, say).split()) == wanted, (client.name, address, source)

@@ -22,7 +22,7 @@ import structlog
 
 from kube_ovn.host.dns import Directory, refusal
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, Network
+from kube_ovn.model.addr import Address, Network, format_list
 from kube_ovn.reconcile import Backoff
 
 log = structlog.get_logger()
@@ -85,7 +85,7 @@ class Responder:
                     for address in addresses:
                         await self._open(address, stack)
                 except OSError as error:
-                    log.warning("no DNS server here, trying again", addresses=addresses, error=str(error))
+                    log.warning("no DNS server here, trying again", addresses=format_list(addresses), error=str(error))
                     await backoff.wait()
                     continue
                 backoff.reset()

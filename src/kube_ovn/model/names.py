@@ -123,8 +123,12 @@ DNS_PORT = 53
 AFFINITY_TIMEOUT = "ovn.kubernetes.io/affinity_timeout"
 """On a Service with sessionAffinity ClientIP: OVN is to remember each client for that many seconds."""
 
-# --- ACL priorities and tier of Subnets (contract §11.1) ---
+# --- ACL priorities and tiers of Subnets (contract §11.1) ---
 
+TIER_GUARD = 0
+"""Before all that users decide."""
+ACL_DNS_GUARD = 32000
+"""What OVN would let past all ACLs."""
 TIER_SUBNET = 2
 ACL_PRIVATE_DROP = 1000
 """A private subnet: what nothing below allows."""

@@ -86,6 +86,7 @@ class Switches:
             spec=subnet.spec,
             old_gateways=self._ledger.old_gateways(name),
             join=self._join(),
+            dns=bool(self._network.fabric.domain) and name != self._network.fabric.join,
         )
         if self._inputs.get(name) != inputs:
             self._inputs[name] = inputs
