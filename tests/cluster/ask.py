@@ -1,7 +1,6 @@
 """Runs in a Pod's network, as a script: asks a DNS server one thing and prints what it says as JSON.
 
-Arguments are a JSON object: server, name, kind; optionally tcp, edns (bytes), questions (more names), raw (no recursion
-into dnspython's checks: every message that comes back counts).
+Its argument is a JSON object: server, name, kind; optionally tcp, edns (bytes), questions (more names).
 """
 
 import json
@@ -29,7 +28,8 @@ def main(text: str) -> None:
     try:
         reply = ask(query, asked["server"], timeout=PATIENCE)
     except (OSError, dns.exception.DNSException) as error:
-        print(json.dumps({"code": type(error).__name__, "answers": [], "truncated": False, "seconds": PATIENCE}))
+        spent = time.monotonic() - started
+        print(json.dumps({"code": type(error).__name__, "answers": [], "truncated": False, "seconds": spent}))
         return
     found = {
         "code": dns.rcode.to_text(reply.rcode()),
