@@ -3,7 +3,7 @@ NODES ?= 2
 PY := .venv/bin/python
 VENV := .venv/.stamp
 
-.PHONY: help demo down deps check soak format test bench requirements install.yaml clean
+.PHONY: help demo conformance down deps check soak format test bench requirements install.yaml clean
 
 help:  ## list the targets
 	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -18,6 +18,9 @@ $(VENV): requirements/dev.txt pyproject.toml
 
 demo: $(VENV)  ## a real Kubernetes on this machine whose only network is this project; IP_FAMILY=ipv4, ipv6 or dual
 	$(PY) -m sandbox demo --nodes $(NODES)
+
+conformance: $(VENV)  ## Kubernetes' own cases for Services and DNS, on the sandbox; GROUP=conformance, FOCUS=regex
+	$(PY) -m sandbox conformance --nodes $(NODES) $(if $(GROUP),--group $(GROUP)) $(if $(FOCUS),--focus '$(FOCUS)') $(ARGS)
 
 down: $(VENV)  ## remove the sandbox: no process, namespace, mount or link stays
 	$(PY) -m sandbox down

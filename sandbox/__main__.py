@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sandbox import cluster, demo, images, network, node, process, programs, rights, toolchain
+from sandbox import cluster, conformance, demo, images, network, node, process, programs, rights, toolchain
 from sandbox.layout import MOST_NODES, OUTSIDE_NETNS, IpFamily, parse_node
 from sandbox.paths import SandboxError
 
@@ -39,6 +39,18 @@ def _up(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     demo.demo(_node_count(arguments), read_family(os.environ.get("IP_FAMILY", IpFamily.IPV4)))
     return 0
+
+
+def _conformance(arguments: argparse.Namespace) -> int:
+    wishes = conformance.Wishes(
+        groups=arguments.group,
+        focus=arguments.focus,
+        case_timeout=arguments.case_timeout,
+        deadline=arguments.deadline,
+    )
+    family = read_family(os.environ.get("IP_FAMILY", IpFamily.IPV4))
+    wanted = None if arguments.as_is else (_node_count(arguments), family)
+    return conformance.main(wishes, wanted, as_json=arguments.output == "json")
 
 
 def _node_count(arguments: argparse.Namespace) -> int:
@@ -139,6 +151,18 @@ def make_parser() -> argparse.ArgumentParser:
     up.add_argument("--nodes", type=int, default=2, help="how many nodes (default 2)")
     shown = add("demo", _demo, "make the cluster, install kube-ovn into it and show Pods reaching one another")
     shown.add_argument("--nodes", type=int, default=2, help="how many nodes (default 2)")
+    tests = add("conformance", _conformance, "run Kubernetes' own cases for Services, DNS and the rest of its network")
+    tests.add_argument("--nodes", type=int, default=2, help="how many nodes (default 2)")
+    tests.add_argument("--as-is", action="store_true", help="on the sandbox as it is; install nothing into it")
+    tests.add_argument("--group", action="append", default=[], help="only this group; may be repeated")
+    tests.add_argument("--focus", default="", metavar="REGEX", help="only cases whose name has this in it")
+    tests.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    tests.add_argument(
+        "--case-timeout", type=float, default=conformance.CASE_TIMEOUT, metavar="SECONDS", help="of one case (300)"
+    )
+    tests.add_argument(
+        "--deadline", type=float, default=conformance.DEADLINE, metavar="SECONDS", help="begin no case after it (7200)"
+    )
     add("down", _down, "remove the cluster and all it made")
     add("status", _status, "show the processes and nodes")
     kill = add("kill", _kill, "end a process or a whole node at once, as a crash would; `up` brings it back")

@@ -34,7 +34,7 @@ _LOAD_DEADLINE = 300.0
 
 def pause_archive(pause: Path) -> Path:
     """The archive of the pause image."""
-    path = _archive_path("pause", pause)
+    path = archive_path("pause", pause)
     if not path.exists():
         write_image(path, node.PAUSE_IMAGE, [{"/pause": File(content=pause, mode=0o755)}], entrypoint=["/pause"])
     return path
@@ -43,7 +43,7 @@ def pause_archive(pause: Path) -> Path:
 def tools_archive(agnhost: Path) -> Path:
     """The archive of the tools image: agnhost, a shell and network tools."""
     root = build_rootfs(_TOOLS_PACKAGES)
-    path = _archive_path("tools", agnhost, root.parent.name)
+    path = archive_path("tools", agnhost, root.parent.name)
     if not path.exists():
         with step("packing the tools image"):
             write_image(
@@ -58,7 +58,8 @@ def tools_archive(agnhost: Path) -> Path:
     return path
 
 
-def _archive_path(name: str, program: Path, *inputs: str) -> Path:
+def archive_path(name: str, program: Path, *inputs: str) -> Path:
+    """Where the archive made of these lies in the cache."""
     # The program's path carries the key of its build; of one found on PATH, size and time must do.
     status = program.stat()
     text = "\0".join([name, str(program), str(status.st_size), str(status.st_mtime_ns), *inputs])
@@ -71,6 +72,13 @@ def load(archive: Path, nodes: Sequence[Node]) -> list[str]:
     with ThreadPoolExecutor(max_workers=max(1, len(nodes))) as pool:
         imported = list(pool.map(lambda each: _load_into(each, archive, name, digest), nodes))
     return [each.name for each, was_imported in zip(nodes, imported, strict=True) if was_imported]
+
+
+def add_names(name: str, others: Sequence[str], nodes: Sequence[Node]) -> None:
+    """Let an image that was loaded into these nodes be known by other names as well."""
+    for each in nodes:
+        for other in others:
+            _ctr(each, ["images", "tag", "--force", name, other])
 
 
 def _load_into(target: Node, archive: Path, name: str, digest: str) -> bool:

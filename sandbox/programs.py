@@ -1,10 +1,11 @@
-"""The programs needed that no registry carries as packages: Kubernetes, helm, pause, and the image's CNI plugins.
+"""The programs needed that no registry carries as packages: Kubernetes and its own tests, helm, pause, the CNI plugins.
 
 Each is taken from KUBEBUILDER_ASSETS or PATH when it is there in the right version, else built once from Go modules
 pinned in a folder each and cached. Starting them is done elsewhere.
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -33,6 +34,8 @@ class Module:
     packages: dict[str, str]
     home: str = "sandbox"
     linker_flags: str = "-s -w"
+    # Those of them that are a package's tests, not its main function.
+    tests: frozenset[str] = field(default_factory=frozenset)
     # What a program found on PATH must say about its version to be taken; no pattern means it is always built.
     version_argument: str = "--version"
     accepted: re.Pattern[str] | None = None
@@ -64,6 +67,16 @@ KUBERNETES = Module(
     linker_flags=kubernetes_linker_flags(KUBERNETES_VERSION),
     accepted=re.compile(r"\bv1\.37\.\d+$", re.MULTILINE),
     never_from_path=frozenset({"agnhost"}),
+)
+E2E = Module(
+    name="e2e",
+    version=KUBERNETES_VERSION,
+    packages={
+        "e2e.test": "k8s.io/kubernetes/test/e2e",
+        "regression-issue-74839": "k8s.io/kubernetes/test/images/regression-issue-74839",
+    },
+    tests=frozenset({"e2e.test"}),
+    linker_flags=kubernetes_linker_flags(KUBERNETES_VERSION),
 )
 HELM = Module(
     name="helm",
@@ -131,27 +144,41 @@ def _build(module: Module, names: list[str], place: Path, go: Go) -> None:
     partial = place.with_name(f"{place.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True)
     try:
-        packages = [module.packages[name] for name in names]
-        total = len(
-            run([go.program, "list", "-deps", *packages], timeout=600, env=go.environment, cwd=module.directory).split()
-        )
-        argv = [
-            str(go.program),
-            "build",
-            "-v",
-            "-trimpath",
-            "-ldflags",
-            module.linker_flags,
-            "-o",
-            f"{partial}/",
-            *packages,
-        ]
-        _watch_build(argv, go, module.directory, total)
+        programs = [module.packages[name] for name in names if name not in module.tests]
+        if programs:
+            _compile(module, go, programs, partial)
+        for name in sorted(module.tests.intersection(names)):
+            _compile_tests(module, go, module.packages[name], partial / name)
         place.mkdir(parents=True, exist_ok=True)
         for name in names:
             (partial / name).rename(place / name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _compile(module: Module, go: Go, packages: list[str], target: Path | None) -> None:
+    """Compile packages; the programs among them appear in the directory `target`. Without one nothing is kept of it
+    but what the compiler's own cache keeps."""
+    listed = run([go.program, "list", "-deps", *packages], timeout=600, env=go.environment, cwd=module.directory)
+    argv = [str(go.program), "build", "-v", "-trimpath", "-ldflags", module.linker_flags]
+    argv += [] if target is None else ["-o", f"{target}/"]
+    _watch_build([*argv, *packages], go, module.directory, len(listed.split()))
+
+
+def _compile_tests(module: Module, go: Go, package: str, program: Path) -> None:
+    # `go test` does not tell what it compiles, and what the tests import is most of it.
+    imports = [str(go.program), "list", "-f", '{{join .TestImports " "}}', package]
+    _compile(module, go, run(imports, timeout=600, env=go.environment, cwd=module.directory).split(), None)
+    argv = [str(go.program), "test", "-c", "-vet=off", "-trimpath", "-ldflags", module.linker_flags]
+    run([*argv, "-o", str(program), package], timeout=_BUILD_DEADLINE, env=go.environment, cwd=module.directory)
+
+
+def module_file(module: Module, path: str, name: str) -> Path:
+    """A file of one of the modules that this one is built from, as it was published."""
+    go = ensure_go()
+    argv = [str(go.program), "mod", "download", "-json", path]
+    answer = json.loads(run(argv, timeout=600, env=go.environment, cwd=module.directory))
+    return Path(answer["Dir"]) / name
 
 
 def _watch_build(argv: list[str], go: Go, directory: Path, total: int) -> None:
