@@ -255,16 +255,17 @@ def _run_all(bench: _Bench, cases: Sequence[Case], plan: Plan, wishes: Wishes) -
     results: list[Result] = []
     for number, case in enumerate(cases, start=1):
         # One that was begun has all of its own time: it must not fail for what the others took.
-        if time.monotonic() < end:
-            log = RESULTS / f"{number:03}.log"
-            state, seconds, message = _run_case(bench, case, log, wishes.case_timeout)
-            known = plan.reason_to_fail(case.name, bench.target.family) if state is State.FAILED else None
-            result = Result(case=case, state=state, seconds=seconds, message=message, known=known, log=log.name)
-        else:
-            result = Result(case=case, state=State.NOT_RUN, message="the deadline of all cases had passed")
+        if time.monotonic() > end:
+            say(f"the deadline of all cases has passed; {len(cases) - len(results)} are not run")
+            break
+        log = RESULTS / f"{number:03}.log"
+        state, seconds, message = _run_case(bench, case, log, wishes.case_timeout)
+        known = plan.reason_to_fail(case.name, bench.target.family) if state is State.FAILED else None
+        result = Result(case=case, state=state, seconds=seconds, message=message, known=known, log=log.name)
         results.append(result)
         say(f"{number:3}/{len(cases)}  {_outcome(result)} {result.seconds:5.1f} s  {case.name}")
-    return results
+    late = "the deadline of all cases had passed"
+    return results + [Result(case=case, state=State.NOT_RUN, message=late) for case in cases[len(results) :]]
 
 
 def _run_case(bench: _Bench, case: Case, log: Path, timeout: float) -> tuple[State, float, str]:
