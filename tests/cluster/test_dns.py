@@ -104,6 +104,17 @@ def test_programs_find_names_as_the_pod_is_configured(scene: Scene) -> None:
     assert said.strip() == "none"
 
 
+def test_processes_of_nodes_find_names_too(scene: Scene) -> None:
+    """As Pods on the node's own network that ask the cluster's DNS server first."""
+    for number in (1, 2):
+        pod = manifest(f"host{number}", f"node{number}")
+        pod["spec"] |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
+        (client,) = scene.start(pod)
+        said = scene.shell(client, "getent ahostsv4 kubernetes.default | head -1", timeout=10)
+        assert said.split()[0] == str(API_SERVICE_V4)
+        assert scene.shell(client, "getent hosts none || echo none", timeout=10).strip() == "none"
+
+
 def test_pods_behind_a_headless_service_have_names(scene: Scene) -> None:
     named = backend("web1", "node1")
     named["spec"] |= {"hostname": "first", "subdomain": "web"}

@@ -405,3 +405,12 @@ def test_services_pass_only_where_nobody_else_answers_for_them(serves: bool) -> 
     assert state is not None
     assert ip_network("10.96.0.0/12") in state.nics["ovn0"].link
     assert ("10.96.0.0/12" in state.table.text) is serves
+
+
+def test_a_node_asks_for_names_by_its_own_address_in_the_fabric() -> None:
+    """Else OVN could not lead it back to itself."""
+    state = render_node(node(**GRANTED), [DEFAULT], 1400, dns=[ip_address("10.96.0.10"), ip_address("fd00:10:96::a")])
+    assert state is not None
+    routes = [route for route in state.nics[names.NODE_NIC].link.values() if isinstance(route, Route)]
+    (found,) = [route for route in routes if route.to == ip_network("10.96.0.10/32")]
+    assert str(found.source) in GRANTED[names.IP_ADDRESS].split(",")

@@ -9,12 +9,10 @@ from kube_ovn.k8s.domain import parse_domain
 from kube_ovn.k8s.lease import Timing
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, parse_addresses, parse_networks
+from kube_ovn.service.dns import dns_addresses
 from kube_ovn.telemetry import parse_level
 from kube_ovn.topology.network import Fabric
 from kube_ovn.topology.subnets import parse_subnet
-
-_DNS = 10
-"""The address of the Service CIDR that kubeadm and others give to the DNS server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +97,7 @@ class Settings:
             join=self.node_switch,
             initial=initial,
             services=services,
-            dns=self.cluster_dns or tuple(network[_DNS] for network in services if network.num_addresses > _DNS),
+            dns=self.cluster_dns or dns_addresses(services),
         )
 
     def _initial(self, name: str, cidr: str, gateway: str, exclude: tuple[str, ...]) -> dict[str, object]:

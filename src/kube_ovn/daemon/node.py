@@ -129,8 +129,9 @@ class NodeNetwork:
             log.warning("no Subnet is in effect; the node stays as it is", node=name)
             return None
         try:
-            serves = self._settings.services == ALL_SERVICES
-            state = render_node(node, subnets, mtu, local, self._settings.service_cluster_ip_range, serves)
+            settings = self._settings
+            serves, dns = settings.services == ALL_SERVICES, settings.dns_servers() if settings.dns else ()
+            state = render_node(node, subnets, mtu, local, settings.service_cluster_ip_range, serves, dns)
         except ValueError as error:
             log.error("the Node's annotations are wrong; it stays as it is", node=name, error=str(error))
             return None

@@ -7,6 +7,7 @@ from kube_ovn.config import flag, parse_bool, parse_list
 from kube_ovn.host.node import OVERHEAD
 from kube_ovn.k8s.domain import parse_domain
 from kube_ovn.model.addr import Address, Network, parse_addresses, parse_networks
+from kube_ovn.service.dns import dns_addresses
 from kube_ovn.telemetry import parse_level
 
 ALL_SERVICES, CLUSTER_IP_ONLY = "all", "clusterip-only"
@@ -57,6 +58,11 @@ class Settings:
     )
     dns: bool = flag(True, "answer for the cluster's names where it has no DNS server", parse_bool)
     cluster_domain: str = flag("", "domain of those names; empty = as kubeadm says, else cluster.local", parse_domain)
+    cluster_dns: tuple[Address, ...] = flag(
+        (),
+        "where kubelets tell Pods to look for a DNS server; empty = the Service CIDR's tenth address",
+        parse_addresses,
+    )
     network_type: str = flag("geneve", "tunnels between nodes: geneve or vxlan", parse_network_type)
     iface: tuple[str, ...] = flag(
         (),
@@ -66,3 +72,7 @@ class Settings:
     mtu: int = flag(0, "MTU of Pods; 0 = that of the NIC less what the tunnel takes", int)
     pprof_port: int = flag(10665, "port of /livez, /readyz and /metrics", int)
     log_level: str = flag("info", "debug, info, warning or error", parse_level)
+
+    def dns_servers(self) -> tuple[Address, ...]:
+        """Where there may be a DNS server, which may be this node."""
+        return self.cluster_dns or dns_addresses(self.service_cluster_ip_range)

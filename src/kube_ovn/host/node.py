@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import TypeAlias
 
 from kube_ovn.host.egress import Table, render_table
@@ -78,12 +78,13 @@ def render_node(
     local: Collection[Address] = (),
     services: Sequence[Network] = (),
     serves: bool = False,
+    dns: Sequence[Address] = (),
 ) -> NodeState | None:
     """The desired state of a Node; None until the controller has given it an address.
 
     `subnets` are those in effect, the join subnet not among them; `local` the addresses the node has; `services` where
     Services have theirs, which the fabric answers for the node's own processes too; `serves`: and for others that ask
-    this node.
+    this node; `dns`: where there is a DNS server, which may be this node.
     Raises ValueError with a sentence about the Node's annotations.
     """
     annotations = node.metadata.annotations
@@ -107,6 +108,9 @@ def render_node(
     link.update(dict.fromkeys(interfaces))
     networks = [*(network for subnet in subnets for network in subnet.networks), *services]
     link.update({route.to: route for route in _routes(networks, gateways, internal_addresses(node))})
+    # Asked by its own address in the fabric, OVN can lead the node back to itself.
+    own_addresses = {each.address.version: each.address for each in interfaces}
+    link.update({route.to: route for route in _routes(map(ip_network, dns), gateways, own_addresses)})
     own = _port(names.NODE_NIC, annotations[names.PORT_NAME], parse_mac(annotations[names.MAC_ADDRESS]), mtu)
     gateway = _port(names.GATEWAY_NIC, names.GATEWAY_PORT, names.derived_mac(names.GATEWAY_PORT), mtu)
     return NodeState(

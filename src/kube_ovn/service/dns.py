@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from kube_ovn.model.addr import Address
+from kube_ovn.model.addr import Address, Network
 from kube_ovn.model.kube import Endpoint, EndpointSlice, Service
 from kube_ovn.service.endpoints import HEADLESS, is_ready
 
 DEFAULT_DOMAIN = "cluster.local"
+_SERVER = 10
+"""The address of a Service CIDR that kubeadm and others give to the DNS server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,11 @@ class Names:
     """By name (A and AAAA), in order."""
     pointers: Mapping[Address, str]
     """The name of an address (PTR)."""
+
+
+def dns_addresses(networks: Iterable[Network]) -> tuple[Address, ...]:
+    """Where kubelets tell Pods that there is a DNS server, unless they are told otherwise; of Service CIDRs."""
+    return tuple(network[_SERVER] for network in networks if network.num_addresses > _SERVER)
 
 
 def service_name(service: Service, domain: str) -> str:
