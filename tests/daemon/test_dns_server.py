@@ -24,7 +24,7 @@ from tests.clusters import service, slice_of
 ZONE = "cluster.local"
 WEB = f"web.default.svc.{ZONE}"
 HERE: Address = ip_address("127.0.0.1")
-RESOLVER, DEAD = "127.9.0.53", "127.9.0.54"
+RESOLVER, DEAD, SILENT = "127.9.0.53", "127.9.0.54", "127.9.0.55"
 PATIENCE = 5.0
 
 
@@ -32,6 +32,10 @@ def directory() -> Directory:
     made = Directory(ZONE, [ip_network("10.96.0.0/12")])
     made.put("default", "web", service("web", "10.96.0.20"), [])
     made.put("default", "there", service("there", type="ExternalName", external_name="www.example.com"), [])
+    long = "a" * 64 + ".com"
+    made.put("default", "long", service("long", type="ExternalName", external_name=long), [])
+    chain = f"there.default.svc.{ZONE}"
+    made.put("default", "chain", service("chain", type="ExternalName", external_name=chain), [])
     many = [f"10.16.{number // 250}.{number % 250 + 1}" for number in range(1000)]
     made.put("default", "many", service("many", "None"), [slice_of("many", *many)])
     return made
@@ -106,6 +110,13 @@ async def a_resolver() -> AsyncIterator[Elsewhere]:
         transport.close()
 
 
+@asynccontextmanager
+async def a_silent_resolver() -> AsyncIterator[None]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind((SILENT, 53))
+        yield
+
+
 async def test_the_clusters_names_over_both_transports(tmp_path: Path) -> None:
     async with serving(tmp_path) as port:
         for tcp in (False, True):
@@ -128,6 +139,31 @@ async def test_other_names_are_asked_of_the_nodes_resolvers_in_turn(tmp_path: Pa
         assert reply.id == query.id
         assert elsewhere.asked[0].id != query.id, "the number it asks with is its own"
         assert texts(await ask(port, f"there.default.svc.{ZONE}")) == ["www.example.com.", "192.0.2.1"]
+
+
+async def test_a_name_that_leads_to_another_is_followed(tmp_path: Path) -> None:
+    async with a_resolver(), serving(tmp_path, (RESOLVER,)) as port:
+        wanted = [f"there.default.svc.{ZONE}.", "www.example.com.", "192.0.2.1"]
+        assert texts(await ask(port, f"chain.default.svc.{ZONE}")) == wanted
+
+
+async def test_a_name_that_dns_does_not_take_harms_only_itself(tmp_path: Path) -> None:
+    async with serving(tmp_path) as port:
+        for tcp in (False, True):
+            assert (await ask(port, f"long.default.svc.{ZONE}", tcp=tcp)).rcode() == dns.rcode.SERVFAIL
+            assert texts(await ask(port, WEB, tcp=tcp)) == ["10.96.0.20"]
+
+
+async def test_silent_resolvers_do_not_hold_up_the_clusters_names(tmp_path: Path) -> None:
+    async with serving(tmp_path, (SILENT,)) as port, a_silent_resolver():
+        waiting = [asyncio.create_task(ask(port, f"{number}.example.com")) for number in range(100)]
+        await asyncio.sleep(0)
+        started = asyncio.get_running_loop().time()
+        assert texts(await ask(port, WEB)) == ["10.96.0.20"]
+        assert asyncio.get_running_loop().time() - started < PATIENCE / 2
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_with_nobody_to_ask_it_says_so(tmp_path: Path) -> None:

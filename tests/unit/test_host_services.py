@@ -144,7 +144,7 @@ def test_the_health_check_port_counts_what_is_here() -> None:
     balanced = service(type="LoadBalancer", external_traffic_policy="Local", health_check_node_port=31000)
     assert (parse(balanced, PODS).health_port, parse(balanced, PODS).local) == (31000, 1)
     leaving = slice_of({"10.16.0.5": "node1"}, ready=False, serving=True, terminating=True)
-    assert parse(balanced, leaving).local == 1, "it serves until another does"
+    assert parse(balanced, leaving).local == 0, "who leaves is to get no new clients (KEP-1669)"
     assert parse(service(type="LoadBalancer", health_check_node_port=31000)).health_port == 0
 
 

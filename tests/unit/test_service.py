@@ -5,12 +5,18 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from kube_ovn.host.dns import Directory
+from kube_ovn.host.service import Surroundings as NodeSurroundings
+from kube_ovn.host.service import parse_service
 from kube_ovn.model import names
 from kube_ovn.model.kube import Endpoint, EndpointConditions, EndpointPort, EndpointSlice, ServicePort
 from kube_ovn.model.nb import ChassisTemplateVar, Dns, LoadBalancer
 from kube_ovn.model.row import Key, Row, RowKey
-from kube_ovn.service.endpoints import backends, choose
+from kube_ovn.service.dns import service_names
+from kube_ovn.service.endpoints import Place, backends, choose, source_ranges
 from kube_ovn.topology.dns import shard
 from kube_ovn.topology.render import Topology
 from kube_ovn.topology.service import Surroundings, render_service
@@ -175,3 +181,46 @@ def test_two_nodes_that_claim_one_chassis_harm_nobody_else() -> None:
     topology = settled(api)
     assert variables(topology, "chassis-node1") == {"100.64.0.2:53"}
     assert variables(topology, "chassis-node3") == {"100.64.0.4:53"}
+
+
+ODD = ["010.0.0.1", "::ffff:192.0.2.9", "fe80::1%eth0", "nonsense", "", "1.2.3", "999.1.1.1", "1" * 5000 + ".1.1.1"]
+
+
+@given(st.lists(st.sampled_from(ODD) | st.text(max_size=12), max_size=4), st.integers(-(2**31), 2**31 - 1))
+def test_odd_addresses_and_ports_harm_nobody(texts: list[str], number: int) -> None:
+    odd = service("odd", "None", *texts, external_ips=tuple(texts), load_balancer_source_ranges=tuple(texts))
+    plain = service("plain", "10.96.0.20", *texts, uid="plain", external_ips=tuple(texts))
+    slices = [
+        msgspec.structs.replace(
+            slice_of(name, "10.16.0.2", port=number, uid=f"{name}-{kind}"),
+            address_type=kind,
+            endpoints=tuple(Endpoint(addresses=(text,)) for text in texts),
+        )
+        for name in ("odd", "plain")
+        for kind in ("IPv4", "IPv6", "FQDN")
+    ]
+    api = Api(namespace("default"), gateway("node1", 1), odd, plain, service("web", "10.96.0.21", uid="web"), *slices)
+    topology = settled(api)
+    assert "10.96.0.21:80" in vips(topology)["default/web/tcp"]
+    for each in vips(topology).values():
+        for front, ends in each.items():
+            for end in filter(None, ends.split(",")):
+                assert end.startswith("^") or end.startswith("[") == front.startswith("[")
+    directory = Directory("cluster.local")
+    directory.put("default", "odd", odd, slices)
+    parse_service(plain, slices, NodeSurroundings(place=Place(node="node1"), fabric=()))
+
+
+def test_an_endpoint_is_read_as_the_api_server_read_it() -> None:
+    slices = [holding(endpoint("010.016.0.2"), endpoint("::ffff:10.16.0.3"), endpoint("fd00::2"))]
+    assert chosen(*slices) == ["10.16.0.2", "10.16.0.3"]
+    assert not backends(PORT, 4, [slice_of("web", "10.16.0.2", port=70000)])
+    networks, wrong = source_ranges(service("web", load_balancer_source_ranges=("198.51.100.7/24", "x", "010.0.0.0/8")))
+    assert list(map(str, networks)) == ["198.51.100.0/24", "10.0.0.0/8"]
+    assert wrong == ["x"]
+
+
+def test_nobody_elses_name_is_told_for_an_address_of_a_service() -> None:
+    thief = service("a", "None", namespace="attacker")
+    known = service_names(thief, [slice_of("a", "10.96.0.1", "10.16.0.9")], "cluster.local", fabric().services)
+    assert list(map(str, known.pointers)) == ["10.16.0.9"]

@@ -7,9 +7,11 @@ what they ask of their DNS server's address, as long as none is ready there (`to
 
 import asyncio
 import contextlib
+import math
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import cast
@@ -35,9 +37,17 @@ DATAGRAM = 1232
 """Bytes of an answer at most, whatever a client takes: more might be cut in pieces on the way (DNS flag day 2020)."""
 PLAIN = 512
 """Bytes a client takes that does not say (RFC 1035, 4.2.1)."""
-CONNECTIONS = 64
+OUTSIDE, OUTSIDE_EACH = 24, 8
+"""Questions that wait for the node's resolvers, of all clients and of one; more are refused (SERVFAIL). Fewer than
+there are workers: the cluster's own names never wait for them.
+"""
+CONNECTIONS, CONNECTIONS_EACH = 64, 8
 IDLE = 10.0
 """Seconds a connection may be silent (RFC 7766, 6.2.3)."""
+CHAIN = 8
+"""Names that lead to one another."""
+REMEMBERED = 5.0
+"""Seconds for which the node's list of resolvers is believed."""
 PATIENCE = 2.0
 """Seconds for one of the node's resolvers."""
 _FREEBIND = {socket.AF_INET: (socket.IPPROTO_IP, 15), socket.AF_INET6: (socket.IPPROTO_IPV6, 78)}
@@ -67,7 +77,9 @@ class Responder:
         self._never, self._moved = never, moved
         self._resolv_conf, self._port = resolv_conf, port
         self._queue: asyncio.Queue[_Datagram] = asyncio.Queue(QUEUE)
-        self._connections = 0
+        self._connections: Counter[str] = Counter()
+        self._outside: Counter[str] = Counter()
+        self._read = (-math.inf, list[str]())  # when, and the resolvers
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -105,31 +117,32 @@ class Responder:
     async def _work(self) -> None:
         while True:
             wire, client, transport = await self._queue.get()
-            answer = await self.answer(wire, stream=False)
+            answer = await self.answer(wire, client[0], stream=False)
             if answer is not None and not transport.is_closing():
                 transport.sendto(answer, client)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client's questions, one after another, each after its length (RFC 1035, 4.2.2)."""
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError), contextlib.closing(writer):
-            if self._connections >= CONNECTIONS or not self._is_inside(writer.get_extra_info("peername")[0]):
+            client = (writer.get_extra_info("peername") or ("",))[0]
+            if not client or not self._is_inside(client):
                 return
-            self._connections += 1
-            try:
+            if self._connections.total() >= CONNECTIONS or self._connections[client] >= CONNECTIONS_EACH:
+                return
+            with _counted(self._connections, client):
                 while True:
                     async with asyncio.timeout(IDLE):
                         length = int.from_bytes(await reader.readexactly(2))
                         wire = await reader.readexactly(length)
-                    answer = await self.answer(wire, stream=True)
+                    answer = await self.answer(wire, client, stream=True)
                     if answer is None:
                         return
                     writer.write(len(answer).to_bytes(2) + answer)
                     async with asyncio.timeout(IDLE):
                         await writer.drain()
-            finally:
-                self._connections -= 1
+                    await asyncio.sleep(0)  # what is there already would be read without a pause for anybody else
 
-    async def answer(self, wire: bytes, *, stream: bool) -> bytes | None:
+    async def answer(self, wire: bytes, client: str, *, stream: bool) -> bytes | None:
         """The reply on the wire; None for what is no question."""
         try:
             query = dns.message.from_wire(wire)
@@ -137,30 +150,49 @@ class Responder:
             return refusal(wire, dns.rcode.FORMERR)
         if query.flags & dns.flags.QR:
             return None
+        try:
+            return await self._answer(query, client, stream=stream) or refusal(wire, dns.rcode.SERVFAIL)
+        except dns.exception.DNSException as error:  # a name of a Service that the API server takes and DNS does not
+            log.info("a question cannot be answered", question=str(query.question), error=repr(error))
+            return refusal(wire, dns.rcode.SERVFAIL)
+
+    async def _answer(self, query: dns.message.Message, client: str, *, stream: bool) -> bytes | None:
+        """The reply on the wire; None when nobody knows."""
         reply = self._directory.answer(query)
         if reply is None:
-            reply = await self._ask_others(query, stream=stream)
-        elif reply.answer and reply.answer[-1].rdtype == dns.rdatatype.CNAME:
-            await self._follow(query, reply)
+            reply = await self._ask_others(query, client, stream=stream)
+        else:
+            await self._follow(query, reply, client)
         if reply is None:
-            return refusal(wire, dns.rcode.SERVFAIL)
+            return None
         if stream:
             return reply.to_wire(max_size=65535, prefer_truncation=True)
         room = min(DATAGRAM, max(PLAIN, query.payload if query.edns >= 0 else PLAIN))
         return reply.to_wire(max_size=room, prefer_truncation=True)
 
-    async def _follow(self, query: dns.message.Message, reply: dns.message.Message) -> None:
-        """Add what the target of a CNAME is, as far as anybody knows."""
-        question = query.question[0]
-        if question.rdtype == dns.rdatatype.CNAME:
-            return
-        target = dns.message.make_query(reply.answer[-1][0].target, question.rdtype)
-        found = self._directory.answer(target) or await self._ask_others(target, stream=False)
-        if found is not None:
+    async def _follow(self, query: dns.message.Message, reply: dns.message.Message, client: str) -> None:
+        """Add what the target of a CNAME is, as far as anybody knows (RFC 6604)."""
+        kind = query.question[0].rdtype if query.question else dns.rdatatype.CNAME
+        for _ in range(CHAIN):
+            if kind == dns.rdatatype.CNAME or not reply.answer or reply.answer[-1].rdtype != dns.rdatatype.CNAME:
+                return
+            target = dns.message.make_query(reply.answer[-1][0].target, kind)
+            found = self._directory.answer(target) or await self._ask_others(target, client, stream=False)
+            if found is None:
+                return
             reply.answer += found.answer
+            reply.set_rcode(found.rcode())
+            if not found.answer:
+                return
 
-    async def _ask_others(self, query: dns.message.Message, *, stream: bool) -> dns.message.Message | None:
-        """What the node's own resolvers say; None when none of them answers."""
+    async def _ask_others(self, query: dns.message.Message, client: str, *, stream: bool) -> dns.message.Message | None:
+        """What the node's own resolvers say; None when none of them answers, or too many are being asked."""
+        if self._outside.total() >= OUTSIDE or self._outside[client] >= OUTSIDE_EACH:
+            return None
+        with _counted(self._outside, client):
+            return await self._ask_each(query, stream=stream)
+
+    async def _ask_each(self, query: dns.message.Message, *, stream: bool) -> dns.message.Message | None:
         # Its own number and port for every question: they are all that tells an answer from a forged one.
         number = secrets.randbelow(1 << 16)
         wire = number.to_bytes(2) + query.to_wire()[2:]
@@ -178,18 +210,33 @@ class Responder:
         return None
 
     def _resolvers(self) -> list[str]:
-        """The node's resolvers (resolv.conf(5))."""
+        """The node's resolvers (resolv.conf(5)), as they were a moment ago."""
+        now = asyncio.get_running_loop().time()
+        if now - self._read[0] > REMEMBERED:
+            self._read = (now, list(self._read_resolvers()))
+        return self._read[1]
+
+    def _read_resolvers(self) -> Iterator[str]:
         try:
             words = [line.split() for line in Path(self._resolv_conf).read_text().splitlines()]
         except OSError:
-            return []
-        found = []
+            return
         for text in (line[1] for line in words if len(line) > 1 and line[0] == "nameserver"):
             with contextlib.suppress(ValueError):
                 address = ip_address(text.partition("%")[0])
                 if not any(address in network for network in self._never):
-                    found.append(text)
-        return found
+                    yield text
+
+
+@contextlib.contextmanager
+def _counted(counter: "Counter[str]", client: str) -> Iterator[None]:
+    counter[client] += 1
+    try:
+        yield
+    finally:
+        counter[client] -= 1
+        if not counter[client]:
+            del counter[client]
 
 
 async def _ask_stream(resolver: str, wire: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from ipaddress import ip_address
+from ipaddress import collapse_addresses, ip_address
 
 import structlog
 
@@ -32,7 +32,7 @@ class NameService:
 
     async def run(self) -> None:
         domain = self._settings.cluster_domain or await self._read_domain()
-        self._directory = Directory(domain, self._inside)
+        self._directory = Directory(domain, self._inside, self._settings.service_cluster_ip_range)
         self._services.keep(self._directory)
         own, services = (lambda: self._addresses), self._settings.service_cluster_ip_range
         await Responder(self._directory, own, self._is_inside, services, self._moved).run()
@@ -54,7 +54,12 @@ class NameService:
             join = parse_networks(annotations.get(names.CIDR, ""))
         except ValueError:
             return  # not told yet; or wrong, and then the node's network says so
-        self._inside = (*fabric, *join, *self._settings.service_cluster_ip_range)
+        inside = (*fabric, *join, *self._settings.service_cluster_ip_range)
+        self._inside = tuple(
+            network
+            for version in (4, 6)
+            for network in collapse_addresses([each for each in inside if each.version == version])  # type: ignore[type-var]
+        )
         if self._directory is not None:
             self._directory.networks = self._inside
         if addresses != self._addresses:

@@ -6,17 +6,12 @@ endpoints the node chooses itself.
 
 from collections.abc import Callable, Iterable
 
-import structlog
-
 from kube_ovn.host.dns import Directory
 from kube_ovn.host.service import NodeService, Surroundings, chooses, has_fronts, parse_service
 from kube_ovn.k8s.watch import Store
 from kube_ovn.model import names
-from kube_ovn.model.addr import parse_addresses
 from kube_ovn.model.kube import EndpointSlice, Service
-from kube_ovn.service.endpoints import is_serving
-
-log = structlog.get_logger()
+from kube_ovn.service.endpoints import is_serving, read_address
 
 _Name = tuple[str, str]
 """Namespace and name of a Service."""
@@ -110,10 +105,7 @@ class Services:
         if item.address_type not in ("IPv4", "IPv6"):
             return False
         texts = [text for each in item.endpoints or () if is_serving(each) for text in each.addresses[:1]]
-        try:
-            addresses = [address for text in texts for address in parse_addresses(text)]
-        except ValueError:
-            return False
+        addresses = [address for text in texts if (address := read_address(text)) is not None]
         fabric = self._here.fabric
         return not all(any(address in network for network in fabric) for address in addresses)
 
@@ -132,14 +124,6 @@ class Services:
         service = self.store.objects.get(uid)
         if service is None:
             return None
-        try:
-            return self._read(service)
-        except ValueError as error:  # an address from before the API server checked them
-            label = f"{service.metadata.namespace}/{service.metadata.name}"
-            log.error("the Service is wrong; what this node has for it stays", service=label, error=str(error))
-            return self._effective.get(uid)
-
-    def _read(self, service: Service) -> NodeService | None:
         assert self._here is not None
         of = self._of.get((service.metadata.namespace, service.metadata.name), set())
         fronts, foreign = has_fronts(service), not self._foreign.isdisjoint(of)

@@ -47,8 +47,9 @@ class _Entry:
 class Directory:
     """The names of all Services, kept up to date by who follows them."""
 
-    def __init__(self, domain: str, networks: Sequence[Network] = ()) -> None:
-        self.domain, self.networks = domain, networks
+    def __init__(self, domain: str, networks: Sequence[Network] = (), services: Sequence[Network] = ()) -> None:
+        """`services`: where Services have their own addresses."""
+        self.domain, self.networks, self._services = domain, networks, services
         """`networks`: whose reverse names are the cluster's."""
         self._zone = dns.name.from_text(f"{domain}.")
         self._entries: dict[tuple[str, str], _Entry] = {}
@@ -67,7 +68,7 @@ class Directory:
                     del self._pointers[address]
         if service is None:
             return
-        names = service_names(service, slices, self.domain)
+        names = service_names(service, slices, self.domain, self._services)
         self._entries[key] = _Entry(service=service, names=names, ports=frozenset(_ports(service, slices)))
         self._count(namespace, 1)
         for address, pointer in names.pointers.items():

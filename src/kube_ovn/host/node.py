@@ -109,7 +109,7 @@ def render_node(
     networks = [*(network for subnet in subnets for network in subnet.networks), *services]
     link.update({route.to: route for route in _routes(networks, gateways, internal_addresses(node))})
     # Asked by its own address in the fabric, OVN can lead the node back to itself.
-    own_addresses = {each.address.version: each.address for each in interfaces}
+    own_addresses: dict[int, Address] = {each.address.version: each.address for each in interfaces}
     link.update({route.to: route for route in _routes(map(ip_network, dns), gateways, own_addresses)})
     own = _port(names.NODE_NIC, annotations[names.PORT_NAME], parse_mac(annotations[names.MAC_ADDRESS]), mtu)
     gateway = _port(names.GATEWAY_NIC, names.GATEWAY_PORT, names.derived_mac(names.GATEWAY_PORT), mtu)

@@ -7,7 +7,6 @@ it; what the fabric sees of clients outside is the node; and `Local` means somet
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_network
 from typing import TypeAlias
 
 from kube_ovn.model.addr import Address, Network
@@ -23,6 +22,7 @@ from kube_ovn.service.endpoints import (
     choose_near,
     cluster_addresses,
     external_addresses,
+    source_ranges,
 )
 from kube_ovn.service.seats import seat
 
@@ -76,7 +76,7 @@ class NodeService:
     health_port: int = 0
     """Where a load balancer outside asks whether this node has an endpoint of the Service."""
     local: int = 0
-    """How many it has, in the Service's first family."""
+    """How many it has that are ready, in the Service's first family."""
 
     @property
     def age(self) -> tuple[str, str, str]:
@@ -119,7 +119,7 @@ def parse_service(service: Service, slices: Sequence[EndpointSlice], here: Surro
             listed = backends(port, address.version, slices)
             entries += _entries(service, port, address, listed, here)
             here_too = local.setdefault(address.version, set())
-            here_too |= {each.address for each in choose_local(listed, here.place.node)}
+            here_too |= {each.address for each in listed if each.ready and each.node == here.place.node}
     if not entries:
         return None
     meta, spec = service.metadata, service.spec
@@ -130,7 +130,7 @@ def parse_service(service: Service, slices: Sequence[EndpointSlice], here: Surro
         name=meta.name,
         uid=meta.uid,
         entries=tuple(entries),
-        ranges=tuple(_ranges(spec.load_balancer_source_ranges)),
+        ranges=tuple(source_ranges(service)[0]),
         health_port=spec.health_check_node_port if checked else 0,
         local=len(next(iter(local.values()))) if checked else 0,
     )
@@ -171,12 +171,3 @@ def _entries(
 
 def _is_inside(address: Address, fabric: Iterable[Network]) -> bool:
     return any(address in network for network in fabric)
-
-
-def _ranges(texts: Iterable[str]) -> Iterator[Network]:
-    """What cannot be read lets nobody in; the controller tells of it."""
-    for text in texts:
-        try:
-            yield ip_network(text.strip())
-        except ValueError:
-            continue

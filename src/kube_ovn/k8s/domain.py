@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 NAMESPACE, NAME = "kube-system", "kubeadm-config"
 _ABSENT = (403, 404)
-_DOMAIN = re.compile(r"(?=.{1,200}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_DOMAIN = re.compile(r"(?=.{1,100}$)[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*")
 
 
 class _Networking(msgspec.Struct, rename={"dns_domain": "dnsDomain"}):

@@ -53,7 +53,8 @@ def _list(root: Socket, version: int, ports: Collection[int]) -> Iterator[dict[i
         ]
         for body in root.dump(Message("connections", _GET, 0, _header(version) + encode(wanted))):
             found = decode(body[4:])
-            if decode(decode(found[_ORIGINAL])[_PROTOCOL]).get(_NUMBER) == _UDP:
+            # In another zone it is Open vSwitch's, where OVN keeps its own.
+            if _ZONE not in found and decode(decode(found[_ORIGINAL])[_PROTOCOL]).get(_NUMBER) == _UDP:
                 yield found
 
 

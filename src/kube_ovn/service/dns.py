@@ -4,13 +4,12 @@ Source: "Kubernetes DNS-Based Service Discovery", version 1.1.0; names of endpoi
 Only endpoints that are ready have names; those of `publishNotReadyAddresses` are told as ready.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from kube_ovn.model.addr import Address, Network
 from kube_ovn.model.kube import Endpoint, EndpointSlice, Service
-from kube_ovn.service.endpoints import HEADLESS, is_ready
+from kube_ovn.service.endpoints import HEADLESS, VERSIONS, is_ready, read_address
 
 DEFAULT_DOMAIN = "cluster.local"
 _SERVER = 10
@@ -36,16 +35,19 @@ def service_name(service: Service, domain: str) -> str:
     return f"{service.metadata.name}.{service.metadata.namespace}.svc.{domain}".lower()
 
 
-def service_names(service: Service, slices: Iterable[EndpointSlice], domain: str) -> Names:
+def service_names(
+    service: Service, slices: Iterable[EndpointSlice], domain: str, reserved: Collection[Network] = ()
+) -> Names:
     """A Service's own name for its own addresses; of a headless one for its endpoints', each of which has a name too.
-    A name of others (ExternalName) is left to a DNS server.
+    A name of others (ExternalName) is left to a DNS server. `reserved`: where Services have their own addresses, which
+    no endpoint gives another name.
     """
     if service.spec.type == "ExternalName":
         return Names(addresses={}, pointers={})
     own = service_name(service, domain)
-    texts = [text for text in service.spec.cluster_ips if text]
+    texts = service.spec.cluster_ips
     if HEADLESS not in texts:
-        listed = tuple(map(ip_address, texts))
+        listed = tuple(address for text in texts if (address := read_address(text)) is not None)
         return Names(addresses={own: listed} if listed else {}, pointers=dict.fromkeys(listed, own))
     found: dict[str, set[Address]] = {}
     pointers: dict[Address, str] = {}
@@ -55,7 +57,8 @@ def service_names(service: Service, slices: Iterable[EndpointSlice], domain: str
                 name = f"{endpoint.hostname or _dashed(address)}.{own}".lower()
                 found.setdefault(own, set()).add(address)
                 found.setdefault(name, set()).add(address)
-                pointers.setdefault(address, name)
+                if not any(address in network for network in reserved):
+                    pointers.setdefault(address, name)
     return Names(
         addresses={name: tuple(sorted(them, key=lambda a: (a.version, int(a)))) for name, them in found.items()},
         pointers=pointers,
@@ -63,10 +66,13 @@ def service_names(service: Service, slices: Iterable[EndpointSlice], domain: str
 
 
 def _addresses(item: EndpointSlice, endpoint: Endpoint) -> list[Address]:
-    if item.address_type not in ("IPv4", "IPv6") or not is_ready(endpoint):
+    version = VERSIONS.get(item.address_type)
+    if not is_ready(endpoint):
         return []
-    return [ip_address(text) for text in endpoint.addresses[:1]]
+    read = [read_address(text) for text in endpoint.addresses[:1]]
+    return [address for address in read if address is not None and address.version == version]
 
 
 def _dashed(address: Address) -> str:
-    return address.exploded.replace(":", "-") if address.version == 6 else str(address).replace(".", "-")
+    text = str(address).replace(":", "-").replace(".", "-")
+    return f"{text}0" if text.endswith("-") else text

@@ -6,16 +6,16 @@ for its own ports.
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address
+from kube_ovn.model.addr import Address, Network
 from kube_ovn.model.kube import Endpoint, EndpointSlice, Service, ServicePort
 
 HEADLESS = "None"
 LOCAL = "Local"
 _LEFT_TO_OTHERS = frozenset({names.SERVICE_PROXY_NAME, names.SERVICE_HEADLESS})
-_VERSIONS = {"IPv4": 4, "IPv6": 6}
+VERSIONS = {"IPv4": 4, "IPv6": 6}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,22 +44,36 @@ class Backend:
     """Whose clients it is for, by its hints."""
 
 
+def read_address(text: str) -> Address | None:
+    """An address as Kubernetes reads it: the API server took leading zeros, and IPv4 in the form of IPv6, from those
+    who wrote them. None for what nobody could send to.
+    """
+    parts = text.split(".")
+    if len(parts) == 4 and all(part.isascii() and part.isdecimal() and len(part) < 20 for part in parts):
+        text = ".".join(str(int(part)) for part in parts)
+    try:
+        address = None if "%" in text else ip_address(text)
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
 def cluster_addresses(service: Service) -> list[Address]:
     """The Service's own addresses; none for headless ones, for names of others (ExternalName), and where others answer
     for them.
     """
     if service.spec.type == "ExternalName" or not _LEFT_TO_OTHERS.isdisjoint(service.metadata.labels):
         return []
-    return [ip_address(text) for text in service.spec.cluster_ips if text and text != HEADLESS]
+    return [address for text in service.spec.cluster_ips if (address := read_address(text)) is not None]
 
 
 def external_addresses(service: Service) -> list[Address]:
     """Addresses outside the cluster's own that the Service is reached at: `externalIPs`, and those a load balancer has
-    been given, unless that one wants to see the packets itself (`ipMode: Proxy`).
+    been given, unless that one wants to see the packets itself (`ipMode: Proxy`). Of the Service's own families.
     """
-    if not cluster_addresses(service):
-        return []
-    return list(dict.fromkeys([*map(ip_address, service.spec.external_ips), *balanced_addresses(service)]))
+    versions = {address.version for address in cluster_addresses(service)}
+    own = [address for text in service.spec.external_ips if (address := read_address(text)) is not None]
+    return [each for each in dict.fromkeys([*own, *balanced_addresses(service)]) if each.version in versions]
 
 
 def balanced_addresses(service: Service) -> list[Address]:
@@ -67,7 +81,20 @@ def balanced_addresses(service: Service) -> list[Address]:
     if service.spec.type != "LoadBalancer":
         return []
     ingress = service.status.load_balancer.ingress
-    return [ip_address(each.ip) for each in ingress if each.ip and each.ip_mode == "VIP"]
+    read = [read_address(each.ip) for each in ingress if each.ip_mode == "VIP"]
+    return [address for address in read if address is not None]
+
+
+def source_ranges(service: Service) -> tuple[list[Network], list[str]]:
+    """The networks of `loadBalancerSourceRanges`, as kube-proxy masks them, and what of it is none."""
+    networks, wrong = [], []
+    for text in service.spec.load_balancer_source_ranges:
+        head, slash, length = text.strip().partition("/")
+        try:
+            networks.append(ip_network(f"{read_address(head)}{slash}{length}", strict=False))
+        except ValueError:
+            wrong.append(text)
+    return networks, wrong
 
 
 def backends(port: ServicePort, version: int, slices: Iterable[EndpointSlice]) -> list[Backend]:
@@ -77,11 +104,11 @@ def backends(port: ServicePort, version: int, slices: Iterable[EndpointSlice]) -
     """
     found: dict[tuple[Address, int], Backend] = {}
     for item in sorted(slices, key=lambda item: item.metadata.name):
-        if _VERSIONS.get(item.address_type) != version:
+        if VERSIONS.get(item.address_type) != version:
             continue
         for number in _numbers(port, item):
             for endpoint in item.endpoints or ():
-                for backend in _backends(endpoint, number):
+                for backend in _backends(endpoint, number, version):
                     key = (backend.address, number)
                     if key not in found or (backend.ready, backend.leaving) > (found[key].ready, found[key].leaving):
                         found[key] = backend
@@ -89,21 +116,26 @@ def backends(port: ServicePort, version: int, slices: Iterable[EndpointSlice]) -
 
 
 def _numbers(port: ServicePort, item: EndpointSlice) -> list[int]:
-    """The endpoints' numbers for a port of the Service: the slice's ports have the Service's names."""
+    """The endpoints' numbers for a port of the Service: the slice's ports have the Service's names. The API server does
+    not look at the number.
+    """
     return [
         each.port
         for each in item.ports or ()
-        if each.port is not None and (each.name or "") == port.name and (each.protocol or "TCP") == port.protocol
+        if (each.name or "") == port.name and (each.protocol or "TCP") == port.protocol
+        if each.port is not None and 0 < each.port < 1 << 16
     ]
 
 
-def _backends(endpoint: Endpoint, number: int) -> Iterator[Backend]:
+def _backends(endpoint: Endpoint, number: int, version: int) -> Iterator[Backend]:
     """Addresses of one endpoint are interchangeable, and consumers take the first (discovery/v1)."""
     ready, serving = is_ready(endpoint), is_serving(endpoint)
     hints = endpoint.hints
-    for text in endpoint.addresses[:1]:
+    for address in map(read_address, endpoint.addresses[:1]):
+        if address is None or address.version != version:
+            continue
         yield Backend(
-            address=ip_address(text),
+            address=address,
             port=number,
             ready=ready,
             leaving=serving and bool(endpoint.conditions.terminating),

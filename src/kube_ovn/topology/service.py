@@ -104,20 +104,14 @@ def render_service(
     for protocol in PROTOCOLS:
         plain: dict[str, str] = {}
         local: dict[int, dict[str, str]] = {}
-        for front in own:
-            if front.port.protocol != protocol:
-                continue
+        for front in (front for front in (*own, *outside) if front.port.protocol == protocol):
             listed = backends(front.port, front.address.version, slices)
-            pick = _pick(service, front, listed, around)
+            pick = _pick(service, front, listed, around) if front in own else _pick_near(service, listed)
             if pick is None:
                 plain[format_endpoint(front.address, front.port.port)] = _format(service, choose(listed))
             else:
                 key, value = _place(service, front, pick, around.places, rendered.variables)
                 local.setdefault(front.address.version, {})[key] = value
-        for front in outside:
-            if front.port.protocol == protocol:
-                listed = backends(front.port, front.address.version, slices)
-                plain[format_endpoint(front.address, front.port.port)] = _format(service, choose(listed))
         if plain:
             rows.append(_load_balancer(service, protocol, plain))
         rendered.by_place |= bool(local)
@@ -154,7 +148,23 @@ def _pick(
         )
     if service.spec.internal_traffic_policy == LOCAL:
         return lambda place: _format(service, choose_local(listed, place.node))
-    return (lambda place: _format(service, choose_near(listed, place))) if has_hints(listed) else None
+    return _pick_near(service, listed)
+
+
+def _pick_near(service: Service, listed: Collection[Backend]) -> Callable[[Place], str] | None:
+    """By hints: clients whose hints are the same are sent to the same endpoints."""
+    if not has_hints(listed):
+        return None
+    named = frozenset(node for each in listed for node in each.nodes)
+    known: dict[tuple[str, str], str] = {}
+
+    def pick(place: Place) -> str:
+        key = (place.zone, place.node if place.node in named else "")
+        if key not in known:
+            known[key] = _format(service, choose_near(listed, place))
+        return known[key]
+
+    return pick
 
 
 def _place(
@@ -168,7 +178,7 @@ def _place(
     A node without an endpoint of its own does not know the variable.
     """
     meta, port, address = service.metadata, front.port, front.address
-    what = f"{meta.namespace}/{meta.name} {port.protocol} {port.port} {address.version}"
+    what = f"{meta.namespace}/{meta.name} {port.protocol} {port.port} {address}"
     backend, vip = names.service_variable(what), names.service_variable(f"{what} address")
     for place in places:
         if chosen := pick(place):

@@ -7,7 +7,14 @@ from kube_ovn.model.addr import Address
 from kube_ovn.model.kube import EndpointSlice, Node, ObjectMeta, Service
 from kube_ovn.model.network import Kind, ObjectRef, Problem
 from kube_ovn.service.dns import Names, service_names
-from kube_ovn.service.endpoints import Place, balanced_addresses, cluster_addresses, external_addresses
+from kube_ovn.service.endpoints import (
+    Place,
+    balanced_addresses,
+    cluster_addresses,
+    external_addresses,
+    read_address,
+    source_ranges,
+)
 from kube_ovn.topology.assembly import Assembly
 from kube_ovn.topology.claims import Claims, Name
 from kube_ovn.topology.dns import render_dns, shard
@@ -42,7 +49,7 @@ class Services:
         node in the fabric.
         """
         self._assembly, self._outbox, self._domain, self._inside = assembly, outbox, fabric.domain, inside
-        self._join = fabric.join
+        self._join, self._reserved = fabric.join, fabric.services
         self._dns = frozenset(fabric.dns if fabric.domain else ())
         self._services: dict[Name, Service] = {}
         self._slices: dict[Name, dict[str, EndpointSlice]] = {}  # by Service and UID
@@ -145,7 +152,7 @@ class Services:
         rendered = render_service(service, slices, around, outside)
         self._assembly.put(unit, rendered.facts)
         self._nodes.set(name, rendered)
-        self._names.set(name, service_names(service, slices, self._domain) if self._domain else None)
+        self._names.set(name, service_names(service, slices, self._domain, self._reserved) if self._domain else None)
         self._outbox.tell(service.metadata.uid, _problem(service, complaints))
 
     def _judge(self, name: Name, service: Service) -> tuple[list[Front], list[str]]:
@@ -159,6 +166,10 @@ class Services:
                 complaints.append(f"{front} is that of Service {holder}; use another address or port")
             elif not (service.spec.load_balancer_source_ranges and front.address in balanced_addresses(service)):
                 fronts.append(front)  # whose clients are restricted, a node looks at them
+        complaints += [
+            f"externalIPs: {text!r} is no address" for text in service.spec.external_ips if read_address(text) is None
+        ]
+        complaints += [f"loadBalancerSourceRanges: {text!r} is no CIDR" for text in source_ranges(service)[1]]
         try:
             affinity_timeout(service)
         except ValueError as error:
@@ -177,7 +188,7 @@ class Nodes:
         self._of: dict[Name, dict[str, dict[str, str]]] = {}  # by Service and node
         self.dependent: set[Name] = set()
         """Services whose endpoints depend on where the client is."""
-        self._units: set[str] = set()
+        self._units: dict[str, str] = {}  # chassis -> the node whose variables it has
         self._touched: set[str] = set()
 
     @property
@@ -213,6 +224,8 @@ class Nodes:
                 for key in before.get(node, ()):
                     del mine[key]
                 mine.update(variables.get(node, {}))
+                if not mine:
+                    del self._variables[node]
                 self._touched.add(node)
 
     def put(self) -> None:
@@ -223,12 +236,12 @@ class Nodes:
         for name, (_, chassis) in self._nodes.items():
             if chassis and self._variables.get(name):
                 wanted.setdefault(chassis, name)
-        for chassis in self._units - wanted.keys():
+        for chassis in self._units.keys() - wanted.keys():
             self._assembly.drop(f"variables {chassis}")
         for chassis, name in wanted.items():
-            if name in touched or chassis not in self._units:
+            if name in touched or self._units.get(chassis) != name:
                 self._assembly.put(f"variables {chassis}", render_variables(chassis, self._variables[name]))
-        self._units = set(wanted)
+        self._units = wanted
 
 
 class Directory:
