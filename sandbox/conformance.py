@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -216,8 +217,8 @@ def conformance(wishes: Wishes, *, install: tuple[int, IpFamily] | None) -> list
     if install is not None:
         demo.install(*install)
     # Whoever wants to change the sandbox meanwhile waits, and so does a second run.
-    with rights.only_one():
-        bench = _Bench(program=found["e2e.test"], target=cluster.recorded_cluster(), environment=_environment())
+    with rights.only_one(), tempfile.TemporaryDirectory(prefix="kube-ovn-conformance-") as scratch:
+        bench = _make_bench(found["e2e.test"], Path(scratch))
         plan = read_plan(PLAN.read_text())
         names = parse_list(run([bench.program, "--list-tests"], env=bench.environment))
         cases = select_cases(names, plan, bench.target.family, wishes)
@@ -232,22 +233,25 @@ def conformance(wishes: Wishes, *, install: tuple[int, IpFamily] | None) -> list
             _remove_namespaces()
 
 
-def _environment() -> dict[str, str]:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    for old in RESULTS.glob("*.log"):
-        old.unlink()
-    repositories = RESULTS / "repositories.json"
-    repositories.write_text(conformance_images.repository_list())
-    return {**os.environ, "KUBE_TEST_REPO_LIST": str(repositories)}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Bench:
-    """What every case is run with."""
+    """What every case is run with; what it leaves in `scratch` is nobody's business afterwards."""
 
     program: Path
     target: Cluster
     environment: Mapping[str, str]
+    scratch: Path
+
+
+def _make_bench(program: Path, scratch: Path) -> _Bench:
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for old in RESULTS.glob("*.log"):
+        old.unlink()
+    repositories = scratch / "repositories.json"
+    repositories.write_text(conformance_images.repository_list())
+    # Each run of the program leaves a directory in TMPDIR.
+    environment = {**os.environ, "KUBE_TEST_REPO_LIST": str(repositories), "TMPDIR": str(scratch)}
+    return _Bench(program=program, target=cluster.recorded_cluster(), environment=environment, scratch=scratch)
 
 
 def _run_all(bench: _Bench, cases: Sequence[Case], plan: Plan, wishes: Wishes) -> list[Result]:
@@ -269,9 +273,9 @@ def _run_all(bench: _Bench, cases: Sequence[Case], plan: Plan, wishes: Wishes) -
 
 
 def _run_case(bench: _Bench, case: Case, log: Path, timeout: float) -> tuple[State, float, str]:
-    report = RESULTS / "report.json"
+    report = bench.scratch / "report.json"
     report.unlink(missing_ok=True)
-    argv = case_arguments(bench.program, case, bench.target, RESULTS, timeout)
+    argv = case_arguments(bench.program, case, bench.target, bench.scratch, timeout)
     begun = time.monotonic()
     with log.open("w") as output, _child(argv, bench.environment, output.fileno()) as process:
         try:
