@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from bench.news import News
 from kube_ovn.ovsdb.connection import Connection
 from kube_ovn.ovsdb.errors import OvsdbError
 
@@ -31,13 +32,13 @@ class Monitor:
 
     def __init__(self, database: str) -> None:
         self.told: list[Told] = []
-        self._database, self._news = database, asyncio.Event()
+        self._database, self._news = database, News()
         self._connection: Connection | None = None
 
     def note(self, method: str, params: list[Any]) -> None:
         if method == "update2":
             self.told.append(Told(time.perf_counter(), params[1]))
-            self._news.set()
+            self._news.tell()
 
     async def follow(self, connection: Connection, tables: Mapping[str, Sequence[str]] | None) -> None:
         """These columns of tables; every one of all when none are named."""
@@ -59,13 +60,7 @@ class Monitor:
 
     async def until(self, what: str, done: Callable[[], bool], deadline: float = DEADLINE) -> float:
         """The time at which the last of it was told. Raises TimeoutError with a sentence."""
-        try:
-            async with asyncio.timeout(deadline):
-                while not done():
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
-            raise TimeoutError(f"not within {deadline:g} s: {what}") from None
+        await self._news.until(what, done, deadline)
         return self.told[-1].at
 
     async def more(self, what: str, than: int) -> float:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from bench.news import News
 from kube_ovn.k8s.client import Client, KubeError
 from kube_ovn.k8s.decode import IPS, Changed, Kind
 from kube_ovn.model import names
@@ -88,7 +89,7 @@ class Sights:
         self.annotated: dict[str, float] = {}
         self.floored: dict[str, float] = {}
         self.ready: dict[str, float] = {}
-        self._news = asyncio.Event()
+        self._news = News()
 
     def note(self, pod: Pod) -> None:
         now, name = time.perf_counter(), pod.metadata.name
@@ -101,21 +102,15 @@ class Sights:
         ):
             if mark:
                 times.setdefault(name, now)
-        self._news.set()
+        self._news.tell()
 
     def forget(self, name: str) -> None:
         self.pods.pop(name, None)
-        self._news.set()
+        self._news.tell()
 
     async def until(self, what: str, deadline: float, done: Callable[[], bool]) -> None:
         """Raises TimeoutError with a sentence."""
-        try:
-            async with asyncio.timeout(deadline):
-                while not done():
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
-            raise TimeoutError(f"not within {deadline:g} s: {what}") from None
+        await self._news.until(what, done, deadline)
 
 
 @asynccontextmanager

@@ -7,32 +7,38 @@ In the isolated world of `bench.world`; endpoints come as EndpointSlices without
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from bench.figure import Anchor, Ask, Figure, median
 from bench.monitor import NORTHBOUND, SOUTHBOUND, Monitor, monitoring
-from bench.pods import each, ensure_namespace
+from bench.place import (
+    DEADLINE,
+    ENDPOINTS,
+    LARGE,
+    NAMESPACE,
+    NODES_COUNT,
+    SUBNETS_COUNT,
+    Place,
+    addresses,
+    cluster_address,
+    loaded,
+    service_body,
+)
 from bench.processes import cpu_seconds, rss
-from bench.world import NODE, World
-from kube_ovn.k8s.client import MERGE, Client
+from bench.world import World
+from kube_ovn.k8s.client import Client
 from kube_ovn.k8s.credentials import load_credentials
-from kube_ovn.k8s.decode import ENDPOINT_SLICES, NODES, SERVICES, SUBNETS
-from kube_ovn.model import names
+from kube_ovn.k8s.decode import SERVICES
 from kube_ovn.topology.render import Topology
 from sandbox.progress import say
 from tests.clusters import Api, fabric, namespace, node, settle, slice_of, step, subnet
 from tests.clusters import service as service_of
 
 SMALL, SMALL_PORTS, STARTS = 300, 2, 3
-LARGE, ENDPOINTS, SUBNETS_COUNT, NODES_COUNT = 5000, 10, 10, 3
 CHANGES, HEADLESS_CHANGES, LIVES = 50, 20, 20
 """Single changes: of an endpoint, of one of a headless Service, of a Service that comes and goes."""
-NAMESPACE = "bench"
 HEADLESS = "headless"
-DEADLINE = 120.0
 QUIET = 1.0
 """Seconds without a transaction after which all is done."""
 STAGES = ("render", "diff", "commit")
@@ -45,7 +51,7 @@ async def measure_services() -> list[Figure]:
     for work in (_few, _many):
         with World() as world:
             async with Client(load_credentials(str(world.kube.kubeconfig))) as client:
-                figures += await work(_Place(world, client))
+                figures += await work(Place(world, client))
     return figures
 
 
@@ -59,14 +65,14 @@ def _decision() -> list[Figure]:
     topology = Topology(fabric())
     settle(topology, api)
     before = api.snapshot()
-    api.put(*(service_of(f"svc{n}", _cluster_address(n)) for n in range(LARGE)), service_of(HEADLESS, "None"))
-    api.put(*(slice_of(f"svc{n}", *_addresses(n)) for n in range(LARGE)), slice_of(HEADLESS, *_addresses(LARGE)))
+    api.put(*(service_of(f"svc{n}", cluster_address(n)) for n in range(LARGE)), service_of(HEADLESS, "None"))
+    api.put(*(slice_of(f"svc{n}", *addresses(n)) for n in range(LARGE)), slice_of(HEADLESS, *addresses(LARGE)))
     view = api.snapshot()
     cold = _cpu(lambda: topology.render(step(before, view)))
     topology.assembly.take_changed()
     spent = {}
     for name, number in (("svc0", 0), (HEADLESS, LARGE)):
-        api.put(slice_of(name, *_addresses(number, moved=1)))
+        api.put(slice_of(name, *addresses(number, moved=1)))
         after = step(view, api.snapshot())
         spent[name] = _cpu(lambda now=after: topology.render(now))  # type: ignore[misc]
         view = api.snapshot()
@@ -90,93 +96,7 @@ def _cpu(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-class _Place:
-    """A world with nodes, and what is made there."""
-
-    def __init__(self, world: World, client: Client) -> None:
-        self.world, self.client = world, client
-
-    async def furnish(self, nodes: int, subnets: int) -> None:
-        """Nodes and subnets, in effect; no controller runs afterwards."""
-        await ensure_namespace(self.client, NAMESPACE)
-        for number in range(nodes):
-            await self._make_node(f"{NODE}{number}", number)
-        for number in range(subnets):
-            await self.client.create(SUBNETS, "", _subnet(number))
-        controller = await self.world.start_controller()
-        await controller.until_passed()
-        end = time.monotonic() + DEADLINE
-        while sum(bool(each.status.cidr_block) for each in (await self.client.list(SUBNETS)).items) < subnets + 2:
-            if time.monotonic() > end:
-                raise TimeoutError("the subnets are not in effect")
-            await asyncio.sleep(0.1)
-        self.world.stop_controller()
-
-    async def _make_node(self, name: str, number: int) -> None:
-        annotations = {names.CHASSIS: f"chassis-{name}"}
-        await self.client.request("POST", NODES.path(), body={"metadata": {"name": name, "annotations": annotations}})
-        status = {
-            "addresses": [{"type": "InternalIP", "address": f"172.30.0.{10 + number}"}],
-            "conditions": [{"type": "Ready", "status": "True"}],
-        }
-        path = NODES.path(name=name, subresource="status")
-        await self.client.request("PATCH", path, body={"status": status}, form=MERGE)
-
-    async def create(self, count: int, ports: int) -> None:
-        spent = await each(range(count), lambda number: self._create_one(number, ports))
-        say(f"{count} Services and their slices made in {spent:.1f} s")
-
-    async def _create_one(self, number: int, ports: int) -> None:
-        await self.client.request("POST", SERVICES.path(NAMESPACE), body=_service(f"svc{number}", ports))
-        await self.create_slice(number, ports)
-
-    async def create_slice(self, number: int, ports: int, of: str = "") -> None:
-        body = _slice(of or f"svc{number}", number, ports)
-        await self.client.request("POST", ENDPOINT_SLICES.path(NAMESPACE), body=body)
-
-    async def change(self, name: str, number: int, moved: int) -> None:
-        """One of its endpoints is another one."""
-        await self._patch(name, {"endpoints": _endpoints(number, moved)})
-
-    async def annotate(self, name: str, value: str) -> None:
-        """A change that is none for the controller."""
-        await self._patch(name, {"metadata": {"annotations": {"endpoints.kubernetes.io/bench": value}}})
-
-    async def _patch(self, name: str, body: dict[str, Any]) -> None:
-        await self.client.request("PATCH", ENDPOINT_SLICES.path(NAMESPACE, name), body=body, form=MERGE)
-
-    async def listed(self) -> float:
-        """Seconds in which this program reads all Services and slices."""
-        started = time.perf_counter()
-        await self.client.list(SERVICES)
-        await self.client.list(ENDPOINT_SLICES)
-        return time.perf_counter() - started
-
-    @asynccontextmanager
-    async def loading(self) -> AsyncIterator[Monitor]:
-        """See no more than which load balancers and groups come: what is not to slow down."""
-        tables = {table: ["name"] for table in ("Load_Balancer", "Load_Balancer_Group")}
-        async with monitoring(self.world.ovn.endpoint("nb"), NORTHBOUND, tables | {"NB_Global": ["sb_cfg"]}) as monitor:
-            yield monitor
-
-    async def cold(self, count: int) -> float:
-        """Seconds from the start of a controller until an empty database has these Services."""
-        self.world.empty_northbound()
-        async with self.loading() as monitor:
-            controller = await self.world.start_controller()
-            spent = await monitor.until(f"{count} Services", lambda: _loaded(monitor, count), DEADLINE)
-        self.world.stop_controller()
-        return spent - controller.started
-
-
-def _loaded(monitor: Monitor, count: int) -> bool:
-    """As many Services of ours as asked for, and what all share, are in the database."""
-    rows = [row["name"] for told in monitor.told for row in told.inserted("Load_Balancer")]
-    shared = any(told.inserted("Load_Balancer_Group") for told in monitor.told)
-    return shared and sum(name.startswith(f"{NAMESPACE}/") for name in rows) >= count
-
-
-async def _few(place: _Place) -> list[Figure]:
+async def _few(place: Place) -> list[Figure]:
     await place.furnish(1, 0)
     floor = [await place.cold(0) for _ in range(STARTS)]
     running = await _running(place)
@@ -205,12 +125,12 @@ async def _few(place: _Place) -> list[Figure]:
     ]
 
 
-async def _running(place: _Place) -> float:
+async def _running(place: Place) -> float:
     """Leaves the Services."""
     place.world.empty_northbound()
     async with place.loading() as monitor:
         controller = await place.world.start_controller()
-        await monitor.until("the controller leads", lambda: _loaded(monitor, 0))
+        await monitor.until("the controller leads", lambda: loaded(monitor, 0))
         await _quiet(monitor)
         controller.pause()
         try:
@@ -218,7 +138,7 @@ async def _running(place: _Place) -> float:
         finally:
             controller.resume()
         resumed = time.perf_counter()
-        spent = await monitor.until("all Services", lambda: _loaded(monitor, SMALL), DEADLINE) - resumed
+        spent = await monitor.until("all Services", lambda: loaded(monitor, SMALL), DEADLINE) - resumed
     place.world.stop_controller()
     return spent
 
@@ -231,11 +151,11 @@ async def _quiet(*monitors: Monitor) -> None:
             return
 
 
-async def _many(place: _Place) -> list[Figure]:
+async def _many(place: Place) -> list[Figure]:
     await place.furnish(NODES_COUNT, SUBNETS_COUNT)
     without = median([await place.cold(0) for _ in range(STARTS)])
     await place.create(LARGE, 1)
-    await place.client.request("POST", SERVICES.path(NAMESPACE), body=_service(HEADLESS, 1, clusterIP="None"))
+    await place.client.request("POST", SERVICES.path(NAMESPACE), body=service_body(HEADLESS, 1, clusterIP="None"))
     await place.create_slice(LARGE, 1, of=HEADLESS)
     figures = [await _load(place, without)]
     ovn = place.world.ovn
@@ -247,7 +167,7 @@ async def _many(place: _Place) -> list[Figure]:
         return figures + await _changes(place, _Seen(place.world, north, south))
 
 
-async def _load(place: _Place, without: float) -> Figure:
+async def _load(place: Place, without: float) -> Figure:
     """All Services at once, through northd; leaves both programs running."""
     world, listed = place.world, await place.listed()
     world.empty_northbound()
@@ -255,7 +175,7 @@ async def _load(place: _Place, without: float) -> Figure:
     world.ovn.start_northd()
     async with place.loading() as monitor, monitoring(world.ovn.endpoint("sb"), SOUTHBOUND, {}) as south:
         controller = await world.start_controller()
-        committed = await monitor.until("all Services", lambda: _loaded(monitor, LARGE), DEADLINE)
+        committed = await monitor.until("all Services", lambda: loaded(monitor, LARGE), DEADLINE)
         ready, passed = await asyncio.gather(_northd_done(monitor), controller.until_passed())
         page = await controller.metrics()
         balancers, flows = await south.count("Load_Balancer"), await south.count("Logical_Flow")
@@ -364,7 +284,7 @@ class _Seen:
         return {name: int(ovn.run(*words, name, "recompute")) for name in INCREMENTAL}
 
 
-async def _changes(place: _Place, seen: _Seen) -> list[Figure]:
+async def _changes(place: Place, seen: _Seen) -> list[Figure]:
     endpoint = await seen.cost(CHANGES, lambda n: place.change(f"svc{n}", n, 1))
     pause = median(endpoint.told) + median(endpoint.flows)
     idle = await seen.nothing(CHANGES, pause, lambda n: place.annotate(f"svc{n}", str(n)))
@@ -389,10 +309,10 @@ async def _changes(place: _Place, seen: _Seen) -> list[Figure]:
     ]
 
 
-async def _lives(place: _Place, seen: _Seen) -> tuple[_Cost, _Cost]:
+async def _lives(place: Place, seen: _Seen) -> tuple[_Cost, _Cost]:
     """Services whose slices wait for them come, and go."""
     path, listed = SERVICES.path(NAMESPACE), [f"svc{LARGE + 1 + number}" for number in range(LIVES)]
-    made = await seen.cost(LIVES, lambda n: place.client.request("POST", path, body=_service(listed[n], 1)))
+    made = await seen.cost(LIVES, lambda n: place.client.request("POST", path, body=service_body(listed[n], 1)))
     gone = await seen.cost(LIVES, lambda n: place.client.request("DELETE", f"{path}/{listed[n]}"))
     return made, gone
 
@@ -434,49 +354,3 @@ def _figures(
             note=f"at most {max(cost.flows) * 1000:.0f} ms" + ("" if without is None else f"; {without.note()}"),
         ),
     ]
-
-
-def _cluster_address(number: int) -> str:
-    return f"10.96.{1 + number // 250}.{1 + number % 250}"
-
-
-def _addresses(number: int, moved: int = 0) -> list[str]:
-    """Endpoints of the Service with this number; the last one differs with `moved`."""
-    first = number * ENDPOINTS
-    numbers = [first + each for each in range(ENDPOINTS - 1)] + [LARGE * ENDPOINTS * 2 + first + moved]
-    return [
-        f"10.{128 + each % SUBNETS_COUNT}.{each // SUBNETS_COUNT // 250}.{2 + each // SUBNETS_COUNT % 250}"
-        for each in numbers
-    ]
-
-
-def _endpoints(number: int, moved: int = 0) -> list[dict[str, Any]]:
-    return [
-        {"addresses": [address], "conditions": {"ready": True}, "nodeName": f"{NODE}{place % NODES_COUNT}"}
-        for place, address in enumerate(_addresses(number, moved))
-    ]
-
-
-def _service(name: str, ports: int, **spec: Any) -> dict[str, Any]:
-    numbers = [{"name": f"p{port}", "port": 80 + port, "targetPort": 8080 + port} for port in range(ports)]
-    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": numbers, **spec}}
-
-
-def _slice(of: str, number: int, ports: int) -> dict[str, Any]:
-    return {
-        "apiVersion": ENDPOINT_SLICES.version,
-        "kind": ENDPOINT_SLICES.name,
-        "metadata": {"name": of, "labels": {names.SERVICE_OF_SLICE: of}},
-        "addressType": "IPv4",
-        "ports": [{"name": f"p{port}", "port": 8080 + port, "protocol": "TCP"} for port in range(ports)],
-        "endpoints": _endpoints(number),
-    }
-
-
-def _subnet(number: int) -> dict[str, Any]:
-    return {
-        "apiVersion": SUBNETS.version,
-        "kind": SUBNETS.name,
-        "metadata": {"name": f"s{number}"},
-        "spec": {"cidrBlock": f"10.{128 + number}.0.0/16"},
-    }

@@ -11,7 +11,7 @@ from sandbox.command import run
 from sandbox.layout import API_SERVICE_V4, parse_node
 from tests.cluster.fabric import own_subnet
 from tests.cluster.lab import HTTP, Pod, Scene, interfaces_of, manifest, ovs, until
-from tests.cluster.test_services import backend, create, serves, service
+from tests.cluster.test_services import backend, create, serves, service, slice_of
 
 ZONE = "cluster.local"
 NOBODY = "198.51.100.53"
@@ -133,29 +133,15 @@ def test_pods_behind_a_headless_service_have_names(scene: Scene) -> None:
 
 def test_more_addresses_than_fit_are_truncated_and_told_over_tcp(scene: Scene) -> None:
     (pod,) = scene.start(manifest("one", "node1"))
-    scene.kubectl("create", "-f", "-", text=json.dumps({**service("many", clusterIP="None"), **_no_selector()}))
-    slices = [_slice("many", number, [f"10.16.{200 + number}.{last}" for last in range(1, 101)]) for number in range(2)]
+    scene.kubectl("create", "-f", "-", text=json.dumps(service("many", clusterIP="None", selector=None)))
+    listed = {part: [f"10.16.{number}.{last}" for last in range(1, 101)] for part, number in (("a", 200), ("b", 201))}
+    slices = [slice_of("many", *addresses, part=part) for part, addresses in listed.items()]
     scene.kubectl("create", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": slices}))
     name = f"many.{scene.namespace}.svc.{ZONE}"
     until(lambda: len(ask(pod, name, tcp=True).answers) == 200, 10, "all are told")
     plain = ask(pod, name)
     assert plain.truncated
     assert len(plain.answers) < 200
-
-
-def _no_selector() -> dict[str, Any]:
-    return {"spec": {"clusterIP": "None", "ports": [{"name": "http", "port": 80}]}}
-
-
-def _slice(of: str, number: int, addresses: list[str]) -> dict[str, Any]:
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"name": f"{of}-{number}", "labels": {"kubernetes.io/service-name": of}},
-        "addressType": "IPv4",
-        "ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
-        "endpoints": [{"addresses": [address]} for address in addresses],
-    }
 
 
 def test_a_dns_server_takes_over_when_it_is_ready_and_hands_back(scene: Scene) -> None:

@@ -132,12 +132,12 @@ def test_a_client_stays_with_its_backend_when_asked_for(scene: Scene) -> None:
     assert len(answers_node("node1", address)) == 1
 
 
-def slice_of(name: str, *addresses: str, port: int = HTTP, **more: object) -> Json:
+def slice_of(name: str, *addresses: str, port: int = HTTP, part: str = "own", **more: object) -> Json:
     """As a user writes one for a Service without a selector."""
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": {"name": f"{name}-own", "labels": {"kubernetes.io/service-name": name}},
+        "metadata": {"name": f"{name}-{part}", "labels": {"kubernetes.io/service-name": name}},
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": port, "protocol": "TCP"}],
         "endpoints": [{"addresses": [address], **more} for address in addresses],

@@ -22,9 +22,9 @@ import dns.rcode
 import dns.rdatatype
 import structlog
 
-from kube_ovn.host.dns import Directory, refusal
+from kube_ovn.host.dns import Directory, make_reply, refusal
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, Network, format_list
+from kube_ovn.model.addr import Address, Network, format_list, is_within
 from kube_ovn.reconcile import Backoff
 
 log = structlog.get_logger()
@@ -151,10 +151,11 @@ class Responder:
         if query.flags & dns.flags.QR:
             return None
         try:
-            return await self._answer(query, client, stream=stream) or refusal(wire, dns.rcode.SERVFAIL)
+            answer = await self._answer(query, client, stream=stream)
         except dns.exception.DNSException as error:  # a name of a Service that the API server takes and DNS does not
             log.info("a question cannot be answered", question=str(query.question), error=repr(error))
-            return refusal(wire, dns.rcode.SERVFAIL)
+            answer = None
+        return answer or make_reply(query, dns.rcode.SERVFAIL).to_wire()
 
     async def _answer(self, query: dns.message.Message, client: str, *, stream: bool) -> bytes | None:
         """The reply on the wire; None when nobody knows."""
@@ -223,8 +224,7 @@ class Responder:
             return
         for text in (line[1] for line in words if len(line) > 1 and line[0] == "nameserver"):
             with contextlib.suppress(ValueError):
-                address = ip_address(text.partition("%")[0])
-                if not any(address in network for network in self._never):
+                if not is_within(ip_address(text.partition("%")[0]), self._never):
                     yield text
 
 

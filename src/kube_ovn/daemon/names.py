@@ -13,7 +13,7 @@ from kube_ovn.host.dns import Directory
 from kube_ovn.k8s.client import Client, KubeError
 from kube_ovn.k8s.domain import read_domain
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, Network, parse_addresses, parse_networks
+from kube_ovn.model.addr import Address, Network, is_within, parse_addresses, parse_networks
 from kube_ovn.model.kube import Node
 from kube_ovn.reconcile import Backoff
 
@@ -68,5 +68,4 @@ class NameService:
 
     def _is_inside(self, text: str) -> bool:
         """Whether a client is a Pod or a node; one that asked itself comes from the address it asked."""
-        client = ip_address(text.partition("%")[0])
-        return any(client in network for network in self._inside)
+        return is_within(ip_address(text.partition("%")[0]), self._inside)

@@ -20,7 +20,7 @@ from kube_ovn.host.node import NodeState, render_node, tunnel_overhead
 from kube_ovn.linux.icmp import echo
 from kube_ovn.linux.notify import LinkWatch, TableWatch
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, Network
+from kube_ovn.model.addr import Address, Network, is_within
 from kube_ovn.model.kube import Node
 from kube_ovn.reconcile import Dirty
 
@@ -143,7 +143,7 @@ class NodeNetwork:
         """Wait until this node has routes and rules for the subnets of these addresses. Set a timeout."""
 
         def check() -> bool | None:
-            return all(any(address in network for network in self._covered) for address in addresses) or None
+            return all(is_within(address, self._covered) for address in addresses) or None
 
         await self._settled.until(check)
 

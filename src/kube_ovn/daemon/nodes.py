@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from kube_ovn.daemon.known import replace
 from kube_ovn.host.node import node_addresses
 from kube_ovn.k8s.watch import Store
 from kube_ovn.model.addr import Address
@@ -28,17 +29,14 @@ class Nodes:
 
     def _look(self) -> None:
         changed, own = self.store.take_changed(), self.own
-        told = [self._update(uid) for uid in ({*self.store.objects, *self._addresses} if changed is None else changed)]
+        uids = {*self.store.objects, *self._addresses} if changed is None else changed
+        told = [replace(self._addresses, uid, self._addresses_of(uid)) for uid in uids]
         if any(told) or self._known != self.store.synced.is_set():
             self._known = self.store.synced.is_set()
             self._on_addresses()
         if changed is None or own is None or own.metadata.uid in changed:
             self._on_own_change()
 
-    def _update(self, uid: str) -> bool:
-        """Look at one node, which may be gone; whether its addresses changed."""
+    def _addresses_of(self, uid: str) -> frozenset[Address] | None:
         node = self.store.objects.get(uid)
-        before, now = self._addresses.pop(uid, frozenset()), frozenset(node_addresses(node) if node else ())
-        if now:
-            self._addresses[uid] = now
-        return now != before
+        return frozenset(node_addresses(node) if node else ()) or None

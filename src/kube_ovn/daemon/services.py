@@ -6,12 +6,14 @@ endpoints the node chooses itself.
 
 from collections.abc import Callable, Iterable
 
+from kube_ovn.daemon.known import replace
 from kube_ovn.host.dns import Directory
 from kube_ovn.host.service import NodeService, Surroundings, chooses, has_fronts, parse_service
 from kube_ovn.k8s.watch import Store
 from kube_ovn.model import names
+from kube_ovn.model.addr import is_within
 from kube_ovn.model.kube import EndpointSlice, Service
-from kube_ovn.service.endpoints import is_serving, read_address
+from kube_ovn.service.endpoints import endpoint_address, is_serving
 
 _Name = tuple[str, str]
 """Namespace and name of a Service."""
@@ -65,7 +67,7 @@ class Services:
         if self._directory is not None:
             self._name(self._directory, owners, services)
         # Of each, not of the first: what one pass of the loop leaves out nobody would find.
-        told = [self._update(uid) for uid in services]
+        told = [replace(self._effective, uid, self._parse(uid)) for uid in services]
         if any(told) or not self._known:
             self._known = True
             self._on_change()
@@ -102,23 +104,9 @@ class Services:
     def _is_foreign(self, item: EndpointSlice) -> bool:
         """Whether the fabric would be answered past: an endpoint that may be chosen is none of its Pods."""
         assert self._here is not None
-        if item.address_type not in ("IPv4", "IPv6"):
-            return False
-        texts = [text for each in item.endpoints or () if is_serving(each) for text in each.addresses[:1]]
-        addresses = [address for text in texts if (address := read_address(text)) is not None]
         fabric = self._here.fabric
-        return not all(any(address in network for network in fabric) for address in addresses)
-
-    def _update(self, uid: str) -> bool:
-        """Look at one Service, which may be gone; whether it changed for this node."""
-        before, now = self._effective.get(uid), self._parse(uid)
-        if now == before:
-            return False
-        if now is None:
-            del self._effective[uid]
-        else:
-            self._effective[uid] = now
-        return True
+        addresses = [endpoint_address(item, each) for each in item.endpoints or () if is_serving(each)]
+        return not all(is_within(address, fabric) for address in addresses if address is not None)
 
     def _parse(self, uid: str) -> NodeService | None:
         service = self.store.objects.get(uid)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
+from kube_ovn.daemon.known import replace
 from kube_ovn.host.subnet import NodeSubnet, parse_subnet
 from kube_ovn.k8s.watch import Store
 from kube_ovn.model.crd import Subnet
@@ -39,21 +40,10 @@ class Subnets:
         changed = self.store.take_changed()
         uids = {*self.store.objects, *self._effective} if changed is None else changed
         # Of each, not of the first: what one pass of the loop leaves out nobody would find.
-        told = [self._update(uid) for uid in uids]
+        told = [replace(self._effective, uid, self._parse(uid)) for uid in uids]
         if any(told) or self._known != self.store.synced.is_set():
             self._known = self.store.synced.is_set()
             self._on_change()
-
-    def _update(self, uid: str) -> bool:
-        """Look at one Subnet, which may be gone; whether it changed for this node."""
-        before, now = self._effective.get(uid), self._parse(uid)
-        if now == before:
-            return False
-        if now is None:
-            del self._effective[uid]
-        else:
-            self._effective[uid] = now
-        return True
 
     def _parse(self, uid: str) -> NodeSubnet | None:
         subnet = self.store.objects.get(uid)

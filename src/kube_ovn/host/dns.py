@@ -16,15 +16,14 @@ import dns.message
 import dns.name
 import dns.opcode
 import dns.rcode
-import dns.rdata
-import dns.rdataclass
 import dns.rdatatype
 import dns.reversename
 import dns.rrset
 
-from kube_ovn.model.addr import Address, Network
+from kube_ovn.model.addr import Address, Network, is_within
 from kube_ovn.model.kube import EndpointSlice, Service
 from kube_ovn.service.dns import Names, service_name, service_names
+from kube_ovn.service.endpoints import HEADLESS
 
 TTL = 5
 """Seconds, also of "there is none"."""
@@ -32,8 +31,6 @@ VERSION = "1.1.0"
 """Of Kubernetes' specification of its names, told at `dns-version.<domain>`."""
 _LABELS = 5
 """From the name of a port down to a Namespace: `_port._protocol.service.namespace.svc`."""
-
-Question = tuple[dns.name.Name, dns.rdatatype.RdataType]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,18 +81,18 @@ class Directory:
         wants the rest from whoever knows it.
         """
         if query.opcode() != dns.opcode.QUERY:
-            return _reply(query, dns.rcode.NOTIMP)
+            return make_reply(query, dns.rcode.NOTIMP)
         if len(query.question) != 1:
-            return _reply(query, dns.rcode.FORMERR)
+            return make_reply(query, dns.rcode.FORMERR)
         name, kind = query.question[0].name, query.question[0].rdtype
         address = _reversed(name)
         if name.is_subdomain(self._zone):
             exists, found = self._forward(name.relativize(self._zone), name, kind)
-        elif address is not None and any(address in network for network in self.networks):
+        elif address is not None and is_within(address, self.networks):
             exists, found = self._backward(address, name, kind)
         else:
             return None
-        reply = _reply(query, dns.rcode.NOERROR if exists else dns.rcode.NXDOMAIN)
+        reply = make_reply(query, dns.rcode.NOERROR if exists else dns.rcode.NXDOMAIN)
         reply.answer += found
         if not found:
             reply.authority.append(self._authority())
@@ -191,10 +188,11 @@ def refusal(wire: bytes, rcode: dns.rcode.Rcode) -> bytes | None:
         if len(wire) < 12 or wire[2] & 0x80:
             return None
         return wire[:2] + bytes([0x80 | (wire[2] & 0x79), rcode]) + bytes(8)
-    return None if query.flags & dns.flags.QR else _reply(query, rcode).to_wire()
+    return None if query.flags & dns.flags.QR else make_reply(query, rcode).to_wire()
 
 
-def _reply(query: dns.message.Message, rcode: dns.rcode.Rcode) -> dns.message.Message:
+def make_reply(query: dns.message.Message, rcode: dns.rcode.Rcode) -> dns.message.Message:
+    """A reply without an answer, yet."""
     reply = dns.message.make_response(query, recursion_available=True)
     reply.flags |= dns.flags.AA
     reply.set_rcode(rcode)
@@ -215,7 +213,7 @@ def _reversed(name: dns.name.Name) -> Address | None:
 
 def _ports(service: Service, slices: Iterable[EndpointSlice]) -> Iterator[tuple[str, str, int]]:
     """With names; a headless Service's are its endpoints'."""
-    if "None" not in service.spec.cluster_ips:
+    if HEADLESS not in service.spec.cluster_ips:
         yield from ((port.name, port.protocol, port.port) for port in service.spec.ports if port.name)
         return
     for item in slices:

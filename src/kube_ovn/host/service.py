@@ -5,11 +5,11 @@ node chooses itself where the fabric cannot: an endpoint outside of it, such as 
 it; what the fabric sees of clients outside is the node; and `Local` means something else for them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from kube_ovn.model.addr import Address, Network
+from kube_ovn.model.addr import Address, Network, is_within
 from kube_ovn.model.host import Front
 from kube_ovn.model.kube import EndpointSlice, Service, ServicePort
 from kube_ovn.service.endpoints import (
@@ -22,9 +22,10 @@ from kube_ovn.service.endpoints import (
     choose_near,
     cluster_addresses,
     external_addresses,
+    keeps_clients,
     source_ranges,
 )
-from kube_ovn.service.seats import seat
+from kube_ovn.service.seats import by_position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,7 @@ def has_fronts(service: Service) -> bool:
 def chooses(service: Service) -> bool:
     """Whether the node chooses among endpoints of a Service that has fronts, wherever those are."""
     spec = service.spec
-    return LOCAL in (spec.external_traffic_policy, spec.internal_traffic_policy) or spec.session_affinity == "ClientIP"
+    return LOCAL in (spec.external_traffic_policy, spec.internal_traffic_policy) or keeps_clients(service)
 
 
 def parse_service(service: Service, slices: Sequence[EndpointSlice], here: Surroundings) -> NodeService | None:
@@ -142,14 +143,14 @@ def _entries(
     """Of one port in one family."""
     version, protocol = address.version, port.protocol.lower()
     spec, name = service.spec, f"{service.metadata.namespace}/{service.metadata.name}/{protocol}/{port.port}/{version}"
-    sticky = spec.session_affinity == "ClientIP"
+    sticky = keeps_clients(service)
     near, local = choose_near(listed, here.place), choose_local(listed, here.place.node)
 
     def direct(way: str, chosen: Sequence[Backend], masquerade: bool = True) -> Direct:
-        endpoints = tuple((each.address, each.port) for each in (seat(chosen) if sticky else chosen))
+        endpoints = tuple((each.address, each.port) for each in by_position(service, chosen))
         return Direct(name=f"{way}/{name}", endpoints=endpoints, sticky=sticky, masquerade=masquerade)
 
-    foreign = any(not _is_inside(each.address, here.fabric) for each in near)
+    foreign = any(not is_within(each.address, here.fabric) for each in near)
     inside: Target = Through(address=address, port=port.port)
     if near and (foreign or sticky or spec.internal_traffic_policy == LOCAL):
         inside = direct("any", near)
@@ -164,10 +165,6 @@ def _entries(
     balanced = balanced_addresses(service) if spec.load_balancer_source_ranges else []
     for external in external_addresses(service):
         # The fabric's own addresses stay whose they are; the controller tells of it.
-        if external.version == version and not _is_inside(external, (*here.fabric, *here.services)):
+        if external.version == version and not is_within(external, (*here.fabric, *here.services)):
             front = Front(version=version, protocol=protocol, port=port.port, address=external)
             yield Entry(front=front, inside=inside, outside=outside, restricted=external in balanced)
-
-
-def _is_inside(address: Address, fabric: Iterable[Network]) -> bool:
-    return any(address in network for network in fabric)

@@ -66,7 +66,7 @@ def _end(data: bytes, address: int, port: int) -> tuple[Address, int]:
 def _deletion(version: int, found: Mapping[int, bytes]) -> Message:
     """Of this very connection, if it is there still."""
     which: list[Attribute] = [
-        (kind | _NESTED * (kind == _ORIGINAL), found[kind]) for kind in (_ORIGINAL, _ID, _ZONE) if kind in found
+        (kind | _NESTED * (kind == _ORIGINAL), found[kind]) for kind in (_ORIGINAL, _ID) if kind in found
     ]
     return Message("connection", _DELETE, 0, _header(version) + encode(which), errno.ENOENT)
 

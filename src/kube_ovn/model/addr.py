@@ -31,6 +31,10 @@ def parse_networks(text: str) -> tuple[Network, ...]:
     return tuple(networks)
 
 
+def is_within(address: Address, networks: Iterable[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
 def parse_mac(text: str) -> str:
     """Parse a unicast MAC address into lower-case colon form. Raises ValueError."""
     mac = text.strip().lower().replace("-", ":")

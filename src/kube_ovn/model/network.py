@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kube_ovn.model.addr import Address, Network, format_list
+from kube_ovn.model.addr import Address, Network, format_list, is_within
 from kube_ovn.model.ranges import host_ranges
 
 
@@ -23,7 +23,7 @@ class Subnet:
         return tuple(cidr.version for cidr in self.cidrs)
 
     def holds(self, address: Address) -> bool:
-        return any(address in cidr for cidr in self.cidrs)
+        return is_within(address, self.cidrs)
 
     def has_host(self, address: Address) -> bool:
         """Whether an address in it may be somebody's: it is neither the network's own nor the broadcast address."""

@@ -7,9 +7,9 @@ Only endpoints that are ready have names; those of `publishNotReadyAddresses` ar
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from kube_ovn.model.addr import Address, Network
-from kube_ovn.model.kube import Endpoint, EndpointSlice, Service
-from kube_ovn.service.endpoints import HEADLESS, VERSIONS, is_ready, read_address
+from kube_ovn.model.addr import Address, Network, is_within
+from kube_ovn.model.kube import EndpointSlice, Service
+from kube_ovn.service.endpoints import HEADLESS, endpoint_address, is_ready, read_address
 
 DEFAULT_DOMAIN = "cluster.local"
 _SERVER = 10
@@ -53,24 +53,17 @@ def service_names(
     pointers: dict[Address, str] = {}
     for item in sorted(slices, key=lambda item: item.metadata.name):
         for endpoint in item.endpoints or ():
-            for address in _addresses(item, endpoint):
+            address = endpoint_address(item, endpoint)
+            if address is not None and is_ready(endpoint):
                 name = f"{endpoint.hostname or _dashed(address)}.{own}".lower()
                 found.setdefault(own, set()).add(address)
                 found.setdefault(name, set()).add(address)
-                if not any(address in network for network in reserved):
+                if not is_within(address, reserved):
                     pointers.setdefault(address, name)
     return Names(
         addresses={name: tuple(sorted(them, key=lambda a: (a.version, int(a)))) for name, them in found.items()},
         pointers=pointers,
     )
-
-
-def _addresses(item: EndpointSlice, endpoint: Endpoint) -> list[Address]:
-    version = VERSIONS.get(item.address_type)
-    if not is_ready(endpoint):
-        return []
-    read = [read_address(text) for text in endpoint.addresses[:1]]
-    return [address for address in read if address is not None and address.version == version]
 
 
 def _dashed(address: Address) -> str:

@@ -4,7 +4,7 @@ Kubernetes asks the same of whoever plays kube-proxy's part: of the controller f
 for its own ports.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 
@@ -15,7 +15,7 @@ from kube_ovn.model.kube import Endpoint, EndpointSlice, Service, ServicePort
 HEADLESS = "None"
 LOCAL = "Local"
 _LEFT_TO_OTHERS = frozenset({names.SERVICE_PROXY_NAME, names.SERVICE_HEADLESS})
-VERSIONS = {"IPv4": 4, "IPv6": 6}
+_VERSIONS = {"IPv4": 4, "IPv6": 6}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +104,12 @@ def backends(port: ServicePort, version: int, slices: Iterable[EndpointSlice]) -
     """
     found: dict[tuple[Address, int], Backend] = {}
     for item in sorted(slices, key=lambda item: item.metadata.name):
-        if VERSIONS.get(item.address_type) != version:
+        if _VERSIONS.get(item.address_type) != version:
             continue
         for number in _numbers(port, item):
             for endpoint in item.endpoints or ():
-                for backend in _backends(endpoint, number, version):
+                backend = _backend(item, endpoint, number)
+                if backend is not None:
                     key = (backend.address, number)
                     if key not in found or (backend.ready, backend.leaving) > (found[key].ready, found[key].leaving):
                         found[key] = backend
@@ -127,22 +128,32 @@ def _numbers(port: ServicePort, item: EndpointSlice) -> list[int]:
     ]
 
 
-def _backends(endpoint: Endpoint, number: int, version: int) -> Iterator[Backend]:
-    """Addresses of one endpoint are interchangeable, and consumers take the first (discovery/v1)."""
-    ready, serving = is_ready(endpoint), is_serving(endpoint)
-    hints = endpoint.hints
-    for address in map(read_address, endpoint.addresses[:1]):
-        if address is None or address.version != version:
-            continue
-        yield Backend(
-            address=address,
-            port=number,
-            ready=ready,
-            leaving=serving and bool(endpoint.conditions.terminating),
-            node=endpoint.node_name or "",
-            zones=frozenset(hint.name for hint in hints.for_zones) if hints else frozenset(),
-            nodes=frozenset(hint.name for hint in hints.for_nodes) if hints else frozenset(),
-        )
+def endpoint_address(item: EndpointSlice, endpoint: Endpoint) -> Address | None:
+    """Addresses of one endpoint are interchangeable, and consumers take the first (discovery/v1). None for what is no
+    address of the slice's family.
+    """
+    address = read_address(endpoint.addresses[0]) if endpoint.addresses else None
+    return address if address is not None and address.version == _VERSIONS.get(item.address_type) else None
+
+
+def _backend(item: EndpointSlice, endpoint: Endpoint, number: int) -> Backend | None:
+    address, hints = endpoint_address(item, endpoint), endpoint.hints
+    if address is None:
+        return None
+    return Backend(
+        address=address,
+        port=number,
+        ready=is_ready(endpoint),
+        leaving=is_serving(endpoint) and bool(endpoint.conditions.terminating),
+        node=endpoint.node_name or "",
+        zones=frozenset(hint.name for hint in hints.for_zones) if hints else frozenset(),
+        nodes=frozenset(hint.name for hint in hints.for_nodes) if hints else frozenset(),
+    )
+
+
+def keeps_clients(service: Service) -> bool:
+    """Whether a client is to stay with its endpoint."""
+    return service.spec.session_affinity == "ClientIP"
 
 
 def is_ready(endpoint: Endpoint) -> bool:

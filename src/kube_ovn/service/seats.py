@@ -9,12 +9,18 @@ next free one of its own order of them.
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from kube_ovn.service.endpoints import Backend
+from kube_ovn.model.kube import Service
+from kube_ovn.service.endpoints import Backend, keeps_clients
 
 _SEATS = (61, 251)
 """Primes, as the rule wants."""
 _EACH = 5
 """Positions each endpoint has at least, so that none has more than a fifth above another."""
+
+
+def by_position(service: Service, chosen: Sequence[Backend]) -> Sequence[Backend]:
+    """A Service's endpoints as a client is to be sent to one of them: where clients stay, an endpoint has several."""
+    return seat(chosen) if keeps_clients(service) else chosen
 
 
 def seat(chosen: Sequence[Backend]) -> list[Backend]:

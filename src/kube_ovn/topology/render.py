@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from kube_ovn.model.addr import Address
+from kube_ovn.model.addr import Address, is_within
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, Pod, Service
 from kube_ovn.model.nb import LogicalSwitchPort
@@ -123,7 +123,7 @@ class Topology:
 
     def _inside(self, address: Address) -> str:
         """Whose of the fabric an address is, in words; empty for those outside."""
-        if any(address in cidr for cidr in self.network.fabric.services):
+        if is_within(address, self.network.fabric.services):
             return "an address of the cluster's Services"
         for name in self.network.subnets:
             subnet = self.ledger.subnet(name)

@@ -27,8 +27,9 @@ from kube_ovn.service.endpoints import (
     cluster_addresses,
     format_endpoint,
     has_hints,
+    keeps_clients,
 )
-from kube_ovn.service.seats import seat
+from kube_ovn.service.seats import by_position
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 _BY_SOURCE = {4: "ip_src", 6: "ipv6_src"}
@@ -100,7 +101,8 @@ def render_service(
     `outside`: what else it is reached at, besides its own addresses.
     """
     slices, rendered, rows = list(slices), Rendered(), []
-    own = [Front(address=address, port=port) for port in service.spec.ports for address in cluster_addresses(service)]
+    addresses = cluster_addresses(service)
+    own = dict.fromkeys(Front(address=address, port=port) for port in service.spec.ports for address in addresses)
     for protocol in PROTOCOLS:
         plain: dict[str, str] = {}
         local: dict[int, dict[str, str]] = {}
@@ -115,23 +117,23 @@ def render_service(
         if plain:
             rows.append(_load_balancer(service, protocol, plain))
         rendered.by_place |= bool(local)
-        rows += [_local_load_balancer(service, protocol, version, vips) for version, vips in sorted(local.items())]
+        rows += [_load_balancer(service, protocol, vips, version) for version, vips in sorted(local.items())]
     members = tuple(Member(LoadBalancerGroup.TABLE, names.SERVICE_LBS, "load_balancer", row.name) for row in rows)
     rendered.facts = facts(*rows, members=members)
     return rendered
 
 
-def affinity_timeout(service: Service) -> int:
-    """Seconds that OVN is to remember a client for; 0: not at all. Raises ValueError with a sentence."""
+def affinity_timeout(service: Service) -> tuple[int, str]:
+    """Seconds that OVN is to remember a client for, 0 for not at all; and what is wrong with what is asked for."""
     text = service.metadata.annotations.get(names.AFFINITY_TIMEOUT, "")
     if not text:
-        return 0
-    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= _LONGEST_TIMEOUT):
-        raise ValueError(
-            f"{names.AFFINITY_TIMEOUT}: {text[:40]!r} is no number of seconds from 1 to {_LONGEST_TIMEOUT}; "
-            "clients are sent to an endpoint by their address, and not remembered"
-        )
-    return int(text)
+        return 0, ""
+    if text.isascii() and text.isdecimal() and 0 < int(text) <= _LONGEST_TIMEOUT:
+        return int(text), ""
+    return 0, (
+        f"{names.AFFINITY_TIMEOUT}: {text[:40]!r} is no number of seconds from 1 to {_LONGEST_TIMEOUT}; "
+        "clients are sent to an endpoint by their address, and not remembered"
+    )
 
 
 def _pick(
@@ -191,49 +193,32 @@ def _place(
     return own, f"^{backend}"
 
 
-def _load_balancer(service: Service, protocol: str, vips: dict[str, str]) -> LoadBalancer:
-    meta = service.metadata
+def _load_balancer(service: Service, protocol: str, vips: dict[str, str], version: int | None = None) -> LoadBalancer:
+    """`version`: of the family whose endpoints depend on the node."""
+    meta, options = service.metadata, _options(service, protocol)
+    name = names.service_lb(meta.namespace, meta.name, protocol)
+    versions: set[int] = {address.version for address in cluster_addresses(service)}
+    if version is not None:
+        name, versions = names.local_service_lb(meta.namespace, meta.name, protocol, version), {version}
+        options |= {"template": "true", "address-family": f"ipv{version}"}
     return LoadBalancer(
-        name=names.service_lb(meta.namespace, meta.name, protocol),
+        name=name,
         protocol=protocol.lower(),
         vips=vips,
-        selection_fields=_selection(service, {address.version for address in cluster_addresses(service)}),
-        options=_options(service, protocol),
+        selection_fields=frozenset(_BY_SOURCE[each] for each in versions if keeps_clients(service)),
+        options=options,
         external_ids=owned(service=f"{meta.namespace}/{meta.name}"),
     )
-
-
-def _local_load_balancer(service: Service, protocol: str, version: int, vips: dict[str, str]) -> LoadBalancer:
-    meta = service.metadata
-    return LoadBalancer(
-        name=names.local_service_lb(meta.namespace, meta.name, protocol, version),
-        protocol=protocol.lower(),
-        vips=vips,
-        selection_fields=_selection(service, {version}),
-        options=_options(service, protocol) | {"template": "true", "address-family": f"ipv{version}"},
-        external_ids=owned(service=f"{meta.namespace}/{meta.name}"),
-    )
-
-
-def _selection(service: Service, versions: Iterable[int]) -> frozenset[str]:
-    if service.spec.session_affinity != "ClientIP":
-        return frozenset()
-    return frozenset(_BY_SOURCE[version] for version in versions)
 
 
 def _options(service: Service, protocol: str) -> dict[str, str]:
     # Without a backend a client is refused at once. Connections of UDP have no end: a backend that went loses them so.
     options = {"reject": "true", **({"ct_flush": "true"} if protocol == "UDP" else {})}
-    if service.spec.session_affinity == "ClientIP":
-        try:
-            seconds = affinity_timeout(service)
-        except ValueError:
-            seconds = 0  # told by who renders all Services
-        if seconds:
-            options["affinity_timeout"] = str(seconds)
+    seconds, _ = affinity_timeout(service)
+    if seconds and keeps_clients(service):
+        options["affinity_timeout"] = str(seconds)
     return options
 
 
 def _format(service: Service, chosen: Sequence[Backend]) -> str:
-    listed = seat(chosen) if service.spec.session_affinity == "ClientIP" else chosen
-    return ",".join(format_endpoint(each.address, each.port) for each in listed)
+    return ",".join(format_endpoint(each.address, each.port) for each in by_position(service, chosen))

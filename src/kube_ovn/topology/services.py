@@ -1,6 +1,6 @@
 """Services, their endpoints and names, kept up to date pass by pass; rows are made in `service` and `dns`."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
@@ -158,23 +158,21 @@ class Services:
     def _judge(self, name: Name, service: Service) -> tuple[list[Front], list[str]]:
         """What a Service is reached at besides its own addresses, from inside the fabric; and what it cannot have."""
         fronts, complaints = [], []
+        restricted = balanced_addresses(service) if service.spec.load_balancer_source_ranges else []
         for front in _fronts(service, external_addresses(service)):
             holder, whose = self._claims.holder(str(front)), self._inside(front.address)
             if whose:
                 complaints.append(f"{front.address} is {whose}, and stays so; use an address outside the fabric")
             elif holder != name:
                 complaints.append(f"{front} is that of Service {holder}; use another address or port")
-            elif not (service.spec.load_balancer_source_ranges and front.address in balanced_addresses(service)):
+            elif front.address not in restricted:
                 fronts.append(front)  # whose clients are restricted, a node looks at them
         complaints += [
             f"externalIPs: {text!r} is no address" for text in service.spec.external_ips if read_address(text) is None
         ]
         complaints += [f"loadBalancerSourceRanges: {text!r} is no CIDR" for text in source_ranges(service)[1]]
-        try:
-            affinity_timeout(service)
-        except ValueError as error:
-            complaints.append(str(error))
-        return fronts, list(dict.fromkeys(complaints))
+        complaints.append(affinity_timeout(service)[1])
+        return fronts, list(dict.fromkeys(filter(None, complaints)))
 
 
 class Nodes:
@@ -184,16 +182,13 @@ class Nodes:
         """`own`: the addresses of a node in the fabric."""
         self._assembly, self._own = assembly, own
         self._nodes: dict[str, tuple[Place, str]] = {}  # with its chassis
+        self.places: Sequence[Place] = ()
         self._variables: dict[str, dict[str, str]] = {}  # by node
         self._of: dict[Name, dict[str, dict[str, str]]] = {}  # by Service and node
         self.dependent: set[Name] = set()
         """Services whose endpoints depend on where the client is."""
         self._units: dict[str, str] = {}  # chassis -> the node whose variables it has
         self._touched: set[str] = set()
-
-    @property
-    def places(self) -> list[Place]:
-        return [place for place, _ in self._nodes.values()]
 
     def look_at(self, nodes: Mapping[str, Node], changed: Collection[str] | None) -> bool:
         """Whether anything about them is new."""
@@ -204,6 +199,7 @@ class Nodes:
             return False
         self._touched |= {*now, *self._nodes}
         self._nodes = dict(sorted(now.items()))
+        self.places = [place for place, _ in self._nodes.values()]
         return True
 
     def _parse(self, node: Node) -> tuple[Place, str]:
