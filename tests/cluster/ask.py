@@ -1,6 +1,6 @@
 """Runs in a Pod's network, as a script: asks a DNS server one thing and prints what it says as JSON.
 
-Its argument is a JSON object: server, name, kind; optionally tcp, edns (bytes), questions (more names).
+Its argument is a JSON object: server, name, kind; optionally tcp, edns (bytes), questions (more names), source_port.
 """
 
 import json
@@ -26,7 +26,7 @@ def main(text: str) -> None:
     ask = dns.query.tcp if asked.get("tcp") else dns.query.udp
     started = time.monotonic()
     try:
-        reply = ask(query, asked["server"], timeout=PATIENCE)
+        reply = ask(query, asked["server"], timeout=PATIENCE, source_port=asked.get("source_port", 0))
     except (OSError, dns.exception.DNSException) as error:
         spent = time.monotonic() - started
         print(json.dumps({"code": type(error).__name__, "answers": [], "truncated": False, "seconds": spent}))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sandbox import node
 from sandbox.command import run
 from sandbox.layout import API_SERVICE_V4, parse_node
@@ -68,6 +70,20 @@ def test_a_service_is_found_by_name_whatever_server_is_asked(scene: Scene) -> No
             assert answers(pod, f"kubernetes.default.svc.{ZONE}", server=server) == [str(API_SERVICE_V4)]
     scene.kubectl("delete", "service", "web")
     until(lambda: ask(pods[0], name).code == "NXDOMAIN", 10, f"{name} is gone")
+
+
+@pytest.mark.parametrize("allowed_by", ["nobody", "a user's ACL"])
+def test_whoever_was_asked_answers_every_question_from_one_port(scene: Scene, allowed_by: str) -> None:
+    """As resolvers ask for both families, and for one name after another; a stranger's answer is thrown away."""
+    acl = {"direction": "from-lport", "priority": 1000, "match": "udp", "action": "allow-related"}
+    with own_subnet(scene, "10.77.0.0/24", acls=[acl] if allowed_by != "nobody" else []):
+        (pod,) = scene.start(manifest("one", "node1"))
+        known, unknown = f"kubernetes.default.svc.{ZONE}", f"none.{scene.namespace}.svc.{ZONE}"
+        for _ in range(2):
+            for server in (CLUSTER_DNS, NOBODY):
+                assert answers(pod, known, server=server, source_port=20053) == [str(API_SERVICE_V4)]
+            assert answers(pod, known, "AAAA", source_port=20053) == []
+            assert ask(pod, unknown, source_port=20053).code == "NXDOMAIN"
 
 
 def test_what_is_not_an_address_is_answered_too_and_at_once(scene: Scene) -> None:

@@ -11,7 +11,7 @@ from tests.cluster.fabric import apply, own_subnet, read, ready, recorded, subne
 from tests.cluster.lab import HTTP, SERVER, Pod, Scene, manifest, until
 from tests.cluster.test_addresses import ADDRESS, MAC, POOL, PRIVILEGED, SWITCH, create, stateful
 from tests.cluster.test_dns import CLUSTER_DNS, NOBODY, ZONE, ask
-from tests.cluster.test_services import answers, answers_node, backend, service
+from tests.cluster.test_services import answers, answers_node, backend, heard, service
 
 FAMILY = IpFamily.DUAL
 CLUSTER_DNS_BOTH = (CLUSTER_DNS, "fd00:10:96::a")
@@ -152,6 +152,7 @@ def test_services_and_names_in_both_families(scene: Scene) -> None:
         scene.kubectl("create", "-f", "-", text=json.dumps(made))
     for name, wanted in (("web", set(names)), ("near", {"web1"})):
         _in_both_families(scene, name, wanted, one)
+    heard(scene, two, f"near.{scene.namespace}", "web2")
     assert answers(scene, two, f"near.{scene.namespace}", count=5) == {"web2"}
 
 

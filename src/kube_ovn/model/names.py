@@ -136,6 +136,10 @@ ACL_PRIVATE_ALLOW = 1001
 """Inside it, and between it and what it allows."""
 ACL_NODE_ALLOW = 3000
 """From the nodes: the kubelet's probes."""
+TIER_LAST = 3
+"""After all that users decide; there is no later one (ovn-nb(5), ACL)."""
+ACL_DNS_COMMIT = 0
+"""Allows what is allowed anyway, for the sake of a flag."""
 
 # --- Linux and Open vSwitch on the node ---
 

@@ -79,6 +79,7 @@ class Acl(Row, frozen=True, kw_only=True):
     match: str
     action: str
     tier: int = 0
+    label: int = 0
     options: dict[str, str] = {}
 
 
