@@ -45,6 +45,7 @@ from kube_ovn.model.kube import (
     Service,
     ServicePort,
     ServiceSpec,
+    TargetRef,
     VersionedMeta,
 )
 from kube_ovn.model.network import Kind
@@ -152,7 +153,8 @@ def stateful_set(name: str, replicas: int, start: int = 0, *, namespace: str = "
 
 def service(name: str, *addresses: str, namespace: str = "default", uid: str = "", **spec: Any) -> Service:
     """By default with port 80 alone."""
-    meta = ObjectMeta(name=name, namespace=namespace, uid=uid or f"service-uid-{name}")
+    annotations = spec.pop("annotations", {})
+    meta = ObjectMeta(name=name, namespace=namespace, uid=uid or f"service-uid-{name}", annotations=annotations)
     ports = spec.pop("ports", (ServicePort(port=80),))
     return Service(metadata=meta, spec=ServiceSpec(cluster_ips=addresses, ports=ports, **spec))
 
@@ -168,8 +170,9 @@ def slice_of(
     zones: Sequence[str] = (),
     protocol: str = "TCP",
     name_of_port: str = "",
+    pods: Sequence[str] = (),
 ) -> EndpointSlice:
-    """Ready endpoints of a Service, all of the first one's family; where each is, and its name, if said."""
+    """Ready endpoints of a Service, all of the first one's family; where each is, its name, and its Pod, if said."""
     made = uid or f"slice-uid-{name}"
     meta = ObjectMeta(name=made, namespace=namespace, uid=made, labels={names.SERVICE_OF_SLICE: name})
     return EndpointSlice(
@@ -181,8 +184,9 @@ def slice_of(
                 node_name=on,
                 hostname=hostname,
                 hints=Hints(for_zones=(Hint(name=zone),)) if zone else None,
+                target_ref=TargetRef(kind="Pod", namespace=namespace, name=pod) if pod else None,
             )
-            for address, on, hostname, zone in zip_longest(addresses, nodes, hostnames, zones)
+            for address, on, hostname, zone, pod in zip_longest(addresses, nodes, hostnames, zones, pods)
         ),
         ports=(EndpointPort(name=name_of_port, port=port, protocol=protocol),),
     )

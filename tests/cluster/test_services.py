@@ -9,8 +9,8 @@ import pytest
 from kube_ovn.model import nb
 from sandbox.layout import API_SERVICE_V4
 from sandbox.paths import SandboxError
-from tests.cluster.fabric import warned
-from tests.cluster.lab import HTTP, Json, Pod, Scene, manifest, node_exec, until
+from tests.cluster.fabric import recorded, warned
+from tests.cluster.lab import HTTP, SLEEP, Json, Pod, Scene, manifest, node_exec, until
 from tests.cluster.northbound import read_rows
 
 UDP = 8081
@@ -39,7 +39,12 @@ def backend(name: str, node: str, app: str = "web") -> Json:
 def create(scene: Scene, name: str, **spec: object) -> str:
     """Make a Service; its address."""
     scene.kubectl("create", "-f", "-", text=json.dumps(service(name, **spec)))
-    return str(json.loads(scene.kubectl("get", "service", name, "-o", "json"))["spec"]["clusterIP"])
+    return str(read_service(scene, name)["spec"]["clusterIP"])
+
+
+def read_service(scene: Scene, name: str) -> Json:
+    made: Json = json.loads(scene.kubectl("get", "service", name, "-o", "json"))
+    return made
 
 
 def serves(scene: Scene, address: str, pods: Sequence[str]) -> None:
@@ -140,6 +145,30 @@ def test_a_client_stays_with_its_backend_when_asked_for(scene: Scene) -> None:
     assert all(len(home) == 1 for home in homes.values()), homes
     assert len(set.union(*homes.values())) > 1, "not all with one"
     assert len(answers_node("node1", address)) == 1
+
+
+def test_an_endpoint_that_stopped_answering_is_left_out_when_asked_for(scene: Scene) -> None:
+    """Kubernetes goes on listing it: without a probe of its own a Pod is ready."""
+    deaf = backend("web1", "node1")
+    deaf["spec"]["containers"][0]["command"] = ("sh", "-c", f"{' '.join(BACKEND)} & {SLEEP[2]}")
+    client = scene.start(manifest("client", "node2"), deaf, backend("web2", "node2"))[0]
+    made = service("web", ports=[{"name": "http", "port": 80, "targetPort": HTTP}])
+    made["metadata"]["annotations"] = {"ovn.kubernetes.io/service_health_check": "true"}
+    scene.kubectl("create", "-f", "-", text=json.dumps(made))
+    address = read_service(scene, "web")["spec"]["clusterIP"]
+    serves(scene, address, ["web1", "web2"])
+    record = "checks-ovn-default"
+    until(lambda: record in recorded({"ovn-default"}), 10, "there is an address to check from")
+    source = recorded()[record]["v4IpAddress"]
+    assert source not in {pod.ip for pod in scene.pods().values()}
+    until(lambda: answers(scene, client, address) == {"web1", "web2"}, 20, "both answer")
+    scene.shell("web1", "pkill agnhost")
+    until(lambda: answers(scene, client, address) == {"web2"}, 20, "who does not answer is left out")
+    scene.shell("web1", f"{' '.join(BACKEND)} >/dev/null 2>&1 &")
+    until(lambda: answers(scene, client, address) == {"web1", "web2"}, 20, "who answers again is asked again")
+    scene.kubectl("annotate", "service/web", "ovn.kubernetes.io/service_health_check=often", "--overwrite")
+    assert "neither true nor false" in warned("Service", "web", "service_health_check", scene.namespace)
+    until(lambda: record not in recorded(), 20, "the address is given back")
 
 
 def slice_of(name: str, *addresses: str, port: int = HTTP, part: str = "own", **more: object) -> Json:

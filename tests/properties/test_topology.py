@@ -62,6 +62,11 @@ SERVICES: list[Object] = [
     service("out", "10.96.0.23", external_ips=("192.0.2.1", "10.20.0.3")),
     service("dns", "10.96.0.10", ports=(ServicePort(port=53, protocol="UDP"),)),
     slice_of("dns", "10.16.0.2", uid="slice-6", protocol="UDP"),
+    service("looked-at", "10.96.0.25", annotations={names.HEALTH_CHECK: "true"}),
+    service("looked-at", "10.96.0.26", uid="service-uid-looked-at-again", annotations={names.HEALTH_CHECK: "yes"}),
+    slice_of("looked-at", "10.16.0.2", "10.20.0.2", "192.0.2.7", uid="slice-7", pods=("a", "b", "c")),
+    service("looked-at-too", "10.96.0.27", annotations={names.HEALTH_CHECK: "true"}),
+    slice_of("looked-at-too", "10.20.0.3", uid="slice-8", pods=("c",)),
     service("old-out", "10.96.0.24", external_ips=("192.0.2.1", "10.96.0.20"), session_affinity="ClientIP"),
 ]
 THINGS: list[Object] = [
@@ -80,6 +85,7 @@ THINGS: list[Object] = [
     pool("few", "ovn-default", "10.16.0.8..10.16.0.9", "10.99.0.1"),
     reservation("a.default", "ovn-default", "10.16.0.20"),
     reservation("kept", "blue", "10.20.0.2"),
+    reservation("checks-ovn-default", "ovn-default", "10.16.0.21"),
 ]
 
 

@@ -27,6 +27,7 @@ from kube_ovn.topology.pools import settle_pools
 from kube_ovn.topology.subnets import format_names, in_effect, parse_range, parse_subnet
 
 NOT_FOUND = 404
+_NO_PODS = (names.NODE_TYPE, names.CHECKS_TYPE)
 WIDTH = 1000
 """Columns a table may have: a time or an address that is cut off is of no use, so the terminal wraps long lines."""
 
@@ -65,17 +66,17 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     ip: str
     kind: str
-    """`Pod`, `Node` or `Reservation`."""
+    """`Pod`, `Node`, `HealthChecks` or `Reservation`."""
     namespace: str
     name: str
-    """Of the Pod or Node; of a reservation, the Pod it is for."""
+    """Of the Pod or Node; of a reservation, the Pod it is for; of health checks, the Subnet they are made in."""
     node: str
     addresses: str
     mac: str
     since: str
     sticky: bool
     phase: str
-    """`NotFound` when there is no such Pod, `Terminating`, or as its status says; empty for a Node."""
+    """`NotFound` when there is no such Pod, `Terminating`, or as its status says; empty for who is no Pod."""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -228,27 +229,27 @@ def _addresses(record: Record) -> tuple[Address, ...]:
 
 def _holder(ip: IP, pods: Sequence[Pod]) -> Holder:
     spec, (namespace, name) = ip.spec, _pod_name(ip)
-    kind = "Reservation" if is_reservation(ip) else "Node" if spec.pod_type == names.NODE_TYPE else "Pod"
+    kind = "Reservation" if is_reservation(ip) else spec.pod_type if spec.pod_type in _NO_PODS else "Pod"
     return Holder(
         ip=ip.metadata.name,
         kind=kind,
         namespace=namespace,
-        name=spec.pod_name if kind == "Node" else name,
+        name=spec.pod_name if kind in _NO_PODS else name,
         node=spec.node_name,
         addresses=format_list(parse_ip(ip)[1]),
         mac=spec.mac_address,
         since=ip.metadata.creation_timestamp,
         sticky=spec.pod_type == names.STATEFULSET,
-        phase="" if kind == "Node" else _phase(ip, pods),
+        phase="" if kind in _NO_PODS else _phase(ip, pods),
     )
 
 
 def _pod_name(ip: IP) -> tuple[str, str]:
-    """Namespace and name of the Pod an IP object is for, empty for a Node's.
+    """Namespace and name of the Pod an IP object is for, empty where it is for none.
 
     A reservation is for the Pod whose port has its name, whatever else it says.
     """
-    if ip.spec.pod_type == names.NODE_TYPE:
+    if ip.spec.pod_type in _NO_PODS:
         return "", ""
     if is_reservation(ip):
         name, _, namespace = ip.metadata.name.rpartition(".")
@@ -300,6 +301,8 @@ def _format_holder(holder: Holder) -> str:
             who = f"reservation {holder.ip}" + (f" for Pod {owner} ({holder.phase})" if owner else "")
         case "Node":
             who = f"node {owner}"
+        case names.CHECKS_TYPE:
+            who = f"health checks of Services' endpoints in Subnet {owner}"
         case _:
             who = f"Pod {owner} ({holder.phase})"
     parts = [who, f"since {holder.since}"]

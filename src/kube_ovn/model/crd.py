@@ -138,9 +138,11 @@ class IPSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False
     namespace: str = ""
     node_name: str = ""
     pod_type: str = ""
-    """`StatefulSet` for what outlives its Pod; `Node` for a Node's own; else empty."""
+    """`StatefulSet` for what outlives its Pod; `Node` for a Node's own; `HealthChecks` for where endpoints in a subnet
+    are checked from; else empty.
+    """
     owner_uid: str = msgspec.field(default="", name="ownerUID")
-    """UID of the Pod, of the StatefulSet where `pod_type` says so, or of the Node."""
+    """UID of the Pod; of the StatefulSet, Node or Subnet where `pod_type` says so."""
 
 
 class IP(msgspec.Struct, frozen=True, kw_only=True, gc=False):

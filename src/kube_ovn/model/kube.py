@@ -148,12 +148,21 @@ class Hints(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False)
     for_nodes: tuple[Hint, ...] = ()
 
 
+class TargetRef(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The object an endpoint is, if it is one."""
+
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     addresses: tuple[str, ...]
     conditions: EndpointConditions = EndpointConditions()
     hostname: str | None = None
     node_name: str | None = None
     hints: Hints | None = None
+    target_ref: TargetRef | None = None
 
 
 class EndpointPort(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -51,6 +51,7 @@ IP_RESERVED = "ovn.kubernetes.io/ip_reserved"
 """Labels of IP objects; `ip_reserved` is "false" on those the controller made."""
 STATEFULSET = "StatefulSet"
 NODE_TYPE = "Node"
+CHECKS_TYPE = "HealthChecks"
 """`podType` of IP objects."""
 
 CONTROLLER = "kube-ovn-controller"
@@ -120,6 +121,8 @@ FABRIC, DNS_SERVICE = "@fabric", "dns"
 """Namespace and name of the Service that nobody made: no Namespace's name has an `@`."""
 DNS_PORT = 53
 """Also of the nodes' own answers: OVN's come after a load balancer has chosen, to what goes to this port then."""
+HEALTH_CHECK = "ovn.kubernetes.io/service_health_check"
+"""On a Service: "true" if OVN is to look whether its endpoints answer."""
 AFFINITY_TIMEOUT = "ovn.kubernetes.io/affinity_timeout"
 """On a Service with sessionAffinity ClientIP: OVN is to remember each client for that many seconds."""
 
@@ -186,6 +189,14 @@ def node_port(node: str) -> str:
 def service_lb(namespace: str, service: str, protocol: str) -> str:
     """Load_Balancer of a Service and protocol. Injective: no name of either has a `/`."""
     return f"{namespace}/{service}/{protocol.lower()}"
+
+
+def checks_ip(subnet: str) -> str:
+    """IP object with the address that Services' endpoints in a subnet are checked from. Injective beyond chance, and no
+    Pod's: those have a dot.
+    """
+    plain = "." not in subnet and len(subnet) <= 63
+    return f"checks-{subnet if plain else hashlib.blake2b(subnet.encode(), digest_size=8).hexdigest()}"
 
 
 def local_service_lb(namespace: str, service: str, protocol: str, version: int) -> str:

@@ -115,11 +115,21 @@ class HaChassis(Row, frozen=True, kw_only=True):
 
 class LoadBalancer(Row, frozen=True, kw_only=True):
     TABLE: ClassVar[str] = "Load_Balancer"
+    MEMBERS: ClassVar[tuple[str, ...]] = ("health_check",)
 
     name: str
     protocol: str
     vips: dict[str, str]
     selection_fields: frozenset[str] = frozenset()
+    ip_port_mappings: dict[str, str] = {}
+    options: dict[str, str] = {}
+
+
+class LoadBalancerHealthCheck(Row, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "Load_Balancer_Health_Check"
+    KEY: ClassVar[str] = "external_ids"
+
+    vip: str
     options: dict[str, str] = {}
 
 
@@ -171,6 +181,7 @@ TABLES: tuple[type[Row], ...] = (
     HaChassisGroup,
     HaChassis,
     LoadBalancer,
+    LoadBalancerHealthCheck,
     LoadBalancerGroup,
     ChassisTemplateVar,
     Dns,

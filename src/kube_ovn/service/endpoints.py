@@ -4,7 +4,7 @@ Kubernetes asks the same of whoever plays kube-proxy's part: of the controller f
 for its own ports.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 
@@ -134,6 +134,15 @@ def endpoint_address(item: EndpointSlice, endpoint: Endpoint) -> Address | None:
     """
     address = read_address(endpoint.addresses[0]) if endpoint.addresses else None
     return address if address is not None and address.version == _VERSIONS.get(item.address_type) else None
+
+
+def pods(namespace: str, slices: Iterable[EndpointSlice]) -> Iterator[tuple[Address, tuple[str, str]]]:
+    """The endpoints that are Pods of a Namespace: address, and the Pod's name and Namespace."""
+    for item in slices:
+        for endpoint in item.endpoints or ():
+            address, target = endpoint_address(item, endpoint), endpoint.target_ref
+            if address is not None and target is not None and (target.kind, target.namespace) == ("Pod", namespace):
+                yield address, (target.name, namespace)
 
 
 def _backend(item: EndpointSlice, endpoint: Endpoint, number: int) -> Backend | None:

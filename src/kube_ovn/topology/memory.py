@@ -5,7 +5,8 @@ witness and annotations are the last: they tell who has what when the objects we
 that had none. Where two disagree, what is in use (a port) stays with who uses it.
 
 Who owns a grant is named by a key: the UID of a Pod or Node; for Pods of a StatefulSet, whose addresses outlive them,
-the UID of the StatefulSet and the Pod's full name; for a reservation that a user made, the UID of the IP object itself.
+the UID of the StatefulSet and the Pod's full name; for a reservation that a user made, the UID of the IP object itself;
+for the address that endpoints in a subnet are checked from, the UID of the Subnet.
 """
 
 from collections.abc import Iterable, Mapping
@@ -42,6 +43,8 @@ def owner_of_ip(ip: IP) -> Owner:
         return Owner(ip.metadata.uid, f"reservation {ip.metadata.name}")
     if spec.pod_type == names.NODE_TYPE:
         return Owner(spec.owner_uid, f"node {spec.pod_name}")
+    if spec.pod_type == names.CHECKS_TYPE:
+        return Owner(spec.owner_uid, f"health checks in Subnet {spec.subnet}")
     name = f"{spec.namespace}/{spec.pod_name}"
     return Owner(f"{spec.owner_uid}/{name}" if spec.pod_type == names.STATEFULSET else spec.owner_uid, f"Pod {name}")
 

@@ -19,6 +19,7 @@ from kube_ovn.model.network import Grant, Notice, Problem
 from kube_ovn.model.row import RowKey
 from kube_ovn.model.writes import Write, WriteKey
 from kube_ovn.topology.assembly import Assembly
+from kube_ovn.topology.checks import Checks
 from kube_ovn.topology.gateways import Gateways
 from kube_ovn.topology.ipam import Ledger
 from kube_ovn.topology.network import Fabric, NetworkState, Objects
@@ -87,7 +88,8 @@ class Topology:
         self._ports = Ports(self.network, self.records, self.ledger, self.assembly, self._outbox, confirmed)
         self._gateways = Gateways(self.network, self.ledger, self.assembly)
         self._switches = Switches(self.network, self.ledger, self.assembly, self._outbox, self._gateways.exit)
-        self._services = Services(self.assembly, self._outbox, fabric, self._inside, self._own)
+        checks = Checks(self.network, self.records, self.ledger)
+        self._services = Services(self.assembly, self._outbox, fabric, self._inside, self._own, checks)
         self._released = released
         self._touched: set[str] = set()
         self._started = False
@@ -170,6 +172,7 @@ class Topology:
             changed,
             self._switches.names - {self.network.fabric.join},
             self._touched,
+            about,
             moved=bool(settled.effective),
         )
         self._started = True

@@ -10,11 +10,14 @@ has in its Chassis_Template_Var (ovn-nb(5), "options:template").
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import msgspec
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
 from kube_ovn.model.kube import EndpointSlice, ObjectMeta, Service, ServicePort, ServiceSpec
-from kube_ovn.model.nb import ChassisTemplateVar, LoadBalancer, LoadBalancerGroup
+from kube_ovn.model.nb import ChassisTemplateVar, LoadBalancer, LoadBalancerGroup, LoadBalancerHealthCheck
 from kube_ovn.model.row import Key, Member, Row, facts, owned
 from kube_ovn.service.endpoints import (
     LOCAL,
@@ -32,6 +35,9 @@ from kube_ovn.service.endpoints import (
 from kube_ovn.service.seats import by_position
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
+_CHECKED = ("TCP", "UDP")
+_CHECK = {"interval": "2", "timeout": "3", "success_count": "1", "failure_count": "2"}
+"""Seconds, and how often in a row: who does not answer is left out after 5 to 7 s."""
 _BY_SOURCE = {4: "ip_src", 6: "ipv6_src"}
 _LONGEST_TIMEOUT = 65535
 """Seconds that OVN's `affinity_timeout` takes."""
@@ -56,6 +62,14 @@ class Surroundings:
     """The nodes."""
     dns: frozenset[Address] = frozenset()
     """Where Pods look for a DNS server. Where none is ready, each node answers (`host.dns`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """How an endpoint is looked at: through its port, as if from an address of its subnet."""
+
+    port: str
+    source: Address
 
 
 @dataclass(slots=True)
@@ -95,31 +109,38 @@ def render_service(
     slices: Iterable[EndpointSlice],
     around: Surroundings,
     outside: Collection[Front] = (),
+    probes: Mapping[Address, Probe] = MappingProxyType({}),
 ) -> Rendered:
     """The load balancers of a Service with an address of its own; nothing for others.
 
-    `outside`: what else it is reached at, besides its own addresses.
+    `outside`: what else it is reached at, besides its own addresses. `probes`: for endpoints that are to be checked.
     """
     slices, rendered, rows = list(slices), Rendered(), []
+    checks: dict[Key, Row | None] = {}
     addresses = cluster_addresses(service)
     own = dict.fromkeys(Front(address=address, port=port) for port in service.spec.ports for address in addresses)
     for protocol in PROTOCOLS:
         plain: dict[str, str] = {}
         local: dict[int, dict[str, str]] = {}
+        checked: dict[str, list[Backend]] = {}
         for front in (front for front in (*own, *outside) if front.port.protocol == protocol):
             listed = backends(front.port, front.address.version, slices)
             pick = _pick(service, front, listed, around) if front in own else _pick_near(service, listed)
             if pick is None:
-                plain[format_endpoint(front.address, front.port.port)] = _format(service, choose(listed))
+                vip, chosen = format_endpoint(front.address, front.port.port), choose(listed)
+                plain[vip] = _format(service, chosen)
+                checked[vip] = [each for each in chosen if each.address in probes and protocol in _CHECKED]
             else:
                 key, value = _place(service, front, pick, around.places, rendered.variables)
                 local.setdefault(front.address.version, {})[key] = value
         if plain:
-            rows.append(_load_balancer(service, protocol, plain))
+            row = _load_balancer(service, protocol, plain)
+            rows.append(msgspec.structs.replace(row, ip_port_mappings=_mappings(checked, probes)))
+            checks |= _checks(row.name, [vip for vip, those in checked.items() if those])
         rendered.by_place |= bool(local)
         rows += [_load_balancer(service, protocol, vips, version) for version, vips in sorted(local.items())]
     members = tuple(Member(LoadBalancerGroup.TABLE, names.SERVICE_LBS, "load_balancer", row.name) for row in rows)
-    rendered.facts = facts(*rows, members=members)
+    rendered.facts = facts(*rows, members=members) | checks
     return rendered
 
 
@@ -134,6 +155,14 @@ def affinity_timeout(service: Service) -> tuple[int, str]:
         f"{names.AFFINITY_TIMEOUT}: {text[:40]!r} is no number of seconds from 1 to {_LONGEST_TIMEOUT}; "
         "clients are sent to an endpoint by their address, and not remembered"
     )
+
+
+def wants_checks(service: Service) -> tuple[bool, str]:
+    """Whether a Service's endpoints are to be checked; and what is wrong with what is asked for."""
+    text = service.metadata.annotations.get(names.HEALTH_CHECK, "")
+    if text in ("", "true", "false"):
+        return text == "true", ""
+    return False, f"{names.HEALTH_CHECK}: {text[:40]!r} is neither true nor false; endpoints are not checked"
 
 
 def _pick(
@@ -208,6 +237,27 @@ def _load_balancer(service: Service, protocol: str, vips: dict[str, str], versio
         selection_fields=frozenset(_BY_SOURCE[each] for each in versions if keeps_clients(service)),
         options=options,
         external_ids=owned(service=f"{meta.namespace}/{meta.name}"),
+    )
+
+
+def _mappings(checked: Mapping[str, Collection[Backend]], probes: Mapping[Address, Probe]) -> dict[str, str]:
+    """Entries of `ip_port_mappings`."""
+    those = {each.address: probes[each.address] for listed in checked.values() for each in listed}
+    return {_bracketed(address): f"{probe.port}:{_bracketed(probe.source)}" for address, probe in those.items()}
+
+
+def _bracketed(address: Address) -> str:
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
+def _checks(lb: str, vips: Collection[str]) -> dict[Key, Row | None]:
+    keys = {vip: f"{lb} {vip}" for vip in vips}
+    return facts(
+        *(
+            LoadBalancerHealthCheck(vip=vip, options=_CHECK, external_ids=owned(key=key, parent=lb))
+            for vip, key in keys.items()
+        ),
+        members=tuple(Member(LoadBalancer.TABLE, lb, "health_check", key) for key in keys.values()),
     )
 
 

@@ -12,16 +12,19 @@ from kube_ovn.service.endpoints import (
     balanced_addresses,
     cluster_addresses,
     external_addresses,
+    pods,
     read_address,
     source_ranges,
 )
 from kube_ovn.topology.assembly import Assembly
+from kube_ovn.topology.checks import Checks
 from kube_ovn.topology.claims import Claims, Name
 from kube_ovn.topology.dns import render_dns, shard
 from kube_ovn.topology.network import Fabric
 from kube_ovn.topology.outbox import Outbox
 from kube_ovn.topology.service import (
     Front,
+    Probe,
     Rendered,
     Surroundings,
     affinity_timeout,
@@ -29,6 +32,7 @@ from kube_ovn.topology.service import (
     render_service,
     render_services,
     render_variables,
+    wants_checks,
 )
 
 _NODES_DNS = Name(names.FABRIC, names.DNS_SERVICE)
@@ -44,10 +48,12 @@ class Services:
         fabric: Fabric,
         inside: Callable[[Address], str],
         own: Callable[[Node], tuple[Address, ...]],
+        checks: Checks,
     ) -> None:
         """`inside`: whose of the fabric an address is, in words; empty for those outside. `own`: the addresses of a
         node in the fabric.
         """
+        self._checks = checks
         self._assembly, self._outbox, self._domain, self._inside = assembly, outbox, fabric.domain, inside
         self._join, self._reserved = fabric.join, fabric.services
         self._dns = frozenset(fabric.dns if fabric.domain else ())
@@ -71,11 +77,13 @@ class Services:
         changed: Collection[str] | None,
         switches: Collection[str],
         touched: Collection[str],
+        about: Collection[str],
         *,
         moved: bool,
     ) -> None:
         """Bring the rows of Services up to date that may have changed. `switches` are those of Pods; `touched` subnets
-        whose grants changed; `moved`: whether addresses may be inside the fabric that were not, or the other way round.
+        whose grants changed; `about`: names of IP objects that changed; `moved`: whether addresses may be inside the
+        fabric that were not, or the other way round.
         """
         stale: set[Name] = set()
         for uid in {*self._about, *services, *slices} if changed is None else changed:
@@ -86,11 +94,13 @@ class Services:
             stale |= self._nodes.dependent
         if moved:
             stale |= self._outside
+        stale |= self._checks.stale(about, moved=moved)
         around = Surroundings(places=self._nodes.places, dns=self._dns)
         for name in sorted(stale - {_NODES_DNS}):
             self._render(name, around)
         if changed is None or _NODES_DNS in stale:
             self._render_dns(around)
+        self._checks.settle()
         self._nodes.put()
         self._names.put(switches)
 
@@ -147,13 +157,27 @@ class Services:
             self._assembly.drop(unit)
             self._nodes.set(name, Rendered())
             self._names.set(name, None)
+            self._checks.ask(name, ())
             return
         outside, complaints = self._judge(name, service)
-        rendered = render_service(service, slices, around, outside)
+        probes, wrong = self._probe(name, service, slices)
+        rendered = render_service(service, slices, around, outside, probes)
         self._assembly.put(unit, rendered.facts)
         self._nodes.set(name, rendered)
         self._names.set(name, service_names(service, slices, self._domain, self._reserved) if self._domain else None)
-        self._outbox.tell(service.metadata.uid, _problem(service, complaints))
+        if probes and rendered.by_place:
+            wrong.append(f"{names.HEALTH_CHECK}: endpoints that depend on the client's node are not checked")
+        self._outbox.tell(service.metadata.uid, _problem(service, [*complaints, *wrong]))
+
+    def _probe(
+        self, name: Name, service: Service, slices: Iterable[EndpointSlice]
+    ) -> tuple[dict[Address, Probe], list[str]]:
+        """How the Pods behind a Service are checked, if its user asks for that; and why some are not."""
+        wanted, complaint = wants_checks(service)
+        ports = {address: names.pod_port(*pod) for address, pod in pods(name.namespace, slices)} if wanted else {}
+        sources, refused = self._checks.ask(name, ports)
+        probes = {address: Probe(port=ports[address], source=source) for address, source in sources.items()}
+        return probes, [*filter(None, [complaint]), *refused]
 
     def _judge(self, name: Name, service: Service) -> tuple[list[Front], list[str]]:
         """What a Service is reached at besides its own addresses, from inside the fabric; and what it cannot have."""
