@@ -69,6 +69,11 @@ def unanswered(said: set[str]) -> bool:
     return all(line.startswith("curl: (") for line in said)
 
 
+def refused_at_once(scene: Scene, client: Pod, address: str) -> bool:
+    said = scene.shell(client, f"curl -sS --max-time 3 -w '%{{time_total}}' http://{address}/ 2>&1 || true")
+    return "Failed to connect" in said and float(re.findall(r"[0-9.]+$", said)[0]) < 1
+
+
 def heard(scene: Scene, client: Pod, address: str, backend: str) -> None:
     """Wait until a client is sent to this backend: each node learns it in its own time."""
     until(lambda: answers(scene, client, address, count=1) == {backend}, 20, f"{backend} answers {client.name}")
@@ -116,9 +121,7 @@ def test_without_an_endpoint_a_client_is_refused_at_once(scene: Scene) -> None:
     (client,) = scene.start(manifest("client", "node1"))
     address = create(scene, "web")
     serves(scene, address, [])
-    said = scene.shell(client, f"curl -sS --max-time 3 -w '%{{time_total}}' http://{address}/ 2>&1 || true")
-    assert "Failed to connect" in said
-    assert float(re.findall(r"[0-9.]+$", said)[0]) < 1
+    assert refused_at_once(scene, client, address)
     scene.start(backend("web1", "node2"))
     serves(scene, address, ["web1"])
     assert answers(scene, client, address) == {"web1"}
@@ -193,7 +196,24 @@ def test_clients_of_a_local_policy_stay_on_their_node(scene: Scene) -> None:
         assert answers_node(client.node, address) == {at_home}
     scene.delete("web2")
     until(lambda: unanswered(answers(scene, two, address, count=1)), 20, "nobody is left on node2")
+    assert refused_at_once(scene, two, address)
     assert answers(scene, one, address) == {"web1"}
+
+
+def test_a_client_of_udp_is_led_to_the_next_endpoint_on_its_node(scene: Scene) -> None:
+    """It never stops sending from one port, also while there is none."""
+    client = scene.start(manifest("one", "node1"), backend("web1", "node1"), backend("web2", "node2"))[0]
+    address = create(scene, "web", internalTrafficPolicy="Local")
+
+    def asked() -> str:
+        return scene.shell(client, f"echo hostname | nc -u -w 1 -p 5353 {address} 81 || true").strip()
+
+    until(lambda: asked() == "web1", 20, "the first answers")
+    scene.delete("web1")
+    until(lambda: asked() == "", 20, "nobody is left")
+    assert not asked()
+    scene.start(backend("web3", "node1"))
+    until(lambda: asked() == "web3", 20, "the next one answers")
 
 
 def test_clients_are_kept_near_when_asked_for(scene: Scene) -> None:

@@ -123,6 +123,8 @@ DNS_PORT = 53
 """Also of the nodes' own answers: OVN's come after a load balancer has chosen, to what goes to this port then."""
 HEALTH_CHECK = "ovn.kubernetes.io/service_health_check"
 """On a Service: "true" if OVN is to look whether its endpoints answer."""
+NOBODYS_PORT = 9
+"""Of a node, where it refuses: the protocol that had it (RFC 863) is long out of use."""
 AFFINITY_TIMEOUT = "ovn.kubernetes.io/affinity_timeout"
 """On a Service with sessionAffinity ClientIP: OVN is to remember each client for that many seconds."""
 

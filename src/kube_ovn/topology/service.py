@@ -174,12 +174,19 @@ def _pick(
     if not choose(listed):
         if front.address not in around.dns or front.port.port != names.DNS_PORT:
             return None
-        return lambda place: ",".join(
-            format_endpoint(own, names.DNS_PORT) for own in place.addresses if own.version == front.address.version
-        )
+        return lambda place: _own(place, front, names.DNS_PORT)
     if service.spec.internal_traffic_policy == LOCAL:
-        return lambda place: _format(service, choose_local(listed, place.node))
+        # A node without an endpoint refuses its clients. Without a word from it OVN would let their packets pass, and
+        # what goes on sending from one port (UDP) would be of that connection for good, whatever comes later.
+        return lambda place: (
+            _format(service, choose_local(listed, place.node)) or _own(place, front, names.NOBODYS_PORT)
+        )
     return _pick_near(service, listed)
+
+
+def _own(place: Place, front: Front, port: int) -> str:
+    """A port of the client's own node."""
+    return ",".join(format_endpoint(own, port) for own in place.addresses if own.version == front.address.version)
 
 
 def _pick_near(service: Service, listed: Collection[Backend]) -> Callable[[Place], str] | None:
@@ -206,7 +213,7 @@ def _place(
     variables: dict[str, dict[str, str]],
 ) -> tuple[str, str]:
     """The entry of `vips` for a front whose endpoints depend on the node; what it means there goes to `variables`.
-    A node without an endpoint of its own does not know the variable.
+    A node without an address of this family does not know the variable.
     """
     meta, port, address = service.metadata, front.port, front.address
     what = f"{meta.namespace}/{meta.name} {port.protocol} {port.port} {address}"
