@@ -299,3 +299,54 @@ def test_every_membership_has_its_rows(history: list[list[Object]]) -> None:
                     assert any((table, key.target) in state for table in refers_to[key.column])
         for write in list(topology.writes.values()):
             api.write(write)
+
+
+def anew(item: Object) -> Object:
+    """Another object of the same name."""
+    made = msgspec.structs.replace(item.metadata, uid=f"another {item.metadata.uid}")
+    return msgspec.structs.replace(item, metadata=made)  # type: ignore[type-var]
+
+
+WATCHED = {names.HEALTH_CHECK: "true"}
+PLACES: list[Object] = [namespace("default"), namespace("third"), gateway("node1", 1)]
+COMING_AND_GOING: list[Object] = [
+    service("looked-at", "10.96.0.25", annotations=WATCHED),
+    service("looked-at", "10.96.0.25", uid="left alone"),
+    service("looked-at-too", "10.96.0.26", namespace="third", annotations=WATCHED),
+    slice_of("looked-at", "10.16.0.2", uid="slice-1", pods=("a",)),
+    slice_of("looked-at", "10.16.0.2", "10.16.0.3", uid="slice-2", pods=("b", "b")),
+    slice_of("looked-at-too", "10.20.0.2", namespace="third", uid="slice-3", pods=("c",)),
+    subnet("blue", "10.20.0.0/29", namespaces=("third",)),
+    anew(subnet("blue", "10.20.0.0/29", namespaces=("third",))),
+    pod("a", "node1", annotations={names.IP_ADDRESS: "10.16.0.2"}),
+    pod("b", "node1", annotations={names.IP_ADDRESS: "10.16.0.3"}),
+    pod("c", "node1", namespace="third"),
+    pod("d", "node1", namespace="third"),
+    anew(reservation("checks-blue", "blue", "10.20.0.4")),
+    anew(reservation("checks-ovn-default", "ovn-default", "10.16.0.2")),
+]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(COMING_AND_GOING), max_size=14))
+def test_what_comes_and_goes_in_a_standing_cluster_leaves_no_trace(changes: list[Object]) -> None:
+    """Each time an object comes or, if it is there, goes: the outcome is that of a controller that starts now, and that
+    one has nothing to write.
+    """
+    api = Api(*PLACES)
+    topology, view = Topology(fabric()), None
+    settle(topology, api)
+    for item in changes:
+        view = api.snapshot()
+        before = api.find(type(item), item.metadata.name, item.metadata.namespace)
+        if before is None:
+            api.put(item)
+        else:
+            api.remove(before.metadata.uid)
+        settle(topology, api, view)
+    fresh = Topology(fabric())
+    fresh.render(api.snapshot())
+    assert not fresh.writes
+    assert fresh.assembly.state == topology.assembly.state
+    assert fresh.ledger.grants == topology.ledger.grants
+    assert fresh.problems == topology.problems, (fresh.problems, topology.problems)

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from kube_ovn.model import names
-from kube_ovn.model.crd import IP
-from kube_ovn.model.kube import Object, Service
+from kube_ovn.model.crd import IP, Subnet
+from kube_ovn.model.kube import Object, Service, ServicePort
 from kube_ovn.model.nb import LoadBalancer, LoadBalancerHealthCheck
 from kube_ovn.model.row import RowKey
 from kube_ovn.topology.render import Topology
@@ -110,42 +110,91 @@ def test_two_services_share_it_until_the_last_goes() -> None:
     assert record(api) is None
 
 
-def test_a_user_may_choose_it() -> None:
-    api = cluster(reservation(RECORD, "ovn-default", "10.16.0.77"))
+def test_who_has_its_name_is_in_the_way_and_nothing_is_lost_with_it() -> None:
+    api = cluster()
     topology, view = settled(api), api.snapshot()
-    assert mappings(topology) == {"10.16.0.2": "a.default:10.16.0.77"}
-    api.remove("service-uid-web")
+    made = record(api)
+    assert made is not None
+    api.remove(made.metadata.uid)
+    api.put(reservation(RECORD, "ovn-default", "10.16.0.77"))
     settle(topology, api, view)
-    assert record(api) is not None, "it is its user's"
+    assert mappings(topology) == {}
+    assert f"IP {RECORD} is in the way" in topology.problems["service-uid-web"].message
+    assert topology.assembly.state == settled(api).assembly.state
+    theirs, view = record(api), api.snapshot()
+    assert theirs is not None
+    api.remove(theirs.metadata.uid)
+    settle(topology, api, view)
+    assert list(mappings(topology)) == ["10.16.0.2"]
+    assert not topology.problems
+    assert len(topology.ledger.keys("ovn-default")) == 2  # the Pod's and this one
 
 
 def test_where_no_address_is_left_its_user_is_told_and_the_next_free_one_is_taken() -> None:
-    full = subnet("full", "10.20.0.0/30", namespaces=("default",))
-    holder = pod("a", "node1")
-    api = Api(namespace("default"), full, gateway("node1", 1), holder)
+    full = subnet("full", "10.20.0.0/29", namespaces=("default",))
+    held = [pod(name, "node1", annotations={names.IP_ADDRESS: f"10.20.0.{n}"}) for n, name in enumerate("abcde", 2)]
+    api = Api(namespace("default"), full, gateway("node1", 1), *held)
     topology, view = settled(api), api.snapshot()
     api.put(service("web", "10.96.0.20", annotations=WANTED), slice_of("web", "10.20.0.2", pods=("a",)))
     settle(topology, api, view)
-    assert "full" in topology.problems["service-uid-web"].message
+    assert "subnet full has no available address" in topology.problems["service-uid-web"].message
     assert mappings(topology) == {}
     view = api.snapshot()
-    api.put(reservation("checks-full", "full", "10.20.0.2"))
-    settle(topology, api, view)
-    assert "IP checks-full" in topology.problems["service-uid-web"].message
-    view = api.snapshot()
-    api.remove(next(uid for uid, item in api.objects.items() if item.metadata.name == "checks-full"))
-    api.remove(holder.metadata.uid)
+    api.remove(held[-1].metadata.uid)
     settle(topology, api, view)
     assert "service-uid-web" not in topology.problems
-    made = api.find(IP, "checks-full")
-    assert made is not None
-    assert made.spec.v4_ip_address == "10.20.0.2"
+    assert mappings(topology) == {"10.20.0.2": "a.default:10.20.0.6"}
+
+
+def test_all_endpoints_of_an_address_are_checked_or_none() -> None:
+    """OVN sends nothing to one that it is not to check where it checks another."""
+    api = cluster()
+    api.put(slice_of("web", "10.16.0.2", "192.0.2.7", pods=("a", "a")))
+    topology, view = settled(api), api.snapshot()
+    assert mappings(topology) == {}
+    assert "10.96.0.20:80/TCP are not checked" in topology.problems["service-uid-web"].message
+    api.put(slice_of("web", "10.16.0.2", pods=("a",)))
+    settle(topology, api, view)
+    assert list(mappings(topology)) == ["10.16.0.2"]
+    assert not topology.problems
+
+
+@pytest.mark.parametrize("order", [("old", "new"), ("new", "old")])
+def test_an_address_is_that_of_the_pod_whose_record_says_so(order: tuple[str, str]) -> None:
+    api = cluster()
+    slices = {"old": slice_of("web", "10.16.0.2", uid="old", pods=("gone",)), "new": api.objects["slice-uid-web"]}
+    api.remove("slice-uid-web")
+    topology, view = settled(api), api.snapshot()
+    for name in order:
+        api.put(slices[name])
+        settle(topology, api, view)
+        view = api.snapshot()
+    assert mappings(topology)["10.16.0.2"].startswith("a.default:")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        service("web", "10.96.0.20", annotations=WANTED, internal_traffic_policy="Local"),
+        service("web", "10.96.0.20", annotations=WANTED, ports=(ServicePort(port=80, protocol="SCTP"),)),
+        service("web", "None", annotations=WANTED),
+        service("web", "10.96.0.20", annotations={names.HEALTH_CHECK: "yes"}),
+    ],
+)
+def test_no_address_is_taken_where_nothing_can_be_checked(made: Service) -> None:
+    api = cluster()
+    topology, view = settled(api), api.snapshot()
+    api.put(made, slice_of("web", "10.16.0.2", pods=("a",), protocol=made.spec.ports[0].protocol))
+    settle(topology, api, view)
+    assert record(api) is None
 
 
 def test_a_subnet_that_goes_takes_it_along() -> None:
-    blue = subnet("blue", "10.20.0.0/24")
-    api = Api(namespace("default"), blue, service("web", "10.96.0.20", annotations=WANTED))
-    api.put(slice_of("web", "10.20.0.9", pods=("a",)))
+    """Also while there is a Pod in it: the address is nobody's any more, and nobody is checked from it."""
+    blue = subnet("blue", "10.20.0.0/24", namespaces=("default",))
+    inside = pod("a", "node1")
+    api = Api(namespace("default"), gateway("node1", 1), blue, inside)
+    api.put(service("web", "10.96.0.20", annotations=WANTED), slice_of("web", "10.20.0.2", pods=("a",)))
     topology, view = settled(api), api.snapshot()
     assert api.find(IP, "checks-blue") is not None
     made = api.objects[blue.metadata.uid]
@@ -153,7 +202,12 @@ def test_a_subnet_that_goes_takes_it_along() -> None:
     api.put(msgspec.structs.replace(made, metadata=leaving))  # type: ignore[type-var]
     settle(topology, api, view)
     assert api.find(IP, "checks-blue") is None
-    assert "blue" not in topology.ledger.subnets or not topology.ledger.keys("blue")
+    assert mappings(topology) == {}
+    view = api.snapshot()
+    api.remove(inside.metadata.uid)
+    api.remove("slice-uid-web")
+    settle(topology, api, view)
+    assert api.find(Subnet, "blue") is None
 
 
 def test_step_by_step_is_as_from_the_start() -> None:

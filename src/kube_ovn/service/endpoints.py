@@ -136,13 +136,13 @@ def endpoint_address(item: EndpointSlice, endpoint: Endpoint) -> Address | None:
     return address if address is not None and address.version == _VERSIONS.get(item.address_type) else None
 
 
-def pods(namespace: str, slices: Iterable[EndpointSlice]) -> Iterator[tuple[Address, tuple[str, str]]]:
-    """The endpoints that are Pods of a Namespace: address, and the Pod's name and Namespace."""
+def pods(slices: Iterable[EndpointSlice], namespace: str) -> Iterator[tuple[Address, str]]:
+    """Addresses of endpoints, and the names of the Pods of a Namespace that the slices say they are."""
     for item in slices:
         for endpoint in item.endpoints or ():
             address, target = endpoint_address(item, endpoint), endpoint.target_ref
             if address is not None and target is not None and (target.kind, target.namespace) == ("Pod", namespace):
-                yield address, (target.name, namespace)
+                yield address, target.name
 
 
 def _backend(item: EndpointSlice, endpoint: Endpoint, number: int) -> Backend | None:

@@ -1,91 +1,139 @@
-"""Where Services' endpoints are checked from: one address in each subnet that has endpoints to be checked.
+"""Where Services' endpoints are checked from: one address in each subnet that has Pods to be checked.
 
-OVN asks an endpoint as if it were a host of its subnet, and answers for that host's address (ovn-nb(5), Load_Balancer,
+OVN asks a Pod as if it were a host of its subnet, and answers for that host's address (ovn-nb(5), Load_Balancer,
 `ip_port_mappings`). So nobody else may have it: it is granted to the Subnet and recorded as any grant is, and given
-back when no Service asks for checks there. A user who reserves an address under the name of that record chooses it.
+back when no Service asks for checks there.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
-from kube_ovn.model.crd import IP
+from kube_ovn.model.network import Grant
 from kube_ovn.topology.claims import Name
 from kube_ovn.topology.ipam import Ledger, Owner, RefusedError
-from kube_ovn.topology.memory import owner_of_ip
 from kube_ovn.topology.network import NetworkState
 from kube_ovn.topology.records import Holder, Records
+from kube_ovn.topology.service import Probe
+
+
+@dataclass(slots=True)
+class Answer:
+    """How the Pods behind a Service are checked."""
+
+    probes: dict[Address, Probe] = field(default_factory=dict)
+    refusals: list[str] = field(default_factory=list)
+    """Why some are not, in a sentence each."""
+    waiting: bool = False
+    """Whether more are in a moment."""
 
 
 class Checks:
-    """Which Service has endpoints to be checked in which subnets."""
+    """Which Service asks for checks of which Pods."""
 
     def __init__(self, network: NetworkState, records: Records, ledger: Ledger) -> None:
         self._network, self._records, self._ledger = network, records, ledger
         self._wanted: dict[Name, frozenset[str]] = {}  # subnets by Service
-        self._held: dict[str, str] = {}  # UIDs of the subnets that have an address for it, by name
-        self._refused: dict[str, str] = {}  # why a subnet has none
+        self._seen: dict[str, str] = {}  # UIDs of wanted subnets by name, empty where one is not usable
+        self._held: dict[str, str] = {}  # UIDs of those with an address to check from
+        self._refused: dict[str, str] = {}  # why others have none
+        self._records_of: dict[Name, frozenset[str]] = {}  # names of the IP objects that matter to a Service
+        self._services_of: dict[str, set[Name]] = {}  # the other way round
 
-    def ask(self, service: Name, endpoints: Iterable[Address]) -> tuple[Mapping[Address, Address], Collection[str]]:
-        """Where endpoints of a Service are to be checked from, as far as that is recorded, and why some never are.
-        Endpoints outside of the fabric are not checked. No endpoints: the Service asks for nothing any more.
+    def ask(self, service: Name, pods: Mapping[Address, Iterable[str]]) -> Answer:
+        """How Pods are to be checked: names of the records of those that an address may be of. Not those whose record
+        does not say so. No address: the Service asks for nothing any more.
         """
-        subnets = {address: name for address in endpoints if (name := self._subnet_of(address))}
-        if subnets:
-            self._wanted[service] = frozenset(subnets.values())
-        else:
-            self._wanted.pop(service, None)
-        for name in sorted(set(subnets.values())):
-            self._hold(name)
-        found = {address: source for address, name in subnets.items() if (source := self._source(name, address))}
-        return found, [self._refused[name] for name in sorted(set(subnets.values())) if name in self._refused]
+        answer, found = Answer(), {}
+        for address, those in pods.items():
+            for record in those:
+                grant = self._grant(record)
+                if grant is not None and address in grant.addresses:
+                    found[address] = (record, grant.subnet)
+        subnets = sorted({subnet for _, subnet in found.values()})
+        self._follow(service, subnets, {record for those in pods.values() for record in those})
+        for subnet in subnets:
+            self._hold(subnet)
+            if subnet in self._refused:
+                answer.refusals.append(self._refused[subnet])
+        for address, (record, subnet) in found.items():
+            grant = self._grant(names.checks_ip(subnet)) if subnet in self._held else None
+            answer.waiting |= grant is None and subnet in self._held
+            for source in grant.addresses if grant is not None else ():
+                if source.version == address.version:
+                    answer.probes[address] = Probe(port=record, source=source)
+        return answer
 
-    def stale(self, about: Collection[str], *, moved: bool) -> set[Name]:
-        """Services whose checks may come from elsewhere now. `about`: names of IP objects that changed; `moved`:
-        whether subnets did.
+    def stale(self, about: Collection[str], touched: Collection[str], *, moved: bool) -> set[Name]:
+        """Services whose Pods may have to be checked otherwise now. `about`: names of IP objects that changed;
+        `touched`: subnets whose grants did; `moved`: whether subnets came or went.
         """
-        changed = {name for name in self._held if names.checks_ip(name) in about} | self._refused.keys()
-        return {service for service, wanted in self._wanted.items() if moved or not changed.isdisjoint(wanted)}
+        found = {service for name in about for service in self._services_of.get(name, ())}
+        subnets = {name for name, uid in self._seen.items() if self._uid(name) != uid}
+        subnets |= self._refused.keys() & set(touched)
+        return found | {service for service, wanted in self._wanted.items() if moved or not subnets.isdisjoint(wanted)}
 
     def settle(self) -> None:
-        """Give back what no Service asks for any more, and what is of a subnet that goes."""
+        """Give back what no Service asks for any more."""
         wanted = frozenset[str]().union(*self._wanted.values())
-        for name in [name for name in self._held if name not in wanted or not self._network.usable(name)]:
-            self._records.leave(names.checks_ip(name), self._held.pop(name))
-        self._refused = {name: why for name, why in self._refused.items() if name in wanted}
+        for name in [name for name in self._held if name not in wanted]:
+            self._leave(name)
+        for name in self._seen.keys() - wanted:
+            del self._seen[name]
+            self._refused.pop(name, None)
 
-    def _subnet_of(self, address: Address) -> str:
-        for name, subnet in self._ledger.subnets.items():
-            if name != self._network.fabric.join and subnet.holds(address) and self._network.usable(name):
-                return name
-        return ""
+    def _follow(self, service: Name, subnets: Collection[str], records: Collection[str]) -> None:
+        """Remember what a Service depends on."""
+        for record in self._records_of.pop(service, ()):
+            self._services_of[record].discard(service)
+            if not self._services_of[record]:
+                del self._services_of[record]
+        self._wanted.pop(service, None)
+        if records:
+            self._wanted[service] = frozenset(subnets)
+            self._records_of[service] = frozenset({*records, *map(names.checks_ip, subnets)})
+        for record in self._records_of.get(service, ()):
+            self._services_of.setdefault(record, set()).add(service)
 
-    def _hold(self, name: str) -> None:
-        """See to it that a subnet has an address to check from."""
-        uid, record = self._network.subnets[name].metadata.uid, names.checks_ip(name)
-        reservation = self._records.reservation(record)
-        owner = Owner(uid, f"health checks in Subnet {name}") if reservation is None else owner_of_ip(reservation)
-        self._held[name] = uid
-        self._records.hold(record, _holder(name, uid, owner))
-        self._refused.pop(name, None)
-        try:
-            if owner.key not in self._ledger.grants:
-                self._allocate(owner, name, reservation)
-        except RefusedError as error:
-            self._refused[name] = f"endpoints are not checked, there is no address to do it from: {error}"
-        self._records.settle(record, again=False)
-
-    def _allocate(self, owner: Owner, name: str, reservation: IP | None) -> None:
-        if reservation is not None:
-            raise RefusedError(f"IP {reservation.metadata.name} is made for that, and reserves nothing")
-        self._ledger.allocate(owner, name)
-
-    def _source(self, name: str, endpoint: Address) -> Address | None:
-        record = names.checks_ip(name)
+    def _grant(self, record: str) -> Grant | None:
+        """What a living holder of a record was granted, if that is written down."""
         if not self._records.is_recorded(record):
             return None
-        grant = self._ledger.grants[self._records.holders[record].owner.key]
-        return next((each for each in grant.addresses if each.version == endpoint.version), None)
+        return self._ledger.grants.get(self._records.holders[record].owner.key)
+
+    def _uid(self, name: str) -> str:
+        return self._network.subnets[name].metadata.uid if self._network.usable(name) else ""
+
+    def _hold(self, name: str) -> None:
+        """See to it that a subnet has an address to check from, or say why it has none."""
+        record, uid = names.checks_ip(name), self._uid(name)
+        self._seen[name] = uid
+        self._refused.pop(name, None)
+        in_the_way = self._records.reservation(record) is not None
+        if name in self._held and (in_the_way or self._held[name] != uid):
+            self._leave(name)
+        if not uid:
+            self._refused[name] = f"Subnet {name} is not ready or is being deleted"
+        elif in_the_way:
+            self._refused[name] = f"IP {record} is in the way; delete it"
+        else:
+            self._allocate(name, record, uid)
+
+    def _allocate(self, name: str, record: str, uid: str) -> None:
+        owner = Owner(uid, f"health checks in Subnet {name}")
+        try:
+            if owner.key not in self._ledger.grants:
+                self._ledger.allocate(owner, name)
+        except RefusedError as error:
+            self._refused[name] = f"there is no address to check from: {error}"
+            return
+        self._held[name] = uid
+        self._records.hold(record, _holder(name, uid, owner))
+        self._records.settle(record, again=False)
+
+    def _leave(self, name: str) -> None:
+        self._records.leave(names.checks_ip(name), self._held.pop(name))
 
 
 def _holder(subnet: str, uid: str, owner: Owner) -> Holder:

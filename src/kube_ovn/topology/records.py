@@ -1,7 +1,8 @@
 """`IP` objects: what records each grant, which of them are to be made, changed and removed.
 
 A record is removed only on proof that its owner is gone: its Pod or Node is, or its StatefulSet is or has no place for
-it any more. Reservations are their user's. The addresses are free when the object is gone, not before.
+it any more; or, of the address that endpoints in a Subnet are checked from, that no Service asks for it. Reservations
+are their user's. The addresses are free when the object is gone, not before.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -27,7 +28,7 @@ MOST_OF_A_LABEL = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """A living Pod or Node, as its IP object is to name it."""
+    """A living Pod or Node, or a Subnet whose endpoints are checked, as its IP object is to name it."""
 
     uid: str
     owner: Owner

@@ -22,7 +22,7 @@ from kube_ovn.topology.assembly import Assembly
 from kube_ovn.topology.checks import Checks
 from kube_ovn.topology.gateways import Gateways
 from kube_ovn.topology.ipam import Ledger
-from kube_ovn.topology.network import Fabric, NetworkState, Objects
+from kube_ovn.topology.network import Fabric, NetworkState, Objects, Settled
 from kube_ovn.topology.outbox import Outbox
 from kube_ovn.topology.ports import Living, Ports
 from kube_ovn.topology.records import Records
@@ -175,4 +175,7 @@ class Topology:
             about,
             moved=bool(settled.effective),
         )
+        if checked := self.ledger.take_touched():  # statuses count what Services took and gave back, too
+            self._switches.render(snapshot.vpcs, (), Settled(), checked)
+            self._touched |= checked
         self._started = True

@@ -10,7 +10,6 @@ has in its Chassis_Template_Var (ovn-nb(5), "options:template").
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import msgspec
 
@@ -50,8 +49,13 @@ class Front:
     address: Address
     port: ServicePort
 
+    @property
+    def vip(self) -> str:
+        """As a key of `vips`."""
+        return format_endpoint(self.address, self.port.port)
+
     def __str__(self) -> str:
-        return f"{format_endpoint(self.address, self.port.port)}/{self.port.protocol}"
+        return f"{self.vip}/{self.port.protocol}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +85,8 @@ class Rendered:
     """By node and name."""
     by_place: bool = False
     """Whether the endpoints depend on the node, also where there is none."""
+    unchecked: list[Front] = field(default_factory=list)
+    """Where there are endpoints of which none is checked."""
 
 
 def render_services() -> dict[Key, Row | None]:
@@ -109,36 +115,40 @@ def render_service(
     slices: Iterable[EndpointSlice],
     around: Surroundings,
     outside: Collection[Front] = (),
-    probes: Mapping[Address, Probe] = MappingProxyType({}),
+    find_probes: Callable[[Collection[Address]], Mapping[Address, Probe]] = lambda _: {},
 ) -> Rendered:
     """The load balancers of a Service with an address of its own; nothing for others.
 
-    `outside`: what else it is reached at, besides its own addresses. `probes`: for endpoints that are to be checked.
+    `outside`: what else it is reached at, besides its own addresses. `find_probes`: how endpoints are to be checked; it
+    is asked once, for all those that can be.
     """
     slices, rendered, rows = list(slices), Rendered(), []
-    checks: dict[Key, Row | None] = {}
     addresses = cluster_addresses(service)
     own = dict.fromkeys(Front(address=address, port=port) for port in service.spec.ports for address in addresses)
+    plain: dict[str, dict[Front, Sequence[Backend]]] = {}
     for protocol in PROTOCOLS:
-        plain: dict[str, str] = {}
         local: dict[int, dict[str, str]] = {}
-        checked: dict[str, list[Backend]] = {}
         for front in (front for front in (*own, *outside) if front.port.protocol == protocol):
             listed = backends(front.port, front.address.version, slices)
             pick = _pick(service, front, listed, around) if front in own else _pick_near(service, listed)
             if pick is None:
-                vip, chosen = format_endpoint(front.address, front.port.port), choose(listed)
-                plain[vip] = _format(service, chosen)
-                checked[vip] = [each for each in chosen if each.address in probes and protocol in _CHECKED]
-            else:
-                key, value = _place(service, front, pick, around.places, rendered.variables)
-                local.setdefault(front.address.version, {})[key] = value
-        if plain:
-            row = _load_balancer(service, protocol, plain)
-            rows.append(msgspec.structs.replace(row, ip_port_mappings=_mappings(checked, probes)))
-            checks |= _checks(row.name, [vip for vip, those in checked.items() if those])
+                plain.setdefault(protocol, {})[front] = choose(listed)
+                continue
+            key, value = _place(service, front, pick, around.places, rendered.variables)
+            local.setdefault(front.address.version, {})[key] = value
+            rendered.unchecked += [front] if choose(listed) else []
         rendered.by_place |= bool(local)
         rows += [_load_balancer(service, protocol, vips, version) for version, vips in sorted(local.items())]
+    probes = find_probes(
+        {each.address for name in _CHECKED for those in plain.get(name, {}).values() for each in those}
+    )
+    checks: dict[Key, Row | None] = {}
+    for protocol, fronts in plain.items():
+        checked = _checked(fronts, probes if protocol in _CHECKED else {})
+        rendered.unchecked += [front for front, chosen in fronts.items() if chosen and front not in checked]
+        row = _load_balancer(service, protocol, {front.vip: _format(service, those) for front, those in fronts.items()})
+        rows.append(msgspec.structs.replace(row, ip_port_mappings=_mappings(checked.values(), probes)))
+        checks |= _checks(row.name, [front.vip for front in checked])
     members = tuple(Member(LoadBalancerGroup.TABLE, names.SERVICE_LBS, "load_balancer", row.name) for row in rows)
     rendered.facts = facts(*rows, members=members) | checks
     return rendered
@@ -247,9 +257,18 @@ def _load_balancer(service: Service, protocol: str, vips: dict[str, str], versio
     )
 
 
-def _mappings(checked: Mapping[str, Collection[Backend]], probes: Mapping[Address, Probe]) -> dict[str, str]:
+def _checked(
+    fronts: Mapping[Front, Sequence[Backend]], probes: Mapping[Address, Probe]
+) -> dict[Front, Sequence[Backend]]:
+    """Where endpoints are checked: all of them or none, because OVN sends nothing to one it is not to check where it
+    checks another (`build_lb_vip_actions` in northd).
+    """
+    return {front: those for front, those in fronts.items() if those and all(each.address in probes for each in those)}
+
+
+def _mappings(checked: Iterable[Sequence[Backend]], probes: Mapping[Address, Probe]) -> dict[str, str]:
     """Entries of `ip_port_mappings`."""
-    those = {each.address: probes[each.address] for listed in checked.values() for each in listed}
+    those = {each.address: probes[each.address] for listed in checked for each in listed}
     return {_bracketed(address): f"{probe.port}:{_bracketed(probe.source)}" for address, probe in those.items()}
 
 

@@ -17,7 +17,7 @@ from kube_ovn.service.endpoints import (
     source_ranges,
 )
 from kube_ovn.topology.assembly import Assembly
-from kube_ovn.topology.checks import Checks
+from kube_ovn.topology.checks import Answer, Checks
 from kube_ovn.topology.claims import Claims, Name
 from kube_ovn.topology.dns import render_dns, shard
 from kube_ovn.topology.network import Fabric
@@ -94,7 +94,7 @@ class Services:
             stale |= self._nodes.dependent
         if moved:
             stale |= self._outside
-        stale |= self._checks.stale(about, moved=moved)
+        stale |= self._checks.stale(about, touched, moved=moved)
         around = Surroundings(places=self._nodes.places, dns=self._dns)
         for name in sorted(stale - {_NODES_DNS}):
             self._render(name, around)
@@ -157,27 +157,23 @@ class Services:
             self._assembly.drop(unit)
             self._nodes.set(name, Rendered())
             self._names.set(name, None)
-            self._checks.ask(name, ())
+            self._checks.ask(name, {})
             return
         outside, complaints = self._judge(name, service)
-        probes, wrong = self._probe(name, service, slices)
-        rendered = render_service(service, slices, around, outside, probes)
+        wanted, complaint = wants_checks(service)
+        answer = Answer()
+
+        def find_probes(addresses: Collection[Address]) -> Mapping[Address, Probe]:
+            nonlocal answer
+            answer = self._checks.ask(name, _records(name, slices, addresses if wanted else ()))
+            return answer.probes
+
+        rendered = render_service(service, slices, around, outside, find_probes)
+        complaints += [complaint] if complaint else _unchecked(rendered, answer) if wanted else []
         self._assembly.put(unit, rendered.facts)
         self._nodes.set(name, rendered)
         self._names.set(name, service_names(service, slices, self._domain, self._reserved) if self._domain else None)
-        if probes and rendered.by_place:
-            wrong.append(f"{names.HEALTH_CHECK}: endpoints that depend on the client's node are not checked")
-        self._outbox.tell(service.metadata.uid, _problem(service, [*complaints, *wrong]))
-
-    def _probe(
-        self, name: Name, service: Service, slices: Iterable[EndpointSlice]
-    ) -> tuple[dict[Address, Probe], list[str]]:
-        """How the Pods behind a Service are checked, if its user asks for that; and why some are not."""
-        wanted, complaint = wants_checks(service)
-        ports = {address: names.pod_port(*pod) for address, pod in pods(name.namespace, slices)} if wanted else {}
-        sources, refused = self._checks.ask(name, ports)
-        probes = {address: Probe(port=ports[address], source=source) for address, source in sources.items()}
-        return probes, [*filter(None, [complaint]), *refused]
+        self._outbox.tell(service.metadata.uid, _problem(service, complaints))
 
     def _judge(self, name: Name, service: Service) -> tuple[list[Front], list[str]]:
         """What a Service is reached at besides its own addresses, from inside the fabric; and what it cannot have."""
@@ -300,6 +296,27 @@ def _fronts(service: Service, addresses: Iterable[Address]) -> list[Front]:
 
 def _name(metadata: ObjectMeta, name: str) -> Name:
     return Name(metadata.namespace, name)
+
+
+def _records(name: Name, slices: Iterable[EndpointSlice], addresses: Collection[Address]) -> dict[Address, list[str]]:
+    """Names of the IP objects of the Pods that some addresses may be of, as the slices say."""
+    found: dict[Address, list[str]] = {address: [] for address in addresses}
+    for address, pod in pods(slices, name.namespace):
+        if address in found:
+            found[address].append(names.pod_port(pod, name.namespace))
+    return found
+
+
+def _unchecked(rendered: Rendered, answer: Answer) -> list[str]:
+    """Why endpoints of a Service are not checked whose user asks for that; nothing while it is about to be so."""
+    if not rendered.unchecked or answer.waiting:
+        return []
+    why = answer.refusals or [
+        "all of them must be Pods of its Namespace and of the fabric, be asked by TCP or UDP, and not depend on where "
+        "the client is"
+    ]
+    where = ", ".join(map(str, rendered.unchecked))
+    return [f"{names.HEALTH_CHECK}: endpoints at {where} are not checked: {'; '.join(why)}"]
 
 
 def _problem(service: Service, complaints: Collection[str]) -> Problem | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, parse_networks
-from kube_ovn.model.crd import SubnetAcl, SubnetSpec
+from kube_ovn.model.crd import SubnetSpec
 from kube_ovn.model.gateway import parse_external, parse_nat_rule
 from kube_ovn.model.nb import (
     Acl,
@@ -168,7 +168,7 @@ def _policies(router: str, subnet: Subnet) -> list[LogicalRouterPolicy]:
 def _acls(inputs: SubnetInputs) -> list[Acl]:
     subnet, spec = inputs.subnet, inputs.spec
     acls = [
-        _acl(subnet, f"user {number}", acl.direction, acl.priority, acl.match, acl.action, _label(inputs, acl))
+        _acl(subnet, f"user {number}", acl.direction, acl.priority, acl.match, acl.action)
         for number, acl in enumerate(spec.acls)
     ]
     if inputs.dns:
@@ -216,36 +216,32 @@ def _dns_commit(subnet: Subnet) -> Acl:
     been sent to the backend's address when OVN answers it, and on its way back Open vSwitch's userspace datapath takes
     it for one whose addresses are restored already (`handle_nat` in lib/conntrack.c, 3.5). The client would see an
     answer from somebody it never asked. OVN forgets what the packet has been through when it commits the connection
-    once more, which is what it does for an ACL with a label. Whatever else allows such packets in this stage, and so
-    before this is looked at, needs one too (`_label`).
+    once more, which is what it does for an ACL with a label. Whatever else allows such packets in this stage, after the
+    load balancers and before this is looked at, needs a label too.
     """
     return Acl(
         priority=names.ACL_DNS_COMMIT,
         direction="from-lport",
-        match=f"udp.dst == {names.DNS_PORT}",
+        match=f"ct.est && udp.dst == {names.DNS_PORT}",  # what the router sent is not tracked, and is not to be
         action="allow-related",
         tier=names.TIER_LAST,
         label=_COMMIT,
+        options={"apply-after-lb": "true"},
         external_ids=owned(key=f"subnet {subnet.name} dns commit", parent=subnet.name),
     )
-
-
-def _label(inputs: SubnetInputs, acl: SubnetAcl) -> int:
-    return _COMMIT if inputs.dns and acl.direction == "from-lport" and acl.action in ("allow", "allow-related") else 0
 
 
 def _allow(subnet: Subnet, what: str, priority: int, match: str) -> Acl:
     return _acl(subnet, what, "to-lport", priority, match, "allow-related")
 
 
-def _acl(subnet: Subnet, what: str, direction: str, priority: int, match: str, action: str, label: int = 0) -> Acl:
+def _acl(subnet: Subnet, what: str, direction: str, priority: int, match: str, action: str) -> Acl:
     return Acl(
         priority=priority,
         direction=direction,
         match=match,
         action=action,
         tier=names.TIER_SUBNET,
-        label=label,
         external_ids=owned(key=f"subnet {subnet.name} {what}", parent=subnet.name),
     )
 
