@@ -70,6 +70,15 @@ def test_a_port_is_found_by_its_name_and_protocol() -> None:
     assert chosen(msgspec.structs.replace(two, ports=None), port=ServicePort(port=80, name="http")) == []
 
 
+@pytest.mark.parametrize("label", [names.SERVICE_PROXY_NAME, names.SERVICE_HEADLESS])
+def test_a_slice_may_be_left_to_others(label: str) -> None:
+    item = holding(READY)
+    labels = {**item.metadata.labels, label: ""}
+    others = msgspec.structs.replace(item, metadata=msgspec.structs.replace(item.metadata, labels=labels))
+    assert chosen(others) == []
+    assert chosen(others, holding(UNKNOWN, uid="ours")) == ["10.16.0.3"]
+
+
 def test_a_thousand_endpoints_in_the_order_of_their_addresses() -> None:
     addresses = [f"10.16.{n // 250}.{n % 250 + 1}" for n in range(1000)]
     slices = [slice_of("web", *addresses[at : at + 100], uid=f"s{at}") for at in range(0, 1000, 100)]

@@ -100,11 +100,12 @@ def source_ranges(service: Service) -> tuple[list[Network], list[str]]:
 def backends(port: ServicePort, version: int, slices: Iterable[EndpointSlice]) -> list[Backend]:
     """All endpoints of a port in one IP family, each once, in the order of their addresses.
 
-    While a slice is split the same endpoint may be in two: it is what the better one says.
+    While a slice is split the same endpoint may be in two: it is what the better one says. Slices may be left to others
+    as Services are.
     """
     found: dict[tuple[Address, int], Backend] = {}
     for item in sorted(slices, key=lambda item: item.metadata.name):
-        if _VERSIONS.get(item.address_type) != version:
+        if _VERSIONS.get(item.address_type) != version or not _LEFT_TO_OTHERS.isdisjoint(item.metadata.labels):
             continue
         for number in _numbers(port, item):
             for endpoint in item.endpoints or ():
