@@ -115,7 +115,7 @@ def test_who_has_its_name_is_in_the_way_and_nothing_is_lost_with_it() -> None:
     topology, view = settled(api), api.snapshot()
     made = record(api)
     assert made is not None
-    api.remove(made.metadata.uid)
+    del api.objects[made.metadata.uid]  # by somebody who took its finalizer away
     api.put(reservation(RECORD, "ovn-default", "10.16.0.77"))
     settle(topology, api, view)
     assert mappings(topology) == {}
