@@ -115,12 +115,12 @@ def render_service(
     slices: Iterable[EndpointSlice],
     around: Surroundings,
     outside: Collection[Front] = (),
-    find_probes: Callable[[Collection[Address]], Mapping[Address, Probe]] = lambda _: {},
+    find_probes: Callable[[Collection[Address]], Mapping[Address, Probe]] | None = None,
 ) -> Rendered:
     """The load balancers of a Service with an address of its own; nothing for others.
 
-    `outside`: what else it is reached at, besides its own addresses. `find_probes`: how endpoints are to be checked; it
-    is asked once, for all those that can be.
+    `outside`: what else it is reached at, besides its own addresses. `find_probes`: how endpoints are to be checked, if
+    they are; it is asked once, for all those that can be.
     """
     slices, rendered, rows = list(slices), Rendered(), []
     addresses = cluster_addresses(service)
@@ -139,9 +139,10 @@ def render_service(
             rendered.unchecked += [front] if choose(listed) else []
         rendered.by_place |= bool(local)
         rows += [_load_balancer(service, protocol, vips, version) for version, vips in sorted(local.items())]
-    probes = find_probes(
-        {each.address for name in _CHECKED for those in plain.get(name, {}).values() for each in those}
-    )
+    probes: Mapping[Address, Probe] = {}
+    if find_probes is not None:
+        checkable = (those for protocol in _CHECKED for those in plain.get(protocol, {}).values())
+        probes = find_probes({each.address for those in checkable for each in those})
     checks: dict[Key, Row | None] = {}
     for protocol, fronts in plain.items():
         checked = _checked(fronts, probes if protocol in _CHECKED else {})

@@ -165,10 +165,12 @@ class Services:
 
         def find_probes(addresses: Collection[Address]) -> Mapping[Address, Probe]:
             nonlocal answer
-            answer = self._checks.ask(name, _records(name, slices, addresses if wanted else ()))
+            answer = self._checks.ask(name, _records(name, slices, addresses))
             return answer.probes
 
-        rendered = render_service(service, slices, around, outside, find_probes)
+        if not wanted:
+            self._checks.ask(name, {})
+        rendered = render_service(service, slices, around, outside, find_probes if wanted else None)
         complaints += [complaint] if complaint else _unchecked(rendered, answer) if wanted else []
         self._assembly.put(unit, rendered.facts)
         self._nodes.set(name, rendered)
