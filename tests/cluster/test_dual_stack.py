@@ -11,7 +11,7 @@ from tests.cluster.fabric import apply, own_subnet, read, ready, recorded, subne
 from tests.cluster.lab import HTTP, SERVER, Pod, Scene, manifest, until
 from tests.cluster.test_addresses import ADDRESS, MAC, POOL, PRIVILEGED, SWITCH, create, stateful
 from tests.cluster.test_dns import CLUSTER_DNS, NOBODY, ZONE, ask
-from tests.cluster.test_services import answers, answers_node, backend, heard, service
+from tests.cluster.test_services import answers, answers_node, backend, heard, read_service, service
 
 FAMILY = IpFamily.DUAL
 CLUSTER_DNS_BOTH = (CLUSTER_DNS, "fd00:10:96::a")
@@ -157,7 +157,7 @@ def test_services_and_names_in_both_families(scene: Scene) -> None:
 
 
 def _in_both_families(scene: Scene, name: str, wanted: set[str], client: Pod) -> None:
-    v4, v6 = json.loads(scene.kubectl("get", "service", name, "-o", "json"))["spec"]["clusterIPs"]
+    v4, v6 = read_service(scene, name)["spec"]["clusterIPs"]
     full = f"{name}.{scene.namespace}.svc.{ZONE}"
     until(lambda: ask(client, full, "AAAA", NOBODY).answers == [v6], 10, f"{full} is {v6}")
     assert ask(client, full, "A", NOBODY).answers == [v4]

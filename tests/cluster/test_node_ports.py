@@ -21,7 +21,7 @@ from tests.cluster.gateways import centralized, node4, node6
 from tests.cluster.lab import Json, Scene, manifest, node_exec, until
 from tests.cluster.outside import outside, routed
 from tests.cluster.test_addresses import SWITCH
-from tests.cluster.test_services import BACKEND, NODES, backend, service
+from tests.cluster.test_services import BACKEND, NODES, backend, read_service, service
 
 FAMILY = IpFamily.DUAL
 NODE = {"node1": (node4(1), node6(1)), "node2": (node4(2), node6(2))}
@@ -40,8 +40,7 @@ def create(scene: Scene, name: str, **spec: object) -> Json:
     """Make a Service with node ports, of both families where nothing else is said; as the API server has it."""
     wanted = {"type": "NodePort", "ipFamilyPolicy": "RequireDualStack", **spec}
     scene.kubectl("create", "-f", "-", text=json.dumps(service(name, **wanted)))
-    made: Json = json.loads(scene.kubectl("get", "service", name, "-o", "json"))
-    return made
+    return read_service(scene, name)
 
 
 def node_port(made: Json, name: str = "http") -> int:

@@ -146,6 +146,13 @@ def test_where_no_address_is_left_its_user_is_told_and_the_next_free_one_is_take
     assert mappings(topology) == {"10.20.0.2": "a.default:10.20.0.6"}
 
 
+def test_a_pod_whose_record_has_a_shorter_name_than_its_port_is_checked_too() -> None:
+    name = "a" * 250
+    api = cluster(pod(name, "node1", annotations={names.IP_ADDRESS: "10.16.0.9"}))
+    api.put(slice_of("web", "10.16.0.9", pods=(name,)))
+    assert mappings(settled(api)) == {"10.16.0.9": f"{name}.default:10.16.0.3"}
+
+
 def test_all_endpoints_of_an_address_are_checked_or_none() -> None:
     """OVN sends nothing to one that it is not to check where it checks another."""
     api = cluster()

@@ -193,14 +193,6 @@ def service_lb(namespace: str, service: str, protocol: str) -> str:
     return f"{namespace}/{service}/{protocol.lower()}"
 
 
-def checks_ip(subnet: str) -> str:
-    """IP object with the address that Services' endpoints in a subnet are checked from. Injective beyond chance, and no
-    Pod's: those have a dot.
-    """
-    plain = "." not in subnet and len(subnet) <= 63
-    return f"checks-{subnet if plain else hashlib.blake2b(subnet.encode(), digest_size=8).hexdigest()}"
-
-
 def local_service_lb(namespace: str, service: str, protocol: str, version: int) -> str:
     """The same of addresses that lead to other endpoints on each node; OVN takes one family a row."""
     return f"{service_lb(namespace, service, protocol)}/ipv{version}"
@@ -228,6 +220,14 @@ def ip_object(port: str) -> str:
     if len(port) <= 253:
         return port
     return f"{port[:220].rstrip('-.')}-{hashlib.blake2b(port.encode(), digest_size=16).hexdigest()}"
+
+
+def checks_ip(subnet: str) -> str:
+    """IP object with the address that Services' endpoints in a subnet are checked from. Injective beyond chance, and no
+    Pod's: those have a dot.
+    """
+    plain = "." not in subnet and len(subnet) <= 63
+    return f"checks-{subnet if plain else hashlib.blake2b(subnet.encode(), digest_size=8).hexdigest()}"
 
 
 def label_value(text: str) -> str:

@@ -6,7 +6,6 @@ back when no Service asks for checks there.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
@@ -15,18 +14,7 @@ from kube_ovn.topology.claims import Name
 from kube_ovn.topology.ipam import Ledger, Owner, RefusedError
 from kube_ovn.topology.network import NetworkState
 from kube_ovn.topology.records import Holder, Records
-from kube_ovn.topology.service import Probe
-
-
-@dataclass(slots=True)
-class Answer:
-    """How the Pods behind a Service are checked."""
-
-    probes: dict[Address, Probe] = field(default_factory=dict)
-    refusals: list[str] = field(default_factory=list)
-    """Why some are not, in a sentence each."""
-    waiting: bool = False
-    """Whether more are in a moment."""
+from kube_ovn.topology.service import Probe, Probes
 
 
 class Checks:
@@ -34,66 +22,65 @@ class Checks:
 
     def __init__(self, network: NetworkState, records: Records, ledger: Ledger) -> None:
         self._network, self._records, self._ledger = network, records, ledger
-        self._wanted: dict[Name, frozenset[str]] = {}  # subnets by Service
         self._seen: dict[str, str] = {}  # UIDs of wanted subnets by name, empty where one is not usable
         self._held: dict[str, str] = {}  # UIDs of those with an address to check from
         self._refused: dict[str, str] = {}  # why others have none
         self._records_of: dict[Name, frozenset[str]] = {}  # names of the IP objects that matter to a Service
         self._services_of: dict[str, set[Name]] = {}  # the other way round
 
-    def ask(self, service: Name, pods: Mapping[Address, Iterable[str]]) -> Answer:
-        """How Pods are to be checked: names of the records of those that an address may be of. Not those whose record
-        does not say so. No address: the Service asks for nothing any more.
+    def ask(self, service: Name, ports: Mapping[Address, Iterable[str]]) -> Probes:
+        """How Pods are to be checked: ports of those that an address may be of. Not those whose record does not say so.
+        No address: the Service asks for nothing any more.
         """
-        answer, found = Answer(), {}
-        for address, those in pods.items():
-            for record in those:
-                grant = self._grant(record)
+        answer, found = Probes(), {}
+        for address, those in ports.items():
+            for port in those:
+                grant = self._grant(names.ip_object(port))
                 if grant is not None and address in grant.addresses:
-                    found[address] = (record, grant.subnet)
+                    found[address] = (port, grant.subnet)
         subnets = sorted({subnet for _, subnet in found.values()})
-        self._follow(service, subnets, {record for those in pods.values() for record in those})
+        pods = {names.ip_object(port) for those in ports.values() for port in those}
+        self._follow(service, pods | set(map(names.checks_ip, subnets)))
         for subnet in subnets:
             self._hold(subnet)
             if subnet in self._refused:
                 answer.refusals.append(self._refused[subnet])
-        for address, (record, subnet) in found.items():
+        for address, (port, subnet) in found.items():
             grant = self._grant(names.checks_ip(subnet)) if subnet in self._held else None
             answer.waiting |= grant is None and subnet in self._held
             for source in grant.addresses if grant is not None else ():
                 if source.version == address.version:
-                    answer.probes[address] = Probe(port=record, source=source)
+                    answer.found[address] = Probe(port=port, source=source)
         return answer
 
     def stale(self, about: Collection[str], touched: Collection[str], *, moved: bool) -> set[Name]:
         """Services whose Pods may have to be checked otherwise now. `about`: names of IP objects that changed;
         `touched`: subnets whose grants did; `moved`: whether subnets came or went.
         """
-        found = {service for name in about for service in self._services_of.get(name, ())}
+        if moved:
+            return set(self._records_of)
         subnets = {name for name, uid in self._seen.items() if self._uid(name) != uid}
         subnets |= self._refused.keys() & set(touched)
-        return found | {service for service, wanted in self._wanted.items() if moved or not subnets.isdisjoint(wanted)}
+        records = {*about, *map(names.checks_ip, subnets)}
+        return {service for record in records for service in self._services_of.get(record, ())}
 
     def settle(self) -> None:
         """Give back what no Service asks for any more."""
-        wanted = frozenset[str]().union(*self._wanted.values())
-        for name in [name for name in self._held if name not in wanted]:
-            self._leave(name)
-        for name in self._seen.keys() - wanted:
+        for name in [name for name in self._seen if names.checks_ip(name) not in self._services_of]:
             del self._seen[name]
             self._refused.pop(name, None)
+            if name in self._held:
+                self._leave(name)
 
-    def _follow(self, service: Name, subnets: Collection[str], records: Collection[str]) -> None:
+    def _follow(self, service: Name, records: Collection[str]) -> None:
         """Remember what a Service depends on."""
         for record in self._records_of.pop(service, ()):
             self._services_of[record].discard(service)
             if not self._services_of[record]:
                 del self._services_of[record]
-        self._wanted.pop(service, None)
         if records:
-            self._wanted[service] = frozenset(subnets)
-            self._records_of[service] = frozenset({*records, *map(names.checks_ip, subnets)})
-        for record in self._records_of.get(service, ()):
+            self._records_of[service] = frozenset(records)
+        for record in records:
             self._services_of.setdefault(record, set()).add(service)
 
     def _grant(self, record: str) -> Grant | None:

@@ -11,8 +11,6 @@ has in its Chassis_Template_Var (ovn-nb(5), "options:template").
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
 from kube_ovn.model.kube import EndpointSlice, ObjectMeta, Service, ServicePort, ServiceSpec
@@ -77,6 +75,17 @@ class Probe:
 
 
 @dataclass(slots=True)
+class Probes:
+    """How the endpoints of a Service are looked at."""
+
+    found: dict[Address, Probe] = field(default_factory=dict)
+    refusals: list[str] = field(default_factory=list)
+    """Why some are not, in a sentence each."""
+    waiting: bool = False
+    """Whether more are in a moment."""
+
+
+@dataclass(slots=True)
 class Rendered:
     """Rows, and what their variables mean on each node."""
 
@@ -85,6 +94,7 @@ class Rendered:
     """By node and name."""
     by_place: bool = False
     """Whether the endpoints depend on the node, also where there is none."""
+    probes: Probes = field(default_factory=Probes)
     unchecked: list[Front] = field(default_factory=list)
     """Where there are endpoints of which none is checked."""
 
@@ -115,7 +125,7 @@ def render_service(
     slices: Iterable[EndpointSlice],
     around: Surroundings,
     outside: Collection[Front] = (),
-    find_probes: Callable[[Collection[Address]], Mapping[Address, Probe]] | None = None,
+    find_probes: Callable[[Collection[Address]], Probes] | None = None,
 ) -> Rendered:
     """The load balancers of a Service with an address of its own; nothing for others.
 
@@ -139,16 +149,16 @@ def render_service(
             rendered.unchecked += [front] if choose(listed) else []
         rendered.by_place |= bool(local)
         rows += [_load_balancer(service, protocol, vips, version) for version, vips in sorted(local.items())]
-    probes: Mapping[Address, Probe] = {}
     if find_probes is not None:
         checkable = (those for protocol in _CHECKED for those in plain.get(protocol, {}).values())
-        probes = find_probes({each.address for those in checkable for each in those})
+        rendered.probes = find_probes({each.address for those in checkable for each in those})
     checks: dict[Key, Row | None] = {}
     for protocol, fronts in plain.items():
-        checked = _checked(fronts, probes if protocol in _CHECKED else {})
+        checked = _checked(fronts, rendered.probes.found if protocol in _CHECKED else {})
         rendered.unchecked += [front for front, chosen in fronts.items() if chosen and front not in checked]
-        row = _load_balancer(service, protocol, {front.vip: _format(service, those) for front, those in fronts.items()})
-        rows.append(msgspec.structs.replace(row, ip_port_mappings=_mappings(checked.values(), probes)))
+        vips = {front.vip: _format(service, those) for front, those in fronts.items()}
+        row = _load_balancer(service, protocol, vips, mappings=_mappings(checked.values(), rendered.probes.found))
+        rows.append(row)
         checks |= _checks(row.name, [front.vip for front in checked])
     members = tuple(Member(LoadBalancerGroup.TABLE, names.SERVICE_LBS, "load_balancer", row.name) for row in rows)
     rendered.facts = facts(*rows, members=members) | checks
@@ -236,12 +246,17 @@ def _place(
             if address.version == 6:
                 mine[vip] = str(address)
     # OVN does not read an IPv6 address in such a row, unless a variable holds it.
-    own = f"^{vip}:{port.port}" if address.version == 6 else format_endpoint(address, port.port)
-    return own, f"^{backend}"
+    return f"^{vip}:{port.port}" if address.version == 6 else front.vip, f"^{backend}"
 
 
-def _load_balancer(service: Service, protocol: str, vips: dict[str, str], version: int | None = None) -> LoadBalancer:
-    """`version`: of the family whose endpoints depend on the node."""
+def _load_balancer(
+    service: Service,
+    protocol: str,
+    vips: dict[str, str],
+    version: int | None = None,
+    mappings: dict[str, str] | None = None,
+) -> LoadBalancer:
+    """`version`: of the family whose endpoints depend on the node. `mappings`: how endpoints are checked."""
     meta, options = service.metadata, _options(service, protocol)
     name = names.service_lb(meta.namespace, meta.name, protocol)
     versions: set[int] = {address.version for address in cluster_addresses(service)}
@@ -253,6 +268,7 @@ def _load_balancer(service: Service, protocol: str, vips: dict[str, str], versio
         protocol=protocol.lower(),
         vips=vips,
         selection_fields=frozenset(_BY_SOURCE[each] for each in versions if keeps_clients(service)),
+        ip_port_mappings=mappings or {},
         options=options,
         external_ids=owned(service=f"{meta.namespace}/{meta.name}"),
     )

@@ -17,14 +17,14 @@ from kube_ovn.service.endpoints import (
     source_ranges,
 )
 from kube_ovn.topology.assembly import Assembly
-from kube_ovn.topology.checks import Answer, Checks
+from kube_ovn.topology.checks import Checks
 from kube_ovn.topology.claims import Claims, Name
 from kube_ovn.topology.dns import render_dns, shard
 from kube_ovn.topology.network import Fabric
 from kube_ovn.topology.outbox import Outbox
 from kube_ovn.topology.service import (
     Front,
-    Probe,
+    Probes,
     Rendered,
     Surroundings,
     affinity_timeout,
@@ -161,17 +161,14 @@ class Services:
             return
         outside, complaints = self._judge(name, service)
         wanted, complaint = wants_checks(service)
-        answer = Answer()
 
-        def find_probes(addresses: Collection[Address]) -> Mapping[Address, Probe]:
-            nonlocal answer
-            answer = self._checks.ask(name, _records(name, slices, addresses))
-            return answer.probes
+        def find_probes(addresses: Collection[Address]) -> Probes:
+            return self._checks.ask(name, _ports(name, slices, addresses))
 
         if not wanted:
             self._checks.ask(name, {})
         rendered = render_service(service, slices, around, outside, find_probes if wanted else None)
-        complaints += [complaint] if complaint else _unchecked(rendered, answer) if wanted else []
+        complaints += [complaint] if complaint else _unchecked(rendered) if wanted else []
         self._assembly.put(unit, rendered.facts)
         self._nodes.set(name, rendered)
         self._names.set(name, service_names(service, slices, self._domain, self._reserved) if self._domain else None)
@@ -300,8 +297,8 @@ def _name(metadata: ObjectMeta, name: str) -> Name:
     return Name(metadata.namespace, name)
 
 
-def _records(name: Name, slices: Iterable[EndpointSlice], addresses: Collection[Address]) -> dict[Address, list[str]]:
-    """Names of the IP objects of the Pods that some addresses may be of, as the slices say."""
+def _ports(name: Name, slices: Iterable[EndpointSlice], addresses: Collection[Address]) -> dict[Address, list[str]]:
+    """Ports of the Pods that some addresses may be of, as the slices say."""
     found: dict[Address, list[str]] = {address: [] for address in addresses}
     for address, pod in pods(slices, name.namespace):
         if address in found:
@@ -309,11 +306,11 @@ def _records(name: Name, slices: Iterable[EndpointSlice], addresses: Collection[
     return found
 
 
-def _unchecked(rendered: Rendered, answer: Answer) -> list[str]:
+def _unchecked(rendered: Rendered) -> list[str]:
     """Why endpoints of a Service are not checked whose user asks for that; nothing while it is about to be so."""
-    if not rendered.unchecked or answer.waiting:
+    if not rendered.unchecked or rendered.probes.waiting:
         return []
-    why = answer.refusals or [
+    why = rendered.probes.refusals or [
         "all of them must be Pods of its Namespace and of the fabric, be asked by TCP or UDP, and not depend on where "
         "the client is"
     ]
