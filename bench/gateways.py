@@ -17,7 +17,7 @@ from bench.figure import Anchor, Ask, Figure, median
 from kube_ovn.host.egress import render_table
 from kube_ovn.host.subnet import NodeSubnet
 from kube_ovn.model.crd import Subnet
-from kube_ovn.topology.render import Topology
+from kube_ovn.topology.graph import Topology
 from sandbox.cluster import recorded_cluster
 from sandbox.command import run
 from sandbox.progress import say
@@ -37,7 +37,7 @@ from tests.cluster.gateways import (
     streaming,
 )
 from tests.cluster.lab import Scene, until, wait_until_healthy
-from tests.clusters import Api, fabric, gateway, namespace, settle, step, subnet
+from tests.clusters import Api, fabric, gateway, namespace, settle, show, step, subnet
 
 SUBNETS, NODES, TABLE_SUBNETS = 100, 50, 200
 RUNS, MOVES = 5, 5
@@ -61,15 +61,15 @@ def _rows() -> list[Figure]:
     distributed = _world(lambda _: {})
     topology = Topology(fabric())
     settle(topology, centralized)
-    topology.assembly.take_changed()
+    topology.take_changed()
     view = centralized.snapshot()
     old = centralized.get(Subnet, "s50")
     spec = msgspec.structs.replace(old.spec, gateway_node="node9,node30")  # nobody else has these two
     metadata = msgspec.structs.replace(old.metadata, generation=2)
     centralized.put(msgspec.structs.replace(old, spec=spec, metadata=metadata))
-    topology.render(step(view, centralized.snapshot()))
-    changed = topology.assembly.take_changed()
-    rows = len(topology.assembly.state) - len(_rendered(distributed).assembly.state)
+    show(topology, step(view, centralized.snapshot()))
+    changed = topology.take_changed()
+    rows = len(topology.state) - len(_rendered(distributed).state)
     return [
         Figure(
             name=f"rows and memberships that a new gateway of one of {SUBNETS} subnets touches, {NODES} nodes",
@@ -102,7 +102,7 @@ def _world(spec: Callable[[int], dict[str, str]]) -> Api:
 
 def _rendered(api: Api) -> Topology:
     topology = Topology(fabric())
-    topology.render(api.snapshot())
+    show(topology, api.snapshot())
     return topology
 
 

@@ -30,9 +30,9 @@ from bench.world import World
 from kube_ovn.k8s.client import Client
 from kube_ovn.k8s.credentials import load_credentials
 from kube_ovn.k8s.decode import SERVICES
-from kube_ovn.topology.render import Topology
+from kube_ovn.topology.graph import Topology
 from sandbox.progress import say
-from tests.clusters import Api, fabric, namespace, node, settle, slice_of, step, subnet
+from tests.clusters import Api, fabric, namespace, node, settle, show, slice_of, step, subnet
 from tests.clusters import service as service_of
 
 SMALL, SMALL_PORTS, STARTS = 300, 2, 3
@@ -68,15 +68,15 @@ def _decision() -> list[Figure]:
     api.put(*(service_of(f"svc{n}", cluster_address(n)) for n in range(LARGE)), service_of(HEADLESS, "None"))
     api.put(*(slice_of(f"svc{n}", *addresses(n)) for n in range(LARGE)), slice_of(HEADLESS, *addresses(LARGE)))
     view = api.snapshot()
-    cold = _cpu(lambda: topology.render(step(before, view)))
-    topology.assembly.take_changed()
+    cold = _cpu(lambda: show(topology, step(before, view)))
+    topology.take_changed()
     spent = {}
     for name, number in (("svc0", 0), (HEADLESS, LARGE)):
         api.put(slice_of(name, *addresses(number, moved=1)))
         after = step(view, api.snapshot())
-        spent[name] = _cpu(lambda now=after: topology.render(now))  # type: ignore[misc]
+        spent[name] = _cpu(lambda now=after: show(topology, now))  # type: ignore[misc]
         view = api.snapshot()
-        say(f"{name}: {len(topology.assembly.take_changed())} keys changed")
+        say(f"{name}: {len(topology.take_changed())} keys changed")
     anchor = Anchor(name=f"all {LARGE} Services rendered cold, ms", value=cold * 1000)
     return [
         Figure(

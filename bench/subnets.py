@@ -14,9 +14,9 @@ from bench.world import NODE, World
 from kube_ovn.k8s.client import Client
 from kube_ovn.k8s.credentials import load_credentials
 from kube_ovn.k8s.decode import NODES, PODS, SUBNETS
-from kube_ovn.topology.render import Topology
+from kube_ovn.topology.graph import Topology
 from sandbox.progress import say
-from tests.clusters import Api, fabric, namespace, node, pod, settle, step, subnet
+from tests.clusters import Api, fabric, namespace, node, pod, settle, show, step, subnet
 
 SUBNETS_COUNT, PODS_COUNT = 100, 10_000
 DEADLINE = 600.0
@@ -38,14 +38,14 @@ def _allocation() -> Figure:
     topology = Topology(fabric())
     settle(topology, api)
     before = api.snapshot()
-    topology.render(before)
+    show(topology, before)
     api.put(*(pod(f"p{n}", NODE, namespace=f"n{n % SUBNETS_COUNT}") for n in range(PODS_COUNT)))
     after = step(before, api.snapshot())
     started = time.process_time()
-    topology.render(after)
+    show(topology, after)
     spent = time.process_time() - started
     started = time.process_time()
-    topology.render(step(after, after))
+    show(topology, step(after, after))
     idle = time.process_time() - started
     return Figure(
         name=f"CPU of allocating for one of {PODS_COUNT} Pods over {SUBNETS_COUNT} subnets",

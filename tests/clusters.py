@@ -2,8 +2,8 @@
 snapshots.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from itertools import zip_longest
 from typing import Any, TypeVar
@@ -49,9 +49,12 @@ from kube_ovn.model.kube import (
     VersionedMeta,
 )
 from kube_ovn.model.network import Kind
+from kube_ovn.model.resource import Resource
+from kube_ovn.model.row import RowKey
 from kube_ovn.model.writes import Annotate, Apply, ApplyStatus, Create, Delete, Let, Patch, Write
-from kube_ovn.topology.network import Fabric
-from kube_ovn.topology.render import Snapshot, Topology
+from kube_ovn.topology.fabric import Fabric
+from kube_ovn.topology.graph import Topology
+from kube_ovn.topology.inputs import FOLLOWED
 
 T = TypeVar("T", bound=Object)
 KINDS: Mapping[Kind, type[Any]] = {
@@ -192,37 +195,42 @@ def slice_of(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A cluster at one moment: objects by UID, and the rows of others in the Northbound database."""
+
+    objects: Mapping[str, Object]
+    changed: Set[tuple[str, str]] | None = None
+    """Namespaces and names of objects that came, changed or left since the snapshot before; None when any may have."""
+    foreign: Set[RowKey] = frozenset()
+
+
+class Shown:
+    """The objects of one kind in a snapshot, as a Store shows them."""
+
+    def __init__(self, view: Snapshot, kind: Resource[Any]) -> None:
+        self.objects = {uid: item for uid, item in view.objects.items() if isinstance(item, kind.type)}
+        self._names = {(item.metadata.namespace, item.metadata.name): item for item in self.objects.values()}
+        self._changed = view.changed
+        if view.changed is not None:
+            self._changed = {name for name in view.changed if bool(name[0]) == kind.namespaced}
+
+    def named(self, namespace: str, name: str) -> Any:
+        return self._names.get((namespace, name))
+
+    def take_changed_names(self) -> Set[tuple[str, str]] | None:
+        return self._changed
+
+
 def snapshot(*objects: Object) -> Snapshot:
-    def of(kind: type[T]) -> dict[str, T]:
-        return {item.metadata.uid: item for item in objects if isinstance(item, kind)}
-
-    return Snapshot(
-        pods=of(Pod),
-        nodes=of(Node),
-        namespaces=of(Namespace),
-        subnets=of(Subnet),
-        ips=of(IP),
-        pools=of(IPPool),
-        vpcs=of(Vpc),
-        sets=of(StatefulSet),
-        services=of(Service),
-        slices=of(EndpointSlice),
-    )
+    return Snapshot(objects={item.metadata.uid: item for item in objects})
 
 
-def objects_of(view: Snapshot) -> dict[str, Object]:
-    return {
-        **view.pods,
-        **view.nodes,
-        **view.namespaces,
-        **view.subnets,
-        **view.ips,
-        **view.pools,
-        **view.vpcs,
-        **view.sets,
-        **view.services,
-        **view.slices,
-    }
+def show(topology: Topology, view: Snapshot) -> None:
+    """Let a topology see a snapshot, and decide."""
+    stores: dict[Resource[Any], Shown] = {kind: Shown(view, kind) for kind in FOLLOWED}
+    topology.look(stores, view.foreign)
+    topology.settle()
 
 
 def granted(subnet: str, address: str, mac: str = "0a:00:00:00:00:07") -> dict[str, str]:
@@ -237,8 +245,14 @@ def granted(subnet: str, address: str, mac: str = "0a:00:00:00:00:07") -> dict[s
 
 def step(before: Snapshot, after: Snapshot) -> Snapshot:
     """The later of two snapshots, with what changed in between named, as a Store tells it."""
-    older, newer = objects_of(before), objects_of(after)
-    changed = {uid for uid in older.keys() | newer.keys() if older.get(uid) is not newer.get(uid)}
+    older, newer = before.objects, after.objects
+    changed = {
+        (item.metadata.namespace, item.metadata.name)
+        for uid in older.keys() | newer.keys()
+        if older.get(uid) is not newer.get(uid)
+        for item in (older.get(uid), newer.get(uid))
+        if item is not None
+    }
     return replace(after, changed=changed)
 
 
@@ -369,7 +383,7 @@ def settle(topology: Topology, api: Api, before: Snapshot | None = None, rounds:
     """
     for _ in range(rounds):
         view = api.snapshot()
-        topology.render(view if before is None else step(before, view))
+        show(topology, view if before is None else step(before, view))
         before = view
         writes = list(topology.writes.values())
         if not writes:

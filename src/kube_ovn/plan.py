@@ -4,7 +4,7 @@ Pure and generic: `diff` compares any two mappings (database rows and membership
 knows nothing of where they come from or go to. Drivers in `ovsdb/` and `linux/` carry plans out.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -28,6 +28,25 @@ class Plan(Generic[K, V]):
     def __len__(self) -> int:
         return len(self.create) + len(self.update) + len(self.delete)
 
+    def __iter__(self) -> Iterator[K]:
+        """The keys of all changes."""
+        yield from self.create
+        yield from self.update
+        yield from self.delete
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.create or key in self.update or key in self.delete
+
+    def without(self, keys: Collection[K]) -> "Plan[K, V]":
+        """The part of the plan that is not about these keys."""
+        if not keys:
+            return self
+        return Plan(
+            create={key: value for key, value in self.create.items() if key not in keys},
+            update={key: values for key, values in self.update.items() if key not in keys},
+            delete={key: value for key, value in self.delete.items() if key not in keys},
+        )
+
 
 class AbsurdPlanError(Exception):
     """The guard's refusal: carrying out the plan would remove what can hardly be meant to go."""
@@ -49,17 +68,26 @@ def diff(desired: Mapping[K, V], actual: Mapping[K, V], keys: Iterable[K] | None
     return plan
 
 
-def guard(plan: Plan[K, V], actual: Mapping[K, V], is_anchor: Callable[[K, V], bool]) -> None:
+NAMED = 5
+"""Anchors that a refusal of the guard names."""
+
+
+def guard(
+    plan: Plan[K, V], actual: Mapping[K, V], is_anchor: Callable[[K, V], bool], name: Callable[[K], str] = str
+) -> None:
     """Refuse a plan that deletes every anchor there is (two or more), such as the port of each node of the cluster.
 
-    An empty answer from a broken or restored API server must not take the network down. Raises AbsurdPlanError.
+    An empty answer from a broken or restored API server must not take the network down. Raises AbsurdPlanError, whose
+    message calls the anchors by their `name`.
     """
     doomed = [key for key, value in plan.delete.items() if is_anchor(key, value)]
     if len(doomed) < 2:
         return
     anchors = sum(is_anchor(key, value) for key, value in actual.items())
     if len(doomed) == anchors and not any(is_anchor(key, value) for key, value in plan.create.items()):
+        named = ", ".join(sorted(map(name, doomed))[:NAMED])
+        more = f" and {len(doomed) - NAMED} more" if len(doomed) > NAMED else ""
         raise AbsurdPlanError(
-            f"refusing to delete all {len(doomed)} anchors of the network, {doomed[0]} and others, in one pass; "
+            f"refusing to delete all {len(doomed)} anchors of the network in one pass: {named}{more}; "
             "is the API server serving an empty or restored database?"
         )

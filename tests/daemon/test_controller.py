@@ -11,12 +11,12 @@ from kube_ovn.controller.main import Controller
 from kube_ovn.controller.settings import Settings
 from kube_ovn.k8s.client import Client
 from kube_ovn.k8s.credentials import load_credentials
-from kube_ovn.k8s.decode import NODES, PODS
 from kube_ovn.k8s.events import EVENTS
 from kube_ovn.model import names
 from kube_ovn.model.kube import Pod
+from kube_ovn.model.resource import NODES, PODS
 from tests.daemon.crds import install_crds
-from tests.daemon.kube_apiserver import KubeApiserver, kube_apiserver
+from tests.daemon.kube_apiserver import ADMIN, KubeApiserver, kube_apiserver
 from tests.daemon.ovn import Ovn, ovn
 
 __all__ = ["kube_apiserver", "ovn"]
@@ -30,11 +30,15 @@ class World:
     """An API server and a Northbound database; controllers come and go."""
 
     def __init__(self, server: KubeApiserver, ovn: Ovn, client: Client) -> None:
-        self._server, self.ovn, self.client = server, ovn, client
+        self.server, self.ovn, self.client = server, ovn, client
 
     @asynccontextmanager
-    async def controller(self, name: str = "one") -> AsyncIterator[asyncio.Task[None]]:
-        """A controller, told to stop at the end unless it ended before."""
+    async def controller(
+        self, name: str = "one", *, token: str = ADMIN, port: int = 0
+    ) -> AsyncIterator[asyncio.Task[None]]:
+        """A controller, told to stop at the end unless it ended before. `token` says as whom it comes, `port` where its
+        health is served.
+        """
         settings = Settings(
             ovn_nb_addr=(self.ovn.endpoint("nb"),),
             pod_name=name,
@@ -42,9 +46,9 @@ class World:
             leader_elect_lease_duration=4.0,
             leader_elect_renew_deadline=3.0,
             leader_elect_retry_period=0.5,
-            pprof_port=0,
+            pprof_port=port,
         )
-        async with Client(load_credentials(str(self._server.kubeconfig))) as kube:
+        async with Client(load_credentials(str(self.server.write_kubeconfig(token)))) as kube:
             made = Controller(settings, settings.fabric(), settings.timing(), kube, None)
             task = asyncio.create_task(made.run())
             try:

@@ -15,6 +15,7 @@ from kube_ovn.k8s.credentials import load_credentials
 from kube_ovn.k8s.decode import IPPOOLS, IPS, SUBNETS, VPCS, Kind
 from kube_ovn.model import crd
 from kube_ovn.model.kube import ObjectMeta
+from kube_ovn.model.text import check_text
 from tests.daemon.crds import install_crds
 from tests.daemon.kube_apiserver import ADMIN, KubeApiserver, kube_apiserver
 
@@ -88,6 +89,15 @@ GOOD: list[tuple[Kind[Any], Spec | None]] = [
     (SUBNETS, {**SUBNET, "excludeIps": ["9.255.255.255..10.0.0.0"]}),
     (SUBNETS, {**SUBNET, "allowSubnets": ["10.67.0.0/16", "fd00:67::/64", "10.67.0.5/32"], "private": True}),
     (SUBNETS, {**SUBNET, "acls": [{"direction": "to-lport", "priority": 32767, "match": "ip4", "action": "pass"}]}),
+    (
+        SUBNETS,
+        {**SUBNET, "acls": [{"direction": "to-lport", "priority": 0, "match": "ip4 &&\n\ttcp\r\n", "action": "drop"}]},
+    ),
+    (SUBNETS, {**SUBNET, "acls": [{"direction": "to-lport", "priority": 1, "match": "1" * 8192, "action": "drop"}]}),
+    (SUBNETS, {**SUBNET, "gatewayNode": "node1:192.0.2.11,node2:192.0.2.12, node-3", "routeTable": "é 😀\u00a0"}),
+    (SUBNETS, {**SUBNET, "dhcpV4Options": "a" * 8000, "dhcpV6Options": 'dns_server={fd00::53}, domain_search="a,b"'}),
+    (SUBNETS, {**SUBNET, "natOutgoingPolicyRules": [{"match": {"srcIPs": "10.66.0.9, 10.66.8.0/24", "dstIPs": ""}}]}),
+    (SUBNETS, {**SUBNET, "namespaceSelectors": [{"matchLabels": {"example.com/a": "", "b": "x" * 63}}]}),
     (SUBNETS, {**SUBNET, "mtu": 68}),
     (SUBNETS, {**DUAL, "mtu": 0}),
     (SUBNETS, {**DUAL, "mtu": 1280}),
@@ -190,6 +200,31 @@ BAD: list[tuple[Kind[Any], Spec | None, str]] = [
     (SUBNETS, {**SUBNET, "acls": [{**ACL, "priority": -1}]}, "should be greater than or equal to 0"),
     (SUBNETS, {**SUBNET, "acls": [{**ACL, "action": "deny"}]}, '"allow-stateless", "drop", "reject", "pass"'),
     (SUBNETS, {**SUBNET, "acls": [{"priority": 1}]}, "spec.acls[0].match: Required value"),
+    (SUBNETS, {**SUBNET, "acls": [{**ACL, "match": ""}]}, "spec.acls[0].match: Invalid value"),
+    (SUBNETS, {**SUBNET, "acls": [{**ACL, "match": "1" * 8193}]}, "spec.acls[0].match: Too long"),
+    *(
+        (SUBNETS, {**SUBNET, "acls": [{**ACL, "match": f"ip4{character}"}]}, "spec.acls[0].match in body should match")
+        for character in ("\0", "\x1b", "\x0b", "\x7f", "\u2028")
+    ),
+    *(
+        (SUBNETS, {**SUBNET, field: "a\0"}, f"spec.{field} in body should match")
+        for field in (
+            "provider",
+            "vlan",
+            "gatewayNode",
+            "dhcpV4Options",
+            "dhcpV6Options",
+            "ipv6RAConfigs",
+            "routeTable",
+        )
+    ),
+    (SUBNETS, {**SUBNET, "dhcpV4Options": "lease_time=1\n"}, "spec.dhcpV4Options in body should match"),
+    (SUBNETS, {**SUBNET, "dhcpV4Options": "a" * 8001}, "spec.dhcpV4Options: Too long"),
+    (SUBNETS, {**SUBNET, "gatewayNode": "a" * 8193}, "spec.gatewayNode: Too long"),
+    (SUBNETS, {**SUBNET, "namespaces": ["a\x1b"]}, "spec.namespaces[0] in body should match"),
+    (SUBNETS, {**SUBNET, "natOutgoingPolicyRules": [{"match": {"srcIPs": "\t"}}]}, "match.srcIPs in body should match"),
+    (SUBNETS, {**SUBNET, "namespaceSelectors": [{"matchLabels": {"a": "b\0"}}]}, "matchLabels.a in body should match"),
+    (SUBNETS, {**SUBNET, "namespaceSelectors": [{"matchLabels": {"a": "b" * 64}}]}, "matchLabels.a: Too long"),
     (SUBNETS, {**SUBNET, "gatewayType": "local"}, 'Unsupported value: "local": supported values: '),
     (
         SUBNETS,
@@ -237,7 +272,12 @@ BAD: list[tuple[Kind[Any], Spec | None, str]] = [
         "v4IpAddress 10.66.0.6 is not the one in ipAddress 10.66.0.5,fd00::5; give the same address in both",
     ),
     (IPS, {**IP, "ipAddress": "fd00::5", "v6IpAddress": "fd00::6"}, "v6IpAddress fd00::6 is not the one in ipAddress"),
+    (IPS, {**IP, "podName": "a\0"}, "spec.podName in body should match"),
+    (IPS, {**IP, "containerID": "a" * 254}, "spec.containerID: Too long"),
+    (IPS, {**IP, "attachMacs": ["\x07"]}, "spec.attachMacs[0] in body should match"),
     (IPPOOLS, {"subnet": "ovn-default"}, "spec.ips: Required value"),
+    (IPPOOLS, {**POOL, "subnet": "a\x85"}, "spec.subnet in body should match"),
+    (IPPOOLS, {**POOL, "namespaces": ["a\0"]}, "spec.namespaces[0] in body should match"),
     (IPPOOLS, {"ips": ["10.66.0.5"]}, "spec.subnet: Required value"),
     (IPPOOLS, {**POOL, "subnet": ""}, "spec.subnet"),
     (IPPOOLS, {**POOL, "ips": []}, "spec.ips"),
@@ -250,6 +290,11 @@ BAD: list[tuple[Kind[Any], Spec | None, str]] = [
     ),
     (VPCS, {"policyRoutes": [{"action": "nat"}]}, 'supported values: "allow", "drop", "reroute"'),
     (VPCS, {"staticRoutes": [{"policy": "src"}]}, '"policySrc", "policyDst"'),
+    (VPCS, {"policyRoutes": [{"match": "ip4\0"}]}, "spec.policyRoutes[0].match in body should match"),
+    (VPCS, {"policyRoutes": [{"match": "1" * 8193}]}, "spec.policyRoutes[0].match: Too long"),
+    (VPCS, {"policyRoutes": [{"priority": 32768}]}, "should be less than or equal to 32767"),
+    (VPCS, {"defaultSubnet": "a\n"}, "spec.defaultSubnet in body should match"),
+    (VPCS, {"vpcPeerings": [{"remoteVpc": "a" * 254}]}, "spec.vpcPeerings[0].remoteVpc: Too long"),
 ]
 
 
@@ -651,6 +696,43 @@ async def test_every_field_is_explained(server: KubeApiserver, kind: Kind[Any]) 
     assert {path: text for path, text in fields.items() if len(text) < 25 or not text.endswith((".", ":"))} == {}
     for rule in rules(schema):
         assert rule.get("message") or rule.get("messageExpression"), rule
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.plural)
+async def test_every_text_of_a_spec_is_bounded(server: KubeApiserver, kind: Kind[Any]) -> None:
+    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{kind.plural}.kubeovn.io"
+    definition = msgspec.json.decode(server.get(path), type=Definition)
+    spec = definition.spec["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    found = dict(texts(spec, "spec"))
+    assert len(found) > 2
+    assert [
+        path for path, text in found.items() if not {"maxLength", "pattern"} <= text.keys() and "enum" not in text
+    ] == []
+
+
+def texts(schema: Spec, path: str) -> Iterator[tuple[str, Spec]]:
+    """The schema of each text, by path."""
+    if schema.get("type") == "string":
+        yield path, schema
+    for name, inner in schema.get("properties", {}).items():
+        yield from texts(inner, f"{path}.{name}")
+    for inner in (schema.get("items"), schema.get("additionalProperties")):
+        if isinstance(inner, dict):
+            yield from texts(inner, f"{path}[]")
+
+
+async def test_annotations_and_schemas_refuse_the_same_characters(client: Client) -> None:
+    for character in "\0\x01\t\n\x1f ~\x7f\x80\x9f\u00a0\u00adé\u200d\u2027\u2028\u2029\u202e\ufeff\ufffd😀":
+        taken = True
+        try:
+            check_text(character, "provider")
+        except ValueError:
+            taken = False
+        value = manifest(SUBNETS, {**SUBNET, "provider": character})
+        if taken:
+            await client.request("POST", SUBNETS.path(), body=value)
+        else:
+            assert "spec.provider in body should match" in await refusal(client, SUBNETS, value)
 
 
 def walk(schema: Spec, path: str) -> Iterator[tuple[str, str]]:

@@ -16,11 +16,11 @@ from kube_ovn.daemon import plumbing
 from kube_ovn.daemon.health import HealthPorts
 from kube_ovn.daemon.proxy import Proxy, remove_table
 from kube_ovn.daemon.services import Services
+from kube_ovn.discovery.endpoints import Place
 from kube_ovn.host.service import NodeService, Surroundings
 from kube_ovn.linux import conntrack, nft
 from kube_ovn.model import names
 from kube_ovn.model.kube import Endpoint, EndpointPort, EndpointSlice, ObjectMeta, Service, ServicePort, ServiceSpec
-from kube_ovn.service.endpoints import Place
 from tests.daemon.test_netlink_links import inside, ip, netns, run
 
 __all__ = ["netns"]

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from kube_ovn.model import nb
-from kube_ovn.model.row import Key, Member, Row, RowKey, facts, owned
+from kube_ovn.model.row import Key, Member, Row, RowKey, State, facts, owned
 from kube_ovn.ovsdb import connection
 from kube_ovn.ovsdb.client import Client, FencedError, OvsdbError, RejectedError
 from kube_ovn.plan import diff
-from kube_ovn.topology.render import Topology
+from kube_ovn.topology.graph import Topology
 from tests.daemon.ovn import Ovn, ovn
 from tests.golden.scenario import SCENARIOS, load
 
@@ -34,7 +34,7 @@ async def session(daemons: Ovn, on_change: Callable[[], None] = lambda: None) ->
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def converge(client: Client, desired: dict[Key, Row | None]) -> int:
+async def converge(client: Client, desired: State) -> int:
     """One pass; the number of changes it took."""
     plan = diff(desired, client.replica.owned)
     if plan:
@@ -57,7 +57,7 @@ SWITCH = facts(nb.LogicalSwitch(name="s", external_ids=owned()))
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 async def test_what_was_committed_is_what_is_seen_and_needs_nothing_more(ovn: Ovn, scenario: str) -> None:
-    desired = rendered(scenario).assembly.state
+    desired = rendered(scenario).state
     async with session(ovn) as client:
         assert await converge(client, desired) > 0
         assert client.replica.owned == desired  # at once: the update comes before the reply
@@ -146,7 +146,7 @@ async def test_a_server_that_dies_comes_back_without_a_write(ovn: Ovn) -> None:
 
 
 async def test_a_deleted_database_is_filled_again(ovn: Ovn) -> None:
-    desired = rendered("two-nodes").assembly.state
+    desired = rendered("two-nodes").state
     async with session(ovn) as client:
         await converge(client, desired)
         ovn.kill("nb")

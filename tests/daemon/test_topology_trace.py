@@ -11,7 +11,8 @@ import pytest
 
 from kube_ovn.model import names
 from kube_ovn.model.network import Grant
-from kube_ovn.topology.render import Topology
+from kube_ovn.topology.graph import Topology
+from kube_ovn.topology.subnets.verdict import in_effect
 from tests.daemon.ovn import SCHEMAS, Ovn
 from tests.daemon.test_ovsdb_client import converge, rendered, session
 
@@ -29,7 +30,7 @@ class Network:
     topology: Topology
 
     def grant(self, uid: str) -> Grant:
-        return self.topology.ledger.grants[uid]
+        return self.topology.grants[uid]
 
     def address(self, uid: str, version: int = 4) -> str:
         return next(str(each) for each in self.grant(uid).addresses if each.version == version)
@@ -37,7 +38,7 @@ class Network:
     def port(self, uid: str) -> str:
         (name,) = (
             key.key
-            for key, row in self.topology.assembly.state.items()
+            for key, row in self.topology.state.items()
             if row is not None and len(key) == 2 and row.external_ids.get(names.OWNER_UID) == uid
         )
         return name
@@ -71,10 +72,10 @@ class Network:
 
     def _next_hop(self, grant: Grant, destination: str) -> str:
         """The MAC of who has an address in the same subnet, else of its router."""
-        there = [each.mac for each in self.topology.ledger.grants.values() if destination in map(str, each.addresses)]
-        subnet = self.topology.ledger.subnet(grant.subnet)
+        there = [each.mac for each in self.topology.grants.values() if destination in map(str, each.addresses)]
+        subnet = in_effect(self.topology.inputs.subnets.values[grant.subnet])
         assert subnet is not None
-        router = names.derived_mac(names.router_port(self.topology.network.fabric.router, grant.subnet))
+        router = names.derived_mac(names.router_port(self.topology.fabric.router, grant.subnet))
         return there[0] if there and subnet.holds(ip_address(destination)) else router
 
 
@@ -84,7 +85,7 @@ def network(scenario: str, factory: pytest.TempPathFactory) -> Iterator[Network]
 
     async def commit() -> None:
         async with session(ovn) as client:
-            await converge(client, topology.assembly.state)
+            await converge(client, topology.state)
 
     try:
         for name in SCHEMAS:

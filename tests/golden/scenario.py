@@ -7,7 +7,7 @@ import msgspec
 from kube_ovn.model import crd
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, Pod, Service
 from kube_ovn.model.row import Row, State
-from kube_ovn.topology.render import Topology
+from kube_ovn.topology.graph import Topology
 from tests.clusters import Api, fabric, settle
 
 FOLDER = Path(__file__).parent
@@ -46,7 +46,7 @@ def load(scenario: str) -> tuple[Topology, Api]:
 def outcome(scenario: str) -> str:
     """Rows, memberships, annotations, IP objects, Subnets and problems, sorted, as a reviewer reads them."""
     topology, api = load(scenario)
-    lines = [*_rows(topology.assembly.state), "", "# Annotations"]
+    lines = [*_rows(topology.state), "", "# Annotations"]
     for item in _sorted(api, Namespace, Node, Pod):
         if item.metadata.annotations:
             lines.append(f"{type(item).__name__} {item.metadata.name}")

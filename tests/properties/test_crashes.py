@@ -20,9 +20,22 @@ from kube_ovn.model.kube import Object, Pod
 from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.row import Key, Row
 from kube_ovn.model.writes import Annotate, Write
-from kube_ovn.topology.memory import confirmed, is_reservation, owner_of, owner_of_ip
-from kube_ovn.topology.render import Snapshot, Topology
-from tests.clusters import Api, fabric, namespace, node, pod, reservation, snapshot, stateful_set, step, subnet
+from kube_ovn.topology.addresses.memory import confirmed, is_reservation, owner_of, owner_of_ip
+from kube_ovn.topology.graph import Topology
+from tests.clusters import (
+    Api,
+    Snapshot,
+    fabric,
+    namespace,
+    node,
+    pod,
+    reservation,
+    show,
+    snapshot,
+    stateful_set,
+    step,
+    subnet,
+)
 
 STEPS = int(os.environ.get("KUBE_OVN_SOAK_STEPS", "100000"))
 """Steps in all; `make soak` takes a million."""
@@ -146,12 +159,12 @@ class Cluster(RuleBasedStateMachine):
     def make_pass(self, survives: int) -> None:
         """A pass that dies at its await number `survives`, unless it has fewer; what was done by then stays done."""
         view = snapshot(*self.seen.values())
-        self.controller.render(view if self.rendered is None else step(self.rendered, view))
+        show(self.controller, view if self.rendered is None else step(self.rendered, view))
         self.rendered = view
         if survives == 0:
             self.start()
             return
-        self.northbound = dict(self.controller.assembly.state)
+        self.northbound = dict(self.controller.state)
         writes = self.controller.writes
         for number, key in enumerate(sorted(writes), start=1):
             if number == survives:
@@ -210,8 +223,8 @@ class Cluster(RuleBasedStateMachine):
             self.hear_all()
             self.make_pass(1000)
         fresh = Topology(SMALL, confirmed(self.northbound))
-        fresh.render(self.api.snapshot())
-        assert fresh.assembly.state == self.northbound
+        show(fresh, self.api.snapshot())
+        assert fresh.state == self.northbound
         assert not fresh.writes
         assert not self.controller.writes
         for uid, published in self.addresses.items():

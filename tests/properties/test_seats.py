@@ -6,8 +6,8 @@ from ipaddress import ip_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kube_ovn.service.endpoints import Backend
-from kube_ovn.service.seats import seat
+from kube_ovn.discovery.endpoints import Backend
+from kube_ovn.discovery.seats import seat
 
 backends = st.lists(st.integers(0, 2**16 - 1), min_size=2, max_size=50, unique=True).map(
     lambda numbers: [

@@ -13,8 +13,8 @@ from kube_ovn.model.crd import IP, LabelSelector
 from kube_ovn.model.kube import Node, Object, Pod, ServicePort
 from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.row import RowKey
-from kube_ovn.topology.memory import confirmed
-from kube_ovn.topology.render import Topology
+from kube_ovn.topology.addresses.memory import confirmed
+from kube_ovn.topology.graph import Topology
 from tests.clusters import (
     Api,
     fabric,
@@ -22,12 +22,12 @@ from tests.clusters import (
     granted,
     namespace,
     node,
-    objects_of,
     pod,
     pool,
     reservation,
     service,
     settle,
+    show,
     slice_of,
     snapshot,
     stateful_set,
@@ -170,7 +170,7 @@ def live(history: list[list[Object]]) -> tuple[Topology, Api]:
         )
         for _ in range(2):
             view = api.snapshot()
-            topology.render(step(before, view))
+            show(topology, step(before, view))
             before = view
             for write in list(topology.writes.values()):
                 api.write(write)
@@ -198,10 +198,10 @@ def is_ours(item: Object) -> bool:
 @settings(max_examples=300, deadline=None)
 def test_incremental_equals_fresh(history: list[list[Object]]) -> None:
     walked, api = live(history)
-    fresh = Topology(fabric(), confirmed(walked.assembly.state))
-    fresh.render(api.snapshot())
-    assert walked.assembly.state == fresh.assembly.state
-    assert walked.ledger.grants == fresh.ledger.grants
+    fresh = Topology(fabric(), confirmed(walked.state))
+    show(fresh, api.snapshot())
+    assert walked.state == fresh.state
+    assert walked.grants == fresh.grants
     assert walked.problems.keys() == fresh.problems.keys()
     assert not fresh.writes
 
@@ -216,11 +216,11 @@ def test_the_order_of_objects_does_not_matter(objects: list[Object], foreign: An
             api.objects.pop(item.metadata.uid)
     one, two = Topology(fabric()), Topology(fabric())
     view = replace(api.snapshot(), foreign=frozenset(foreign))
-    shuffled = list(objects_of(view).values())
+    shuffled = list(view.objects.values())
     chance.shuffle(shuffled)
-    one.render(view)
-    two.render(replace(snapshot(*shuffled), foreign=frozenset(foreign)))
-    assert one.assembly.state == two.assembly.state
+    show(one, view)
+    show(two, replace(snapshot(*shuffled), foreign=frozenset(foreign)))
+    assert one.state == two.state
     assert one.writes == two.writes
 
 
@@ -228,12 +228,10 @@ def test_the_order_of_objects_does_not_matter(objects: list[Object], foreign: An
 @settings(deadline=None)
 def test_no_address_is_shared_or_kept_by_the_gone(history: list[list[Object]]) -> None:
     topology, api = live(history)
-    grants = topology.ledger.grants
+    grants = topology.grants
     taken = [(grant.subnet, address) for grant in grants.values() for address in grant.addresses]
     assert len(taken) == len(set(taken))
-    ports = {
-        row.name for row in topology.assembly.state.values() if isinstance(row, LogicalSwitchPort) and not row.type
-    }
+    ports = {row.name for row in topology.state.values() if isinstance(row, LogicalSwitchPort) and not row.type}
     living = {
         f"{item.metadata.name}.{item.metadata.namespace}" for item in api.objects.values() if isinstance(item, Pod)
     }
@@ -249,11 +247,11 @@ def test_what_changed_is_exactly_what_moved(history: list[list[Object]]) -> None
     for objects in history:
         api.put(*(item for item in objects if api.find(type(item), *name(item)) is None))
         view = api.snapshot()
-        topology.render(step(before, view))
+        show(topology, step(before, view))
         before = view
-        for key in topology.assembly.take_changed():
-            if key in topology.assembly.state:
-                rows[key] = topology.assembly.state[key]
+        for key in topology.take_changed():
+            if key in topology.state:
+                rows[key] = topology.state[key]
             else:
                 rows.pop(key, None)
         for write_key, write in topology.take_changed_writes().items():
@@ -261,7 +259,7 @@ def test_what_changed_is_exactly_what_moved(history: list[list[Object]]) -> None
                 writes.pop(write_key, None)
             else:
                 writes[write_key] = write
-        assert rows == topology.assembly.state
+        assert rows == topology.state
         assert writes == topology.writes
         for write in list(topology.writes.values()):
             api.write(write)
@@ -289,9 +287,9 @@ def test_every_membership_has_its_rows(history: list[list[Object]]) -> None:
     for objects in [*history, history[-1], history[-1]]:
         api.put(*(item for item in objects if api.find(type(item), *name(item)) is None))
         view = api.snapshot()
-        topology.render(step(before, view))
+        show(topology, step(before, view))
         before = view
-        state = topology.assembly.state
+        state = topology.state
         for key in state:
             if len(key) == 4:
                 assert (key.table, key.key) in state
@@ -345,8 +343,8 @@ def test_what_comes_and_goes_in_a_standing_cluster_leaves_no_trace(changes: list
             api.remove(before.metadata.uid)
         settle(topology, api, view)
     fresh = Topology(fabric())
-    fresh.render(api.snapshot())
+    show(fresh, api.snapshot())
     assert not fresh.writes
-    assert fresh.assembly.state == topology.assembly.state
-    assert fresh.ledger.grants == topology.ledger.grants
+    assert fresh.state == topology.state
+    assert fresh.grants == topology.grants
     assert fresh.problems == topology.problems, (fresh.problems, topology.problems)

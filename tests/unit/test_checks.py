@@ -8,7 +8,7 @@ from kube_ovn.model.crd import IP, Subnet
 from kube_ovn.model.kube import Object, Service, ServicePort
 from kube_ovn.model.nb import LoadBalancer, LoadBalancerHealthCheck
 from kube_ovn.model.row import RowKey
-from kube_ovn.topology.render import Topology
+from kube_ovn.topology.graph import Topology
 from tests.clusters import (
     Api,
     fabric,
@@ -19,6 +19,7 @@ from tests.clusters import (
     service,
     settle,
     settled,
+    show,
     slice_of,
     step,
     subnet,
@@ -41,9 +42,9 @@ def cluster(*more: Object) -> Api:
 
 
 def mappings(topology: Topology) -> dict[str, str]:
-    row = topology.assembly.state[RowKey("Load_Balancer", "default/web/tcp")]
+    row = topology.state[RowKey("Load_Balancer", "default/web/tcp")]
     assert isinstance(row, LoadBalancer)
-    checks = [each.vip for each in topology.assembly.state.values() if isinstance(each, LoadBalancerHealthCheck)]
+    checks = [each.vip for each in topology.state.values() if isinstance(each, LoadBalancerHealthCheck)]
     assert checks == (["10.96.0.20:80"] if row.ip_port_mappings else [])
     return row.ip_port_mappings
 
@@ -55,8 +56,8 @@ def record(api: Api) -> IP | None:
 def test_the_address_is_recorded_before_it_is_used_and_nobody_elses() -> None:
     api, topology = cluster(), Topology(fabric())
     while not api.find(IP, RECORD):
-        topology.render(api.snapshot())
-        if RowKey("Load_Balancer", "default/web/tcp") in topology.assembly.state:
+        show(topology, api.snapshot())
+        if RowKey("Load_Balancer", "default/web/tcp") in topology.state:
             assert mappings(topology) == {}
         for write in list(topology.writes.values()):
             api.write(write)
@@ -73,8 +74,8 @@ def test_a_new_controller_finds_it_and_writes_nothing() -> None:
     api = cluster()
     before = settled(api)
     again = Topology(fabric())
-    again.render(api.snapshot())
-    assert again.assembly.state == before.assembly.state
+    show(again, api.snapshot())
+    assert again.state == before.state
     assert not again.writes
 
 
@@ -93,8 +94,8 @@ def test_it_is_given_back_when_nobody_asks_for_it(how: str) -> None:
             api.remove("slice-uid-web")
     settle(topology, api, view)
     assert record(api) is None
-    assert not [row for row in topology.assembly.state.values() if isinstance(row, LoadBalancerHealthCheck)]
-    assert topology.assembly.state == settled(api).assembly.state
+    assert not [row for row in topology.state.values() if isinstance(row, LoadBalancerHealthCheck)]
+    assert topology.state == settled(api).state
 
 
 def test_two_services_share_it_until_the_last_goes() -> None:
@@ -120,14 +121,14 @@ def test_who_has_its_name_is_in_the_way_and_nothing_is_lost_with_it() -> None:
     settle(topology, api, view)
     assert mappings(topology) == {}
     assert f"IP {RECORD} is in the way" in topology.problems["service-uid-web"].message
-    assert topology.assembly.state == settled(api).assembly.state
+    assert topology.state == settled(api).state
     theirs, view = record(api), api.snapshot()
     assert theirs is not None
     api.remove(theirs.metadata.uid)
     settle(topology, api, view)
     assert list(mappings(topology)) == ["10.16.0.2"]
     assert not topology.problems
-    assert len(topology.ledger.keys("ovn-default")) == 2  # the Pod's and this one
+    assert sum(grant.subnet == "ovn-default" for grant in topology.grants.values()) == 2  # the Pod's and this one
 
 
 def test_where_no_address_is_left_its_user_is_told_and_the_next_free_one_is_taken() -> None:
@@ -221,11 +222,11 @@ def test_step_by_step_is_as_from_the_start() -> None:
     api = cluster()
     topology = Topology(fabric())
     before = api.snapshot()
-    topology.render(before)
+    show(topology, before)
     for _ in range(6):
         for write in list(topology.writes.values()):
             api.write(write)
         view = api.snapshot()
-        topology.render(step(before, view))
+        show(topology, step(before, view))
         before = view
-    assert topology.assembly.state == settled(api).assembly.state
+    assert topology.state == settled(api).state

@@ -4,7 +4,7 @@ import pytest
 
 from kube_ovn.config import parse_flags
 from kube_ovn.controller.settings import Settings
-from kube_ovn.topology.subnets import parse_subnet
+from kube_ovn.topology.subnets.verdict import parse_subnet
 
 
 def test_a_flag_wins_over_the_environment() -> None:

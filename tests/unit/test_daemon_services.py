@@ -5,10 +5,10 @@ from ipaddress import ip_network
 import msgspec
 
 from kube_ovn.daemon.services import Services
+from kube_ovn.discovery.endpoints import Place
 from kube_ovn.host.service import Direct, NodeService, Surroundings
 from kube_ovn.model import names
 from kube_ovn.model.kube import Endpoint, EndpointPort, EndpointSlice, ObjectMeta, Service, ServicePort, ServiceSpec
-from kube_ovn.service.endpoints import Place
 
 FABRIC = (ip_network("10.16.0.0/16"),)
 HERE = Surroundings(place=Place(node="node1"), fabric=FABRIC)

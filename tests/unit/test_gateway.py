@@ -10,8 +10,8 @@ from kube_ovn.model.crd import LabelSelector, NatRule, NatRuleMatch, Subnet, Sub
 from kube_ovn.model.gateway import parse_gateway_nodes, parse_nat_rule
 from kube_ovn.model.kube import Node
 from kube_ovn.model.nb import HaChassis, LogicalRouterPolicy
-from kube_ovn.topology.gateway import Exit, Group, assign_slots, choose, parse_node, rank, render_groups, watch
-from kube_ovn.topology.render import Topology
+from kube_ovn.topology.gateways.groups import Exit, Group, assign_slots, choose, parse_node, rank, render_groups, watch
+from kube_ovn.topology.graph import Topology
 from tests.clusters import Api, fabric, gateway, namespace, node, settle, settled, subnet
 
 ONE, TWO, THREE = gateway("node1", 1, ipv6=True), gateway("node2", 2, egress="true"), gateway("node3", 3, egress="true")
@@ -152,7 +152,7 @@ def chassis(topology: Topology) -> list[tuple[str, int]]:
     """Members of the groups that something leaves through."""
     rows = [
         row
-        for row in topology.assembly.state.values()
+        for row in topology.state.values()
         if isinstance(row, HaChassis) and names.gateway_group("all nodes") not in row.external_ids["key"]
     ]
     return sorted(((row.chassis_name, row.priority) for row in rows), key=lambda each: -each[1])
@@ -161,7 +161,7 @@ def chassis(topology: Topology) -> list[tuple[str, int]]:
 def policy(topology: Topology, name: str) -> LogicalRouterPolicy:
     (row,) = [
         row
-        for row in topology.assembly.state.values()
+        for row in topology.state.values()
         if isinstance(row, LogicalRouterPolicy)
         and row.priority == names.POLICY_CENTRALIZED
         and row.external_ids["subnet"] == name
@@ -177,13 +177,13 @@ def test_a_change_of_a_node_moves_one_row_a_group_and_the_status_follows() -> No
     topology = settled(api)
     assert chassis(topology) == [("chassis-node1", 2), ("chassis-node2", 1)]
     assert {api.get(Subnet, f"s{n}").status.activate_gateway for n in range(5)} == {"node1"}
-    topology.assembly.take_changed()
+    topology.take_changed()
     view = api.snapshot()
     api.put(msgspec.structs.replace(ONE, spec=msgspec.structs.replace(ONE.spec, unschedulable=True)))
     settle(topology, api, view)
     assert chassis(topology) == [("chassis-node2", 2), ("chassis-node1", 1)]
     assert {api.get(Subnet, f"s{n}").status.activate_gateway for n in range(5)} == {"node2"}
-    moved = {key for key in topology.assembly.take_changed() if key.table not in ("Logical_Router_Policy",)}
+    moved = {key for key in topology.take_changed() if key.table not in ("Logical_Router_Policy",)}
     assert len(moved) == 2
 
 

@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from kube_ovn.discovery.endpoints import Place
 from kube_ovn.host.service import Direct, Entry, NodeService, Surroundings, Through, parse_service
 from kube_ovn.host.services import render_services
 from kube_ovn.model import names
@@ -24,7 +25,6 @@ from kube_ovn.model.kube import (
     ServiceSpec,
     ServiceStatus,
 )
-from kube_ovn.service.endpoints import Place
 
 NETWORKS = (ip_network("10.96.0.0/12"), ip_network("fd00:10:96::/112"))
 HERE = Surroundings(place=Place(node="node1"), fabric=(ip_network("10.16.0.0/16"), ip_network("fd00:10:16::/112")))

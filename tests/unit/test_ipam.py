@@ -7,8 +7,8 @@ import pytest
 from kube_ovn.model.addr import parse_addresses, parse_networks
 from kube_ovn.model.network import Grant, Subnet
 from kube_ovn.model.ranges import Ranges
-from kube_ovn.topology.ipam import ExhaustedError, Ledger, Owner, RefusedError
-from kube_ovn.topology.subnets import parse_subnet
+from kube_ovn.topology.addresses.ledger import ExhaustedError, Ledger, Owner, RefusedError
+from kube_ovn.topology.subnets.verdict import parse_subnet
 
 A, B, C = (Owner(uid, f"Pod default/{uid}") for uid in "abc")
 

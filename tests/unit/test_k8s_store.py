@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from kube_ovn.k8s.watch import MOST_CHANGES, Store
+from kube_ovn.k8s.decode import Unreadable
+from kube_ovn.k8s.store import MOST_CHANGES, Store
 from kube_ovn.model.kube import ObjectMeta, Pod, PodStatus
 
 
@@ -118,3 +119,79 @@ async def test_to_renew_is_to_wait_for_a_list_that_was_asked_for_later() -> None
     await asyncio.wait_for(renewing, 1)
     async with store.watching():
         await asyncio.sleep(0.01)
+
+
+def test_names_that_changed() -> None:
+    store: Store[Pod] = Store()
+    assert store.take_changed_names() is None, "at first any may have changed"
+    store.put(pod("u"))
+    store.put(pod("v", "b"))
+    assert store.take_changed_names() == {("n", "a"), ("n", "b")}
+    store.put(pod("v", "b"))
+    assert store.take_changed_names() == set(), "equal to what it was"
+    store.put(pod("w"))
+    store.remove("v")
+    assert store.take_changed_names() == {("n", "a"), ("n", "b")}
+    assert store.take_changed() is None, "each has its own memory"
+
+
+def test_what_changed_and_changed_back_is_among_the_names() -> None:
+    store: Store[Pod] = Store()
+    store.put(pod("u", phase="x"))
+    store.take_changed_names()
+    store.put(pod("u", phase="y"))
+    store.put(pod("u", phase="x"))
+    assert store.take_changed_names() == {("n", "a")}
+    store.remove("u")
+    store.put(pod("u", phase="x"))
+    assert store.take_changed_names() == {("n", "a")}
+
+
+def unreadable(uid: str, name: str = "a", error: str = "bad") -> Unreadable:
+    return Unreadable("1", "n", name, uid, error)
+
+
+def test_what_cannot_be_read_stays_as_it_was_known() -> None:
+    store: Store[Pod] = Store()
+    known = pod("u")
+    store.put(known)
+    assert store.put_unreadable(unreadable("u"))
+    assert not store.put_unreadable(unreadable("u")), "told once"
+    assert store.put_unreadable(unreadable("u", error="worse"))
+    assert store.named("n", "a") is known
+    store.put(pod("u", phase="mended"))
+    assert store.unreadable == {}
+    assert store.objects["u"].status.phase == "mended"
+
+
+def test_a_namesake_that_cannot_be_read_is_another_object() -> None:
+    store: Store[Pod] = Store()
+    store.put(pod("old"))
+    store.put_unreadable(unreadable("new"))
+    assert dict(store.objects) == {}, "the old one is gone for certain"
+    store.remove("new", "n", "a")
+    assert store.unreadable == {}
+
+
+def test_a_list_keeps_what_it_cannot_read_and_forgets_what_is_gone() -> None:
+    store: Store[Pod] = Store()
+    store.replace([pod("u"), pod("v", "b"), pod("w", "c")], 0.0)
+    found = [unreadable("u"), unreadable("", "b")]
+    assert store.replace([], 1.0, found) == found
+    assert set(store.objects) == {"u", "v"}, "by UID, or by name where there is no UID"
+    assert store.replace([], 2.0, found) == []
+    assert store.replace([pod("u")], 3.0) == []
+    assert (set(store.objects), store.unreadable) == ({"u"}, {})
+
+
+async def test_to_renew_ends_when_there_is_nothing_to_be_listed() -> None:
+    store: Store[Pod] = Store()
+    store.put(pod("u"))
+    renewing = asyncio.create_task(store.renew())
+    await asyncio.sleep(0)
+    assert store.refuse("forbidden", asyncio.get_running_loop().time())
+    await asyncio.wait_for(renewing, 1)
+    assert not store.refuse("forbidden", asyncio.get_running_loop().time()), "told once"
+    assert (set(store.objects), store.unavailable, store.synced.is_set()) == ({"u"}, "forbidden", False)
+    store.replace([], asyncio.get_running_loop().time())
+    assert (set(store.objects), store.unavailable, store.synced.is_set()) == (set(), "", True)

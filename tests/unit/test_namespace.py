@@ -1,6 +1,7 @@
 """Annotations of a Namespace: which are its user's wish, which the controller's word, and what is written when."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 import msgspec
@@ -9,7 +10,8 @@ import pytest
 from kube_ovn.model import names
 from kube_ovn.model.crd import LabelSelector, SelectorRequirement, Subnet, SubnetSpec
 from kube_ovn.model.kube import Namespace, Object, Pod
-from kube_ovn.topology.namespace import (
+from kube_ovn.topology.graph import Topology
+from kube_ovn.topology.subnets.namespace import (
     Wish,
     parse_wish,
     selects,
@@ -19,14 +21,17 @@ from kube_ovn.topology.namespace import (
     wished_spec,
     written,
 )
-from kube_ovn.topology.render import Topology
-from kube_ovn.topology.subnets import parse_subnet
+from kube_ovn.topology.subnets.verdict import parse_subnet
 from tests.clusters import Api, address, fabric, namespace, node, pod, settle, subnet
 
 DEFAULT = parse_subnet("ovn-default", "10.16.0.0/16")
 BLUE = parse_subnet("blue", "10.20.0.0/24,fd20::/64", exclude=["10.20.0.5..10.20.0.9", "10.20.0.20"])
 TOLD = told([DEFAULT], ())
 """What a Namespace that says nothing is told."""
+
+
+def wish_in(namespace: Namespace, otherwise: Mapping[str, str]) -> Wish:
+    return parse_wish(namespace, lambda: otherwise)
 
 
 def made(**annotations: str) -> Namespace:
@@ -58,36 +63,36 @@ def after(before: Namespace, changes: dict[str, str | None]) -> Namespace:
     ],
 )
 def test_a_namespace_that_says_nothing_else_than_it_is_told_has_no_wish(annotations: dict[str, str]) -> None:
-    assert parse_wish(made(**annotations), TOLD) == Wish()
+    assert wish_in(made(**annotations), TOLD) == Wish()
 
 
 def test_what_was_written_back_is_no_wish_whatever_would_be_told_now() -> None:
-    assert parse_wish(told_before(), told([BLUE], ("few",))) == Wish()
+    assert wish_in(told_before(), told([BLUE], ("few",))) == Wish()
 
 
 def test_what_differs_from_what_was_written_back_is_a_wish() -> None:
-    assert parse_wish(told_before(**{names.LOGICAL_SWITCH: "blue, green"}), TOLD) == Wish(switches=("blue", "green"))
+    assert wish_in(told_before(**{names.LOGICAL_SWITCH: "blue, green"}), TOLD) == Wish(switches=("blue", "green"))
 
 
 def test_a_wish_that_is_what_would_be_told_stays_a_wish_once_there_is_a_record() -> None:
     wishing = made(**{names.LOGICAL_SWITCH: "ovn-default", names.WRITTEN_BACK: "{}"})
-    assert parse_wish(wishing, TOLD) == Wish(switches=("ovn-default",))
+    assert wish_in(wishing, TOLD) == Wish(switches=("ovn-default",))
 
 
 @pytest.mark.parametrize("record", ["nonsense", "[]", "null", '{"a": 1}'])
 def test_a_record_that_was_damaged_says_nothing(record: str) -> None:
     damaged = made(**{names.LOGICAL_SWITCH: "blue", names.WRITTEN_BACK: record})
     assert written(damaged) == {}
-    assert parse_wish(damaged, TOLD) == Wish(switches=("blue",))
+    assert wish_in(damaged, TOLD) == Wish(switches=("blue",))
 
 
 def test_pools_may_be_wished_for_alone() -> None:
-    assert parse_wish(told_before(**{names.IP_POOL: "few,more"}), TOLD) == Wish(pools=("few", "more"))
+    assert wish_in(told_before(**{names.IP_POOL: "few,more"}), TOLD) == Wish(pools=("few", "more"))
 
 
 def test_a_shape_is_what_makes_a_subnet() -> None:
     shape = {names.CIDR: "10.30.0.0/24", names.PRIVATE: "true", names.GATEWAY: "10.30.0.254"}
-    wish = parse_wish(told_before(**{names.LOGICAL_SWITCH: "own", **shape}), TOLD)
+    wish = wish_in(told_before(**{names.LOGICAL_SWITCH: "own", **shape}), TOLD)
     assert wish == Wish(switches=("own",), shape=shape)
     assert wish.makes == "own"
 
@@ -119,7 +124,7 @@ def test_without_one_name_and_a_cidr_nothing_is_made(wish: Wish) -> None:
     ],
 )
 def test_a_wish_that_can_be_met_has_no_problem(wish: Wish) -> None:
-    assert wish_problem(made(), wish) is None
+    assert wish_problem(wish) is None
 
 
 @pytest.mark.parametrize(
@@ -139,7 +144,7 @@ def test_a_wish_that_can_be_met_has_no_problem(wish: Wish) -> None:
     ],
 )
 def test_a_wish_that_cannot_be_met_says_why(wish: Wish, message: str) -> None:
-    assert message in (wish_problem(made(), wish) or "")
+    assert message in (wish_problem(wish) or "")
 
 
 # --- The Subnet it makes ---
@@ -245,8 +250,8 @@ def test_a_new_namespace_is_told_everything_with_a_record_of_it() -> None:
 @pytest.mark.parametrize("wanted", [TOLD, told([BLUE], ("few",))])
 @pytest.mark.parametrize("before", [made(), told_before(), made(**{names.LOGICAL_SWITCH: "ovn-default"})])
 def test_what_was_told_needs_no_word_more_and_is_no_wish(before: Namespace, wanted: dict[str, str]) -> None:
-    there = after(before, told_annotations(before, wanted, parse_wish(before, TOLD)))
-    wish = parse_wish(there, TOLD)
+    there = after(before, told_annotations(before, wanted, wish_in(before, TOLD)))
+    wish = wish_in(there, TOLD)
     assert wish == Wish()
     assert told_annotations(there, wanted, wish) == {}
 
@@ -260,7 +265,7 @@ def test_what_is_told_no_more_is_removed() -> None:
 
 def test_what_is_wished_for_is_not_touched() -> None:
     wishing = told_before(**{names.LOGICAL_SWITCH: "blue"})
-    changes = told_annotations(wishing, told([BLUE], ()), parse_wish(wishing, TOLD))
+    changes = told_annotations(wishing, told([BLUE], ()), wish_in(wishing, TOLD))
     assert names.LOGICAL_SWITCH not in changes
     assert changes[names.CIDR] == "10.20.0.0/24,fd20::/64"
     assert names.LOGICAL_SWITCH not in json.loads(str(changes[names.WRITTEN_BACK]))
@@ -268,16 +273,16 @@ def test_what_is_wished_for_is_not_touched() -> None:
 
 def test_a_wish_stays_a_wish_after_the_rest_was_told() -> None:
     wishing = told_before(**{names.LOGICAL_SWITCH: "blue"})
-    there = after(wishing, told_annotations(wishing, told([BLUE], ()), parse_wish(wishing, TOLD)))
-    assert parse_wish(there, TOLD) == Wish(switches=("blue",))
-    assert told_annotations(there, told([BLUE], ()), parse_wish(there, TOLD)) == {}
+    there = after(wishing, told_annotations(wishing, told([BLUE], ()), wish_in(wishing, TOLD)))
+    assert wish_in(there, TOLD) == Wish(switches=("blue",))
+    assert told_annotations(there, told([BLUE], ()), wish_in(there, TOLD)) == {}
 
 
 def test_a_wish_that_was_taken_back_gives_way_to_what_is_told() -> None:
     wishing = told_before(**{names.LOGICAL_SWITCH: "blue"})
-    there = after(wishing, told_annotations(wishing, told([BLUE], ()), parse_wish(wishing, TOLD)))
+    there = after(wishing, told_annotations(wishing, told([BLUE], ()), wish_in(wishing, TOLD)))
     back = after(there, {names.LOGICAL_SWITCH: None})
-    assert parse_wish(back, TOLD) == Wish()
+    assert wish_in(back, TOLD) == Wish()
     assert after(back, told_annotations(back, TOLD, Wish())).metadata.annotations == told_before_text()
 
 
@@ -288,15 +293,15 @@ def told_before_text() -> dict[str, str]:
 
 def test_what_somebody_undid_is_told_again() -> None:
     undone = after(told_before(), {names.CIDR: None})
-    assert told_annotations(undone, TOLD, parse_wish(undone, TOLD)) == {names.CIDR: "10.16.0.0/16"}
+    assert told_annotations(undone, TOLD, wish_in(undone, TOLD)) == {names.CIDR: "10.16.0.0/16"}
 
 
 def test_a_namespace_of_its_own_subnet_keeps_the_annotations_that_make_it() -> None:
     own = replace(DEFAULT, name="own")
     wishing = made(**{names.LOGICAL_SWITCH: "own", names.CIDR: "10.16.0.0/16", names.PRIVATE: "true"})
-    wish = parse_wish(wishing, told([BLUE], ()))
+    wish = wish_in(wishing, told([BLUE], ()))
     there = after(wishing, told_annotations(wishing, told([own], ()), wish))
-    assert parse_wish(there, told([BLUE], ())) == wish
+    assert wish_in(there, told([BLUE], ())) == wish
     assert there.metadata.annotations[names.EXCLUDE_IPS] == "10.16.0.1"
 
 

@@ -2,39 +2,82 @@
 
 import pytest
 
+from kube_ovn.derive import Collection, Graph, Read
 from kube_ovn.model import names
 from kube_ovn.model.addr import parse_addresses
 from kube_ovn.model.crd import StatefulSet
 from kube_ovn.model.kube import Pod
-from kube_ovn.model.network import Grant
-from kube_ovn.topology.ipam import ExhaustedError, Ledger, Owner, RefusedError
-from kube_ovn.topology.memory import owner_of
-from kube_ovn.topology.network import Binding
-from kube_ovn.topology.placement import Surroundings, WaitError, place
-from kube_ovn.topology.pod import Request, parse_request
-from kube_ovn.topology.pools import settle_pools
-from kube_ovn.topology.subnets import parse_subnet
-from tests.clusters import pod, pool, stateful_set
+from kube_ovn.model.network import Grant, Subnet
+from kube_ovn.topology.addresses import holders
+from kube_ovn.topology.addresses.grants import COMING, READY, UNREADY
+from kube_ovn.topology.addresses.grants import define as define_grants
+from kube_ovn.topology.addresses.ledger import ExhaustedError, Owner, RefusedError
+from kube_ovn.topology.addresses.memory import define_recorded
+from kube_ovn.topology.addresses.request import Reads, WaitError, Want, ask_for_pod
+from kube_ovn.topology.addresses.steps import Addresses
+from kube_ovn.topology.inputs import Inputs, Name, record_name
+from kube_ovn.topology.ports.obstacles import Obstacles
+from kube_ovn.topology.ports.pod import Request, parse_request
+from kube_ovn.topology.subnets.addressing import Judged
+from kube_ovn.topology.subnets.namespace import Binding
+from kube_ovn.topology.subnets.pool import settle_pools
+from kube_ovn.topology.subnets.verdict import parse_subnet
+from tests.clusters import fabric, pod, pool, stateful_set
 
 
 class Place:
     """Subnets `one` (4 addresses for Pods), `two` (4) and `dual` (4 a family), and a pool `few` of two of `two`."""
 
     def __init__(self) -> None:
-        self.ledger = Ledger()
+        graph = Graph()
+        inputs, grants = Inputs(graph), define_grants(graph)
+        self._addresses = Addresses(inputs, define_recorded(graph, inputs.ips), grants, "", "join", {}, {})
+        self.ledger = self._addresses.ledger
         subnets = {
             "one": parse_subnet("one", "10.1.0.0/29", exclude=["10.1.0.6"]),
             "two": parse_subnet("two", "10.2.0.0/29", exclude=["10.2.0.2"]),
             "dual": parse_subnet("dual", "10.3.0.0/29,fd03::/125", exclude=["10.3.0.6", "fd03::6..fd03::7"]),
             "join": parse_subnet("join", "100.64.0.0/16"),
         }
-        self.pools = {"few": pool("few", "two", "10.2.0.5..10.2.0.6"), "far": pool("far", "gone", "10.9.0.1")}
-        verdicts = settle_pools(self.pools.values(), subnets)
+        self._bindings: Collection[str, Binding] = graph.collection("bindings", str, Binding)
+        self._readiness: Collection[str, str] = graph.collection("readiness", str, str)
+        effective: Collection[str, Subnet] = graph.collection("effective", str, Subnet)
+        self._sets: Collection[Name, StatefulSet] = graph.collection("sets", Name, StatefulSet)
+        self._holders = holders.define(graph, inputs, grants)
+        self._graph, self._inputs = graph, inputs
+        self._on = Reads(
+            fabric=fabric(),
+            grants=grants,
+            ips=inputs.ips,
+            pods=inputs.pods,
+            pools=inputs.pools,
+            sets=graph.index("sets by UID", self._sets, lambda name, each: (each.metadata.uid,)),
+            bindings=self._bindings,
+            readiness=self._readiness,
+            effective=effective,
+            obstacles=Obstacles(
+                router="",
+                foreign=inputs.foreign,
+                holders=self._holders,
+                judged=graph.collection("judged", str, Judged),
+            ),
+        )
+        pools = {"few": pool("few", "two", "10.2.0.5..10.2.0.6"), "far": pool("far", "gone", "10.9.0.1")}
+        inputs.pools.replace(pools)
+        effective.replace(subnets)
+        self._readiness.replace(dict.fromkeys(subnets, READY))
+        verdicts = settle_pools(pools.values(), subnets)
         for name, subnet in subnets.items():
-            ranges = {p: verdict.ranges for p, verdict in verdicts.items() if self.pools[p].spec.subnet == name}
+            ranges = {p: verdict.ranges for p, verdict in verdicts.items() if pools[p].spec.subnet == name}
             self.ledger.put_subnet(subnet, ranges)
-        self.coming: set[str] = set()
-        self.unusable: set[str] = set()
+
+    def come(self, name: str) -> None:
+        """A subnet will be there in a moment."""
+        self._readiness.put(name, COMING)
+
+    def go(self, name: str) -> None:
+        """A subnet gives out no addresses any more."""
+        self._readiness.put(name, UNREADY)
 
     def grant(
         self,
@@ -47,16 +90,17 @@ class Place:
         return shown(self.place(pod(name, annotations=annotations, parent=parent), binding, parent))
 
     def place(self, item: Pod, binding: Binding | None = None, parent: StatefulSet | None = None) -> Grant:
-        around = Surroundings(
-            ledger=self.ledger,
-            join="join",
-            usable=lambda name: self.ledger.subnet(name) is not None and name not in self.unusable,
-            exists=lambda name: self.ledger.subnet(name) is not None or name in self.coming,
-            coming=self.coming.__contains__,
-            pool=self.pools.get,
-        )
-        bound = binding or Binding(subnets=("one",))
-        return place(owner_of(item), item, parse_request(item), bound, parent, around)
+        record = record_name(item.metadata.namespace, item.metadata.name)
+        self._bindings.put(item.metadata.namespace, binding or Binding(subnets=("one",)))
+        if parent is not None:
+            self._sets.put(Name("default", parent.metadata.name), parent)
+        self._inputs.pods.put(record, item)
+        self._graph.settle()
+        read = Read()
+        read.begin(1000)
+        asked = ask_for_pod(read, self._on, item, self._holders.pods.values[record], None)
+        assert isinstance(asked, Want)
+        return self._addresses.place(asked)
 
     def fill(self, subnet: str, pool: str = "") -> None:
         number = 0
@@ -151,7 +195,7 @@ def test_a_subnet_that_does_not_exist_is_told_with_those_that_do() -> None:
 
 def test_a_subnet_that_is_not_ready_says_how_to_learn_why() -> None:
     world = Place()
-    world.unusable = {"two"}
+    world.go("two")
     with pytest.raises(
         RefusedError, match="subnet two is not ready or is being deleted: `kubectl describe subnet two`"
     ):
@@ -161,7 +205,7 @@ def test_a_subnet_that_is_not_ready_says_how_to_learn_why() -> None:
 @pytest.mark.parametrize("annotations", [{names.LOGICAL_SWITCH: "new"}, {names.LOGICAL_SWITCH: "gone,new"}])
 def test_a_pod_waits_for_a_subnet_that_is_coming(annotations: dict[str, str]) -> None:
     world = Place()
-    world.coming = {"new"}
+    world.come("new")
     with pytest.raises(WaitError):
         world.grant("a", **annotations)
 

@@ -12,8 +12,8 @@ from kube_ovn.model.crd import IPPool
 from kube_ovn.model.nb import AddressSet
 from kube_ovn.model.ranges import Ranges
 from kube_ovn.model.row import Member, RowKey
-from kube_ovn.topology.pools import PoolVerdict, _prefixes, render_pool, settle_pools
-from kube_ovn.topology.subnets import parse_subnet
+from kube_ovn.topology.subnets.pool import PoolVerdict, _prefixes, render_pool, settle_pools
+from kube_ovn.topology.subnets.verdict import parse_subnet
 from tests.clusters import pool
 
 S = parse_subnet("s", "10.0.0.0/24")

@@ -8,14 +8,13 @@ import msgspec
 import pytest
 
 from kube_ovn.controller import send
-from kube_ovn.controller.send import Sender, Target
+from kube_ovn.controller.send import Sender, Targets
 from kube_ovn.k8s.client import APPLY, JSON, JSON_PATCH, MERGE, Client, KubeError
-from kube_ovn.k8s.decode import IPPOOLS, IPS, NAMESPACES, NODES, PODS, SUBNETS, VPCS
-from kube_ovn.k8s.watch import Store
 from kube_ovn.model import names
 from kube_ovn.model.crd import Condition, IPPool, Subnet
 from kube_ovn.model.history import Record
 from kube_ovn.model.network import Kind, ObjectRef
+from kube_ovn.model.resource import IPPOOLS, RESOURCES, SUBNETS
 from kube_ovn.model.writes import Annotate, Apply, ApplyStatus, Create, Delete, Let, Patch
 from tests.clusters import pool, subnet
 
@@ -54,18 +53,9 @@ class World:
     def __init__(self, answer: object = None) -> None:
         self.log: list[Any] = []
         self.kube = Kube(self.log, answer)
-        self.subnets: Store[Subnet] = Store()
-        self.pools: Store[IPPool] = Store()
-        targets: dict[Kind, send.AnyTarget] = {
-            Kind.POD: Target(PODS, Store()),
-            Kind.NODE: Target(NODES, Store()),
-            Kind.NAMESPACE: Target(NAMESPACES, Store()),
-            Kind.SUBNET: Target(SUBNETS, self.subnets),
-            Kind.IP: Target(IPS, Store()),
-            Kind.IPPOOL: Target(IPPOOLS, self.pools),
-            Kind.VPC: Target(VPCS, Store()),
-        }
-        self.sender = Sender(self.kube, targets, self._remember)
+        targets = Targets(RESOURCES)
+        self.subnets, self.pools = targets.store(SUBNETS), targets.store(IPPOOLS)
+        self.sender = Sender(self.kube, targets.by_kind, self._remember)
         self.history_works = True
 
     async def _remember(self, record: Record) -> None:
@@ -295,3 +285,10 @@ async def test_a_finalizer_is_taken_off_the_object_with_this_uid_and_no_namesake
     world = World()
     await world.sender.send(END)
     assert {"op": "test", "path": "/metadata/uid", "value": "u"} in world.log[1][3]
+
+
+async def test_every_kind_that_is_followed_can_be_written_to() -> None:
+    world = World()
+    for kind in Kind:
+        await world.sender.send(Annotate(object=ref(kind, "a", "shop"), annotations={"k": "v"}))
+    assert len(world.log) == len(Kind)

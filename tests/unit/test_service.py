@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kube_ovn.discovery.dns import service_names
+from kube_ovn.discovery.endpoints import Place, backends, choose, source_ranges
 from kube_ovn.host.dns import Directory
 from kube_ovn.host.service import Surroundings as NodeSurroundings
 from kube_ovn.host.service import parse_service
 from kube_ovn.model import names
-from kube_ovn.model.kube import Endpoint, EndpointConditions, EndpointPort, EndpointSlice, ServicePort
+from kube_ovn.model.kube import Endpoint, EndpointConditions, EndpointPort, EndpointSlice, Service, ServicePort
 from kube_ovn.model.nb import ChassisTemplateVar, Dns, LoadBalancer
 from kube_ovn.model.row import Key, Row, RowKey
-from kube_ovn.service.dns import service_names
-from kube_ovn.service.endpoints import Place, backends, choose, source_ranges
-from kube_ovn.topology.dns import shard
-from kube_ovn.topology.render import Topology
-from kube_ovn.topology.service import Surroundings, render_service
+from kube_ovn.topology.graph import Topology
+from kube_ovn.topology.services.balancer import plan_service, render_service
+from kube_ovn.topology.services.dns import shard
 from tests.clusters import Api, fabric, gateway, namespace, service, settle, settled, slice_of
 
 PORT = ServicePort(port=80)
@@ -39,6 +39,10 @@ def chosen(*slices: EndpointSlice, port: ServicePort = PORT) -> list[str]:
 
 def rows(facts: Mapping[Key, Row | None]) -> list[LoadBalancer]:
     return [row for row in facts.values() if isinstance(row, LoadBalancer)]
+
+
+def rendered(item: Service, *slices: EndpointSlice) -> Mapping[Key, Row | None]:
+    return render_service(item, plan_service(item, slices)).rows
 
 
 READY, UNKNOWN = endpoint("10.16.0.2", ready=True), endpoint("10.16.0.3")
@@ -82,7 +86,7 @@ def test_a_slice_may_be_left_to_others(label: str) -> None:
 def test_a_thousand_endpoints_in_the_order_of_their_addresses() -> None:
     addresses = [f"10.16.{n // 250}.{n % 250 + 1}" for n in range(1000)]
     slices = [slice_of("web", *addresses[at : at + 100], uid=f"s{at}") for at in range(0, 1000, 100)]
-    (row,) = rows(render_service(service("web", "10.96.0.20"), reversed(slices), Surroundings()).facts)
+    (row,) = rows(rendered(service("web", "10.96.0.20"), *reversed(slices)))
     assert row.vips == {"10.96.0.20:80": ",".join(f"{address}:8080" for address in addresses)}
 
 
@@ -93,22 +97,22 @@ def test_a_thousand_endpoints_in_the_order_of_their_addresses() -> None:
 def test_without_an_address_of_its_own_there_is_no_load_balancer(
     addresses: tuple[str, ...], spec: dict[str, str]
 ) -> None:
-    assert not render_service(service("web", *addresses, **spec), [slice_of("web", "10.16.0.2")], Surroundings()).facts
+    assert not rendered(service("web", *addresses, **spec), slice_of("web", "10.16.0.2"))
 
 
 def test_one_endpoint_changes_one_row() -> None:
     api = Api(namespace("default"), service("web", "10.96.0.20"), service("other", "10.96.0.21"))
     api.put(slice_of("web", "10.16.0.2"), slice_of("other", "10.16.0.2"))
     topology = settled(api)
-    topology.assembly.take_changed()
+    topology.take_changed()
     view = api.snapshot()
     api.put(slice_of("web", "10.16.0.2", "10.16.0.3"))
     settle(topology, api, view)
-    assert [key.key for key in topology.assembly.take_changed()] == ["default/web/tcp"]
+    assert [key.key for key in topology.take_changed()] == ["default/web/tcp"]
     view = api.snapshot()
     api.remove("service-uid-web")
     settle(topology, api, view)
-    gone = {(key.table, key.key if len(key) == 2 else key.column) for key in topology.assembly.take_changed()}
+    gone = {(key.table, key.key if len(key) == 2 else key.column) for key in topology.take_changed()}
     row = shard("default", "web")
     assert gone == {
         ("Load_Balancer", "default/web/tcp"),
@@ -122,11 +126,11 @@ DNS_PORTS = (ServicePort(port=53, protocol="UDP"), ServicePort(port=53, protocol
 
 
 def vips(topology: Topology) -> dict[str, dict[str, str]]:
-    return {row.name: row.vips for row in topology.assembly.state.values() if isinstance(row, LoadBalancer)}
+    return {row.name: row.vips for row in topology.state.values() if isinstance(row, LoadBalancer)}
 
 
 def variables(topology: Topology, chassis: str) -> set[str]:
-    row = topology.assembly.state.get(RowKey(ChassisTemplateVar.TABLE, chassis))
+    row = topology.state.get(RowKey(ChassisTemplateVar.TABLE, chassis))
     return set(row.variables.values()) if isinstance(row, ChassisTemplateVar) else set()
 
 
@@ -163,7 +167,7 @@ def test_where_names_are_left_to_others_there_are_none() -> None:
     api = Api(namespace("default"), gateway("node1", 1), service("web", "10.96.0.20"))
     topology = settled(api, replace(fabric(), domain=""))
     assert set(vips(topology)) == {"default/web/tcp"}
-    assert not [row for row in topology.assembly.state.values() if isinstance(row, Dns | ChassisTemplateVar)]
+    assert not [row for row in topology.state.values() if isinstance(row, Dns | ChassisTemplateVar)]
 
 
 def test_an_address_that_two_want_goes_to_the_other_when_the_older_leaves() -> None:

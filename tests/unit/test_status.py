@@ -11,10 +11,10 @@ from kube_ovn.model.crd import Condition
 from kube_ovn.model.kube import VersionedMeta
 from kube_ovn.model.network import Subnet
 from kube_ovn.model.ranges import Ranges
-from kube_ovn.topology.ipam import Ledger, Owner, Usage
-from kube_ovn.topology.pools import settle_pools
-from kube_ovn.topology.status import MOST_RANGES, pool_status, same, subnet_status, vpc_status
-from kube_ovn.topology.subnets import parse_subnet
+from kube_ovn.topology.addresses.ledger import Ledger, Owner, Usage
+from kube_ovn.topology.subnets.pool import settle_pools
+from kube_ovn.topology.subnets.status import MOST_RANGES, pool_status, same, subnet_status, vpc_status
+from kube_ovn.topology.subnets.verdict import parse_subnet
 from tests.clusters import pool, subnet
 
 OBJECT = subnet("s", "10.0.0.0/29")

@@ -1,6 +1,7 @@
 """Subnets as users wish them: what is read, what is refused and why, and what stays in effect."""
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -10,24 +11,19 @@ import pytest
 from kube_ovn.model import crd
 from kube_ovn.model.addr import Address, format_list, parse_networks
 from kube_ovn.model.network import Subnet
-from kube_ovn.topology.subnets import (
-    Surroundings,
+from kube_ovn.topology.subnets.verdict import (
     Verdict,
     format_names,
     in_effect,
-    node_conflict,
+    judge,
+    parse_claim,
     parse_range,
     parse_subnet,
-    settle,
 )
-from tests.clusters import subnet
+from tests.clusters import Api, node, settled, subnet
 
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
-AROUND = Surroundings(
-    router="ovn-cluster",
-    services=parse_networks("10.96.0.0/12,fd00:10:96::/112"),
-    nodes=((ip_address("172.30.0.11"), "node1"),),
-)
+SERVICES = parse_networks("10.96.0.0/12,fd00:10:96::/112")
 
 
 def accepted(name: str, cidr: str, gateway: str = "", **fields: Any) -> crd.Subnet:
@@ -43,7 +39,16 @@ DEFAULT = accepted("ovn-default", "10.16.0.0/16")
 
 
 def verdicts(*subnets: crd.Subnet, users: dict[str, list[tuple[Address, str]]] | None = None) -> dict[str, Verdict]:
-    return settle([JOIN, DEFAULT, *subnets], {}, lambda name: (users or {}).get(name, []), AROUND)
+    return judged([JOIN, DEFAULT, *subnets], {}, lambda name: (users or {}).get(name, []))
+
+
+def judged(
+    subnets: Sequence[crd.Subnet],
+    decided: Mapping[str, Subnet],
+    find_users: Callable[[str], Sequence[tuple[Address, str]]],
+) -> dict[str, Verdict]:
+    claims = [parse_claim(each, "ovn-cluster", in_effect(each) or decided.get(each.metadata.name)) for each in subnets]
+    return judge(claims, SERVICES, find_users, lambda name: "")
 
 
 def used(*texts: str) -> list[tuple[Address, str]]:
@@ -208,7 +213,7 @@ def test_what_is_in_effect_wins_over_an_older_wish() -> None:
 def test_what_was_decided_and_is_not_written_yet_wins_over_an_older_wish() -> None:
     decided = {"newer": parse_subnet("newer", "10.20.0.0/24")}
     older, newer = subnet("older", "10.20.0.0/16", age=OLD), subnet("newer", "10.20.0.0/24", age=NEW)
-    found = settle([older, newer], decided, lambda _: [], AROUND)
+    found = judged([older, newer], decided, lambda _: [])
     assert found["newer"].accepted == decided["newer"]
     assert "subnet newer" in found["older"].refusal
 
@@ -342,9 +347,10 @@ def test_a_fault_in_what_is_excluded_takes_nothing_out_of_effect() -> None:
     ("cidr", "conflicts"), [("172.30.0.0/24", True), ("172.30.1.0/24", False), ("fd00::/64", False)]
 )
 def test_a_subnet_with_a_nodes_address_in_it_is_told(cidr: str, conflicts: bool) -> None:
-    said = node_conflict(parse_subnet("s", cidr), AROUND)
-    told = f"CIDR {cidr} contains address 172.30.0.11 of node node1; change one of them"
-    assert said == (told if conflicts else None)
+    problems = settled(Api(node("node1", 1), subnet("s", cidr))).problems
+    told = f"Subnet s: CIDR {cidr} contains address 172.30.0.11 of node node1; change one of them"
+    assert [each.message for uid, each in problems.items() if uid == "subnet-uid-s"] == ([told] if conflicts else [])
+    assert ("node-uid-node1" in problems) == conflicts
 
 
 def test_names_are_shown_as_far_as_there_is_room() -> None:

@@ -6,11 +6,12 @@ import msgspec
 import pytest
 
 from kube_ovn.model import names
+from kube_ovn.model.addr import parse_networks
 from kube_ovn.model.crd import IP, Subnet
 from kube_ovn.model.kube import Namespace, Node, Pod
-from kube_ovn.topology.memory import confirmed
-from kube_ovn.topology.render import Topology
-from tests.clusters import Api, address, fabric, namespace, node, pod, reservation, settle, settled, step, subnet
+from kube_ovn.topology.addresses.memory import confirmed
+from kube_ovn.topology.graph import Topology
+from tests.clusters import Api, address, fabric, namespace, node, pod, reservation, settle, settled, show, step, subnet
 
 
 def test_a_move_that_was_taken_back_does_not_leave_two_subnets_with_one_cidr() -> None:
@@ -19,13 +20,18 @@ def test_a_move_that_was_taken_back_does_not_leave_two_subnets_with_one_cidr() -
     held = api.get(Subnet, "s")
     moved = msgspec.structs.replace(held, spec=msgspec.structs.replace(held.spec, cidr_block="10.21.0.0/24"))
     api.put(moved, subnet("t", "10.20.0.0/24", age="2026-01-02T00:00:00Z"))
-    topology.render(api.snapshot())
+    show(topology, api.snapshot())
     writes = list(topology.writes.values())
     api.put(msgspec.structs.replace(api.get(Subnet, "s"), spec=held.spec))  # that of its status is refused now
     for write in writes:
         api.write(write)
     settle(topology, api)
-    cidrs = [cidr for each in topology.ledger.subnets.values() for cidr in each.cidrs]
+    cidrs = [
+        cidr
+        for each in api.objects.values()
+        if isinstance(each, Subnet) and each.status.cidr_block
+        for cidr in parse_networks(each.status.cidr_block)
+    ]
     assert not any(one.overlaps(other) for one, other in combinations(cidrs, 2))
 
 
@@ -41,10 +47,10 @@ def test_a_node_with_a_reservation_keeps_its_address_over_a_restart() -> None:
     api.remove("node-uid-node2")
     settle(topology, api)
     before = address(api.get(Node, "node1"))
-    fresh = Topology(fabric(), confirmed(topology.assembly.state))
+    fresh = Topology(fabric(), confirmed(topology.state))
     settle(fresh, api)
     assert address(api.get(Node, "node1")) == before
-    assert topology.assembly.state == fresh.assembly.state
+    assert topology.state == fresh.state
 
 
 def test_no_pod_gets_the_mac_of_the_router() -> None:
@@ -62,7 +68,7 @@ def test_who_follows_a_pod_that_is_leaving_waits_without_a_word(fixed: dict[str,
     before, told = None, []
     for _ in range(12):
         view = api.snapshot()
-        topology.render(view if before is None else step(before, view))
+        show(topology, view if before is None else step(before, view))
         before = view
         told += [problem.message for problem in topology.problems.values()]
         for write in list(topology.writes.values()):
@@ -78,8 +84,8 @@ def test_ports_of_a_version_without_objects_are_taken_over() -> None:
     api.objects = {uid: item for uid, item in api.objects.items() if isinstance(item, Node | Pod | Namespace)}
     api.remove("uid-a")  # so that the others would come to lie otherwise
     before.pop("uid-a")
-    topology = Topology(fabric(), confirmed(old.assembly.state))
-    topology.render(api.snapshot())
+    topology = Topology(fabric(), confirmed(old.state))
+    show(topology, api.snapshot())
     assert not topology.standing, "nothing is known yet, so nothing may be removed"
     settle(topology, api)
     assert topology.standing

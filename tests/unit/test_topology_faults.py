@@ -7,8 +7,8 @@ from kube_ovn.model import names
 from kube_ovn.model.crd import IP, IPSpec, Subnet, SubnetStatus
 from kube_ovn.model.kube import Namespace, ObjectMeta, Pod
 from kube_ovn.model.nb import Acl, LogicalRouterPort, LogicalSwitchPort
-from kube_ovn.topology.render import Topology
-from kube_ovn.topology.status import same
+from kube_ovn.topology.graph import Topology
+from kube_ovn.topology.subnets.status import same
 from tests.clusters import (
     Api,
     address,
@@ -31,11 +31,11 @@ def wish(name: str, age: str = "", **annotations: str) -> Namespace:
 
 
 def private(topology: Topology) -> list[Acl]:
-    return [row for row in topology.assembly.state.values() if isinstance(row, Acl) and row.action == "drop"]
+    return [row for row in topology.state.values() if isinstance(row, Acl) and row.action == "drop"]
 
 
 def ports(topology: Topology) -> set[str]:
-    return {row.name for row in topology.assembly.state.values() if isinstance(row, LogicalSwitchPort)}
+    return {row.name for row in topology.state.values() if isinstance(row, LogicalSwitchPort)}
 
 
 def test_annotations_that_an_older_version_wrote_are_no_wish() -> None:
@@ -159,10 +159,10 @@ def test_a_status_that_somebody_damaged_takes_nothing_from_anybody(name: str, st
     )
     topology = Topology(fabric())
     settle(topology, api)
-    before = dict(topology.assembly.state)
+    before = dict(topology.state)
     api.put(msgspec.structs.replace(api.get(Subnet, name), status=status))
     settle(topology, api)
-    assert topology.assembly.state == before
+    assert topology.state == before
     assert api.get(Subnet, name).status.cidr_block in ("100.64.0.0/16", "10.20.0.0/24")
 
 
@@ -195,9 +195,7 @@ def test_a_gateway_in_use_stays_inside() -> None:
     api.put(msgspec.structs.replace(now, spec=msgspec.structs.replace(now.spec, cidr_block="10.66.128.0/17")))
     settle(topology, api)
     (joint,) = [
-        row
-        for row in topology.assembly.state.values()
-        if isinstance(row, LogicalRouterPort) and row.name == "ovn-cluster-s"
+        row for row in topology.state.values() if isinstance(row, LogicalRouterPort) and row.name == "ovn-cluster-s"
     ]
     assert joint.networks == {"10.66.0.1/16"}
     assert "it serves Pod default/p" in topology.problems[now.metadata.uid].message

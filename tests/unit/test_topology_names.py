@@ -9,8 +9,8 @@ from kube_ovn.model import names
 from kube_ovn.model.kube import Node, NodeAddress, NodeStatus, Pod
 from kube_ovn.model.nb import LogicalRouterPolicy, LogicalSwitchPort
 from kube_ovn.model.row import Row, RowKey, facts, owned
-from kube_ovn.topology.render import Topology
-from tests.clusters import Api, fabric, granted, namespace, node, pod, step
+from kube_ovn.topology.graph import Topology
+from tests.clusters import Api, fabric, granted, namespace, node, pod, show, step
 
 
 class World:
@@ -19,7 +19,7 @@ class World:
     def __init__(self, cidr: str = "10.16.0.0/16") -> None:
         self.api, self.topology = Api(namespace("default")), Topology(fabric(cidr))
         self._before = self.api.snapshot()
-        self.topology.render(self._before)
+        show(self.topology, self._before)
 
     def become(self, *objects: Node | Pod, foreign: frozenset[RowKey] = frozenset()) -> Topology:
         """These Nodes and Pods are all there are."""
@@ -31,7 +31,7 @@ class World:
         for _ in range(12):
             view = replace(step(self._before, self.api.snapshot()), foreign=foreign)
             self._before = view
-            self.topology.render(view)
+            show(self.topology, view)
             for write in list(self.topology.writes.values()):
                 self.api.write(write)
         assert not self.topology.writes
@@ -39,7 +39,7 @@ class World:
 
 
 def port(topology: Topology, name: str) -> Row | None:
-    return topology.assembly.state.get(RowKey(LogicalSwitchPort.TABLE, name))
+    return topology.state.get(RowKey(LogicalSwitchPort.TABLE, name))
 
 
 @pytest.mark.parametrize("annotations", [{}, granted("ovn-default", "10.16.0.9")])
@@ -74,9 +74,9 @@ def test_a_node_whose_names_are_taken_has_no_rows_and_its_pods_are_in_no_group()
     topology = world.become(*objects, foreign=frozenset({group}))
     assert "remove it with ovn-nbctl" in topology.problems["node-uid-node1"].message
     assert port(topology, "a.default") is not None
-    assert not [key for key in topology.assembly.state if key[:2] == group]
+    assert not [key for key in topology.state if key[:2] == group]
     world.become(*objects)
-    assert [key for key in topology.assembly.state if key[:2] == group and len(key) == 4]
+    assert [key for key in topology.state if key[:2] == group and len(key) == 4]
 
 
 def test_two_addresses_of_a_node_have_a_policy_each_and_one_said_twice_has_one() -> None:
@@ -85,7 +85,7 @@ def test_two_addresses_of_a_node_have_a_policy_each_and_one_said_twice_has_one()
     topology = World().become(msgspec.structs.replace(made, status=NodeStatus(addresses=tuple(addresses))))
     matches = sorted(
         row.match
-        for row in topology.assembly.state.values()
+        for row in topology.state.values()
         if isinstance(row, LogicalRouterPolicy) and row.priority == names.POLICY_NODE
     )
     assert matches == ["ip4.dst == 172.30.0.11", "ip4.dst == 172.31.0.1"]

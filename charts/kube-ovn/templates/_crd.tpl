@@ -22,6 +22,21 @@ annotations:
 ({{ index . 0 }}.contains('{{ index . 1 }}') ? [{{ include "kube-ovn.crd.first" . }}, {{ include "kube-ovn.crd.second" . }}] : [{{ index . 0 }}])
 {{- end -}}
 
+{{/* A text that a user writes, and how many characters it may have: without control characters and without ends of
+     lines, as in `kube_ovn.model.text`. What the controller writes into a status is not bounded so. */}}
+{{- define "kube-ovn.crd.text" -}}
+type: string
+maxLength: {{ . }}
+pattern: '^[^\p{Cc}\p{Zl}\p{Zp}]*$'
+{{- end -}}
+
+{{/* An expression of OVN, which may have several lines. Whether OVN understands it is said by the status. */}}
+{{- define "kube-ovn.crd.expression" -}}
+type: string
+maxLength: 8192
+pattern: '^([^\p{Cc}\p{Zl}\p{Zp}]|[\t\n\r])*$'
+{{- end -}}
+
 {{- define "kube-ovn.crd.conditions" -}}
 description: >-
   What the controller found out about this object, one entry a type. Ready says whether it works, Validated whether its
@@ -78,7 +93,7 @@ properties:
       object.
     type: object
     additionalProperties:
-      type: string
+      {{- include "kube-ovn.crd.text" 63 | nindent 6 }}
   matchExpressions:
     description: Conditions on labels; all of them, and all of matchLabels, must hold.
     type: array
@@ -90,9 +105,8 @@ properties:
       properties:
         key:
           description: Name of the label the condition is about, such as team.
-          type: string
+          {{- include "kube-ovn.crd.text" 317 | nindent 10 }}
           minLength: 1
-          maxLength: 317
         operator:
           description: >-
             How the label is compared: In and NotIn compare its value with values; Exists and DoesNotExist ask only whether the
@@ -105,8 +119,7 @@ properties:
           maxItems: 100
           x-kubernetes-list-type: atomic
           items:
-            type: string
-            maxLength: 63
+            {{- include "kube-ovn.crd.text" 63 | nindent 12 }}
       x-kubernetes-validations:
         - rule: >-
             (self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)

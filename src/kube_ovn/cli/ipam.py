@@ -14,7 +14,6 @@ from rich.table import Table
 from kube_ovn.k8s.client import Client as Kube
 from kube_ovn.k8s.client import KubeError
 from kube_ovn.k8s.credentials import load_credentials
-from kube_ovn.k8s.decode import IPPOOLS, IPS, PODS, SUBNETS
 from kube_ovn.k8s.history import History
 from kube_ovn.model import crd, names
 from kube_ovn.model.addr import Address, format_list, parse_addresses
@@ -22,9 +21,10 @@ from kube_ovn.model.crd import IP, IPPool
 from kube_ovn.model.history import Record
 from kube_ovn.model.kube import Pod
 from kube_ovn.model.network import Subnet
-from kube_ovn.topology.memory import is_reservation, parse_ip
-from kube_ovn.topology.pools import settle_pools
-from kube_ovn.topology.subnets import format_names, in_effect, parse_range, parse_subnet
+from kube_ovn.model.resource import IPPOOLS, IPS, PODS, SUBNETS
+from kube_ovn.topology.addresses.memory import is_reservation, parse_ip
+from kube_ovn.topology.subnets.pool import settle_pools
+from kube_ovn.topology.subnets.verdict import format_names, in_effect, parse_range, parse_subnet
 
 NOT_FOUND = 404
 _NO_PODS = (names.NODE_TYPE, names.CHECKS_TYPE)

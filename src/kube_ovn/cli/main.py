@@ -52,6 +52,8 @@ def plan(
     except (KubeError, OvsdbError, CredentialsError, PlanError) as error:
         print(f"kubectl ko plan: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
+    for sentence in found.unread:
+        print(f"kubectl ko plan: {sentence}", file=sys.stderr)
     if output is Output.JSON:
         print_json(found)
     else:

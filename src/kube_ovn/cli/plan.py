@@ -5,42 +5,32 @@ import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar, assert_never
+from typing import Any, assert_never
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from kube_ovn.config import parse_flags
+from kube_ovn.controller.optional import OPTIONAL, kept
 from kube_ovn.controller.settings import Settings
 from kube_ovn.k8s.client import Client as Kube
+from kube_ovn.k8s.client import KubeError
 from kube_ovn.k8s.credentials import load_credentials
-from kube_ovn.k8s.decode import (
-    ENDPOINT_SLICES,
-    IPPOOLS,
-    IPS,
-    NAMESPACES,
-    NODES,
-    PODS,
-    SERVICES,
-    STATEFULSETS,
-    SUBNETS,
-    VPCS,
-    Kind,
-)
 from kube_ovn.k8s.domain import read_domain
+from kube_ovn.k8s.store import Store
 from kube_ovn.model import names
-from kube_ovn.model.kube import Object
 from kube_ovn.model.nb import TABLES
+from kube_ovn.model.resource import Resource
 from kube_ovn.model.row import Key, Row, RowKey
 from kube_ovn.model.writes import Annotate, Apply, ApplyStatus, Create, Delete, Let, Patch, Write
 from kube_ovn.ovsdb.client import Client as Northbound
 from kube_ovn.ovsdb.tls import load_tls
 from kube_ovn.plan import Plan, diff
-from kube_ovn.topology.memory import confirmed
-from kube_ovn.topology.render import Snapshot, Topology
-
-T = TypeVar("T", bound=Object)
+from kube_ovn.topology.addresses.memory import confirmed
+from kube_ovn.topology.fabric import Fabric
+from kube_ovn.topology.graph import Topology
+from kube_ovn.topology.inputs import FOLLOWED
 
 DEADLINE = 15.0
 
@@ -48,7 +38,7 @@ Item = dict[str, object]
 
 
 class PlanError(Exception):
-    """The cluster has no controller to read the settings of; one sentence."""
+    """The settings of the cluster's controller cannot be read; the message is one sentence."""
 
 
 class _Variable(msgspec.Struct, frozen=True):
@@ -78,7 +68,7 @@ class _Deployment(msgspec.Struct, frozen=True):
     spec: _DeploymentSpec
 
 
-DEPLOYMENTS = Kind(name="Deployment", version="apps/v1", plural="deployments", type=_Deployment)
+DEPLOYMENTS = Resource(name="Deployment", version="apps/v1", plural="deployments", type=_Deployment)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,48 +77,74 @@ class Found:
 
     rows: Plan[Key, Row | None]
     writes: tuple[Write, ...]
+    unread: tuple[str, ...]
+    """What of the cluster could not be read, one sentence each: the plan may differ there from the controller's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    """The objects of each kind, and what could not be read."""
+
+    stores: Mapping[Resource[Any], Store[Any]]
+    unknown: frozenset[str]
+    """Optional kinds (`controller.optional`) that the API server does not list."""
+    unread: tuple[str, ...]
 
 
 async def observe_plan(kubeconfig: str, namespace: str, ovn_nb_addr: str) -> Found:
-    """Look at the cluster. Raises KubeError, OvsdbError, PlanError."""
+    """Look at the cluster and derive the plan. Raises KubeError, OvsdbError, CredentialsError, PlanError."""
     async with Kube(load_credentials(kubeconfig)) as kube:
         settings = await _settings(kube, namespace, ovn_nb_addr)
         domain = (settings.cluster_domain or await read_domain(kube)) if settings.dns else ""
-        objects = Snapshot(
-            nodes=await _by_uid(kube, NODES),
-            namespaces=await _by_uid(kube, NAMESPACES),
-            subnets=await _by_uid(kube, SUBNETS),
-            ips=await _by_uid(kube, IPS),
-            pools=await _by_uid(kube, IPPOOLS),
-            vpcs=await _by_uid(kube, VPCS),
-            sets=await _by_uid(kube, STATEFULSETS),
-            services=await _by_uid(kube, SERVICES),
-            slices=await _by_uid(kube, ENDPOINT_SLICES),
-            pods=await _by_uid(kube, PODS),
-        )
+        listed = await _list_all(kube)
     endpoints = settings.northbound()
     nb = Northbound(endpoints, "OVN_Northbound", TABLES, tls=load_tls(endpoints))
     following = asyncio.ensure_future(nb.run())
     try:
         await nb.synced(DEADLINE)
-        topology = Topology(replace(settings.fabric(), domain=domain), confirmed(nb.replica.owned))
-        topology.render(replace(objects, foreign=nb.replica.foreign))
-        rows: Plan[Key, Row | None] = Plan()
-        if topology.standing:
-            rows = diff(topology.assembly.state, nb.replica.owned)
+        return _plan(replace(settings.fabric(), domain=domain), listed, nb)
     finally:
         following.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await following
-    return Found(rows=rows, writes=tuple(topology.writes.values()))
 
 
-async def _by_uid(kube: Kube, kind: Kind[T]) -> dict[str, T]:
-    return {item.metadata.uid: item for item in (await kube.list(kind)).items}
+async def _list_all(kube: Kube) -> _Listed:
+    """List every kind that the controller follows. Raises KubeError when a required kind is missing."""
+    stores: dict[Resource[Any], Store[Any]] = {}
+    unknown: list[str] = []
+    unread: list[str] = []
+    for resource in FOLLOWED:
+        store = stores[resource] = Store[Any]()
+        try:
+            listing = await kube.list(resource)
+        except KubeError as error:
+            if not error.unavailable or resource.name not in OPTIONAL:
+                raise
+            unknown.append(resource.name)
+            unread.append(f"{resource.plural} cannot be listed: {error.message}")
+            continue
+        store.replace(listing.items, asked=0.0)
+        for each in listing.unreadable:
+            name = f"{each.namespace}/{each.name}".removeprefix("/")
+            unread.append(f"{resource.name} {name} cannot be read: {each.error}")
+    return _Listed(stores=stores, unknown=frozenset(unknown), unread=tuple(unread))
+
+
+def _plan(fabric: Fabric, listed: _Listed, nb: Northbound) -> Found:
+    """What a controller that starts now would do in its first pass."""
+    topology = Topology(fabric, confirmed(nb.replica.owned))
+    topology.look(listed.stores, nb.replica.foreign)
+    topology.settle()
+    rows: Plan[Key, Row | None] = Plan()
+    if topology.standing:
+        rows = diff(topology.state, nb.replica.owned)
+        rows = rows.without(kept(rows, listed.unknown, nb.replica.target))
+    return Found(rows=rows, writes=tuple(topology.writes.values()), unread=listed.unread)
 
 
 async def _settings(kube: Kube, namespace: str, ovn_nb_addr: str) -> Settings:
-    """The settings the controller of this cluster runs with."""
+    """The settings that the controller of this cluster runs with. Raises KubeError, PlanError."""
     deployment = await kube.get(DEPLOYMENTS, namespace, names.CONTROLLER)
     for container in deployment.spec.template.spec.containers:
         if container.name == names.CONTROLLER:

@@ -4,21 +4,25 @@ Everything it does goes this way: start-up, normal work, drift repair and clean-
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable, Mapping
 from collections.abc import Set as AbstractSet
+from typing import Generic, Protocol, TypeVar
 
-import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge, Histogram
 
+from kube_ovn.controller.aside import Owners
+from kube_ovn.controller.commit import Committer
+from kube_ovn.controller.optional import kept
+from kube_ovn.controller.parts import NorthboundPlan
 from kube_ovn.controller.publish import Publisher
 from kube_ovn.model.nb import LogicalSwitchPort
-from kube_ovn.model.network import Notice, Problem
-from kube_ovn.model.row import Key, Row, RowKey
+from kube_ovn.model.network import Told
+from kube_ovn.model.row import Key, Row, RowKey, State
+from kube_ovn.model.writes import Aspect, Write, WriteKey
 from kube_ovn.ovsdb.client import Client
 from kube_ovn.plan import Plan, diff, guard
-from kube_ovn.topology.render import Snapshot, Topology
 
-log = structlog.get_logger()
+K = TypeVar("K", bound=Hashable)
 
 PASS_SECONDS = Histogram(
     "kube_ovn_controller_pass_seconds",
@@ -26,84 +30,116 @@ PASS_SECONDS = Histogram(
     ["stage"],
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
 )
-CHANGES = Counter(
-    "kube_ovn_controller_nb_changes_total", "Rows and memberships written to the Northbound database", ["change"]
-)
 PROBLEMS = Gauge("kube_ovn_controller_problems", "Objects that cannot be given what they ask for")
 
-COMMIT_DEADLINE, LONGEST_COMMIT_DEADLINE = 5.0, 30.0
-"""Seconds a Northbound transaction may take before the pass is made again: a small one and any."""
-SLOW = 200
-"""Changes a second: no server is as slow."""
+
+class Decisions(Owners, Protocol[K]):
+    """What the topology decided when it looked last."""
+
+    @property
+    def standing(self) -> bool:
+        """Whether the subnets that nodes and Pods fall to are in effect; before, the database stays as it is."""
+        ...
+
+    @property
+    def state(self) -> State:
+        """The rows and memberships that there should be."""
+        ...
+
+    @property
+    def told(self) -> Mapping[K, Told]:
+        """What is true of objects and told to their users, under keys that tell it apart."""
+        ...
+
+    def take_changed(self) -> set[Key]:
+        """Keys of `state` that changed since the last call."""
+        ...
+
+    def take_changed_writes(self) -> Mapping[WriteKey, Write | None]:
+        """Writes that came or changed since the last call; None for those that went."""
+        ...
 
 
-class Loop:
-    """Holds the renderer and the Northbound session of one leadership."""
+class Loop(Generic[K]):
+    """Holds the decisions and the Northbound session of one leadership."""
 
     def __init__(
         self,
-        snapshot: Callable[[AbstractSet[RowKey]], Snapshot],
-        topology: Topology,
+        observe: Callable[[AbstractSet[RowKey]], Collection[str]],
+        decisions: Decisions[K],
         nb: Client,
         publisher: Publisher,
-        report: Callable[[Problem], None],
-        announce: Callable[[Notice], None],
+        report: Callable[[Told], None],
+        again: Callable[[], None],
     ) -> None:
-        self._snapshot = snapshot
-        self._topology = topology
-        self._nb = nb
-        self._publisher = publisher
-        self._report, self._announce = report, announce
-        self._reported: dict[str, Problem] = {}
+        """`observe` brings the decisions up to date, given the rows of others, and says which optional kinds are
+        unknown; `again` asks for a further pass.
+        """
+        self._observe, self._decisions, self._nb = observe, decisions, nb
+        self._publisher, self._report = publisher, report
+        self._committer = Committer(nb, decisions, again)
+        self._reported: dict[K, Told] = {}
         self._agreed = False  # whether everything but the changed keys is known to agree
         self._pending: set[Key] = set()
+        self._withheld: dict[WriteKey, Write] = {}
+
+    def close(self) -> None:
+        """The leadership is over."""
+        self._committer.close()
 
     async def make_pass(self) -> None:
         """Bring the Northbound database and what Kubernetes is told up to date. Raises OvsdbError, AbsurdPlanError."""
         started = time.perf_counter()
-        self._topology.render(self._snapshot(self._nb.replica.foreign))
+        unknown = self._observe(self._nb.replica.foreign)
         rendered = time.perf_counter()
-        plan: Plan[Key, Row | None] = Plan() if not self._topology.standing else self._plan()
+        standing = self._decisions.standing
+        plan: NorthboundPlan = self._plan() if standing else Plan()
+        still = kept(plan, unknown, self._nb.replica.target)
         planned = time.perf_counter()
-        if plan:
-            deadline = max(COMMIT_DEADLINE, min(LONGEST_COMMIT_DEADLINE, len(plan) / SLOW))
-            await self._nb.commit(plan, deadline)
-            for change in ("create", "update", "delete"):
-                CHANGES.labels(change).inc(len(getattr(plan, change)))
-        if self._topology.standing:
-            self._agreed, self._pending = True, set()
-        self._publisher.offer(self._topology.take_changed_writes())
+        await self._committer.commit(plan.without(still), self._decisions.state)
+        if standing:
+            self._agreed, self._pending = True, still.union(self._committer.left)
+        self._publish()
         self._tell()
-        for notice in self._topology.take_notices():
-            self._announce(notice)
         PASS_SECONDS.labels("render").observe(rendered - started)
         PASS_SECONDS.labels("diff").observe(planned - rendered)
         PASS_SECONDS.labels("commit").observe(time.perf_counter() - planned)
 
-    def _plan(self) -> Plan[Key, Row | None]:
+    def _plan(self) -> NorthboundPlan:
         """Compare what changed on either side since the two last agreed; everything, when that is not known."""
-        assembly, replica = self._topology.assembly, self._nb.replica
+        replica, desired = self._nb.replica, self._decisions.state
         theirs = replica.take_changed()
-        ours = assembly.take_changed()
+        ours = self._decisions.take_changed()
         if theirs is None:
             self._agreed = False
         else:
             self._pending |= theirs
         self._pending |= ours
-        plan = diff(assembly.state, replica.owned, self._pending if self._agreed else None)
-        guard(plan, replica.owned, is_node_port)
+        plan = diff(desired, replica.owned, self._pending if self._agreed else None)
+        guard(plan, replica.owned, is_node_port, lambda key: f"{key.table} {key.key}")
         return plan
 
+    def _publish(self) -> None:
+        """Offer the writes. What lets a Pod start waits while something of the Pod is not in the database."""
+        incomplete = self._committer.incomplete
+        writes = {**self._withheld, **self._decisions.take_changed_writes()}
+        self._withheld = {
+            key: write
+            for key, write in writes.items()
+            if write is not None and key.aspect is Aspect.ANNOTATIONS and write.object.uid in incomplete
+        }
+        self._publisher.offer({key: write for key, write in writes.items() if key not in self._withheld})
+
     def _tell(self) -> None:
-        """Report each problem once, when it appears or changes."""
-        problems = self._topology.problems
-        PROBLEMS.set(len(problems))
-        for uid in [uid for uid in self._reported if uid not in problems]:
-            del self._reported[uid]
-        for uid, problem in problems.items():
-            if self._reported.get(uid) != problem:
-                self._reported[uid] = problem
-                self._report(problem)
+        """Report what became true or changed, once."""
+        told = self._decisions.told
+        PROBLEMS.set(sum(not each.normal for each in told.values()))
+        for key in [key for key in self._reported if key not in told]:
+            del self._reported[key]
+        for key, each in told.items():
+            if self._reported.get(key) != each:
+                self._reported[key] = each
+                self._report(each)
 
 
 def is_node_port(key: Key, row: Row | None) -> bool:

@@ -10,43 +10,35 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import Coroutine
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
 from kube_ovn.config import parse_flags
+from kube_ovn.controller.cells import Work, verify
 from kube_ovn.controller.loop import Loop
+from kube_ovn.controller.optional import OPTIONAL
+from kube_ovn.controller.progress import Progress
 from kube_ovn.controller.publish import Publisher
-from kube_ovn.controller.send import AnyTarget, Sender, Target
+from kube_ovn.controller.send import Sender, Targets
 from kube_ovn.controller.settings import Settings
+from kube_ovn.k8s.client import NOT_UNDERSTOOD_REASON, KubeError
 from kube_ovn.k8s.client import Client as Kube
-from kube_ovn.k8s.client import KubeError
 from kube_ovn.k8s.credentials import CredentialsError, load_credentials
-from kube_ovn.k8s.decode import (
-    ENDPOINT_SLICES,
-    IPPOOLS,
-    IPS,
-    NAMESPACES,
-    NODES,
-    PODS,
-    SERVICES,
-    STATEFULSETS,
-    SUBNETS,
-    VPCS,
-)
+from kube_ovn.k8s.decode import Unreadable
 from kube_ovn.k8s.domain import read_domain
 from kube_ovn.k8s.events import Recorder
 from kube_ovn.k8s.history import History
 from kube_ovn.k8s.lease import Election, LeaseLostError, Timing
-from kube_ovn.k8s.watch import Store, follow
+from kube_ovn.k8s.watch import follow
 from kube_ovn.model import names
-from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
-from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Pod, Service
+from kube_ovn.model.kube import Object
 from kube_ovn.model.nb import TABLES, NbGlobal
-from kube_ovn.model.network import Kind, Notice, Problem
+from kube_ovn.model.network import Kind, ObjectRef, Told
+from kube_ovn.model.resource import Resource
 from kube_ovn.model.row import RowKey
 from kube_ovn.model.writes import Write
 from kube_ovn.ovsdb.client import Client as Northbound
@@ -55,9 +47,11 @@ from kube_ovn.ovsdb.tls import load_tls
 from kube_ovn.plan import AbsurdPlanError
 from kube_ovn.reconcile import Dirty, reconcile, until_told
 from kube_ovn.telemetry import serve_health, start_logging
-from kube_ovn.topology.memory import confirmed, released
-from kube_ovn.topology.network import Fabric
-from kube_ovn.topology.render import Snapshot, Topology
+from kube_ovn.topology.addresses.memory import confirmed, released
+from kube_ovn.topology.fabric import Fabric
+from kube_ovn.topology.graph import Topology
+from kube_ovn.topology.inputs import FOLLOWED
+from kube_ovn.topology.outputs import ToldKey
 
 log = structlog.get_logger()
 
@@ -97,19 +91,9 @@ class Controller:
     def __init__(
         self, settings: Settings, fabric: Fabric, timing: Timing, kube: Kube, tls: ssl.SSLContext | None
     ) -> None:
-        self._settings, self._fabric, self._kube = settings, fabric, kube
+        self._settings, self._fabric, self._timing, self._kube = settings, fabric, timing, kube
         self._dirty = Dirty()
-        mark = self._dirty.mark
-        self._pods: Target[Pod] = Target(PODS, Store(mark))
-        self._nodes: Target[Node] = Target(NODES, Store(mark))
-        self._namespaces: Target[Namespace] = Target(NAMESPACES, Store(mark))
-        self._subnets: Target[Subnet] = Target(SUBNETS, Store(mark))
-        self._ips: Target[IP] = Target(IPS, Store(mark))
-        self._pools: Target[IPPool] = Target(IPPOOLS, Store(mark))
-        self._vpcs: Target[Vpc] = Target(VPCS, Store(mark))
-        self._sets: Target[StatefulSet] = Target(STATEFULSETS, Store(mark))
-        self._services: Target[Service] = Target(SERVICES, Store(mark))
-        self._slices: Target[EndpointSlice] = Target(ENDPOINT_SLICES, Store(mark))
+        self._targets = Targets(FOLLOWED, self._dirty.mark)
         self._nb = Northbound(
             settings.northbound(),
             "OVN_Northbound",
@@ -123,7 +107,8 @@ class Controller:
         self._recorder = Recorder(kube, names.CONTROLLER, socket.gethostname())
         self._fresh = asyncio.Event()
         self._proved = 0.0  # loop time at which the Northbound database last answered
-        self._loop: Loop | None = None
+        self._progress = Progress()
+        self._loop: Loop[ToldKey] | None = None
         self._unheld: int | None = None  # the epoch that follows, if nobody led when this process began to look
         self._passed = False  # whether a pass was completed since this process started
 
@@ -131,8 +116,9 @@ class Controller:
         self._unheld = await self._election.unheld()
         ready = {"sync": self._complaint, "pass": self._unfinished}
         async with serve_health(self._settings.pprof_port, {}, ready), asyncio.TaskGroup() as group:
+            for target in self._targets.by_kind.values():
+                group.create_task(follow(self._kube, target.resource, target.store, report=self._report_unreadable))
             for part in (
-                *self._followers(),
                 self._nb.run(),
                 self._prove(),
                 self._recorder.run(),
@@ -140,20 +126,6 @@ class Controller:
                 self._serve(),
             ):
                 group.create_task(part)
-
-    def _followers(self) -> list[Coroutine[None, None, None]]:
-        return [
-            follow(self._kube, self._nodes.resource, self._nodes.store),
-            follow(self._kube, self._namespaces.resource, self._namespaces.store),
-            follow(self._kube, self._subnets.resource, self._subnets.store),
-            follow(self._kube, self._ips.resource, self._ips.store),
-            follow(self._kube, self._pools.resource, self._pools.store),
-            follow(self._kube, self._vpcs.resource, self._vpcs.store),
-            follow(self._kube, self._sets.resource, self._sets.store),
-            follow(self._kube, self._services.resource, self._services.store),
-            follow(self._kube, self._slices.resource, self._slices.store),
-            follow(self._kube, self._pods.resource, self._pods.store),
-        ]
 
     async def _collect_later(self) -> None:
         """Begin to look for garbage when everything is listed, and never in what was there by then: a start with 10,000
@@ -170,26 +142,39 @@ class Controller:
         while True:
             await self._fresh.wait()
             try:
-                await self._election.lead(self._lead, self._complaint)
+                await self._election.lead(self._lead, self._incapacity)
             except* LeaseLostError as errors:
                 log.warning("leadership lost", reason=str(errors.exceptions[0]))
             except* FencedError as errors:
                 log.warning("leadership lost", reason=str(errors.exceptions[0]))
+            if self._progress.incapacity() is not None:
+                await asyncio.sleep(self._timing.duration)  # another is to have the Lease
+            self._progress.forget()
 
     async def _lead(self) -> None:
         await self._look_anew()
         self._nb.fence(f"{self._identity}/{self._election.epoch}")
         history = History(self._kube, self._settings.pod_namespace)
         await self._read_history(history)
-        sender = Sender(self._kube, self._targets(), history.append)
+        sender = Sender(self._kube, self._targets.by_kind, history.append)
         publisher = Publisher(sender.send, self._refused)
         fabric = replace(self._fabric, domain=await self._read_domain())
         topology = Topology(fabric, confirmed(self._nb.replica.owned), released(history.records))
-        self._loop = Loop(self._snapshot, topology, self._nb, publisher, self._report, self._announce)
+        self._loop = Loop(
+            partial(self._observe, topology), topology, self._nb, publisher, self._report, self._dirty.mark
+        )
+        try:
+            with Work(topology.graph):
+                await self._work(topology, history, publisher)
+        finally:
+            self._loop.close()
+
+    async def _work(self, topology: Topology, history: History, publisher: Publisher) -> None:
+        """Make passes until the leadership is over."""
+        passes = reconcile(self._dirty, self._make_pass, (OvsdbError, AbsurdPlanError), (FencedError,))
         async with asyncio.TaskGroup() as group:
-            group.create_task(history.run())
-            group.create_task(publisher.run())
-            group.create_task(reconcile(self._dirty, self._make_pass, (OvsdbError, AbsurdPlanError), (FencedError,)))
+            for part in (history.run(), publisher.run(), passes, verify(topology.graph, self._dirty.mark)):
+                group.create_task(part)
 
     async def _look_anew(self) -> None:
         """What was followed while another led may lag behind what that one wrote last. Raises LeaseLostError.
@@ -202,11 +187,14 @@ class Controller:
         try:
             async with asyncio.timeout(LOOK_DEADLINE):
                 await self._nb.probe(PROBE_PERIOD)  # first: lists are dear, and for nothing without it
-                await asyncio.gather(*(target.store.renew() for target in self._all()))
+                await asyncio.gather(*(target.store.renew() for target in self._targets.by_kind.values()))
                 await self._nb.probe(PROBE_PERIOD)
+            reason = self._complaint()
         except (OvsdbError, TimeoutError) as error:
+            reason = str(error) or "no list in time"
+        if reason is not None:
             self._fresh.clear()  # no candidate until it sees again
-            raise LeaseLostError(f"cannot see how things are: {error or 'no list in time'}") from None
+            raise LeaseLostError(f"cannot see how things are: {reason}")
 
     async def _read_history(self, history: History) -> None:
         """Raises LeaseLostError."""
@@ -227,51 +215,30 @@ class Controller:
 
     async def _make_pass(self) -> None:
         assert self._loop is not None
-        await self._loop.make_pass()
+        with self._progress.watch():
+            await self._loop.make_pass()
         self._passed = True
 
-    def _all(self) -> tuple[AnyTarget | Target[StatefulSet] | Target[Service] | Target[EndpointSlice], ...]:
-        return (*self._targets().values(), self._sets, self._services, self._slices)
-
-    def _targets(self) -> dict[Kind, AnyTarget]:
-        """Where writes go."""
-        return {
-            Kind.POD: self._pods,
-            Kind.NODE: self._nodes,
-            Kind.NAMESPACE: self._namespaces,
-            Kind.SUBNET: self._subnets,
-            Kind.IP: self._ips,
-            Kind.IPPOOL: self._pools,
-            Kind.VPC: self._vpcs,
-        }
-
-    def _snapshot(self, foreign: AbstractSet[RowKey]) -> Snapshot:
-        changed = [target.store.take_changed() for target in self._all()]
-        known = [uids for uids in changed if uids is not None]
-        return Snapshot(
-            pods=self._pods.store.objects,
-            nodes=self._nodes.store.objects,
-            namespaces=self._namespaces.store.objects,
-            subnets=self._subnets.store.objects,
-            ips=self._ips.store.objects,
-            pools=self._pools.store.objects,
-            vpcs=self._vpcs.store.objects,
-            sets=self._sets.store.objects,
-            services=self._services.store.objects,
-            slices=self._slices.store.objects,
-            changed=set().union(*known) if len(known) == len(changed) else None,
-            foreign=foreign,
-        )
+    def _observe(self, topology: Topology, foreign: AbstractSet[RowKey]) -> AbstractSet[str]:
+        """Bring the topology up to date; the kinds of which nothing was ever known."""
+        targets = self._targets.by_kind.values()
+        topology.look({target.resource: target.store for target in targets}, foreign)
+        topology.settle()
+        return {target.resource.name for target in targets if not target.store.synced.is_set()}
 
     def _refused(self, write: Write, error: KubeError) -> None:
         message = f"the API server does not take what is to be written: {error.message}"
         self._recorder.report(write.object, names.POD_NETWORK_ALLOCATION_FAILED, message)
 
-    def _report(self, problem: Problem) -> None:
-        self._recorder.report(problem.object, problem.reason, problem.message)
+    def _report(self, told: Told) -> None:
+        self._recorder.report(told.object, told.reason, told.message, type="Normal" if told.normal else "Warning")
 
-    def _announce(self, notice: Notice) -> None:
-        self._recorder.report(notice.object, notice.reason, notice.message, type="Normal")
+    def _report_unreadable(self, resource: Resource[Object], item: Unreadable) -> None:
+        """Tell the user of an object that cannot be read, if Events are made on its kind."""
+        if item.name and resource.name in set(Kind):
+            ref = ObjectRef(kind=Kind(resource.name), namespace=item.namespace, name=item.name, uid=item.uid)
+            message = f"the object cannot be read, and counts as it was before: {item.error}"
+            self._recorder.report(ref, NOT_UNDERSTOOD_REASON, message)
 
     async def _prove(self) -> None:
         """Ask again and again whether the Northbound database answers, and so whether what is seen is true."""
@@ -292,18 +259,28 @@ class Controller:
     def _complaint(self) -> str | None:
         """Why what this process sees may not be how things are."""
         now = asyncio.get_running_loop().time()
-        for target in self._all():
-            kind, proved = target.resource.plural, target.store.proved
-            if proved is None:
-                return f"{kind} not listed yet"
-            if now - proved > FRESHNESS:
-                return f"nothing heard of {kind} for {now - proved:.0f} s"
+        for kind, target in self._targets.by_kind.items():
+            plural, store = target.resource.plural, target.store
+            if store.unavailable and kind in OPTIONAL:
+                continue
+            if store.unavailable:
+                return f"{plural} cannot be listed: {store.unavailable}"
+            if store.proved is None:
+                return f"{plural} not listed yet"
+            if now - store.proved > FRESHNESS:
+                return f"nothing heard of {plural} for {now - store.proved:.0f} s"
         if not self._nb.connected:
             return "not connected to the Northbound database"
         if now - self._proved > 3 * PROBE_PERIOD:
             return "the Northbound database does not answer"
         return None
 
+    def _incapacity(self) -> str | None:
+        """Why another replica should rather lead."""
+        return self._complaint() or self._progress.incapacity()
+
     def _unfinished(self) -> str | None:
-        """A process that stands by is ready; the leader is when it has made its first pass."""
-        return "first pass not made yet" if self._election.epoch and not self._passed else None
+        """A process that stands by is ready; the leader is while it makes passes."""
+        if not self._election.epoch:
+            return None
+        return self._progress.complaint() or (None if self._passed else "first pass not made yet")

@@ -3,20 +3,20 @@
 Nothing is decided here but times: a grant that is over gets the time of its end, a condition that of its last change.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, TypeAlias, TypeVar, assert_never
+from typing import Generic, TypeVar, assert_never, cast
 
 from msgspec.structs import replace
 
 from kube_ovn.k8s.client import MERGE, Client, KubeError, Written
-from kube_ovn.k8s.decode import Kind as Resource
-from kube_ovn.k8s.watch import Store
-from kube_ovn.model.crd import IP, Condition, IPPool, Subnet, Vpc
+from kube_ovn.k8s.store import Store
+from kube_ovn.model.crd import Condition
 from kube_ovn.model.history import Record
-from kube_ovn.model.kube import Namespace, Node, Object, Pod
-from kube_ovn.model.network import Kind, ObjectRef
+from kube_ovn.model.kube import Object
+from kube_ovn.model.network import ObjectRef
+from kube_ovn.model.resource import Resource
 from kube_ovn.model.writes import Annotate, Apply, ApplyStatus, Body, Create, Delete, Let, Patch, Write
 
 T = TypeVar("T", bound=Object)
@@ -67,17 +67,24 @@ class Target(Generic[T]):
         self.store.anticipate(written.item, written.version)
 
 
-AnyTarget: TypeAlias = (
-    Target[Pod] | Target[Node] | Target[Namespace] | Target[Subnet] | Target[IP] | Target[IPPool] | Target[Vpc]
-)
+class Targets:
+    """The targets of several kinds of objects, by the name of the kind."""
+
+    def __init__(self, resources: Iterable[Resource[Object]], on_change: Callable[[], None] = lambda: None) -> None:
+        self.by_kind = {resource.name: Target(resource, Store(on_change)) for resource in resources}
+
+    def store(self, resource: Resource[T]) -> Store[T]:
+        """The Store of a kind."""
+        return cast(Store[T], self.by_kind[resource.name].store)  # made from this resource
 
 
 class Sender:
     """Carries writes out. `remember` returns when a record is durable."""
 
     def __init__(
-        self, kube: Client, targets: Mapping[Kind, AnyTarget], remember: Callable[[Record], Awaitable[None]]
+        self, kube: Client, targets: Mapping[str, Target[Object]], remember: Callable[[Record], Awaitable[None]]
     ) -> None:
+        """`targets`: by the name of the kind."""
         self._kube, self._targets, self._remember = kube, targets, remember
 
     async def send(self, write: Write) -> None:

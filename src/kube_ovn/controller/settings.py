@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 from kube_ovn.config import flag, parse_bool, parse_list
+from kube_ovn.discovery.dns import dns_addresses
 from kube_ovn.k8s.domain import parse_domain
 from kube_ovn.k8s.lease import Timing
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, parse_addresses, parse_networks
-from kube_ovn.service.dns import dns_addresses
 from kube_ovn.telemetry import parse_level
-from kube_ovn.topology.network import Fabric
-from kube_ovn.topology.subnets import parse_subnet
+from kube_ovn.topology.fabric import Fabric
+from kube_ovn.topology.subnets.verdict import parse_subnet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from kube_ovn.daemon.server import Server
 from kube_ovn.daemon.services import Services
 from kube_ovn.daemon.settings import ALL_SERVICES, Settings
 from kube_ovn.daemon.subnets import Subnets
+from kube_ovn.discovery.endpoints import Place
 from kube_ovn.host.node import parse_encaps
 from kube_ovn.host.service import NodeService, Surroundings
 from kube_ovn.k8s.client import Client as Kube
@@ -41,7 +42,6 @@ from kube_ovn.model.network import Kind, ObjectRef, cluster_ref
 from kube_ovn.model.vswitch import TABLES, OpenVSwitch
 from kube_ovn.ovsdb.client import Client as Ovs
 from kube_ovn.reconcile import Dirty, reconcile, until_told
-from kube_ovn.service.endpoints import Place
 from kube_ovn.telemetry import serve_health, start_logging
 
 log = structlog.get_logger()

@@ -7,13 +7,13 @@ endpoints the node chooses itself.
 from collections.abc import Callable, Iterable
 
 from kube_ovn.daemon.known import replace
+from kube_ovn.discovery.endpoints import endpoint_address, is_serving
 from kube_ovn.host.dns import Directory
 from kube_ovn.host.service import NodeService, Surroundings, chooses, has_fronts, parse_service
 from kube_ovn.k8s.watch import Store
 from kube_ovn.model import names
 from kube_ovn.model.addr import is_within
 from kube_ovn.model.kube import EndpointSlice, Service
-from kube_ovn.service.endpoints import endpoint_address, is_serving
 
 _Name = tuple[str, str]
 """Namespace and name of a Service."""

@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass
 
 from kube_ovn.config import flag, parse_bool, parse_list
+from kube_ovn.discovery.dns import dns_addresses
 from kube_ovn.host.node import OVERHEAD
 from kube_ovn.k8s.domain import parse_domain
 from kube_ovn.model.addr import Address, Network, parse_addresses, parse_networks
-from kube_ovn.service.dns import dns_addresses
 from kube_ovn.telemetry import parse_level
 
 ALL_SERVICES, CLUSTER_IP_ONLY = "all", "clusterip-only"

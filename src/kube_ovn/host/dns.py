@@ -20,10 +20,10 @@ import dns.rdatatype
 import dns.reversename
 import dns.rrset
 
+from kube_ovn.discovery.dns import Names, service_name, service_names
+from kube_ovn.discovery.endpoints import HEADLESS
 from kube_ovn.model.addr import Address, Network, is_within
 from kube_ovn.model.kube import EndpointSlice, Service
-from kube_ovn.service.dns import Names, service_name, service_names
-from kube_ovn.service.endpoints import HEADLESS
 
 TTL = 5
 """Seconds, also of "there is none"."""

@@ -9,10 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from kube_ovn.model.addr import Address, Network, is_within
-from kube_ovn.model.host import Front
-from kube_ovn.model.kube import EndpointSlice, Service, ServicePort
-from kube_ovn.service.endpoints import (
+from kube_ovn.discovery.endpoints import (
     LOCAL,
     Backend,
     Place,
@@ -25,7 +22,10 @@ from kube_ovn.service.endpoints import (
     keeps_clients,
     source_ranges,
 )
-from kube_ovn.service.seats import by_position
+from kube_ovn.discovery.seats import by_position
+from kube_ovn.model.addr import Address, Network, is_within
+from kube_ovn.model.host import Front
+from kube_ovn.model.kube import EndpointSlice, Service, ServicePort
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

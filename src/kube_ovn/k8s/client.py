@@ -20,8 +20,9 @@ from yarl import URL
 
 from kube_ovn.k8s.credentials import Credentials, CredentialsError
 from kube_ovn.k8s.decode import (
-    Kind,
+    NOT_UNDERSTOOD,
     Status,
+    Unreadable,
     WatchEvent,
     decode_event,
     decode_object,
@@ -29,6 +30,7 @@ from kube_ovn.k8s.decode import (
     decode_status,
     decode_version,
 )
+from kube_ovn.model.resource import Resource
 
 T = TypeVar("T")
 
@@ -47,6 +49,7 @@ JSON, JSON_PATCH, MERGE, STRATEGIC, APPLY = (
     f"application/{form}"
     for form in ("json", "json-patch+json", "merge-patch+json", "strategic-merge-patch+json", "apply-patch+yaml")
 )
+NOT_UNDERSTOOD_REASON = "NotUnderstood"
 MANAGER = "kube-ovn-controller"
 """The field manager of objects that are applied or made."""
 
@@ -60,16 +63,22 @@ class KubeError(Exception):
 
     @property
     def expired(self) -> bool:
-        """The version or the continuation asked for is too old: list again."""
-        return self.status == 410
+        """The version or the continuation asked for is too old, or what came cannot be told apart: list again."""
+        return self.status == 410 or self.reason == NOT_UNDERSTOOD_REASON
+
+    @property
+    def unavailable(self) -> bool:
+        """Said of a list or a watch: the kind is not installed, or we may not read it."""
+        return self.status in (403, 404)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing(Generic[T]):
-    """All objects of a kind at one version."""
+    """All objects of a kind at one version, and which of them cannot be read."""
 
     items: list[T]
     version: str
+    unreadable: list[Unreadable]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,23 +113,25 @@ class Client:
         if self._session is not None:
             await self._session.close()
 
-    async def list(self, kind: Kind[T], *, namespace: str = "", field_selector: str = "") -> Listing[T]:
+    async def list(self, kind: Resource[T], *, namespace: str = "", field_selector: str = "") -> Listing[T]:
         """All objects as they are now, consistent, read in parts."""
         query = {"limit": str(PAGE)}
         if field_selector:
             query["fieldSelector"] = field_selector
         items: list[T] = []
+        unreadable: list[Unreadable] = []
         while True:
             data = await self.request("GET", kind.path(namespace), query=query, deadline=PAGE_DEADLINE)
             with _understood(kind.plural):
                 page = decode_page(kind, data)
             items += page.items
-            if not page.metadata.next:
-                return Listing(items=items, version=page.metadata.resource_version)
-            query["continue"] = page.metadata.next
+            unreadable += page.unreadable
+            if not page.next:
+                return Listing(items=items, version=page.version, unreadable=unreadable)
+            query["continue"] = page.next
 
     async def watch(
-        self, kind: Kind[T], version: str, *, namespace: str = "", field_selector: str = "", seconds: float = 300
+        self, kind: Resource[T], version: str, *, namespace: str = "", field_selector: str = "", seconds: float = 300
     ) -> AsyncGenerator[WatchEvent[T], None]:
         """Events after `version`, until the server ends the watch (after `seconds`, usually)."""
         query = {
@@ -151,16 +162,16 @@ class Client:
         finally:
             response.close()
 
-    async def get(self, kind: Kind[T], namespace: str, name: str) -> T:
+    async def get(self, kind: Resource[T], namespace: str, name: str) -> T:
         return self._object(kind, await self.request("GET", kind.path(namespace, name)))
 
-    async def make(self, kind: Kind[T], namespace: str, value: object) -> Written[T]:
+    async def make(self, kind: Resource[T], namespace: str, value: object) -> Written[T]:
         """Create an object; 409 when one has its name."""
         query = {"fieldManager": MANAGER}
         return self._written(kind, await self.request("POST", kind.path(namespace), body=value, query=query))
 
     async def apply(
-        self, kind: Kind[T], namespace: str, name: str, value: object, *, subresource: str = "", part: str = ""
+        self, kind: Resource[T], namespace: str, name: str, value: object, *, subresource: str = "", part: str = ""
     ) -> Written[T]:
         """Server-side apply: what `value` names is ours; what it named before and does not now is given up."""
         query = {"fieldManager": f"{MANAGER}-{part}" if part else MANAGER, "force": "true"}
@@ -168,7 +179,7 @@ class Client:
         return self._written(kind, await self.request("PATCH", path, body=value, form=APPLY, query=query))
 
     async def remove_finalizer(
-        self, kind: Kind[T], namespace: str, name: str, uid: str, finalizer: str, position: int
+        self, kind: Resource[T], namespace: str, name: str, uid: str, finalizer: str, position: int
     ) -> None:
         """Take one finalizer off the object with this UID; 422 when it is not at its position any more, or another has
         its name.
@@ -181,26 +192,26 @@ class Client:
         ]
         await self.request("PATCH", kind.path(namespace, name), body=value, form=JSON_PATCH)
 
-    async def delete(self, kind: Kind[T], namespace: str, name: str, uid: str) -> None:
+    async def delete(self, kind: Resource[T], namespace: str, name: str, uid: str) -> None:
         """Remove the object with this UID; 409 if another has taken its name."""
         await self.request("DELETE", kind.path(namespace, name), body={"preconditions": {"uid": uid}})
 
-    async def create(self, kind: Kind[T], namespace: str, value: object) -> T:
+    async def create(self, kind: Resource[T], namespace: str, value: object) -> T:
         return self._object(kind, await self.request("POST", kind.path(namespace), body=value))
 
-    async def replace(self, kind: Kind[T], namespace: str, name: str, value: object) -> T:
+    async def replace(self, kind: Resource[T], namespace: str, name: str, value: object) -> T:
         """Write the whole object; its resourceVersion is the optimistic lock (409 when somebody was faster)."""
         return self._object(kind, await self.request("PUT", kind.path(namespace, name), body=value))
 
     async def patch(
-        self, kind: Kind[T], namespace: str, name: str, value: object, *, form: str = MERGE, subresource: str = ""
+        self, kind: Resource[T], namespace: str, name: str, value: object, *, form: str = MERGE, subresource: str = ""
     ) -> T:
         """Change what `value` names; `subresource` may be `status`."""
         path = kind.path(namespace, name, subresource)
         return self._object(kind, await self.request("PATCH", path, body=value, form=form))
 
     async def annotate(
-        self, kind: Kind[T], namespace: str, name: str, annotations: Mapping[str, str | None], uid: str
+        self, kind: Resource[T], namespace: str, name: str, annotations: Mapping[str, str | None], uid: str
     ) -> None:
         """Set annotations (None removes one) of the object with this UID; 409 if another has taken its name."""
         metadata = {"uid": uid, "annotations": annotations}
@@ -250,11 +261,11 @@ class Client:
                 break
         raise _refusal(response.status, status, path)
 
-    def _written(self, kind: Kind[T], data: bytes) -> Written[T]:
+    def _written(self, kind: Resource[T], data: bytes) -> Written[T]:
         with _understood(kind.plural):
             return Written(item=decode_object(kind, data), version=decode_version(data))
 
-    def _object(self, kind: Kind[T], data: bytes) -> T:
+    def _object(self, kind: Resource[T], data: bytes) -> T:
         with _understood(kind.plural):
             return decode_object(kind, data)
 
@@ -283,8 +294,8 @@ def _reached(object: str) -> Iterator[None]:
 def _understood(object: str) -> Iterator[None]:
     try:
         yield
-    except msgspec.DecodeError as error:
-        raise KubeError(0, "NotUnderstood", f"answer not understood: {error}", object) from error
+    except NOT_UNDERSTOOD as error:
+        raise KubeError(0, NOT_UNDERSTOOD_REASON, f"answer not understood: {error}", object) from error
 
 
 def _socket(address: AddrInfoType) -> socket.socket:

@@ -1,7 +1,7 @@
-"""Bytes of the Kubernetes API -> typed structs, and how each kind is addressed. The only place where JSON is untyped.
+"""Bytes of the Kubernetes API -> typed structs. The only place where JSON is untyped.
 
-Nothing here talks to anybody. What we do not read is dropped here: unknown fields by msgspec, foreign annotations by
-`_kept`, so that a change of theirs is no change for us.
+No I/O. What we do not read is dropped here: unknown fields by msgspec, foreign annotations by `_kept`, so that a change
+of theirs is no change for us. An object that does not fit its struct is `Unreadable`, and spoils no other.
 """
 
 import sys
@@ -12,10 +12,21 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
-from kube_ovn.model.kube import EndpointSlice, Namespace, Node, ObjectMeta, Pod, Service
+from kube_ovn.model.kube import ObjectMeta
+from kube_ovn.model.resource import ENDPOINT_SLICES as ENDPOINT_SLICES
+from kube_ovn.model.resource import IPPOOLS as IPPOOLS
+from kube_ovn.model.resource import IPS as IPS
+from kube_ovn.model.resource import NAMESPACES as NAMESPACES
+from kube_ovn.model.resource import NODES as NODES
+from kube_ovn.model.resource import PODS as PODS
+from kube_ovn.model.resource import SERVICES as SERVICES
+from kube_ovn.model.resource import STATEFULSETS as STATEFULSETS
+from kube_ovn.model.resource import SUBNETS as SUBNETS
+from kube_ovn.model.resource import VPCS as VPCS
+from kube_ovn.model.resource import Resource
 
 T = TypeVar("T")
+Kind = Resource
 
 FOREIGN = frozenset(
     {"kubectl", "deployment", "node", "node.alpha", "volumes", "volume.beta", "csi.volume", "pv", "scheduler.alpha"}
@@ -28,39 +39,6 @@ FOREIGN = frozenset(
     }
 )
 """Prefixes `<x>.kubernetes.io/` that are Kubernetes' own and no provider's."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind(Generic[T]):
-    """How one kind of object is addressed and read."""
-
-    name: str
-    version: str
-    """`v1` or `<group>/<version>`."""
-    plural: str
-    type: type[T]
-    namespaced: bool = True
-
-    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """The URL path of one object, or of the collection (of all Namespaces when none is given)."""
-        root = "/api" if "/" not in self.version else "/apis"
-        parts = [root, self.version]
-        if namespace and self.namespaced:
-            parts += ["namespaces", namespace]
-        parts += [part for part in (self.plural, name, subresource) if part]
-        return "/".join(parts)
-
-
-PODS = Kind(name="Pod", version="v1", plural="pods", type=Pod)
-NODES = Kind(name="Node", version="v1", plural="nodes", type=Node, namespaced=False)
-NAMESPACES = Kind(name="Namespace", version="v1", plural="namespaces", type=Namespace, namespaced=False)
-STATEFULSETS = Kind(name="StatefulSet", version="apps/v1", plural="statefulsets", type=StatefulSet)
-SERVICES = Kind(name="Service", version="v1", plural="services", type=Service)
-ENDPOINT_SLICES = Kind(name="EndpointSlice", version="discovery.k8s.io/v1", plural="endpointslices", type=EndpointSlice)
-SUBNETS = Kind(name="Subnet", version="kubeovn.io/v1", plural="subnets", type=Subnet, namespaced=False)
-IPS = Kind(name="IP", version="kubeovn.io/v1", plural="ips", type=IP, namespaced=False)
-IPPOOLS = Kind(name="IPPool", version="kubeovn.io/v1", plural="ippools", type=IPPool, namespaced=False)
-VPCS = Kind(name="Vpc", version="kubeovn.io/v1", plural="vpcs", type=Vpc, namespaced=False)
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,11 +65,32 @@ class _ListMeta(msgspec.Struct, frozen=True, rename={"resource_version": "resour
     next: str = ""
 
 
-class Page(msgspec.Struct, Generic[T], frozen=True):
-    """Part of a list: its objects, and the token of the next part ("" = none)."""
+class _Items(msgspec.Struct, Generic[T], frozen=True):
+    """Part of a list, as the server sends it."""
 
     metadata: _ListMeta
     items: list[T]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An object that does not fit what we read, as far as its metadata can be read; `error` says what is wrong."""
+
+    version: str
+    namespace: str
+    name: str
+    uid: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[T]):
+    """Part of a list: its objects, and the token of the next part ("" = none)."""
+
+    items: list[T]
+    version: str
+    next: str
+    unreadable: list[Unreadable]
 
 
 class _Event(msgspec.Struct, frozen=True):
@@ -99,12 +98,17 @@ class _Event(msgspec.Struct, frozen=True):
     object: msgspec.Raw
 
 
-class _VersionMeta(msgspec.Struct, frozen=True, rename="camel"):
-    resource_version: str
+class _Identity(msgspec.Struct, frozen=True, rename="camel"):
+    """All that is needed of an object to say which one it is."""
+
+    resource_version: str = ""
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
 
 
-class _Version(msgspec.Struct, frozen=True):
-    metadata: _VersionMeta
+class _Identified(msgspec.Struct, frozen=True):
+    metadata: _Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +120,13 @@ class Changed(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Deleted(Generic[T]):
-    """The object is gone; this was its last state."""
+class Deleted:
+    """The object is gone."""
 
     version: str
-    object: T
+    namespace: str
+    name: str
+    uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,10 @@ class Bookmark:
     version: str
 
 
-WatchEvent = Changed[T] | Deleted[T] | Bookmark
+WatchEvent = Changed[T] | Deleted | Bookmark | Unreadable
+
+NOT_UNDERSTOOD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises: for a wrong form, for bytes that are no UTF-8, for too deep a nesting."""
 
 
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
@@ -144,36 +153,74 @@ def _decoder(form: Any) -> msgspec.json.Decoder[Any]:
     return decoder
 
 
-def decode_object(kind: Kind[T], data: bytes) -> T:
-    """One object. Raises msgspec.DecodeError, as all functions here do."""
+def decode_object(kind: Resource[T], data: bytes) -> T:
+    """One object. Raises one of NOT_UNDERSTOOD, as all functions here do."""
     item: T = _strip(_decoder(kind.type).decode(data))
     return item
 
 
 def decode_version(data: bytes) -> str:
     """The version of one object."""
-    decoded: _Version = _decoder(_Version).decode(data)
-    return decoded.metadata.resource_version
+    return _identity(data).resource_version
 
 
-def decode_page(kind: Kind[T], data: bytes) -> Page[T]:
+def decode_page(kind: Resource[T], data: bytes) -> Page[T]:
     """One part of a list."""
-    page: Page[T] = _decoder(GenericAlias(Page, (kind.type,))).decode(data)
-    for item in page.items:
-        _strip(item)
-    return page
+    unreadable: list[Unreadable] = []
+    try:
+        page: _Items[Any] = _decoder(GenericAlias(_Items, (kind.type,))).decode(data)
+        items: list[T] = [_strip(item) for item in page.items]
+    except NOT_UNDERSTOOD:
+        page, items = _decoder(GenericAlias(_Items, (msgspec.Raw,))).decode(data), []
+        for raw in page.items:
+            item = _decode_or_give_up(kind, raw)
+            if isinstance(item, Unreadable):
+                unreadable.append(item)
+            else:
+                items.append(item)
+    meta = page.metadata
+    return Page(items=items, version=meta.resource_version, next=meta.next, unreadable=unreadable)
 
 
-def decode_event(kind: Kind[T], line: bytes) -> WatchEvent[T] | Status:
+def decode_event(kind: Resource[T], line: bytes) -> WatchEvent[T] | Status:
     """One line of a watch."""
     event: _Event = _decoder(_Event).decode(line)
     if event.type == "ERROR":
         return decode_status(bytes(event.object))
-    version = _decoder(_Version).decode(event.object).metadata.resource_version
+    identity = _identity(event.object)
+    version = identity.resource_version
     if event.type == "BOOKMARK":
         return Bookmark(version)
-    item: T = _strip(_decoder(kind.type).decode(event.object))
-    return Deleted(version, item) if event.type == "DELETED" else Changed(version, item)
+    if event.type == "DELETED":
+        return Deleted(version, identity.namespace, identity.name, identity.uid)
+    item = _decode_or_identify(kind, event.object)
+    return item if isinstance(item, Unreadable) else Changed(version, item)
+
+
+def _decode_or_identify(kind: Resource[T], data: msgspec.Raw) -> T | Unreadable:
+    """An object, or which one it is that cannot be read. Raises one of NOT_UNDERSTOOD when not even that is known."""
+    try:
+        item: T = _strip(_decoder(kind.type).decode(data))
+        return item
+    except NOT_UNDERSTOOD as error:
+        said = str(error)
+    identity = _identity(data)
+    if not identity.name:
+        raise msgspec.DecodeError(f"an object without a name: {said}")
+    return Unreadable(identity.resource_version, identity.namespace, identity.name, identity.uid, said)
+
+
+def _decode_or_give_up(kind: Resource[T], data: msgspec.Raw) -> T | Unreadable:
+    """The same, where an object of which nothing is known is one more that cannot be read."""
+    try:
+        return _decode_or_identify(kind, data)
+    except NOT_UNDERSTOOD as error:
+        return Unreadable("", "", "", "", str(error))
+
+
+def _identity(data: bytes | msgspec.Raw) -> _Identity:
+    decoded: _Identified = _decoder(_Identified).decode(data)
+    return decoded.metadata
 
 
 def decode_status(data: bytes) -> Status:

@@ -9,9 +9,9 @@ import re
 import msgspec
 import structlog
 
+from kube_ovn.discovery.dns import DEFAULT_DOMAIN
 from kube_ovn.k8s.client import Client, KubeError
 from kube_ovn.k8s.history import CONFIG_MAPS
-from kube_ovn.service.dns import DEFAULT_DOMAIN
 
 log = structlog.get_logger()
 

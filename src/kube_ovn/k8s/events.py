@@ -16,9 +16,8 @@ import structlog
 from prometheus_client import Counter
 
 from kube_ovn.k8s.client import Client, KubeError
-from kube_ovn.k8s.decode import Kind
-from kube_ovn.model.network import Kind as ObjectKind
 from kube_ovn.model.network import ObjectRef
+from kube_ovn.model.resource import RESOURCES, Resource
 from kube_ovn.reconcile import Backoff
 
 log = structlog.get_logger()
@@ -42,8 +41,8 @@ class EventCount(msgspec.Struct, frozen=True):
     count: int = 0
 
 
-CORE = frozenset({ObjectKind.POD, ObjectKind.NODE, ObjectKind.NAMESPACE, ObjectKind.SERVICE})
-EVENTS = Kind(name="Event", version="v1", plural="events", type=EventCount)
+VERSIONS = {resource.name: resource.version for resource in RESOURCES}
+EVENTS = Resource(name="Event", version="v1", plural="events", type=EventCount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,7 @@ class Recorder:
 
     def _event(self, content: _Content, series: _Series, namespace: str, name: str) -> dict[str, object]:
         involved = {
-            "apiVersion": "v1" if content.object.kind in CORE else "kubeovn.io/v1",
+            "apiVersion": VERSIONS[content.object.kind],
             "kind": str(content.object.kind),
             "namespace": content.object.namespace,
             "name": content.object.name,

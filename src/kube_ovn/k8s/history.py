@@ -13,9 +13,9 @@ import msgspec
 import structlog
 
 from kube_ovn.k8s.client import Client, KubeError
-from kube_ovn.k8s.decode import Kind
 from kube_ovn.model import names
 from kube_ovn.model.history import Record, Ring, Segment
+from kube_ovn.model.resource import Resource
 from kube_ovn.reconcile import Backoff
 
 log = structlog.get_logger()
@@ -39,7 +39,7 @@ class ConfigMap(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, str] = {}
 
 
-CONFIG_MAPS = Kind(name="ConfigMap", version="v1", plural="configmaps", type=ConfigMap)
+CONFIG_MAPS = Resource(name="ConfigMap", version="v1", plural="configmaps", type=ConfigMap)
 
 
 class DamagedError(Exception):

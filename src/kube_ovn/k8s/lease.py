@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from prometheus_client import Gauge
 
 from kube_ovn.k8s.client import Client, KubeError
-from kube_ovn.k8s.decode import Kind
+from kube_ovn.model.resource import Resource
 from kube_ovn.reconcile import Backoff
 
 log = structlog.get_logger()
@@ -46,7 +46,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     spec: LeaseSpec = LeaseSpec()
 
 
-LEASES = Kind(name="Lease", version="coordination.k8s.io/v1", plural="leases", type=Lease)
+LEASES = Resource(name="Lease", version="coordination.k8s.io/v1", plural="leases", type=Lease)
 
 
 class LeaseLostError(Exception):

@@ -10,8 +10,9 @@ from typing import Protocol
 import msgspec
 
 
-class OwnerReference(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class OwnerReference(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     kind: str
+    api_version: str = ""
     name: str
     uid: str
 

@@ -251,9 +251,11 @@ def node_address_set(version: int) -> str:
 
 def pool_address_set(pool: str, version: int) -> str:
     """Address_Set of an IPPool: `-` becomes `.`, as users of the contract expect, and `.` becomes `_`; the family is
-    added because a set holds one. Injective, because an object's name has no `_`.
+    added because a set holds one. OVN takes no name that begins with a digit, so a `_` comes first there. Injective,
+    because an object's name has no `_`, and begins with a letter or a digit.
     """
-    return f"{pool.replace('.', '_').replace('-', '.')}.ip{version}"
+    first = "_" if pool[:1].isdigit() else ""
+    return f"{first}{pool.replace('.', '_').replace('-', '.')}.ip{version}"
 
 
 def derived_mac(*identity: str) -> str:

@@ -78,18 +78,13 @@ def cluster_ref(kind: Kind, name: str, uid: str = "") -> ObjectRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """Something an object's user is told once, although nothing is wrong: a Normal Event."""
+class Told:
+    """What the user of an object is told while it is true, as an Event on the object: once when it becomes true, and
+    again when it changes. Bad input becomes such a value, and stops no other object.
+    """
 
     object: ObjectRef
     reason: str
     message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """Bad input: becomes an Event on the object its user owns; stops nobody else."""
-
-    object: ObjectRef
-    reason: str
-    message: str
+    normal: bool = False
+    """Whether all is well: the Event is a Normal one, not a Warning."""

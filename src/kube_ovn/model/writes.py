@@ -30,6 +30,8 @@ class WriteKey(NamedTuple):
 
     identity: str
     aspect: Aspect
+    part: str = ""
+    """The name of a part of that aspect that is written on its own, by a derivation of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,14 +19,31 @@ import structlog
 
 from kube_ovn.model.row import Key, Row
 from kube_ovn.ovsdb.codec import parse_schema
-from kube_ovn.ovsdb.commit import FENCE, Operation, Transaction, check, fence
+from kube_ovn.ovsdb.commit import FENCE, Operation, Step, Transaction, check, fence
 from kube_ovn.ovsdb.connection import Connection
-from kube_ovn.ovsdb.errors import ConflictError, FencedError, OvsdbError, RejectedError
+from kube_ovn.ovsdb.errors import (
+    ConflictError,
+    FencedError,
+    OvsdbError,
+    RejectedError,
+    SessionEndedError,
+    UnableError,
+    UnsendableError,
+)
 from kube_ovn.ovsdb.replica import Replica
 from kube_ovn.plan import Plan
 from kube_ovn.reconcile import Backoff
 
-__all__ = ["Client", "ConflictError", "FencedError", "OvsdbError", "RejectedError"]
+__all__ = [
+    "Client",
+    "ConflictError",
+    "FencedError",
+    "OvsdbError",
+    "RejectedError",
+    "SessionEndedError",
+    "UnableError",
+    "UnsendableError",
+]
 
 log = structlog.get_logger()
 
@@ -102,10 +119,11 @@ class Client:
     async def commit(self, plan: Plan[Key, Row | None], deadline: float) -> None:
         """Carry out a plan as one transaction; afterwards the replica shows it. Raises OvsdbError.
 
-        After ConflictError make the plan again; after FencedError stop writing.
+        After ConflictError make the plan again; after FencedError stop writing; after RejectedError it would be refused
+        again, and the error names the keys if the database does.
         """
         async with self._writing:
-            operations = Transaction(plan, self.replica).operations()
+            steps = Transaction(plan, self.replica).steps()
             if self._fence is not None and self._fence_table is not None:
                 expected, holder = self._fence
                 if self._mark() == holder:
@@ -113,8 +131,8 @@ class Client:
                 elif expected is None and self._mark() is not None:
                     raise FencedError("another controller has become the leader")
                 rows = self.replica.rows(self._fence_table)
-                operations = [*fence(self._fence_table, rows, expected, holder), *operations]
-            check(operations, await self._transact(operations, deadline))
+                steps = [*map(Step, fence(self._fence_table, rows, expected, holder)), *steps]
+            check(steps, await self._transact([step.operation for step in steps], deadline))
             if self._fence is not None:
                 self._fence = (self._fence[1], self._fence[1])
 

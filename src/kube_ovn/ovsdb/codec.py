@@ -89,18 +89,39 @@ def decode_value(kind: ColumnType, wire: Any) -> Value:
 
 
 def encode_value(kind: ColumnType, value: Value) -> Any:
-    """A value for the wire; references as `encode_reference` made them."""
+    """A value for the wire. Raises ValueError for a text that no database can hold: all we send goes through here."""
     if kind.is_map:
-        return ["map", [[key, entry] for key, entry in sorted(value.items())]]
+        entries = [[key, entry] for key, entry in sorted(value.items())]
+        for key, entry in entries:
+            _check_text(key)
+            _check_text(entry)
+        return ["map", entries]
     if kind.is_composite:
         return encode_set(value)
     if value is None:
         return ["set", []]
+    _check_text(value)
     return value
 
 
 def encode_set(values: Iterable[Any]) -> Any:
-    return ["set", sorted(values)]
+    """A set for the wire; references in it are encoded already. Raises ValueError as `encode_value` does."""
+    ordered = sorted(values)
+    for value in ordered:
+        _check_text(value)
+    return ["set", ordered]
+
+
+def _check_text(value: Any) -> None:
+    """ovsdb-server ends the session that sends U+0000 (`lib/json.c`), and a lone surrogate has no form in UTF-8."""
+    if type(value) is not str or (value.isascii() and "\0" not in value):
+        return
+    if "\0" in value:
+        raise ValueError("holds the character U+0000, which no database can hold")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"holds half of a character, U+{ord(value[error.start]):04X}") from None
 
 
 def apply_difference(kind: ColumnType, old: Value, wire: Any) -> Value:

@@ -4,12 +4,13 @@ New rows are inserted with their memberships; elements of existing sets and entr
 what other programs keep beside ours survives. A row of a table that is not a root goes by losing its last reference.
 """
 
-from collections.abc import Mapping, Sequence, Set
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import Any, NamedTuple
 
 from kube_ovn.model.row import Key, Member, Row, RowKey
 from kube_ovn.ovsdb.codec import ColumnType, encode_set, encode_value
-from kube_ovn.ovsdb.errors import ConflictError, FencedError, RejectedError
+from kube_ovn.ovsdb.errors import ConflictError, FencedError, RejectedError, UnableError, UnsendableError
 from kube_ovn.ovsdb.replica import Replica
 from kube_ovn.plan import Plan
 
@@ -18,6 +19,22 @@ Operation = dict[str, Any]
 FENCE = "kube-ovn-leader"
 """external_ids entry of the root table's one row that names the controller which may write."""
 
+CONFLICTS = frozenset({"referential integrity violation", "aborted"})
+INABILITIES = frozenset(
+    {"I/O error", "resources exhausted", "cluster error", "not allowed", "permission error", "timed out"}
+    | {"database not available", "not owner", "canceled"}
+)
+"""Errors that another transaction would meet as well."""
+LONGEST_DETAILS = 400
+_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+
+
+class Step(NamedTuple):
+    """One operation, and the keys of the plan that it carries out: first the row's own, if it is about one row."""
+
+    operation: Operation
+    keys: tuple[Key, ...] = ()
+
 
 class Transaction:
     """Builds the operations for one plan against one replica."""
@@ -25,13 +42,20 @@ class Transaction:
     def __init__(self, plan: Plan[Key, Row | None], replica: Replica) -> None:
         self._plan, self._replica, self._schema = plan, replica, replica.schema
         self._names = {key: f"row{number}" for number, key in enumerate(plan.create) if isinstance(key, RowKey)}
-        self._new_members: dict[RowKey, dict[str, list[Any]]] = {}
-        self._mutations: dict[tuple[RowKey, str], tuple[list[Any], list[Any]]] = {}
+        self._new_members: dict[RowKey, dict[str, list[Member]]] = {}
+        self._removed: dict[tuple[RowKey, str], list[Member]] = {}
+        self._added: dict[tuple[RowKey, str], list[Member]] = {}
+        self._faults: dict[Key, str] = {}
 
-    def operations(self) -> list[Operation]:
-        """All operations, to be sent together. Raises ConflictError when the replica lacks a row the plan builds on."""
+    def steps(self) -> list[Step]:
+        """All operations, to be sent together. Raises ConflictError when the replica lacks a row the plan builds on,
+        UnsendableError for all values that cannot be sent.
+        """
         self._sort_members()
-        return [*self._inserts(), *self._updates(), *self._member_mutations(), *self._deletes()]
+        steps = [*self._inserts(), *self._updates(), *self._member_mutations(), *self._deletes()]
+        if self._faults:
+            raise UnsendableError(self._faults)
+        return steps
 
     def _sort_members(self) -> None:
         deleted = {key for key in self._plan.delete if isinstance(key, RowKey)}
@@ -39,15 +63,15 @@ class Transaction:
             if isinstance(key, Member):
                 parent = RowKey(key.table, key.key)
                 if parent in self._names:
-                    self._new_members.setdefault(parent, {}).setdefault(key.column, []).append(self._target(key))
+                    self._new_members.setdefault(parent, {}).setdefault(key.column, []).append(key)
                 else:
-                    self._mutations.setdefault((parent, key.column), ([], []))[1].append(self._target(key))
+                    self._added.setdefault((parent, key.column), []).append(key)
         for key in self._plan.delete:
             if not isinstance(key, Member):
                 continue
             parent = RowKey(key.table, key.key)
             if parent not in deleted or self._outlives(key, deleted):
-                self._mutations.setdefault((parent, key.column), ([], []))[0].append(self._target(key))
+                self._removed.setdefault((parent, key.column), []).append(key)
 
     def _outlives(self, member: Member, deleted: Set[RowKey]) -> bool:
         """Whether a reference is in the way: rows that are no roots go only after the server has looked for references
@@ -58,58 +82,91 @@ class Transaction:
             return False
         return RowKey(table, member.target) in deleted
 
-    def _inserts(self) -> list[Operation]:
-        operations = []
+    def _inserts(self) -> Iterator[Step]:
         for key, row in self._plan.create.items():
             if not isinstance(key, RowKey) or row is None:
                 continue
             types = self._schema[key.table].columns
-            columns = {
-                column: encode_value(types[column], getattr(row, column))
-                for column in row.__struct_fields__
-                if column in types
-            }
-            for column, targets in self._new_members.get(key, {}).items():
-                columns[column] = encode_set(targets)
-            operations.append({"op": "insert", "table": key.table, "row": columns, "uuid-name": self._names[key]})
-        return operations
+            columns: dict[str, Any] = {}
+            for column in row.__struct_fields__:
+                if column in types:
+                    columns[column] = self._value(key, types, column, getattr(row, column))
+            members: list[Member] = []
+            for column, those in self._new_members.get(key, {}).items():
+                columns[column] = self._targets(those)
+                members += those
+            operation = {"op": "insert", "table": key.table, "row": columns, "uuid-name": self._names[key]}
+            yield Step(operation, (key, *members))
 
-    def _updates(self) -> list[Operation]:
-        operations = []
+    def _updates(self) -> Iterator[Step]:
         for key, (old, new) in self._plan.update.items():
             if not isinstance(key, RowKey) or old is None or new is None:
                 continue
-            columns, mutations = _changes(self._schema[key.table].columns, old, new)
+            columns, mutations = self._changes(key, old, new)
+            about = {"table": key.table, "where": self._where(key)}
             if columns:
-                operations.append({"op": "update", "table": key.table, "where": self._where(key), "row": columns})
+                yield Step({"op": "update", **about, "row": columns}, (key,))
             if mutations:
-                operations.append(
-                    {"op": "mutate", "table": key.table, "where": self._where(key), "mutations": mutations}
-                )
-        return operations
+                yield Step({"op": "mutate", **about, "mutations": mutations}, (key,))
 
-    def _member_mutations(self) -> list[Operation]:
-        operations = []
-        for (parent, column), (removed, added) in self._mutations.items():
+    def _changes(self, key: RowKey, old: Row, new: Row) -> tuple[dict[str, Any], list[Any]]:
+        """Columns to set, and mutations of map entries."""
+        types = self._schema[key.table].columns
+        columns: dict[str, Any] = {}
+        mutations: list[Any] = []
+        for column in new.__struct_fields__:
+            before, after = getattr(old, column), getattr(new, column)
+            if before == after:
+                continue
+            if not types[column].is_map:
+                columns[column] = self._value(key, types, column, after)
+                continue
+            if gone := [entry for entry, value in before.items() if after.get(entry) != value]:
+                mutations.append([column, "delete", encode_set(gone)])
+            if come := {entry: value for entry, value in after.items() if before.get(entry) != value}:
+                mutations.append([column, "insert", self._value(key, types, column, come)])
+        return columns, mutations
+
+    def _member_mutations(self) -> Iterator[Step]:
+        for parent, column in dict.fromkeys([*self._removed, *self._added]):
+            removed, added = self._removed.get((parent, column), []), self._added.get((parent, column), [])
             mutations = []
             if removed:
-                mutations.append([column, "delete", encode_set(removed)])
+                mutations.append([column, "delete", self._targets(removed)])
             if added:
-                mutations.append([column, "insert", encode_set(added)])
-            operations.append(
-                {"op": "mutate", "table": parent.table, "where": self._where(parent), "mutations": mutations}
-            )
-        return operations
+                mutations.append([column, "insert", self._targets(added)])
+            operation = {"op": "mutate", "table": parent.table, "where": self._where(parent), "mutations": mutations}
+            yield Step(operation, (*removed, *added))
 
-    def _deletes(self) -> list[Operation]:
-        return [
-            {"op": "delete", "table": key.table, "where": self._where(key)}
-            for key in self._plan.delete
-            if isinstance(key, RowKey) and self._schema[key.table].is_root
-        ]
+    def _deletes(self) -> Iterator[Step]:
+        for key in self._plan.delete:
+            if isinstance(key, RowKey) and self._schema[key.table].is_root:
+                yield Step({"op": "delete", "table": key.table, "where": self._where(key)}, (key,))
+
+    def _value(self, key: Key, types: Mapping[str, ColumnType], column: str, value: Any) -> Any:
+        """A column's value on the wire; one that cannot be sent is remembered, so that all are named at once."""
+        try:
+            return encode_value(types[column], value)
+        except ValueError as error:
+            self._faults.setdefault(key, f"{column} {error}")
+            return None
+
+    def _targets(self, members: Sequence[Member]) -> Any:
+        """Elements of a set on the wire: values, or references by UUID or by the name of an insert."""
+        try:
+            return encode_set(map(self._target, members))
+        except ValueError as error:
+            for member in members:
+                self._check_target(member, str(error))
+            return None
+
+    def _check_target(self, member: Member, said: str) -> None:
+        try:
+            encode_set([member.target])
+        except ValueError:
+            self._faults.setdefault(member, f"{member.column} {said}")
 
     def _target(self, member: Member) -> Any:
-        """A membership's element on the wire: the value, or a reference by UUID or by the name of an insert."""
         table = self._schema[member.table].columns[member.column].ref_table
         if table is None:
             return member.target
@@ -124,24 +181,6 @@ class Transaction:
         if uuid is None:
             raise ConflictError(f"there is no {key.table} {key.key} in the database")
         return uuid
-
-
-def _changes(types: Mapping[str, ColumnType], old: Row, new: Row) -> tuple[dict[str, Any], list[Any]]:
-    """Columns to set, and mutations of map entries."""
-    columns: dict[str, Any] = {}
-    mutations: list[Any] = []
-    for column in new.__struct_fields__:
-        before, after = getattr(old, column), getattr(new, column)
-        if before == after:
-            continue
-        if not types[column].is_map:
-            columns[column] = encode_value(types[column], after)
-            continue
-        if gone := [key for key, value in before.items() if after.get(key) != value]:
-            mutations.append([column, "delete", encode_set(gone)])
-        if come := {key: value for key, value in after.items() if before.get(key) != value}:
-            mutations.append([column, "insert", encode_value(types[column], come)])
-    return columns, mutations
 
 
 def fence(table: str, seen: Sequence[Mapping[str, Any]], expected: str | None, holder: str) -> list[Operation]:
@@ -164,17 +203,43 @@ def fence(table: str, seen: Sequence[Mapping[str, Any]], expected: str | None, h
     return [wait, {"op": "mutate", "table": table, "where": [], "mutations": claim}]
 
 
-def check(operations: Sequence[Operation], results: Sequence[Any]) -> None:
+def check(steps: Sequence[Step], results: Sequence[Any]) -> None:
     """Raise what the results of a transaction mean. A transaction with an error in it wrote nothing."""
     for number, result in enumerate(results):
         if isinstance(result, dict) and "error" in result:
-            operation = operations[number] if number < len(operations) else {"op": "commit"}
-            said = f"{result['error']}: {result.get('details', '')}".rstrip(": ")
-            if operation["op"] == "wait":
-                raise FencedError(f"another controller has become the leader ({said})")
-            if result["error"] in ("referential integrity violation", "aborted"):
-                raise ConflictError(said)
-            raise RejectedError(f"{operation['op']} in {operation.get('table', 'the transaction')}: {said}")
-    for operation, result in zip(operations, results, strict=False):
+            raise _refusal(steps, results, number)
+    for (operation, _), result in zip(steps, results, strict=False):
         if operation["op"] in ("update", "mutate", "delete") and result.get("count") != 1:
             raise ConflictError(f"a row of {operation['table']} was gone when it was to be changed")
+
+
+def _refusal(steps: Sequence[Step], results: Sequence[Any], number: int) -> Exception:
+    """What the error at this place means. One after all operations is about the transaction as a whole."""
+    tag, details = results[number]["error"], str(results[number].get("details") or "")[:LONGEST_DETAILS]
+    said = f"{tag}: {details}".rstrip(": ")
+    step = steps[number] if number < len(steps) else None
+    if step is not None and step.operation["op"] == "wait":
+        return FencedError(f"another controller has become the leader ({said})")
+    if tag in CONFLICTS:
+        return ConflictError(said)
+    if tag in INABILITIES:
+        return UnableError(said)
+    if step is None:
+        return RejectedError(said, _named(steps, results, details))
+    return RejectedError(f"{step.operation['op']} in {step.operation['table']}: {said}", step.keys)
+
+
+def _named(steps: Sequence[Step], results: Sequence[Any], details: str) -> tuple[Key, ...]:
+    """The keys of the rows that the server names by their UUID, as far as they are inserted or changed here."""
+    uuids = set(_UUID.findall(details))
+    return tuple(
+        step.keys[0] for step, result in zip(steps, results, strict=False) if step.keys and uuids & _uuids(step, result)
+    )
+
+
+def _uuids(step: Step, result: Any) -> set[str]:
+    """The UUID of the row that an operation makes or changes."""
+    operation = step.operation
+    if operation["op"] == "insert":
+        return {result["uuid"][1]}
+    return {reference[1] for _, _, reference in operation["where"]}

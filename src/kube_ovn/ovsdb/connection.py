@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Self
 
-from kube_ovn.ovsdb.errors import OvsdbError, RejectedError
+from kube_ovn.ovsdb.errors import OvsdbError, SessionEndedError
 from kube_ovn.ovsdb.protocol import Framer, format_message
 
 CONNECT_DEADLINE = 3.0
@@ -61,9 +61,9 @@ class Connection:
                 group.create_task(self._read())
                 group.create_task(self._pulse())
         except* OvsdbError as errors:
-            error = errors.exceptions[0]
-            self.close(error)
-            raise OvsdbError(str(error)) from None
+            error = OvsdbError(str(errors.exceptions[0]))
+            self.close(next((each for each in errors.exceptions if isinstance(each, SessionEndedError)), error))
+            raise error from None
 
     async def request(self, method: str, params: list[Any], deadline: float) -> Any:
         """The result of one request. Raises OvsdbError."""
@@ -84,15 +84,15 @@ class Connection:
             self._replies.pop(number, None)
             self._slow -= slow
         if message.get("error") is not None:
-            raise RejectedError(f"{method}: {message['error']}")
+            raise OvsdbError(f"{method}: {message['error']}")  # "canceled", "unknown database": not for what is in it
         return message["result"]
 
-    def close(self, error: BaseException) -> None:
-        """End the connection; requests under way fail with OvsdbError."""
+    def close(self, error: OvsdbError) -> None:
+        """End the connection; requests under way fail with the same error."""
         self.closed = True
         for reply in self._replies.values():
             if not reply.done():
-                reply.set_exception(OvsdbError(str(error)))
+                reply.set_exception(type(error)(str(error)))
         self._writer.transport.abort()
 
     async def _read(self) -> None:
@@ -102,9 +102,9 @@ class Connection:
                 data = await self._reader.read(_LIMIT)
                 messages = framer.feed(data)
             except (OSError, ValueError) as error:
-                raise OvsdbError(f"connection lost: {error}") from error
+                raise SessionEndedError(f"connection lost: {error}") from error
             if not data:
-                raise OvsdbError("connection closed by the server")
+                raise SessionEndedError("connection closed by the server")
             for message in messages:
                 self._handle(message)
 

@@ -1,8 +1,25 @@
 """What the world can refuse. One base class, so that loops retry on it and nothing else."""
 
+from collections.abc import Mapping, Sequence
+
+from kube_ovn.model.row import Key
+
+LONGEST_NAME = 100
+"""Characters of a row's key that a message shows."""
+
 
 class OvsdbError(Exception):
     """The database cannot be reached, does not answer, or refuses."""
+
+
+class SessionEndedError(OvsdbError):
+    """The server ended the connection while a request was under way, perhaps because of it. Following anew shows
+    whether it was carried out. Where no answer came in time, it was not the server that ended it.
+    """
+
+
+class UnableError(OvsdbError):
+    """The database can write nothing at present, whatever it is: its disk, its cluster or our rights are in the way."""
 
 
 class ConflictError(OvsdbError):
@@ -10,8 +27,29 @@ class ConflictError(OvsdbError):
 
 
 class RejectedError(OvsdbError):
-    """The database refuses the transaction as it is: a constraint, a type, a missing table."""
+    """The database refuses the transaction for what is in it: a constraint, a type, a missing table.
+
+    `keys` are the keys of the plan among which the fault is; empty when the database does not say where it is.
+    """
+
+    def __init__(self, message: str, keys: Sequence[Key] = ()) -> None:
+        super().__init__(message)
+        self.keys = tuple(keys)
+
+
+class UnsendableError(RejectedError):
+    """The transaction holds values that no database can hold, so nothing was sent. `faults`: by key, what is wrong."""
+
+    def __init__(self, faults: Mapping[Key, str]) -> None:
+        self.faults = {key: f"{key.table} {_printable(key.key)}: {fault}" for key, fault in faults.items()}
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        super().__init__(next(iter(self.faults.values())) + more, tuple(faults))
 
 
 class FencedError(OvsdbError):
     """Another controller has become the leader; nothing was written."""
+
+
+def _printable(name: str) -> str:
+    """A name as it may be shown: what is wrong may be in the name itself."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in name[:LONGEST_NAME])

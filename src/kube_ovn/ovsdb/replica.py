@@ -198,6 +198,15 @@ class Replica:
         key = self._key_of[uuid]
         return key if self.uuid(key) == uuid else RowKey(key.table, f"{key.key} (duplicate {uuid})")
 
+    def has(self, key: RowKey) -> bool:
+        """Whether there is such a row, ours or not."""
+        return self.resolve(key) is not None
+
+    def target(self, member: Member) -> RowKey | None:
+        """The row that a membership refers to; None where the column holds plain values."""
+        table = self.schema[member.table].columns[member.column].ref_table
+        return None if table is None else RowKey(table, member.target)
+
     def resolve(self, key: RowKey) -> str | None:
         """UUID for a key as it stands among the facts, duplicates included."""
         head, mark, tail = key.key.rpartition(" (duplicate ")

@@ -1,0 +1,70 @@
+"""The engine under watch: a few cells are worked out anew while there is time, and metrics show how much work there is.
+
+A cell that is stale is a fault of the program: a function that is not pure. It is logged with what it read, counted,
+and worked out again.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import structlog
+from prometheus_client import REGISTRY, Counter
+from prometheus_client.core import CounterMetricFamily, Metric
+
+from kube_ovn.derive import Graph
+
+log = structlog.get_logger()
+
+STALE = Counter("kube_ovn_controller_stale_cells_total", "Cells that were not what they would be if worked out anew")
+
+PERIOD = 0.5
+"""Seconds between two looks."""
+SLICE = 40
+"""Cells in one look: about a millisecond."""
+MOST_OF_A_VALUE = 500
+"""Characters of a value in the log."""
+
+
+class Work:
+    """Counts of the cells of one graph, by derivation, for the time of a `with` block."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    def __enter__(self) -> "Work":
+        REGISTRY.register(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        REGISTRY.unregister(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """As prometheus-client asks for it."""
+        worked = CounterMetricFamily(
+            "kube_ovn_controller_cells_worked", "Cells worked out, by derivation", labels=["derivation"]
+        )
+        unchanged = CounterMetricFamily(
+            "kube_ovn_controller_cells_unchanged", "Cells worked out to the value they had", labels=["derivation"]
+        )
+        for derived in self._graph.derivations:
+            worked.add_metric([derived.name], derived.worked)
+            unchanged.add_metric([derived.name], derived.unchanged)
+        yield worked
+        yield unchanged
+
+
+async def verify(graph: Graph, repair: Callable[[], None]) -> None:
+    """Look for stale cells, until cancelled. `repair` asks for a pass, which works them out again."""
+    while True:
+        await asyncio.sleep(PERIOD)
+        for cell in graph.verify_some(SLICE):
+            STALE.inc()
+            log.error(
+                "stale cell, worked out again",
+                derivation=cell.derivation,
+                key=str(cell.key),
+                value=str(cell.value)[:MOST_OF_A_VALUE],
+                anew=str(cell.anew)[:MOST_OF_A_VALUE],
+                reads=[f"{source} {key}" for source, key in cell.reads],
+            )
+            repair()

@@ -1,0 +1,120 @@
+"""Carrying a plan out on the Northbound database: all of it but what the database does not take.
+
+A plan is one transaction as long as nothing in it is refused. When something is, the fault is narrowed down to its
+unit (`controller.narrow`), the unit is set aside (`controller.aside`), and everything else is committed. What is not
+due to the plan's content fails the pass: no connection, a server that can write nothing, the fence. So does a session
+that ends, or a conflict, while a plan is committed; the second time in a row it may be due to a unit that was in both.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from prometheus_client import Gauge
+
+from kube_ovn.controller.aside import Aside, Owners, Unit, format_unit, waiting
+from kube_ovn.controller.narrow import Narrowing
+from kube_ovn.controller.parts import NorthboundPlan
+from kube_ovn.model.network import ObjectRef
+from kube_ovn.model.row import Key, State
+from kube_ovn.ovsdb.client import Client, ConflictError, RejectedError, SessionEndedError
+
+log = structlog.get_logger()
+
+SET_ASIDE = Gauge("kube_ovn_controller_set_aside", "Objects whose rows the Northbound database does not take", ["kind"])
+FABRIC = "fabric"
+"""The kind of rows that are made for no object."""
+
+
+class Committer:
+    """Carries plans out, and remembers from plan to plan what is set aside."""
+
+    def __init__(self, nb: Client, owners: Owners, again: Callable[[], None]) -> None:
+        """`again` is called when a pass is to be made: there is something to tell, or a unit is to be tried again."""
+        self._nb, self._owners, self._again = nb, owners, again
+        self._aside = Aside()
+        self._suspects: frozenset[Unit] = (
+            frozenset()
+        )  # units in each plan that came to nothing, since one was committed
+        self._told: dict[ObjectRef, str] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: dict[Unit, Unit] = {}  # for which other unit each waits
+        self.left: dict[Key, Unit] = {}
+        """The keys of the last plan that were left out, and their units."""
+
+    @property
+    def incomplete(self) -> set[str]:
+        """UIDs of objects of which something was left out."""
+        return {unit.uid for unit in self.left.values() if isinstance(unit, ObjectRef)}
+
+    def close(self) -> None:
+        """Another may lead now: nothing is set aside here."""
+        SET_ASIDE.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def commit(self, plan: NorthboundPlan, desired: State) -> None:
+        """Carry out what can be; afterwards `left` is the rest. Raises OvsdbError."""
+        work = Narrowing(self._nb, self._owners, self._aside, plan, desired)
+        held, again = self._aside.sort(plan, desired, asyncio.get_running_loop().time())
+        try:
+            await self._commit_healthy(work, plan, held.union(*again.values()))
+            await work.take(again, careful=True)
+            for unit in again.keys() - work.refused.keys():
+                self._aside.drop(unit)
+                log.info("taken in again", unit=format_unit(unit))
+            self._leave(work, await work.finish(held))
+        finally:
+            self._tell()
+
+    async def _commit_healthy(self, work: Narrowing, plan: NorthboundPlan, out: set[Key]) -> None:
+        """All but what is left out, in one transaction if the database takes it."""
+        part = plan.without(out)
+        try:
+            await work.send(part)
+        except RejectedError as error:
+            for units in reversed(work.split(work.units(list(part)), error)):
+                await work.take(units)
+        except (SessionEndedError, ConflictError):
+            units = work.units(list(part))
+            again = {unit: keys for unit, keys in units.items() if unit in self._suspects}
+            self._suspects = frozenset(again or units)
+            if not again:
+                raise
+            await work.recover()
+            await work.take({unit: keys for unit, keys in units.items() if unit not in again}, careful=True)
+            await work.take(again, careful=True)
+        self._suspects = frozenset()
+
+    def _leave(self, work: Narrowing, keys: set[Key]) -> None:
+        """Remember what was left out. To ask for owners is dear, so it is done once for each key."""
+        before = self.left
+        known = before | {key: unit for unit, those in work.refused.items() for key in those}
+        new = {key: unit for unit, those in work.units(keys - known.keys()).items() for key in those}
+        self.left = {key: new.get(key) or known[key] for key in keys}
+        if self.left != before:
+            self._waiting = waiting(self.left, self._aside.refusals, self._nb.replica.target)
+
+    def _reasons(self) -> dict[ObjectRef, str]:
+        """Why objects are set aside, or wait for others that are."""
+        waits = {
+            unit: f"waits for {format_unit(other)}, whose rows the Northbound database does not have"
+            for unit, other in self._waiting.items()
+            if isinstance(unit, ObjectRef)
+        }
+        return waits | self._aside.reasons()
+
+    def _tell(self) -> None:
+        """Have the users of objects told when an object came or went, and units tried again in their time."""
+        reasons = self._reasons()
+        if reasons != self._told:
+            self._told = reasons
+            self._owners.set_aside(reasons)
+            self._again()
+        SET_ASIDE.clear()
+        for unit in self._aside.refusals:
+            SET_ASIDE.labels(unit.kind if isinstance(unit, ObjectRef) else FABRIC).inc()
+        if self._timer is not None:
+            self._timer.cancel()
+        due = self._aside.due
+        self._timer = None if due is None else asyncio.get_running_loop().call_at(due, self._again)

@@ -1,0 +1,94 @@
+"""Which part of a plan can be carried out without the rest of it. Pure.
+
+A part is never carried out in a way that lets traffic through which the whole plan would stop: a new row waits for all
+sets that are to hold it, because one of them may be the group whose ACLs guard it.
+"""
+
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import TypeAlias
+
+from kube_ovn.model.row import Key, Member, Row, RowKey
+from kube_ovn.plan import Plan
+
+NorthboundPlan: TypeAlias = Plan[Key, Row | None]
+TargetOf: TypeAlias = Callable[[Member], RowKey | None]
+"""The row that a membership refers to; None where the column holds plain values."""
+
+
+def parent_of(member: Member) -> RowKey:
+    """The row whose set a membership is in."""
+    return RowKey(member.table, member.key)
+
+
+class Parts:
+    """A whole plan, and how its changes depend on each other."""
+
+    def __init__(self, plan: NorthboundPlan, target_of: TargetOf) -> None:
+        self._target_of = target_of
+        self._come = _by_target(plan.create, target_of)
+        self._leave = _by_target(plan.delete, target_of)
+
+    def sendable(
+        self, part: NorthboundPlan, owned: Mapping[Key, Row | None], exists: Callable[[RowKey], bool]
+    ) -> NorthboundPlan:
+        """What of a part can be sent now. `owned` and `exists` tell what the database has.
+
+        A membership waits for the row whose set it is in and for the row it refers to. A new row waits for all its
+        memberships. A membership that goes goes together with the row it refers to, whether it is in the part or not.
+        """
+        waiting = self._waiting(part, owned, exists)
+        sent = part.without(waiting)
+        leave = {
+            member: None
+            for key in sent.delete
+            if isinstance(key, RowKey)
+            for member in self._leave.get(key, ())
+            if member in owned
+        }
+        return Plan(create=sent.create, update=sent.update, delete={**sent.delete, **leave})
+
+    def _waiting(self, part: NorthboundPlan, owned: Container[Key], exists: Callable[[RowKey], bool]) -> set[Key]:
+        create = part.create
+        hanging: dict[RowKey, list[Key]] = {}  # new rows of the part, and what of the part needs them
+        waiting = dangling(create, exists, self._target_of)
+        for key in create:
+            if isinstance(key, RowKey):
+                if any(member not in create and member not in owned for member in self._come.get(key, ())):
+                    waiting.add(key)
+                continue
+            for row in (parent_of(key), self._target_of(key)):
+                if row is not None and row in create:
+                    hanging.setdefault(row, []).append(key)
+        queue = list(waiting)
+        while queue:
+            key = queue.pop()
+            row = self._target_of(key) if isinstance(key, Member) else None
+            needy = (
+                hanging.get(key, ())
+                if isinstance(key, RowKey)
+                else ([row] if row is not None and row in create else [])
+            )
+            for each in needy:
+                if each not in waiting:
+                    waiting.add(each)
+                    queue.append(each)
+        return waiting
+
+
+def dangling(create: Mapping[Key, Row | None], exists: Callable[[RowKey], bool], target_of: TargetOf) -> set[Key]:
+    """New memberships for which a row is missing that is neither there nor made along with them."""
+    return {
+        key
+        for key in create
+        if isinstance(key, Member)
+        for row in (parent_of(key), target_of(key))
+        if row is not None and row not in create and not exists(row)
+    }
+
+
+def _by_target(keys: Iterable[Key], target_of: TargetOf) -> dict[RowKey, list[Member]]:
+    found: dict[RowKey, list[Member]] = {}
+    for key in keys:
+        if isinstance(key, Member) and (row := target_of(key)) is not None:
+            found.setdefault(row, []).append(key)
+    return found

@@ -1,0 +1,71 @@
+"""The names of Services and their addresses, as the specification of Kubernetes' DNS has them. Pure.
+
+Source: "Kubernetes DNS-Based Service Discovery", version 1.1.0; names of endpoints without a hostname follow CoreDNS.
+Only endpoints that are ready have names; those of `publishNotReadyAddresses` are told as ready.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from kube_ovn.discovery.endpoints import HEADLESS, endpoint_address, is_ready, read_address
+from kube_ovn.model.addr import Address, Network, is_within
+from kube_ovn.model.kube import EndpointSlice, Service
+
+DEFAULT_DOMAIN = "cluster.local"
+_SERVER = 10
+"""The address of a Service CIDR that kubeadm and others give to the DNS server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What is known of a Service's names, all in lower case and without the final dot."""
+
+    addresses: Mapping[str, tuple[Address, ...]]
+    """By name (A and AAAA), in order."""
+    pointers: Mapping[Address, str]
+    """The name of an address (PTR)."""
+
+
+def dns_addresses(networks: Iterable[Network]) -> tuple[Address, ...]:
+    """Where kubelets tell Pods that there is a DNS server, unless they are told otherwise; of Service CIDRs."""
+    return tuple(network[_SERVER] for network in networks if network.num_addresses > _SERVER)
+
+
+def service_name(service: Service, domain: str) -> str:
+    return f"{service.metadata.name}.{service.metadata.namespace}.svc.{domain}".lower()
+
+
+def service_names(
+    service: Service, slices: Iterable[EndpointSlice], domain: str, reserved: Collection[Network] = ()
+) -> Names:
+    """A Service's own name for its own addresses; of a headless one for its endpoints', each of which has a name too.
+    A name of others (ExternalName) is left to a DNS server. `reserved`: where Services have their own addresses, which
+    no endpoint gives another name.
+    """
+    if service.spec.type == "ExternalName":
+        return Names(addresses={}, pointers={})
+    own = service_name(service, domain)
+    texts = service.spec.cluster_ips
+    if HEADLESS not in texts:
+        listed = tuple(address for text in texts if (address := read_address(text)) is not None)
+        return Names(addresses={own: listed} if listed else {}, pointers=dict.fromkeys(listed, own))
+    found: dict[str, set[Address]] = {}
+    pointers: dict[Address, str] = {}
+    for item in sorted(slices, key=lambda item: item.metadata.name):
+        for endpoint in item.endpoints or ():
+            address = endpoint_address(item, endpoint)
+            if address is not None and is_ready(endpoint):
+                name = f"{endpoint.hostname or _dashed(address)}.{own}".lower()
+                found.setdefault(own, set()).add(address)
+                found.setdefault(name, set()).add(address)
+                if not is_within(address, reserved):
+                    pointers.setdefault(address, name)
+    return Names(
+        addresses={name: tuple(sorted(them, key=lambda a: (a.version, int(a)))) for name, them in found.items()},
+        pointers=pointers,
+    )
+
+
+def _dashed(address: Address) -> str:
+    text = str(address).replace(":", "-").replace(".", "-")
+    return f"{text}0" if text.endswith("-") else text

@@ -1,0 +1,217 @@
+"""What a Service is reached at, and the endpoints its clients are sent to, as Kubernetes means it. Pure.
+
+Kubernetes asks the same of whoever plays kube-proxy's part: of the controller for addresses in the fabric, of each node
+for its own ports.
+"""
+
+import contextlib
+import socket
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from kube_ovn.model import names
+from kube_ovn.model.addr import Address, Network
+from kube_ovn.model.kube import Endpoint, EndpointSlice, Service, ServicePort
+
+HEADLESS = "None"
+LOCAL = "Local"
+_LEFT_TO_OTHERS = frozenset({names.SERVICE_PROXY_NAME, names.SERVICE_HEADLESS})
+_VERSIONS = {"IPv4": 4, "IPv6": 6}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a client is."""
+
+    node: str
+    zone: str = ""
+    addresses: tuple[Address, ...] = ()
+    """The node's own, in the fabric."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """An endpoint that a port of a Service may be sent to."""
+
+    address: Address
+    port: int
+    ready: bool
+    leaving: bool
+    """Terminating, and serving still."""
+    node: str = ""
+    """Where it is; empty when nobody said."""
+    zones: frozenset[str] = frozenset()
+    nodes: frozenset[str] = frozenset()
+    """Whose clients it is for, by its hints."""
+
+
+def read_address(text: str) -> Address | None:
+    """An address as Kubernetes reads it: the API server took leading zeros, and IPv4 in the form of IPv6, from those
+    who wrote them. None for what nobody could send to.
+    """
+    with contextlib.suppress(OSError, ValueError):  # the C library reads most of them, in a tenth of the time
+        return IPv4Address(socket.inet_pton(socket.AF_INET, text))
+    parts = text.split(".")
+    if len(parts) == 4 and all(part.isascii() and part.isdecimal() and len(part) < 20 for part in parts):
+        text = ".".join(str(int(part)) for part in parts)
+    try:
+        address = None if "%" in text else ip_address(text)
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
+def cluster_addresses(service: Service) -> list[Address]:
+    """The Service's own addresses; none for headless ones, for names of others (ExternalName), and where others answer
+    for them.
+    """
+    if service.spec.type == "ExternalName" or not _LEFT_TO_OTHERS.isdisjoint(service.metadata.labels):
+        return []
+    return [address for text in service.spec.cluster_ips if (address := read_address(text)) is not None]
+
+
+def external_addresses(service: Service) -> list[Address]:
+    """Addresses outside the cluster's own that the Service is reached at: `externalIPs`, and those a load balancer has
+    been given, unless that one wants to see the packets itself (`ipMode: Proxy`). Of the Service's own families.
+    """
+    versions = {address.version for address in cluster_addresses(service)}
+    own = [address for text in service.spec.external_ips if (address := read_address(text)) is not None]
+    return [each for each in dict.fromkeys([*own, *balanced_addresses(service)]) if each.version in versions]
+
+
+def balanced_addresses(service: Service) -> list[Address]:
+    """Those of type LoadBalancer alone, whose clients `loadBalancerSourceRanges` restricts."""
+    if service.spec.type != "LoadBalancer":
+        return []
+    ingress = service.status.load_balancer.ingress
+    read = [read_address(each.ip) for each in ingress if each.ip_mode == "VIP"]
+    return [address for address in read if address is not None]
+
+
+def source_ranges(service: Service) -> tuple[list[Network], list[str]]:
+    """The networks of `loadBalancerSourceRanges`, as kube-proxy masks them, and what of it is none."""
+    networks, wrong = [], []
+    for text in service.spec.load_balancer_source_ranges:
+        head, slash, length = text.strip().partition("/")
+        try:
+            networks.append(ip_network(f"{read_address(head)}{slash}{length}", strict=False))
+        except ValueError:
+            wrong.append(text)
+    return networks, wrong
+
+
+def backends(port: ServicePort, version: int, slices: Iterable[EndpointSlice]) -> list[Backend]:
+    """All endpoints of a port in one IP family, each once, in the order of their addresses.
+
+    While a slice is split the same endpoint may be in two: it is what the better one says. Slices may be left to others
+    as Services are.
+    """
+    found: dict[tuple[Address, int], Backend] = {}
+    for item in sorted(slices, key=lambda item: item.metadata.name):
+        if _VERSIONS.get(item.address_type) != version or not _LEFT_TO_OTHERS.isdisjoint(item.metadata.labels):
+            continue
+        for number in _numbers(port, item):
+            for endpoint in item.endpoints or ():
+                backend = _backend(item, endpoint, number)
+                if backend is not None:
+                    key = (backend.address, number)
+                    if key not in found or (backend.ready, backend.leaving) > (found[key].ready, found[key].leaving):
+                        found[key] = backend
+    return [found[key] for key in sorted(found, key=lambda key: (int(key[0]), key[1]))]
+
+
+def _numbers(port: ServicePort, item: EndpointSlice) -> list[int]:
+    """The endpoints' numbers for a port of the Service: the slice's ports have the Service's names. The API server does
+    not look at the number.
+    """
+    return [
+        each.port
+        for each in item.ports or ()
+        if (each.name or "") == port.name and (each.protocol or "TCP") == port.protocol
+        if each.port is not None and 0 < each.port < 1 << 16
+    ]
+
+
+def endpoint_address(item: EndpointSlice, endpoint: Endpoint) -> Address | None:
+    """Addresses of one endpoint are interchangeable, and consumers take the first (discovery/v1). None for what is no
+    address of the slice's family.
+    """
+    address = read_address(endpoint.addresses[0]) if endpoint.addresses else None
+    return address if address is not None and address.version == _VERSIONS.get(item.address_type) else None
+
+
+def pods(slices: Iterable[EndpointSlice], namespace: str) -> Iterator[tuple[Address, str]]:
+    """Addresses of endpoints, and the names of the Pods of a Namespace that the slices say they are."""
+    for item in slices:
+        for endpoint in item.endpoints or ():
+            address, target = endpoint_address(item, endpoint), endpoint.target_ref
+            if address is not None and target is not None and (target.kind, target.namespace) == ("Pod", namespace):
+                yield address, target.name
+
+
+def _backend(item: EndpointSlice, endpoint: Endpoint, number: int) -> Backend | None:
+    address, hints = endpoint_address(item, endpoint), endpoint.hints
+    if address is None:
+        return None
+    return Backend(
+        address=address,
+        port=number,
+        ready=is_ready(endpoint),
+        leaving=is_serving(endpoint) and bool(endpoint.conditions.terminating),
+        node=endpoint.node_name or "",
+        zones=frozenset(hint.name for hint in hints.for_zones) if hints else frozenset(),
+        nodes=frozenset(hint.name for hint in hints.for_nodes) if hints else frozenset(),
+    )
+
+
+def keeps_clients(service: Service) -> bool:
+    """Whether a client is to stay with its endpoint."""
+    return service.spec.session_affinity == "ClientIP"
+
+
+def is_ready(endpoint: Endpoint) -> bool:
+    return endpoint.conditions.ready is not False
+
+
+def is_serving(endpoint: Endpoint) -> bool:
+    """Unset, it is what `ready` says (discovery/v1)."""
+    serving = endpoint.conditions.serving
+    return is_ready(endpoint) if serving is None else serving
+
+
+def choose(listed: Collection[Backend]) -> list[Backend]:
+    """Those that are ready; where none is, those that are leaving and serve still (KEP-1669)."""
+    return [each for each in listed if each.ready] or [each for each in listed if each.leaving]
+
+
+def choose_local(listed: Iterable[Backend], node: str) -> list[Backend]:
+    """The same of one node's own: what a traffic policy `Local` wants (KEP-2086)."""
+    return choose([each for each in listed if each.node == node])
+
+
+def choose_near(listed: Collection[Backend], place: Place) -> list[Backend]:
+    """The endpoints meant for a client's node, else for its zone, else all."""
+    by_node, by_zone = group_by_hints(listed)
+    return by_node.get(place.node) or by_zone.get(place.zone) or choose(listed)
+
+
+def group_by_hints(listed: Collection[Backend]) -> tuple[dict[str, list[Backend]], dict[str, list[Backend]]]:
+    """The endpoints meant for clients on each node and in each zone that hints name. Hints count only where all
+    endpoints that are ready have them (KEP-2433, KEP-3015).
+    """
+    ready = [each for each in listed if each.ready]
+    nodes = {node for each in ready for node in each.nodes} if all(each.nodes for each in ready) else set()
+    zones = {zone for each in ready for zone in each.zones} if all(each.zones for each in ready) else set()
+    by_node = {node: [each for each in ready if node in each.nodes] for node in sorted(nodes)}
+    return by_node, {zone: [each for each in ready if zone in each.zones] for zone in sorted(zones)}
+
+
+def has_hints(listed: Iterable[Backend]) -> bool:
+    """Whether where a client is may matter."""
+    ready = [each for each in listed if each.ready]
+    return bool(ready) and (all(each.nodes for each in ready) or all(each.zones for each in ready))
+
+
+def format_endpoint(address: Address, port: int) -> str:
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"

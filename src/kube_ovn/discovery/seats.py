@@ -1,0 +1,44 @@
+"""Which client goes to which endpoint by its address, so that an endpoint that comes or goes moves few clients. Pure.
+
+Open vSwitch hashes a client to a position among the endpoints (ovs-ofctl(8), group select by hash). Were each endpoint
+listed once, one that leaves would move all behind it, and with them nearly all clients. So there is a fixed number of
+positions, which the endpoints share evenly by Maglev's rule (Eisenbud et al., NSDI 2016, 3.4): each in turn takes the
+next free one of its own order of them.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from kube_ovn.discovery.endpoints import Backend, keeps_clients
+from kube_ovn.model.kube import Service
+
+_SEATS = (61, 251)
+"""Primes, as the rule wants."""
+_EACH = 5
+"""Positions each endpoint has at least, so that none has more than a fifth above another."""
+
+
+def by_position(service: Service, chosen: Sequence[Backend]) -> Sequence[Backend]:
+    """A Service's endpoints as a client is to be sent to one of them: where clients stay, an endpoint has several."""
+    return seat(chosen) if keeps_clients(service) else chosen
+
+
+def seat(chosen: Sequence[Backend]) -> list[Backend]:
+    """The endpoints by position. More than 50 are listed once each: of many, a position more or less is little."""
+    size = next((size for size in _SEATS if len(chosen) * _EACH <= size), 0)
+    if len(chosen) < 2 or not size:
+        return list(chosen)
+    taken: dict[int, Backend] = {}
+    turns = [(backend, _order(backend, size)) for backend in chosen]
+    while len(taken) < size:
+        for backend, order in turns:
+            if len(taken) < size:
+                taken[next(position for position in order if position not in taken)] = backend
+    return [taken[position] for position in range(size)]
+
+
+def _order(backend: Backend, size: int) -> Iterator[int]:
+    """The positions as one endpoint prefers them: each once."""
+    digest = hashlib.blake2b(f"{backend.address} {backend.port}".encode(), digest_size=16).digest()
+    offset, skip = int.from_bytes(digest[:8]) % size, int.from_bytes(digest[8:]) % (size - 1) + 1
+    return iter([(offset + number * skip) % size for number in range(size)])

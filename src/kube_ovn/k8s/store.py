@@ -1,0 +1,205 @@
+"""Stores: the objects of one kind as the API server told them, and which of them changed.
+
+What objects mean is decided elsewhere. Objects leave and enter by UID: one deleted and made again under its name is two
+objects, the old one gone before the new one is there. An object that cannot be read stays as it was known.
+"""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import Generic, TypeVar
+
+from kube_ovn.k8s.decode import Unreadable
+from kube_ovn.model.kube import Object
+
+T = TypeVar("T", bound=Object)
+C = TypeVar("C")
+R = TypeVar("R")
+
+MOST_CHANGES = 1000
+"""Changes a Store remembers, or as many as it has objects; beyond that it says that any may have changed."""
+
+
+class _Changes(Generic[C]):
+    """What changed since it was asked last; None when any may have, as at first."""
+
+    def __init__(self) -> None:
+        self._changed: set[C] | None = None
+
+    def add(self, item: C, most: int) -> None:
+        if self._changed is not None:
+            self._changed.add(item)
+            if len(self._changed) > most:
+                self._changed = None
+
+    def take(self) -> set[C] | None:
+        changed, self._changed = self._changed, set()
+        return changed
+
+
+class Store(Generic[T]):
+    """Objects of one kind, by UID."""
+
+    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+        self._objects: dict[str, T] = {}
+        self._uids: dict[tuple[str, str], str] = {}
+        self._changed_uids, self._changed_names = _Changes[str](), _Changes[tuple[str, str]]()
+        self._on_change = on_change
+        self._waiting: dict[tuple[str, str], set[asyncio.Event]] = {}
+        self.objects: Mapping[str, T] = MappingProxyType(self._objects)
+        self.unreadable: dict[tuple[str, str], Unreadable] = {}
+        """Objects that cannot be read now, by Namespace and name."""
+        self.version = ""
+        """The version up to which the server has told everything."""
+        self.synced = asyncio.Event()
+        """Set after the first full list, for good."""
+        self.proved: float | None = None
+        """Loop time of the last word of the API server: a list, an event, a bookmark, a watch that ended as agreed.
+
+        On a quiet cluster that may be minutes ago, so what may not be old (a leadership) needs its own proof.
+        """
+        self.unavailable = ""
+        """Why the server serves none of this kind, in its words; what was known stays known."""
+        self._listed = self._renewal = -math.inf  # loop times: asked for the last list; asked for a newer one
+        self._relisted = asyncio.Event()
+        self._watching: asyncio.Timeout | None = None
+
+    def named(self, namespace: str, name: str) -> T | None:
+        """The object that has this name now."""
+        uid = self._uids.get((namespace, name))
+        return None if uid is None else self._objects[uid]
+
+    def take_changed(self) -> set[str] | None:
+        """UIDs that entered, changed or left since the last call; None when any may have: at first, and when nobody
+        asked for so long that they are not worth remembering.
+        """
+        return self._changed_uids.take()
+
+    def take_changed_names(self) -> set[tuple[str, str]] | None:
+        """Namespaces and names of objects that entered, changed or left since the last call of this method; None when
+        any may have. One that changed and changed back is among them.
+        """
+        return self._changed_names.take()
+
+    async def renew(self) -> None:
+        """Have everything listed anew: afterwards nothing here is older than this call, or `unavailable` says why there
+        is no list. Set a timeout.
+        """
+        self._renewal = asked = asyncio.get_running_loop().time()
+        if self._watching is not None:
+            self._watching.reschedule(asked)
+        while self._listed < asked:
+            self._relisted.clear()
+            await self._relisted.wait()
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """The time between two lists: ends with TimeoutError as soon as `renew` wants another."""
+        try:
+            async with asyncio.timeout_at(self._renewal if self._renewal > self._listed else None) as self._watching:
+                yield
+        finally:
+            self._watching = None
+
+    async def until(self, namespace: str, name: str, accept: Callable[[T | None], R | None]) -> R:
+        """Wait until `accept` makes something of the object with this name (None = there is none). Set a timeout."""
+        while (result := accept(self.named(namespace, name))) is None:
+            event = asyncio.Event()
+            waiting = self._waiting.setdefault((namespace, name), set())
+            waiting.add(event)
+            try:
+                await event.wait()
+            finally:
+                waiting.discard(event)
+                if not waiting:
+                    self._waiting.pop((namespace, name), None)
+        return result
+
+    def put(self, item: T) -> None:
+        """The object is new or differs. An equal one is dropped, so that identity means: nothing we read changed."""
+        metadata = item.metadata
+        key = (metadata.namespace, metadata.name)
+        self.unreadable.pop(key, None)
+        if self._objects.get(metadata.uid) == item:
+            return
+        self._make_way(key, metadata.uid)
+        self._objects[metadata.uid] = item
+        self._uids[key] = metadata.uid
+        self._tell(metadata.uid, key)
+
+    def put_unreadable(self, item: Unreadable) -> bool:
+        """The object is new or differs, and cannot be read; whether that is news. What was known of it stays."""
+        key = (item.namespace, item.name)
+        before = self.unreadable.get(key)
+        self.unreadable[key] = item
+        if item.uid:
+            self._make_way(key, item.uid)
+        return before is None or (before.uid, before.error) != (item.uid, item.error)
+
+    def anticipate(self, item: T, version: str) -> None:
+        """What the server answered to a write, before the watch tells of it; dropped when it told of more already.
+
+        Versions of one kind are comparable numbers (KEP-5504).
+        """
+        if len(version) > len(self.version) or (len(version) == len(self.version) and version > self.version):
+            self.put(item)
+
+    def remove(self, uid: str, namespace: str = "", name: str = "") -> None:
+        """The object is gone; unknown is fine. The name is that of one that may never have been read."""
+        unread = self.unreadable.get((namespace, name))
+        if unread is not None and unread.uid in ("", uid):
+            del self.unreadable[namespace, name]
+        item = self._objects.pop(uid, None)
+        if item is None:
+            return
+        key = (item.metadata.namespace, item.metadata.name)
+        if self._uids.get(key) == uid:
+            del self._uids[key]
+        self._tell(uid, key)
+
+    def replace(self, items: Iterable[T], asked: float, unreadable: Iterable[Unreadable] = ()) -> list[Unreadable]:
+        """These are all there are, or were at the loop time `asked`, when the server was asked. Those that cannot be
+        read stay as they are known; the ones of which that is news are returned.
+        """
+        self.proved, self.unavailable = asked, ""
+        listed = {item.metadata.uid: item for item in items}
+        unread = {(each.namespace, each.name): each for each in unreadable}
+        kept = {each.uid or self._uids.get(key, "") for key, each in unread.items()}
+        for uid in [uid for uid in self._objects if uid not in listed and uid not in kept]:
+            self.remove(uid)
+        for key in [key for key in self.unreadable if key not in unread]:
+            del self.unreadable[key]
+        for item in listed.values():
+            self.put(item)
+        news = [each for each in unread.values() if self.put_unreadable(each)]
+        self._finish_list(asked)
+        if not self.synced.is_set():
+            self.synced.set()
+            self._on_change()
+        return news
+
+    def refuse(self, reason: str, asked: float) -> bool:
+        """The server, asked at this loop time, serves none of this kind; whether that is news."""
+        news, self.unavailable = self.unavailable != reason, reason
+        self._finish_list(asked)
+        return news
+
+    def _finish_list(self, asked: float) -> None:
+        self._listed = asked
+        self._relisted.set()
+
+    def _make_way(self, key: tuple[str, str], uid: str) -> None:
+        """Another object that had this name is gone."""
+        before = self._uids.get(key)
+        if before is not None and before != uid:
+            self.remove(before)
+
+    def _tell(self, uid: str, key: tuple[str, str]) -> None:
+        most = max(MOST_CHANGES, len(self._objects))
+        self._changed_uids.add(uid, most)
+        self._changed_names.add(key, most)
+        for event in self._waiting.get(key, ()):
+            event.set()
+        self._on_change()

@@ -1,0 +1,22 @@
+"""Texts that users write and that become part of rows, rules and messages: printable ones, and not too long.
+
+The schemas of our resources say the same (`charts/kube-ovn/templates/_crd.tpl`); annotations have no schema.
+"""
+
+import re
+
+LONGEST = 4096
+"""Characters of a text for which no other bound is named."""
+
+_UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters, the two others that end a line, and lone surrogates, which UTF-8 cannot hold."""
+
+
+def check_text(text: str, what: str, longest: int = LONGEST) -> None:
+    """ValueError with a sentence about `what` when a text is too long or has a character that is not printable."""
+    if len(text) > longest:
+        raise ValueError(f"{what} has {len(text)} characters; {longest} are the most")
+    if found := _UNPRINTABLE.search(text):
+        number = ord(found.group())
+        kind = "lone surrogate" if 0xD800 <= number < 0xE000 else "control character"
+        raise ValueError(f"{what} has the {kind} U+{number:04X} at position {found.start() + 1}; remove it")

@@ -1,0 +1,119 @@
+"""Holders: the Nodes, Pods and Subnets that have an address each, or are to have one, as their IP objects name them.
+
+A holder has the name of its IP object, its *record*. A Pod whose record would have the name of a Node's gives way to
+the Node. A reservation of a holder's name owns the grant in the holder's place, unless the holder uses another address.
+"""
+
+from dataclasses import dataclass
+
+from kube_ovn.derive import Collection, Derived, Graph, Index, Read
+from kube_ovn.model import names
+from kube_ovn.model.crd import IP
+from kube_ovn.model.kube import Node, Pod
+from kube_ovn.topology.addresses.grants import Grants
+from kube_ovn.topology.addresses.ledger import Owner
+from kube_ovn.topology.addresses.memory import (
+    is_reservation,
+    owner_of,
+    owner_of_ip,
+    read_addresses,
+    remembered,
+    stateful_set,
+)
+from kube_ovn.topology.inputs import Inputs
+from kube_ovn.topology.ports.pod import needs_port
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """What has an address, or is to have one: a living Pod or Node, or a Subnet whose endpoints are checked."""
+
+    record: str
+    """The name of its IP object."""
+    uid: str
+    owner: Owner
+    owner_uid: str
+    pod_type: str
+    pod_name: str
+    namespace: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holders:
+    """The holders among Nodes, by the name of the Node, and among Pods, by the name of their record."""
+
+    nodes: Derived[str, Node, Holder]
+    pods: Derived[str, Pod, Holder]
+    _nodes_by_record: Index[str, str, Holder]
+    _ips: Collection[str, IP]
+
+    def of_record(self, read: Read, record: str) -> Holder | None:
+        """The Node or Pod whose IP object has a name."""
+        found = read.select(self._nodes_by_record, record) if record.startswith(names.node_port("")) else {}
+        return next(iter(found.values()), None) or read.get(self.pods, record)
+
+    def is_recorded(self, read: Read, holder: Holder) -> bool:
+        """Whether an IP object says that its owner has an address."""
+        ip = read.get(self._ips, holder.record)
+        return ip is not None and owner_of_ip(ip).key == holder.owner.key
+
+
+def define(graph: Graph, inputs: Inputs, grants: Grants) -> Holders:
+    """Read Nodes, Pods and IP objects."""
+    node_records = graph.index("nodes by record", inputs.nodes, lambda name, node: (node_record(name),))
+
+    def owner(read: Read, item: Node | Pod, record: str) -> Owner:
+        own, ip = owner_of(item), read.get(inputs.ips, record)
+        if ip is None or not is_reservation(ip):
+            return own
+        reserved = set(read_addresses(ip))
+        held = read.get(grants.held, own.key)
+        told = remembered(item.metadata.annotations)
+        in_use = held.grant if held is not None and held.recorded else told
+        if in_use is not None and not reserved <= set(in_use.addresses):
+            return own
+        return owner_of_ip(ip)
+
+    def node_holder(read: Read, name: str, node: Node) -> Holder | None:
+        uid, record = node.metadata.uid, node_record(name)
+        return Holder(
+            record=record,
+            uid=uid,
+            owner=owner(read, node, record),
+            owner_uid=uid,
+            pod_type=names.NODE_TYPE,
+            pod_name=name,
+            namespace="",
+            node=name,
+        )
+
+    def pod_holder(read: Read, record: str, pod: Pod) -> Holder | None:
+        if not needs_port(pod):
+            return None
+        if record.startswith(names.node_port("")) and read.select(node_records, record):
+            return None
+        meta, parent = pod.metadata, stateful_set(pod)
+        return Holder(
+            record=record,
+            uid=meta.uid,
+            owner=owner(read, pod, record),
+            owner_uid=meta.uid if parent is None else parent.uid,
+            pod_type="" if parent is None else names.STATEFULSET,
+            pod_name=meta.name,
+            namespace=meta.namespace,
+            node=pod.spec.node_name,
+        )
+
+    nodes = graph.derive("node holders", inputs.nodes, node_holder)
+    return Holders(
+        nodes=nodes,
+        pods=graph.derive("pod holders", inputs.pods, pod_holder),
+        _nodes_by_record=graph.index("node holders by record", nodes, lambda name, holder: (holder.record,)),
+        _ips=inputs.ips,
+    )
+
+
+def node_record(node: str) -> str:
+    """The name of the IP object of a Node."""
+    return names.ip_object(names.node_port(node))

@@ -1,0 +1,148 @@
+"""What earlier passes granted, read back from where it was written: `IP` objects, ports, annotations.
+
+The truth is the IP object, written before anything uses the address. A port of the Northbound database is the next
+witness and annotations are the last: they tell who has what when the objects were lost, as on an upgrade from a version
+that had none. Where two disagree, what is in use (a port) stays with who uses it.
+
+Who owns a grant is named by a key: the UID of a Pod or Node; for Pods of a StatefulSet, whose addresses outlive them,
+the UID of the StatefulSet and the Pod's full name; for a reservation that a user made, the UID of the IP object itself;
+for the address that endpoints in a subnet are checked from, the UID of the Subnet.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kube_ovn.derive import Collection, Derived, Graph
+from kube_ovn.model import names
+from kube_ovn.model.addr import Address, format_list, parse_addresses, parse_mac
+from kube_ovn.model.crd import IP
+from kube_ovn.model.history import Record
+from kube_ovn.model.kube import Node, OwnerReference, Pod
+from kube_ovn.model.nb import LogicalSwitchPort
+from kube_ovn.model.network import Grant
+from kube_ovn.model.row import State
+from kube_ovn.topology.addresses.ledger import Owner
+
+
+def stateful_set(pod: Pod) -> OwnerReference | None:
+    """The StatefulSet that a Pod belongs to, of any API group."""
+    return next((owner for owner in pod.metadata.owner_references if owner.kind == names.STATEFULSET), None)
+
+
+def owner_of(item: Node | Pod) -> Owner:
+    meta = item.metadata
+    if isinstance(item, Node):
+        return Owner(meta.uid, f"node {meta.name}")
+    label = f"Pod {meta.namespace}/{meta.name}"
+    parent = stateful_set(item)
+    return Owner(meta.uid if parent is None else f"{parent.uid}/{meta.namespace}/{meta.name}", label)
+
+
+def owner_of_ip(ip: IP) -> Owner:
+    """Whose grant an IP object is."""
+    spec = ip.spec
+    if not spec.owner_uid:
+        return Owner(ip.metadata.uid, f"reservation {ip.metadata.name}")
+    if spec.pod_type == names.NODE_TYPE:
+        return Owner(spec.owner_uid, f"node {spec.pod_name}")
+    if spec.pod_type == names.CHECKS_TYPE:
+        return Owner(spec.owner_uid, f"health checks in Subnet {spec.subnet}")
+    name = f"{spec.namespace}/{spec.pod_name}"
+    return Owner(f"{spec.owner_uid}/{name}" if spec.pod_type == names.STATEFULSET else spec.owner_uid, f"Pod {name}")
+
+
+def is_reservation(ip: IP) -> bool:
+    return not ip.spec.owner_uid
+
+
+def is_completed(ip: IP) -> bool:
+    """Whether a reservation was granted once: what a user left out was written to it then."""
+    return is_reservation(ip) and ip.metadata.labels.get(names.IP_RESERVED) == "true" and bool(ip.spec.mac_address)
+
+
+def parse_ip(ip: IP) -> tuple[str, tuple[Address, ...], str | None, tuple[Address, ...]]:
+    """Subnet, addresses, MAC (None when a reservation leaves it open) and gateways of an IP object.
+
+    Raises ValueError with a sentence for its user.
+    """
+    spec = ip.spec
+    text = spec.ip_address or format_list(filter(None, (spec.v4_ip_address, spec.v6_ip_address)))
+    if not text:
+        raise ValueError("it names no address; set v4IpAddress, v6IpAddress or both")
+    mac = parse_mac(spec.mac_address) if spec.mac_address else None
+    return spec.subnet, parse_addresses(text), mac, parse_addresses(spec.gateway) if spec.gateway else ()
+
+
+def read_addresses(ip: IP) -> tuple[Address, ...]:
+    """The addresses an IP object names; none for what is damaged."""
+    try:
+        return parse_ip(ip)[1]
+    except ValueError:
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What an IP object says."""
+
+    ip: IP
+    owner: Owner
+    grant: Grant | None
+    """None for a reservation that leaves something open, and for what was damaged."""
+
+
+def define_recorded(graph: Graph, ips: Collection[str, IP]) -> Derived[str, IP, Recorded]:
+    """What each IP object says, by its name."""
+    return graph.derive("recorded", ips, lambda read, name, ip: Recorded(ip, owner_of_ip(ip), recorded(ip)))
+
+
+def recorded(ip: IP) -> Grant | None:
+    """The grant an IP object of ours records; None for what somebody damaged."""
+    try:
+        subnet, addresses, mac, gateways = parse_ip(ip)
+    except ValueError:
+        return None
+    return None if mac is None else Grant(subnet=subnet, addresses=addresses, mac=mac, gateways=gateways)
+
+
+def remembered(annotations: Mapping[str, str]) -> Grant | None:
+    """The grant an object's annotations record; None where there is none or a user has damaged it."""
+    if annotations.get(names.ALLOCATED) != "true":
+        return None
+    try:
+        return Grant(
+            subnet=annotations[names.LOGICAL_SWITCH],
+            addresses=parse_addresses(annotations[names.IP_ADDRESS]),
+            mac=parse_mac(annotations[names.MAC_ADDRESS]),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def confirmed(state: State) -> dict[str, Grant]:
+    """The grants that ports of ours carry, by the UID of the Pod or Node; what was damaged since is left out."""
+    grants: dict[str, Grant] = {}
+    for row in state.values():
+        if not isinstance(row, LogicalSwitchPort) or names.OWNER_UID not in row.external_ids:
+            continue
+        mac, _, addresses = " ".join(row.addresses).partition(" ")
+        try:
+            grants[row.external_ids[names.OWNER_UID]] = Grant(
+                subnet=row.external_ids["ls"],
+                addresses=parse_addresses(addresses.replace(" ", ",")),
+                mac=parse_mac(mac),
+            )
+        except (KeyError, ValueError):
+            continue
+    return grants
+
+
+def released(history: Iterable[Record]) -> dict[str, list[Address]]:
+    """The addresses that were given back, by subnet, oldest first; what was damaged is left out."""
+    found: dict[str, list[Address]] = {}
+    for record in history:
+        try:
+            found.setdefault(record.subnet, []).extend(parse_addresses(record.addresses))
+        except ValueError:
+            continue
+    return found

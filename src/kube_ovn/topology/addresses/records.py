@@ -1,0 +1,204 @@
+"""`IP` objects: what records each grant, which of them are to be made, changed and removed.
+
+A record is removed only on proof that its owner is gone: its Pod or Node is, or its StatefulSet is or has no place for
+it any more; or, of the address that endpoints in a Subnet are checked from, that no Service asks for it. Reservations
+are their user's. The addresses are free when the object is gone, not before.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from msgspec.structs import fields
+
+from kube_ovn.derive import Graph, Index, Read, Source
+from kube_ovn.model import names
+from kube_ovn.model.addr import format_list
+from kube_ovn.model.crd import IP, IPSpec, StatefulSet
+from kube_ovn.model.history import Record
+from kube_ovn.model.network import Grant, Kind, Told, cluster_ref
+from kube_ovn.model.writes import Aspect, Create, Delete, Patch, Write, WriteKey
+from kube_ovn.topology.addresses.grants import ANOTHERS, Grants
+from kube_ovn.topology.addresses.holders import Holder, Holders
+from kube_ovn.topology.addresses.memory import Recorded, is_reservation, owner_of_ip
+from kube_ovn.topology.inputs import Inputs, Name
+from kube_ovn.topology.outputs import Outputs, Wanted
+
+MOST_DIGITS = 10
+"""Digits of a StatefulSet's ordinal; anything longer is no number of a Pod."""
+MOST_OF_A_LABEL = 400
+"""Characters of a holder's label in the history: names of a Namespace and a Pod are no longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """What is to become of IP objects."""
+
+    leaving: Index[str, str, Wanted]
+    """Removals of IP objects, by the subnet whose address is free then."""
+
+
+def define(
+    graph: Graph,
+    inputs: Inputs,
+    outputs: Outputs,
+    recorded: Source[str, Recorded],
+    holders: Holders,
+    checks: Source[str, Holder],
+    grants: Grants,
+    sets: Index[str, Name, StatefulSet],
+) -> Records:
+    """Read holders, grants, IP objects and StatefulSets; write IP objects, and tell of reservations."""
+
+    def create(read: Read, key: str, holder: Holder) -> Wanted | None:
+        if read.get(inputs.ips, holder.record) is not None:
+            return None
+        held = read.get(grants.held, holder.owner.key)
+        if held is None or held.uid != holder.uid:
+            return None
+        return Wanted(_key(holder.record), _create(holder, held.grant))
+
+    def holder_of(read: Read, ip: IP) -> Holder | None:
+        if ip.spec.pod_type == names.CHECKS_TYPE:
+            found = read.get(checks, ip.spec.subnet)
+            return found if found is not None and found.record == ip.metadata.name else None
+        return holders.of_record(read, ip.metadata.name)
+
+    def change(read: Read, name: str, each: Recorded) -> Wanted | None:
+        write: Write | None
+        ip = each.ip
+        if is_reservation(ip):
+            held = read.get(grants.held, ip.metadata.uid)
+            write = None if held is None else _complete(ip, held.grant)
+        else:
+            write = change_ours(read, each, holder_of(read, ip))
+        return None if write is None else Wanted(_key(name), write)
+
+    def change_ours(read: Read, each: Recorded, holder: Holder | None) -> Write | None:
+        ip, owner = each.ip, each.owner
+        if holder is not None and holder.owner.key == owner.key:
+            held = read.get(grants.held, owner.key)
+            agrees = held is not None and held.grant == each.grant
+            if held is not None and held.uid and not agrees:
+                return _delete(ip)
+            if not agrees and read.get(grants.disputed, ip.metadata.name) == ANOTHERS:
+                return _delete(ip)
+            return _move(ip, holder) if ip.spec.node_name != holder.node else None
+        if ip.spec.pod_type == names.STATEFULSET and holder is None and _has_place(read, ip, sets):
+            return _delete(ip) if read.get(grants.disputed, ip.metadata.name) == ANOTHERS else None
+        return _delete(ip)
+
+    def tell(read: Read, name: str, dispute: str) -> Told | None:
+        ip = read.get(inputs.ips, name)
+        if ip is None or not is_reservation(ip):
+            return None
+        ref = cluster_ref(Kind.IP, name, ip.metadata.uid)
+        message = f"IP {name} reserves nothing: {dispute}"
+        return Told(object=ref, reason=names.ACQUIRE_ADDRESS_FAILED, message=message)
+
+    sources: Iterable[tuple[str, Source[str, Holder]]] = (
+        ("new records of Pods", holders.pods),
+        ("new records of Nodes", holders.nodes),
+        ("new records of checks", checks),
+    )
+    for name, source in sources:
+        outputs.writes.follow(graph.derive(name, source, create))
+    changes = graph.derive("changes of records", recorded, change)
+    outputs.writes.follow(changes)
+    outputs.telling.follow(graph.derive("told of reservations", grants.disputed, tell))
+    return Records(leaving=graph.index("records that leave", changes, _leaves))
+
+
+def _leaves(name: str, wanted: Wanted) -> tuple[str, ...]:
+    write = wanted.write
+    return (write.record.subnet,) if isinstance(write, Delete) and write.record is not None else ()
+
+
+def _key(name: str) -> WriteKey:
+    return WriteKey(f"{Kind.IP} {name}", Aspect.OBJECT)
+
+
+def _has_place(read: Read, ip: IP, sets: Index[str, Name, StatefulSet]) -> bool:
+    """Whether its StatefulSet still wants the Pod of an IP object."""
+    number = ip.spec.pod_name.rpartition("-")[2]
+    parent = next(iter(read.select(sets, ip.spec.owner_uid).values()), None)
+    if parent is None or not number.isdecimal():
+        return False
+    return len(number) < MOST_DIGITS and 0 <= int(number) - parent.spec.ordinals.start < parent.spec.replicas
+
+
+def _delete(ip: IP) -> Delete:
+    meta, spec = ip.metadata, ip.spec
+    is_held = names.FINALIZER in meta.finalizers
+    return Delete(
+        object=cluster_ref(Kind.IP, meta.name, meta.uid),
+        finalizer=names.FINALIZER if is_held else "",
+        position=meta.finalizers.index(names.FINALIZER) if is_held else 0,
+        record=Record(
+            addresses=spec.ip_address,
+            mac=spec.mac_address,
+            subnet=spec.subnet,
+            holder=owner_of_ip(ip).label[:MOST_OF_A_LABEL],
+            uid=spec.owner_uid,
+            since=meta.creation_timestamp,
+            until="",
+        ),
+    )
+
+
+def _complete(ip: IP, grant: Grant) -> Patch | None:
+    """What a user left out of a reservation, so that `kubectl get ip` shows it like any other."""
+    wanted = _addressing(grant)
+    missing = {key: value for key, value in wanted.items() if value and not getattr(ip.spec, _FIELDS[key])}
+    labels = {names.IP_SUBNET: names.label_value(grant.subnet), names.IP_RESERVED: "true"}
+    unlabelled = {key: value for key, value in labels.items() if ip.metadata.labels.get(key) != value}
+    if not missing and not unlabelled:
+        return None
+    ref = cluster_ref(Kind.IP, ip.metadata.name, ip.metadata.uid)
+    return Patch(object=ref, body={"metadata": {"labels": unlabelled}, "spec": missing})
+
+
+_FIELDS = {field.encode_name: field.name for field in fields(IPSpec)}
+
+
+def _addressing(grant: Grant) -> dict[str, str]:
+    """The fields of an IP object's spec that say what was granted."""
+    by_version = {address.version: str(address) for address in grant.addresses}
+    return {
+        "subnet": grant.subnet,
+        "ipAddress": format_list(grant.addresses),
+        "v4IpAddress": by_version.get(4, ""),
+        "v6IpAddress": by_version.get(6, ""),
+        "macAddress": grant.mac,
+        "gateway": format_list(grant.gateways),
+    }
+
+
+def _create(holder: Holder, grant: Grant) -> Create:
+    labels = {
+        names.IP_SUBNET: names.label_value(grant.subnet),
+        names.IP_NODE: names.label_value(holder.node),
+        names.IP_RESERVED: "false",
+    }
+    if names.label_value(grant.subnet):
+        labels[grant.subnet] = ""  # the contract has a subnet's name as a key too
+    return Create(
+        object=cluster_ref(Kind.IP, holder.record),
+        body={
+            "metadata": {"name": holder.record, "labels": labels, "finalizers": [names.FINALIZER]},
+            "spec": {
+                **_addressing(grant),
+                "podName": holder.pod_name,
+                "namespace": holder.namespace,
+                "nodeName": holder.node,
+                "podType": holder.pod_type,
+                "ownerUID": holder.owner_uid,
+            },
+        },
+    )
+
+
+def _move(ip: IP, holder: Holder) -> Patch:
+    """The Pod of an IP object runs on another node now."""
+    ref = cluster_ref(Kind.IP, ip.metadata.name, ip.metadata.uid)
+    labels = {names.IP_NODE: names.label_value(holder.node)}
+    return Patch(object=ref, body={"metadata": {"labels": labels}, "spec": {"nodeName": holder.node}})

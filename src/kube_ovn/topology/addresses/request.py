@@ -1,0 +1,337 @@
+"""Requests: what each holder without a grant asks for, and where it may have it.
+
+A Pod's own wish comes first, then what its Namespace is bound to. Pure: which of the addresses it gets is decided in
+`addresses.steps`. A holder that has a grant asks for nothing, but for the next Pod of a StatefulSet's name, which keeps
+what the last one had only if that is what it asks for.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from kube_ovn.derive import Collection, Derived, Graph, Index, Read, Source
+from kube_ovn.model import names
+from kube_ovn.model.addr import Address, format_list
+from kube_ovn.model.crd import IP, IPPool, StatefulSet
+from kube_ovn.model.kube import Pod
+from kube_ovn.model.network import Grant, Subnet
+from kube_ovn.topology.addresses.grants import COMING, READY, Grants, Refusal
+from kube_ovn.topology.addresses.holders import Holder
+from kube_ovn.topology.addresses.ledger import REST, Owner, RefusedError
+from kube_ovn.topology.addresses.memory import is_reservation, remembered, stateful_set
+from kube_ovn.topology.fabric import Fabric
+from kube_ovn.topology.inputs import Name
+from kube_ovn.topology.ports.obstacles import Obstacles
+from kube_ovn.topology.ports.pod import Request, ordinal, parse_request, pod_label
+from kube_ovn.topology.subnets.namespace import Binding
+
+
+class WaitError(Exception):
+    """What a holder needs is on its way: its user is told nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A subnet, or a pool of it."""
+
+    subnet: str
+    pool: str = REST
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One entry of a list of addresses that the Pods of a workload choose from."""
+
+    place: Place
+    addresses: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Want:
+    """An address is asked for."""
+
+    record: str
+    uid: str
+    owner: Owner
+    order: tuple[bool, bool, str, str, str]
+    """Of several requests in one pass the least comes first."""
+    places: tuple[Place, ...] = ()
+    """Where to look for an address, in order."""
+    versions: tuple[int, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    """Those that are wanted, all in the first place."""
+    mac: str | None = None
+    choices: tuple[Choice, ...] = ()
+    listed: int = 0
+    """How many entries the list has that the choices come from."""
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """What the last holder of the name had is what this one asks for."""
+
+    record: str
+    uid: str
+    owner: Owner
+
+
+Asked = Want | Keep | Refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reads:
+    """What requests depend on."""
+
+    fabric: Fabric
+    grants: Grants
+    ips: Collection[str, IP]
+    pods: Collection[str, Pod]
+    pools: Collection[str, IPPool]
+    sets: Index[str, Name, StatefulSet]
+    """StatefulSets by UID."""
+    bindings: Source[str, Binding]
+    """By Namespace."""
+    readiness: Source[str, str]
+    """By Subnet: `READY`, `COMING` or `UNREADY`."""
+    effective: Source[str, Subnet]
+    obstacles: Obstacles
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """One Pod that asks, and the means to read."""
+
+    read: Read
+    on: Reads
+    pod: Pod
+    request: Request
+    binding: Binding = field(default_factory=lambda: Binding(subnets=()))
+
+    def parent(self) -> StatefulSet | None:
+        """The StatefulSet of the Pod. Raises WaitError while it is not seen: watches of two kinds may race, and an
+        ordinal without `ordinals.start` is another Pod's.
+        """
+        owner = stateful_set(self.pod)
+        if owner is None:
+            return None
+        found = next(iter(self.read.select(self.on.sets, owner.uid).values()), None)
+        if found is None and owner.api_version.partition("/")[0] in ("", "apps"):
+            raise WaitError
+        return found
+
+
+def define(
+    graph: Graph, on: Reads, pods: Derived[str, Pod, Holder], nodes: Source[str, Holder]
+) -> tuple[Derived[str, Holder, Asked], Derived[str, Holder, Asked]]:
+    """The requests of Pods and of Nodes."""
+
+    def ask(read: Read, record: str, holder: Holder) -> Asked | None:
+        held = read.get(on.grants.held, holder.owner.key)
+        if held is not None and held.uid == holder.uid:
+            return None
+        if obstacle := on.obstacles.of_pod(read, holder):
+            return Refusal(names.CREATE_OVN_PORT_FAILED, obstacle)
+        pod = read.get(on.pods, record)
+        assert pod is not None, "a holder among Pods is a Pod"
+        try:
+            return ask_for_pod(read, on, pod, holder, None if held is None else held.grant)
+        except WaitError:
+            return None
+        except RefusedError as error:
+            return Refusal(names.ACQUIRE_ADDRESS_FAILED, str(error))
+        except ValueError as error:
+            return Refusal(names.VALIDATE_POD_NETWORK_FAILED, str(error))
+
+    def ask_for_node(read: Read, name: str, holder: Holder) -> Asked | None:
+        held = read.get(on.grants.held, holder.owner.key)
+        if held is not None:
+            return None if held.uid == holder.uid else Keep(record=holder.record, uid=holder.uid, owner=holder.owner)
+        if obstacle := on.obstacles.of_node(read, holder):
+            return Refusal(names.CREATE_OVN_PORT_FAILED, obstacle)
+        if read.get(on.effective, on.fabric.join) is None:
+            return None
+        return Want(
+            record=holder.record,
+            uid=holder.uid,
+            owner=holder.owner,
+            order=(False, False, "", "", name),
+            places=(Place(on.fabric.join),),
+        )
+
+    return graph.derive("Pods' requests", pods, ask), graph.derive("Nodes' requests", nodes, ask_for_node)
+
+
+def ask_for_pod(read: Read, on: Reads, pod: Pod, holder: Holder, former: Grant | None) -> Asked:
+    """What a Pod asks for. `former`: what the last Pod of its StatefulSet's name had, or a reservation has.
+
+    Raises WaitError, RefusedError, and ValueError for annotations that cannot be read.
+    """
+    keep = Keep(record=holder.record, uid=holder.uid, owner=holder.owner)
+    if former is not None and (stateful_set(pod) is None or remembered(pod.metadata.annotations) is not None):
+        return keep
+    asking = _Asking(read, on, pod, parse_request(pod))
+    binding = read.get(on.bindings, pod.metadata.namespace)
+    if binding is None:
+        raise WaitError
+    asking = _Asking(read, on, pod, asking.request, binding)
+    ip = read.get(on.ips, holder.record)
+    reserved = ip is not None and is_reservation(ip) and ip.metadata.uid == holder.owner.key
+    if former is not None and (reserved or _still_fits(asking, former)):
+        return keep
+    if reserved:
+        raise RefusedError(f"IP {holder.record} reserves an address for this Pod that it cannot have")
+    return _want(asking, holder)
+
+
+def _still_fits(asking: _Asking, grant: Grant) -> bool:
+    """Whether what outlived a Pod of a StatefulSet is what the next Pod of the name asks for."""
+    request, binding = asking.request, asking.binding
+    if grant.subnet not in (request.subnets or binding.subnets) and not (request.pools or binding.pools):
+        return False
+    wanted = set(request.addresses)
+    if request.choices:
+        number = ordinal(asking.pod, asking.parent())
+        if number is None or not 0 <= number < len(request.choices):
+            return False
+        wanted = set(request.choices[number])
+    versions = tuple(address.version for address in grant.addresses)
+    return wanted <= set(grant.addresses) and (not request.versions or request.versions == versions)
+
+
+def _want(asking: _Asking, holder: Holder) -> Want:
+    request, meta = asking.request, asking.pod.metadata
+    places = _places(asking)
+    addresses, choices = request.addresses, tuple[Choice, ...]()
+    if request.choices:
+        number = ordinal(asking.pod, asking.parent()) if stateful_set(asking.pod) is not None else None
+        if number is not None:
+            addresses = _entry(asking, number)
+        else:
+            choices = _choices(asking, places)
+    if addresses:
+        places = (_place_of(asking, addresses, places),)
+    return Want(
+        record=holder.record,
+        uid=holder.uid,
+        owner=holder.owner,
+        order=(True, wishes_nothing(asking.pod), meta.creation_timestamp, meta.namespace, meta.name),
+        places=places,
+        versions=request.versions,
+        addresses=addresses,
+        mac=request.mac,
+        choices=choices,
+        listed=len(request.choices),
+        label=pod_label(asking.pod),
+    )
+
+
+def _places(asking: _Asking) -> tuple[Place, ...]:
+    """Where the Pod may be, in order; at least one. Raises RefusedError, WaitError."""
+    request, binding, on = asking.request, asking.binding, asking.on
+    pools = request.pools or (() if request.subnets else binding.pools)
+    wanted = request.subnets or binding.subnets
+    if not request.subnets and binding.refusal:
+        raise RefusedError(binding.refusal)
+    if pools and not request.choices and not request.addresses:
+        found = [_pool(asking, name) for name in pools]
+        wanted = tuple(place.subnet for place in found)
+    else:
+        found = [Place(name) for name in wanted]
+    for name in wanted:
+        if name == on.fabric.join:
+            raise RefusedError(f"subnet {name} joins the nodes and is not for Pods; choose another")
+    readiness = {place.subnet: _readiness(asking, place.subnet) for place in found}
+    first = next((state for state in readiness.values() if state in (READY, COMING)), None)
+    if first == COMING or (first is None and not request.subnets and binding.pending):
+        raise WaitError  # also where another is ready: the order is the user's
+    if first == READY:
+        return tuple(place for place in found if readiness[place.subnet] == READY)
+    missing = [name for name in wanted if readiness.get(name) is None]
+    if missing:
+        there = sorted(name for name in asking.read.all(on.effective) if name != on.fabric.join)
+        raise RefusedError(f"subnet {format_list(missing)} does not exist; the subnets are {format_list(there)}")
+    raise RefusedError(
+        f"subnet {format_list(wanted)} is not ready or is being deleted: `kubectl describe subnet {wanted[0]}` says why"
+    )
+
+
+def _readiness(asking: _Asking, subnet: str) -> str | None:
+    state = asking.read.get(asking.on.readiness, subnet)
+    return COMING if state is None and subnet in asking.on.fabric.initial else state
+
+
+def _pool(asking: _Asking, name: str) -> Place:
+    pool, subnets = asking.read.get(asking.on.pools, name), asking.request.subnets
+    if pool is None:
+        raise RefusedError(f"IPPool {name} does not exist; make it, or remove annotation {names.IP_POOL}")
+    if subnets and pool.spec.subnet not in subnets:
+        raise RefusedError(
+            f"IPPool {name} is of subnet {pool.spec.subnet}, but annotation {names.LOGICAL_SWITCH} asks for "
+            f"{format_list(subnets)}: remove one of the two"
+        )
+    return Place(pool.spec.subnet, name)
+
+
+def _entry(asking: _Asking, number: int) -> tuple[Address, ...]:
+    """The entry of a list of addresses that is for the Pod of this number."""
+    choices = asking.request.choices
+    if not 0 <= number < len(choices):
+        raise RefusedError(
+            f"annotation {names.IP_POOL} lists {len(choices)} addresses and Pod {pod_label(asking.pod)} is number "
+            f"{number + 1} of its StatefulSet: add addresses, or scale the StatefulSet down"
+        )
+    return choices[number]
+
+
+def _choices(asking: _Asking, places: Iterable[Place]) -> tuple[Choice, ...]:
+    """The entries of a list that some place holds: the others are no worse for one that none does."""
+    found: list[Choice] = []
+    refusals: list[RefusedError] = []
+    for addresses in asking.request.choices:
+        try:
+            found.append(Choice(_place_of(asking, addresses, places), addresses))
+        except RefusedError as error:
+            refusals.append(error)
+    if refusals and not found:
+        raise refusals[0]
+    return tuple(found)
+
+
+def _place_of(asking: _Asking, addresses: tuple[Address, ...], places: Iterable[Place]) -> Place:
+    """The first place whose subnet holds the addresses; an address may be in any pool of it."""
+    tried: list[str] = []
+    for place in places:
+        subnet = asking.read.get(asking.on.effective, place.subnet)
+        if subnet is None:
+            continue
+        if all(subnet.holds(address) for address in addresses):
+            return Place(place.subnet)
+        tried.append(f"{place.subnet} ({format_list(subnet.cidrs)})")
+    word = "subnet" if len(tried) == 1 else "subnets"
+    raise RefusedError(
+        f"address {format_list(addresses)} is not in the CIDR of the Pod's {word} {', '.join(tried)}; choose another"
+    )
+
+
+def wishes_nothing(pod: Pod) -> bool:
+    """Whether any address will do. Fixed ones come first, so that no other Pod of the pass is given one of them."""
+    annotations = pod.metadata.annotations
+    return names.IP_ADDRESS not in annotations and names.IP_POOL not in annotations
+
+
+def define_checks(graph: Graph, grants: Grants, checks: Source[str, Holder]) -> Derived[str, Holder, Asked]:
+    """The requests of Subnets for an address to check endpoints from: they come after those of Pods."""
+
+    def ask(read: Read, subnet: str, holder: Holder) -> Asked | None:
+        held = read.get(grants.held, holder.owner.key)
+        if held is not None:
+            return None if held.uid == holder.uid else Keep(record=holder.record, uid=holder.uid, owner=holder.owner)
+        return Want(
+            record=holder.record,
+            uid=holder.uid,
+            owner=holder.owner,
+            order=(True, True, "~", "", subnet),
+            places=(Place(subnet),),
+        )
+
+    return graph.derive("requests for checks", checks, ask)

@@ -1,0 +1,508 @@
+"""The one part of the graph with a memory: which owner has which address.
+
+Two steps share it. `recall` comes before anything is decided about subnets: what ends is released, and what earlier
+passes granted is taken over, as `addresses.memory` tells. `allocate` comes when subnets and requests are decided: what
+is asked for is granted. The memory that lasts is in Kubernetes (IP objects), so a new process ends where this one is.
+
+A grant lives as long as it has a witness: a living holder with its owner's key, or an IP object that records it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from kube_ovn.derive import Graph, News, Source
+from kube_ovn.model import names
+from kube_ovn.model.addr import Address, format_list
+from kube_ovn.model.crd import IP
+from kube_ovn.model.network import Grant, Subnet
+from kube_ovn.topology.addresses.grants import ANOTHERS, UNFIT, Grants, Held, Occupancy, Pools, Refusal
+from kube_ovn.topology.addresses.holders import Holder, Holders, node_record
+from kube_ovn.topology.addresses.ledger import ConflictError, ExhaustedError, Ledger, Owner, RefusedError
+from kube_ovn.topology.addresses.memory import (
+    Recorded,
+    is_completed,
+    is_reservation,
+    parse_ip,
+    remembered,
+)
+from kube_ovn.topology.addresses.request import Asked, Keep, Want
+from kube_ovn.topology.inputs import Inputs
+
+
+class Addresses:
+    """The ledger, and what is known of those who are in it."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        recorded: Source[str, Recorded],
+        grants: Grants,
+        router: str,
+        join: str,
+        confirmed: Mapping[str, Grant],
+        released: Mapping[str, Iterable[Address]],
+    ) -> None:
+        """`confirmed`: grants found in the Northbound database, by the UID of the Pod or Node. `released`: addresses
+        that were in use before, by subnet, in the order of their release.
+        """
+        self.ledger = Ledger(router)
+        self._inputs, self._recorded, self._grants, self._join = inputs, recorded, grants, join
+        self._confirmed, self._released = confirmed, released
+        self._holders: dict[str, Holder] = {}  # by record
+        self._records: dict[str, Recorded] = {}  # by the name of the IP object
+        self._witnesses: Counter[str] = Counter()  # holders and IP objects by the key of their owner
+        self._by_key: dict[str, Holder] = {}  # living holders by the key of their owner
+        self._unmet: set[str] = set()  # records of holders without the grant that a port or annotation tells of
+        self._uids: dict[str, str] = {}  # of holders whose grant is theirs for good, by the key of the owner
+        self._written: set[str] = set()  # keys whose grant was written down for the holder it has now
+        self._requests: dict[tuple[str, str], str] = {}  # records, by the derivation and key of the request
+        self._pending: dict[str, Want] = {}  # by record
+        self._touched: set[str] = set()  # keys about whose grant there is something new to publish
+        self._is_first = True
+
+    def define(
+        self,
+        graph: Graph,
+        holders: Holders,
+        checks: Source[str, Holder],
+        in_effect: Source[str, Subnet],
+    ) -> None:
+        """Add the step that recalls."""
+        self._pods, self._nodes, self._checks = holders.pods, holders.nodes, checks
+        self._in_effect = in_effect
+        inputs = (holders.pods, holders.nodes, checks, self._recorded, self._inputs.standing, in_effect)
+        graph.step("recall addresses", inputs, self._recall)
+
+    def define_allocation(
+        self,
+        graph: Graph,
+        effective: Source[str, Subnet],
+        pools: Source[str, Pools],
+        asked: Iterable[Source[str, Asked]],
+    ) -> None:
+        """Add the step that allocates."""
+        self._effective, self._pools, self._asked = effective, pools, tuple(asked)
+        graph.step("allocate addresses", (effective, pools, self._grants.occupancy, *self._asked), self._allocate)
+
+    # --- what earlier passes granted ---
+
+    def _recall(self, news: News) -> None:
+        came = [name for name in news.of(self._in_effect) if self._come(name)]
+        left: dict[str, None] = {}
+        records = self._look_at_records(news, left)
+        holders = self._look_at_holders(news, left)
+        for key in left:
+            if key not in self._witnesses:
+                self.ledger.release(key)
+                self._leave(key)
+        if came:
+            holders |= self._unmet
+            records |= self._grants.disputed.values.keys()
+        self._adopt(holders, records)
+        if self._is_first and self._inputs.standing.values:
+            self._is_first, self._confirmed = False, {}
+            for name, addresses in self._released.items():
+                self.ledger.remember_released(name, addresses)
+        self._publish()
+
+    def _leave(self, key: str) -> None:
+        """The holder that had a grant is gone, or its grant is."""
+        self._uids.pop(key, None)
+        self._written.discard(key)
+        self._touched.add(key)
+
+    def _come(self, name: str) -> bool:
+        """Whether a subnet is in effect from now on: grants are to be found in it."""
+        subnet = self._in_effect.values.get(name)
+        if subnet is None or self.ledger.subnet(name) is not None:
+            return False
+        self.ledger.put_subnet(subnet)
+        return True
+
+    def _look_at_records(self, news: News, left: dict[str, None]) -> set[str]:
+        """Take over what changed of the IP objects; the names of those that did."""
+        changed = set(news.of(self._recorded))
+        for name in changed:
+            before, record = self._records.pop(name, None), self._recorded.values.get(name)
+            if before is not None:
+                self._forget_witness(before.owner.key, left)
+            self._grants.disputed.drop(name)
+            if record is not None:
+                self._records[name] = record
+                self._witnesses[record.owner.key] += 1
+        return changed
+
+    def _look_at_holders(self, news: News, left: dict[str, None]) -> set[str]:
+        """Take over which holders came, went, or have another owner; the records of those that changed."""
+        changed: dict[str, Holder | None] = {}
+        for source in (self._pods, self._nodes, self._checks):
+            self._collect(source, news, changed)
+        for record, holder in changed.items():
+            before = self._holders.pop(record, None)
+            if before is not None:
+                self._part(before, holder, left)
+        for record, holder in changed.items():
+            self._unmet.discard(record)
+            if holder is not None:
+                self._holders[record] = self._by_key[holder.owner.key] = holder
+                self._witnesses[holder.owner.key] += 1
+        return set(changed)
+
+    def _collect(self, source: Source[str, Holder], news: News, changed: dict[str, Holder | None]) -> None:
+        """The holders of one kind that changed, by record. What holds a record now counts, not what held it."""
+        for key in news.of(source):
+            record = self._record_of(source, key)
+            if (holder := source.values.get(key)) is None:
+                changed.setdefault(record, None)
+            else:
+                changed[record] = holder
+
+    def _record_of(self, source: Source[str, Holder], key: str) -> str:
+        if source is self._pods:
+            return key
+        return node_record(key) if source is self._nodes else names.checks_ip(key)
+
+    def _part(self, before: Holder, now: Holder | None, left: dict[str, None]) -> None:
+        """A record had another holder, or one with another owner."""
+        key, same = before.owner.key, now is not None and now.uid == before.uid
+        if now is not None and same and now.owner.key != key:
+            self._change_owner(before.owner, now)
+        self._forget_witness(key, left)
+        if self._by_key.get(key) is before:
+            del self._by_key[key]
+        if not same:
+            self._leave(key)
+
+    def _forget_witness(self, key: str, left: dict[str, None]) -> None:
+        self._witnesses[key] -= 1
+        if not self._witnesses[key]:
+            del self._witnesses[key]
+        left[key] = None
+
+    def _change_owner(self, old: Owner, holder: Holder) -> None:
+        """A reservation came or went under a living holder: what the holder has stays with it. A reservation of another
+        address, which only comes before the holder uses what it was granted, has its own.
+        """
+        new, grant, record = holder.owner, self.ledger.grants.get(old.key), self._records.get(holder.record)
+        if grant is None or new.key in self.ledger.grants:
+            return
+        if record is not None and record.owner.key == new.key and not _agrees(record.ip, grant):
+            return
+        uid, written = self._uids.get(old.key), old.key in self._written
+        self.ledger.release(old.key)
+        self._leave(old.key)
+        self._take(new, grant, in_use=True)
+        if new.key in self.ledger.grants and uid is not None:
+            self._uids[new.key] = uid
+            self._written |= {new.key} if written else set()
+
+    def _adopt(self, holders: set[str], records: set[str]) -> None:
+        """Take over what is known of those that have no grant yet. Of two that claim one address: first those whose
+        ports and records agree, then the other ports, since they are in use, then what is recorded, then annotations.
+        """
+        new = sorted(
+            (
+                holder
+                for record in holders
+                if (holder := self._holders.get(record)) is not None and holder.owner.key not in self.ledger.grants
+            ),
+            key=self._age,
+        )
+        ports = [(holder, port) for holder in new if (port := self._confirmed.get(holder.uid)) is not None]
+        for holder, port in ports:
+            record = self._records.get(holder.record)
+            if record is not None and record.owner.key == holder.owner.key and _same(port, record.grant):
+                self._take_recorded(record)
+        for holder, port in ports:
+            self._take_completed(holder.owner, port, in_use=True)
+        for holder, _ in ports:
+            if holder.owner.key in self.ledger.grants:
+                self._uids[holder.owner.key] = holder.uid
+                self._written.add(holder.owner.key)
+                self._touched.add(holder.owner.key)
+        self._adopt_records(records)
+        for holder in new:
+            if holder.owner.key not in self.ledger.grants:
+                grant = self._annotated(holder)
+                if grant is not None and (grant.subnet == self._join) == (holder.pod_type == names.NODE_TYPE):
+                    self._take_completed(holder.owner, grant, in_use=False)
+        for name in holders:
+            if (found := self._holders.get(name)) is not None:
+                self._settle_holder(found)
+
+    def _settle_holder(self, holder: Holder) -> None:
+        """A holder has what is granted to its owner; but the next Pod of a StatefulSet's name may yet get another
+        address, unless it was told this one.
+        """
+        key = holder.owner.key
+        if key not in self.ledger.grants:
+            if holder.uid in self._confirmed or self._annotated(holder) is not None:
+                self._unmet.add(holder.record)
+            return
+        self._unmet.discard(holder.record)
+        if self.ledger.owner(key) != holder.owner:
+            self.ledger.relabel(holder.owner)
+        if key not in self._uids and (holder.pod_type != names.STATEFULSET or self._annotated(holder) is not None):
+            self._uids[key] = holder.uid
+            self._touched.add(key)
+        self._see_written(key)
+
+    def _adopt_records(self, records: Iterable[str]) -> None:
+        """Of two records that claim one address the one that was complete before has it, then the older."""
+        there = [self._records[name] for name in records if name in self._records]
+        for record in sorted(there, key=lambda each: (not each.ip.spec.mac_address, *_age(each.ip))):
+            dispute = self._adopt_record(record)
+            if dispute is None:
+                self._grants.disputed.drop(record.ip.metadata.name)
+            else:
+                self._grants.disputed.put(record.ip.metadata.name, dispute)
+            if (holder := self._by_key.get(record.owner.key)) is not None:
+                self._settle_holder(holder)
+
+    def _adopt_record(self, record: Recorded) -> str | None:
+        """Take over what an IP object records; why that cannot be, as in `Grants.disputed`."""
+        if record.owner.key in self.ledger.grants:
+            return None
+        try:
+            if is_reservation(record.ip):
+                self._reserve(record)
+            elif record.grant is not None:
+                self.ledger.adopt(record.owner, record.grant, in_use=True)
+        except (RefusedError, ValueError) as error:
+            if is_reservation(record.ip):
+                return str(error)
+            return ANOTHERS if isinstance(error, ConflictError) else UNFIT
+        return None
+
+    def _reserve(self, record: Recorded) -> None:
+        """Raises RefusedError and ValueError. What was granted once holds, also where it is excluded since."""
+        subnet, addresses, mac, gateways = parse_ip(record.ip)
+        if is_completed(record.ip) and mac is not None:
+            grant = Grant(subnet=subnet, addresses=addresses, mac=mac, gateways=gateways)
+            self.ledger.adopt(record.owner, grant, in_use=True)
+            return
+        versions = tuple(address.version for address in addresses)
+        self.ledger.allocate(record.owner, subnet, versions, addresses, mac)
+
+    def _take(self, owner: Owner, grant: Grant, *, in_use: bool) -> None:
+        """Adopt one grant unless its owner has one, another has its addresses, or there is no such subnet."""
+        if owner.key in self.ledger.grants:
+            return
+        try:
+            self.ledger.adopt(owner, grant, in_use=in_use)
+        except RefusedError:
+            return  # the holder asks anew, and its user is told if it gets nothing
+
+    def _take_recorded(self, record: Recorded) -> None:
+        if record.grant is not None:
+            self._take(record.owner, record.grant, in_use=True)
+
+    def _take_completed(self, owner: Owner, grant: Grant, *, in_use: bool) -> None:
+        """Adopt a grant as its subnet would make it now: ports and annotations do not tell its gateways."""
+        subnet = self.ledger.subnet(grant.subnet)
+        pairs = [] if subnet is None else list(zip(subnet.cidrs, subnet.gateways, strict=True))
+        gateways = tuple(gateway for each in grant.addresses for cidr, gateway in pairs if each in cidr)
+        self._take(owner, replace(grant, gateways=gateways), in_use=in_use)
+
+    def _annotated(self, holder: Holder) -> Grant | None:
+        if holder.pod_type == names.CHECKS_TYPE:
+            return None
+        item = (
+            self._inputs.nodes.values.get(holder.pod_name)
+            if holder.pod_type == names.NODE_TYPE
+            else self._inputs.pods.values.get(holder.record)
+        )
+        return None if item is None else remembered(item.metadata.annotations)
+
+    def _age(self, holder: Holder) -> tuple[str, str, str]:
+        """Sorts the older first."""
+        if holder.pod_type == names.NODE_TYPE:
+            item = self._inputs.nodes.values.get(holder.pod_name)
+            return ("" if item is None else item.metadata.creation_timestamp, "", holder.pod_name)
+        pod = self._inputs.pods.values.get(holder.record)
+        return ("" if pod is None else pod.metadata.creation_timestamp, holder.namespace, holder.pod_name)
+
+    def _see_written(self, key: str) -> None:
+        """Whether a grant is written down for the holder it has now."""
+        holder, held = self._by_key.get(key), self.ledger.grants.get(key)
+        if holder is None or held is None:
+            return
+        record = self._records.get(holder.record)
+        if record is None or record.owner.key != key:
+            return
+        if (is_reservation(record.ip) or record.grant == held) and key not in self._written:
+            self._written.add(key)
+            self._touched.add(key)
+
+    # --- what is asked for ---
+
+    def _allocate(self, news: News) -> None:
+        lost: list[str] = []
+        for name in news.of(self._effective) | news.of(self._pools):
+            subnet = self._effective.values.get(name)
+            if subnet is None:
+                lost += self.ledger.drop_subnet(name)
+            else:
+                self.ledger.put_subnet(subnet, self._pools.values.get(name, {}))
+        records = self._lose(lost)
+        freed = self.ledger.take_freed()
+        if freed or records:
+            self._adopt(set(self._unmet), records | self._grants.disputed.values.keys())
+        fresh: set[str] = set()
+        for source in self._asked:
+            for key in news.of(source):
+                fresh |= self._note(source.name, key, source.values.get(key))
+        again = [
+            want for record, want in self._pending.items() if record in fresh or not freed.isdisjoint(_subnets(want))
+        ]
+        for want in sorted(again, key=lambda each: each.order):
+            self._grant(want)
+        self._publish()
+
+    def _lose(self, lost: Iterable[str]) -> set[str]:
+        """The subnet of some owners is gone: the names of IP objects that record a grant in it."""
+        keys = set(lost)
+        for key in keys:
+            self._leave(key)
+            if (holder := self._by_key.get(key)) is not None:
+                self._settle_holder(holder)
+        return {name for name, record in self._records.items() if record.owner.key in keys} if keys else set()
+
+    def _note(self, source: str, key: str, asked: Asked | None) -> set[str]:
+        """Remember what a holder asks for; the records whose request is new."""
+        before = self._requests.pop((source, key), None)
+        if before is not None:
+            self._pending.pop(before, None)
+            self._grants.refusals.drop(before)
+        if isinstance(asked, Keep):
+            if asked.owner.key in self.ledger.grants:
+                self._uids[asked.owner.key] = asked.uid
+                self._see_written(asked.owner.key)
+                self._touched.add(asked.owner.key)
+            return set()
+        if not isinstance(asked, Want):
+            return set()
+        self._pending[asked.record] = asked
+        self._requests[source, key] = asked.record
+        return {asked.record}
+
+    def _grant(self, want: Want) -> None:
+        """Give what is asked for, in exchange for what the last holder of the name had; or say why not."""
+        key, former = want.owner.key, self.ledger.grants.get(want.owner.key)
+        self.ledger.release(key)
+        try:
+            self.place(want)
+        except RefusedError as error:
+            if former is not None:
+                self._take(want.owner, former, in_use=True)
+            waits = _subnets(want) if isinstance(error, ExhaustedError | ConflictError) else ()
+            self._grants.refusals.put(want.record, Refusal(names.ACQUIRE_ADDRESS_FAILED, str(error), waits))
+            return
+        self._uids[key] = want.uid
+        self._written.discard(key)
+        self._see_written(key)
+        self._unmet.discard(want.record)
+        self._touched.add(key)
+        self._grants.refusals.drop(want.record)
+        del self._pending[want.record]
+
+    def place(self, want: Want) -> Grant:
+        """Raises RefusedError with a sentence for the user."""
+        if want.choices:
+            return self._choose(want)
+        if want.addresses:
+            (place,) = want.places
+            return self.ledger.allocate(want.owner, place.subnet, want.versions, want.addresses, want.mac, place.pool)
+        full: list[str] = []
+        for place in want.places:
+            try:
+                return self.ledger.allocate(want.owner, place.subnet, want.versions, (), want.mac, place.pool)
+            except ExhaustedError as error:
+                full.append(str(error))
+        raise ExhaustedError("; ".join(full))
+
+    def _choose(self, want: Want) -> Grant:
+        """The first entry of the list that is free."""
+        owners: list[str] = []
+        refusals: list[RefusedError] = []
+        for choice in want.choices:
+            held = [self.ledger.holder(choice.place.subnet, each) for each in choice.addresses]
+            others = [owner.label for owner in held if owner is not None and owner.key != want.owner.key]
+            if others:
+                owners += others
+                continue
+            try:
+                return self.ledger.allocate(
+                    want.owner, choice.place.subnet, want.versions, choice.addresses, want.mac, choice.place.pool
+                )
+            except RefusedError as error:  # this entry cannot be had; the others are no worse for it
+                refusals.append(error)
+        if refusals and not owners:
+            raise refusals[0]
+        raise ExhaustedError(
+            f"annotation {names.IP_POOL} of Pod {want.label} lists {want.listed} addresses and all are in use, "
+            f"by {format_list(dict.fromkeys(owners))}: add addresses, or scale the workload down"
+        )
+
+    # --- what the graph is told ---
+
+    def _publish(self) -> None:
+        """Put what changed into the collections."""
+        for key in self.ledger.take_changed() | self._touched:
+            self._publish_grant(key)
+        self._touched.clear()
+        for name in self.ledger.take_touched():
+            self._publish_subnet(name)
+
+    def _publish_grant(self, key: str) -> None:
+        grant, owner = self.ledger.grants.get(key), self.ledger.owner(key)
+        if grant is None or owner is None:
+            self._grants.held.drop(key)
+            return
+        uid = self._uids.get(key, "")
+        self._grants.held.put(key, Held(owner, grant, uid, bool(uid) and key in self._written))
+
+    def _publish_subnet(self, name: str) -> None:
+        subnet, count = self.ledger.subnet(name), len(self.ledger.keys(name))
+        if subnet is None:
+            self._grants.occupancy.drop(name)
+            self._grants.in_use.drop(name)
+            return
+        pools = self._pools.values.get(name, {})
+        self._grants.occupancy.put(
+            name,
+            Occupancy(
+                usage=tuple(self.ledger.usage(name)),
+                pools={pool: tuple(self.ledger.usage(name, pool)) for pool in pools},
+                old_gateways=self.ledger.old_gateways(name),
+                owners=count,
+            ),
+        )
+        if count:
+            self._grants.in_use.put(name, subnet)
+        else:
+            self._grants.in_use.drop(name)
+
+
+def _subnets(want: Want) -> tuple[str, ...]:
+    places = (*want.places, *(choice.place for choice in want.choices))
+    return tuple(dict.fromkeys(place.subnet for place in places))
+
+
+def _age(ip: IP) -> tuple[str, str]:
+    return (ip.metadata.creation_timestamp, ip.metadata.name)
+
+
+def _same(one: Grant, other: Grant | None) -> bool:
+    """Whether two witnesses tell the same; only a record knows of gateways."""
+    return other is not None and (one.subnet, one.addresses, one.mac) == (other.subnet, other.addresses, other.mac)
+
+
+def _agrees(ip: IP, grant: Grant) -> bool:
+    """Whether a reservation is of addresses of a grant."""
+    try:
+        subnet, addresses, _, _ = parse_ip(ip)
+    except ValueError:
+        return False
+    return subnet == grant.subnet and set(addresses) <= set(grant.addresses)

@@ -1,0 +1,22 @@
+"""The settings that the network is made with. Nouns only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kube_ovn.model.addr import Address, Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fabric:
+    """The configured network: one router, the subnet Pods fall to, the subnet that joins the nodes, and Services."""
+
+    router: str
+    default: str
+    join: str
+    initial: Mapping[str, Mapping[str, object]]
+    """The specs of the Subnets that are made when they are missing, by name: the default one and the join one."""
+    services: tuple[Network, ...] = ()
+    domain: str = ""
+    """The domain of the cluster's names in DNS; empty when the fabric does not answer for names."""
+    dns: tuple[Address, ...] = ()
+    """The addresses at which kubelets tell Pods to look for a DNS server, one for each IP family."""

@@ -1,0 +1,227 @@
+"""The controller's decision as a whole: all parts in their order, and what goes in and comes out.
+
+This is the one module that knows all parts. Synchronous and free of I/O, time and randomness. What the parts decide
+goes three ways: rows to `plan.diff`, writes to the Kubernetes API to be sent after the commit, and what users are told.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
+
+from kube_ovn.derive import Graph, Read
+from kube_ovn.model import names
+from kube_ovn.model.addr import Address
+from kube_ovn.model.kube import Object
+from kube_ovn.model.network import Grant, ObjectRef, Told
+from kube_ovn.model.resource import Resource
+from kube_ovn.model.row import Key, Row, RowKey
+from kube_ovn.model.writes import Write, WriteKey
+from kube_ovn.topology.addresses import grants, holders, memory, records, request
+from kube_ovn.topology.addresses.steps import Addresses
+from kube_ovn.topology.fabric import Fabric
+from kube_ovn.topology.gateways import exits
+from kube_ovn.topology.inputs import STANDING, Inputs
+from kube_ovn.topology.outputs import Outputs, ToldKey, by_uid
+from kube_ovn.topology.ports import outcome
+from kube_ovn.topology.ports.obstacles import Obstacles
+from kube_ovn.topology.services import checks
+from kube_ovn.topology.services import network as services
+from kube_ovn.topology.subnets import addressing, bindings, features, network, report
+from kube_ovn.topology.subnets.verdict import in_effect
+
+T_co = TypeVar("T_co", bound=Object, covariant=True)
+
+
+class Objects(Protocol[T_co]):
+    """The objects of one kind as they are now, and which of them changed."""
+
+    @property
+    def objects(self) -> Mapping[str, T_co]:
+        """By UID."""
+
+    def named(self, namespace: str, name: str) -> T_co | None: ...
+
+    def take_changed_names(self) -> AbstractSet[tuple[str, str]] | None:
+        """Namespaces and names of those that came, changed or left since the last call; None when any may have."""
+
+
+class Topology:
+    """Desired state, writes and what users are told, kept up to date pass by pass.
+
+    `confirmed` are the grants found in the Northbound database, by UID, for the first pass (`addresses.memory`);
+    `released` the addresses that were in use before, by subnet, in the order of their release.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        confirmed: Mapping[str, Grant] = MappingProxyType({}),
+        released: Mapping[str, Iterable[Address]] = MappingProxyType({}),
+    ) -> None:
+        self.graph, self.fabric = Graph(), fabric
+        self.inputs, self.outputs = Inputs(self.graph), Outputs()
+        self._define(confirmed, released)
+
+    def _define(self, confirmed: Mapping[str, Grant], released: Mapping[str, Iterable[Address]]) -> None:
+        graph, inputs, outputs, fabric = self.graph, self.inputs, self.outputs, self.fabric
+        held = grants.define(graph)
+        sets = graph.index("StatefulSets by UID", inputs.sets, lambda name, each: (each.metadata.uid,))
+        recorded = memory.define_recorded(graph, inputs.ips)
+        having = holders.define(graph, inputs, held)
+        effect = addressing.define_in_effect(graph, inputs, held)
+        slices = services.index_slices(graph, inputs)
+        checked = checks.define(graph, inputs, slices, having, held, effect)
+        addresses = Addresses(inputs, recorded, held, fabric.router, fabric.join, confirmed, released)
+        addresses.define(graph, having, checked.holders, effect)
+
+        spaces = addressing.define(graph, inputs, fabric, effect, having, held, confirmed.keys())
+        bindings.define_initial(graph, inputs, outputs, fabric)
+        bound = bindings.define(graph, inputs, outputs, fabric, spaces)
+        obstacles = Obstacles(router=fabric.router, foreign=inputs.foreign, holders=having, judged=spaces.judged)
+        asking = request.Reads(
+            fabric=fabric,
+            grants=held,
+            ips=inputs.ips,
+            pods=inputs.pods,
+            pools=inputs.pools,
+            sets=sets,
+            bindings=bound.bindings,
+            readiness=spaces.readiness,
+            effective=spaces.effective,
+            obstacles=obstacles,
+        )
+        pods, nodes = request.define(graph, asking, having.pods, having.nodes)
+        asked = (nodes, pods, request.define_checks(graph, held, checked.holders))
+        addresses.define_allocation(graph, spaces.effective, spaces.pool_ranges, asked)
+        recording = records.define(graph, inputs, outputs, recorded, having, checked.holders, held, sets)
+
+        looks = features.define(graph, inputs, fabric)
+        switches = network.define(graph, inputs, outputs, fabric, looks, spaces, held)
+        ways = exits.define(graph, inputs, outputs, fabric, looks, spaces)
+        outcome.define(
+            graph,
+            outputs,
+            outcome.Reads(
+                inputs=inputs,
+                fabric=fabric,
+                holders=having,
+                grants=held,
+                obstacles=obstacles,
+                addressing=spaces,
+                features=looks,
+                network=switches,
+                records=recording,
+                pod_requests=pods,
+                node_requests=nodes,
+            ),
+        )
+        services.define(
+            graph,
+            outputs,
+            services.Reads(
+                inputs=inputs,
+                fabric=fabric,
+                slices=slices,
+                holders=having,
+                grants=held,
+                network=switches,
+                checks=checked,
+            ),
+        )
+        report.define(
+            graph,
+            outputs,
+            report.Reads(
+                inputs=inputs,
+                fabric=fabric,
+                addressing=spaces,
+                bindings=bound,
+                network=switches,
+                grants=held,
+                exits=ways,
+            ),
+        )
+        outputs.telling.follow(graph.derive("refused rows", inputs.refused, _tell_refused))
+        self._held = held
+
+    # --- in ---
+
+    def look(self, objects: Mapping[Resource[Any], Objects[Any]], foreign: AbstractSet[RowKey] = frozenset()) -> None:
+        """Take over how things are: the objects of each kind, and the rows of others in the Northbound database."""
+        inputs, stood = self.inputs, self.standing
+        self._feed(objects, early=True, anew=False)
+        if not stood:
+            there = {name for name, subnet in inputs.subnets.values.items() if in_effect(subnet) is not None}
+            if not there >= self.fabric.initial.keys():
+                return
+            inputs.standing.put(STANDING, True)
+        inputs.feed_foreign(foreign)
+        self._feed(objects, early=False, anew=not stood)
+
+    def _feed(self, objects: Mapping[Resource[Any], Objects[Any]], *, early: bool, anew: bool) -> None:
+        for kind in self.inputs.kinds:
+            if kind.early == early:
+                source = objects[kind.resource]
+                changed = source.take_changed_names()
+                self.inputs.feed(kind, None if anew else changed, source.named, source.objects.values)
+
+    def set_aside(self, refused: Mapping[ObjectRef, str]) -> None:
+        """These are the objects whose rows the database does not take now, and its words."""
+        self.inputs.feed_refused(refused)
+
+    def settle(self) -> None:
+        """Bring everything up to date."""
+        self.graph.settle()
+        self.outputs.writes.offer_again(self.inputs.take_seen())
+
+    # --- out ---
+
+    @property
+    def standing(self) -> bool:
+        """Whether the subnets that nodes and Pods fall to are in effect. Before, nothing is known of addresses, and
+        what is in the Northbound database must stay as it is.
+        """
+        return bool(self.inputs.standing.values)
+
+    @property
+    def state(self) -> Mapping[Key, Row | None]:
+        """The rows and memberships that there should be."""
+        return self.outputs.rows.state
+
+    def take_changed(self) -> set[Key]:
+        """The keys of `state` that changed since the last call."""
+        return self.outputs.rows.take_changed()
+
+    def owners(self, keys: Collection[Key]) -> Mapping[Key, ObjectRef | None]:
+        """The objects whose rows these are; None for those of the fabric's own."""
+        return self.outputs.rows.owners(keys)
+
+    @property
+    def writes(self) -> Mapping[WriteKey, Write]:
+        return self.outputs.writes.wanted
+
+    def take_changed_writes(self) -> dict[WriteKey, Write | None]:
+        """Writes that came or changed since the last call; None for those that went."""
+        return self.outputs.writes.take_changed()
+
+    @property
+    def told(self) -> Mapping[ToldKey, Told]:
+        """What users are told now."""
+        return self.outputs.telling.told
+
+    @property
+    def problems(self) -> Mapping[str, Told]:
+        """What is wrong with objects, by UID."""
+        return by_uid(self.told)
+
+    @property
+    def grants(self) -> Mapping[str, Grant]:
+        """Which owner has which addresses."""
+        return {key: held.grant for key, held in self._held.held.values.items()}
+
+
+def _tell_refused(read: Read, ref: ObjectRef, words: str) -> Told:
+    """What the user of an object is told whose rows the database does not take."""
+    message = f"the Northbound database does not take what {ref.kind} {ref.name} makes: {words}"
+    return Told(object=ref, reason=names.CREATE_OVN_PORT_FAILED, message=message)

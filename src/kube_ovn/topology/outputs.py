@@ -1,0 +1,188 @@
+"""The outputs of the graph: rows, writes, and what users are told. Three sinks, each of which listens to derivations
+and knows what changed since it was asked last.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any, NamedTuple, TypeVar
+
+from kube_ovn.derive import Source
+from kube_ovn.model.network import ObjectRef, Told
+from kube_ovn.model.row import Key, Row, State
+from kube_ovn.model.writes import Write, WriteKey
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_ABSENT = object()
+_NO_KEYS: frozenset[WriteKey] = frozenset()
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+class Rows:
+    """The desired state of the database: the rows and memberships that all cells of some derivations say.
+
+    Two cells may say one row, if they say the same: it stays until neither does. Within a pass a row may change hands.
+    """
+
+    def __init__(self) -> None:
+        self.state: dict[Key, Row | None] = {}
+        self._shared: dict[Key, list[Row | None]] = {}  # what is said of a key by all cells, where there are several
+        self._changed: set[Key] = set()
+        self._sources: list[tuple[Source[Any, Any], Callable[[Any], ObjectRef | None], Callable[[Any], State]]] = []
+
+    def follow(
+        self,
+        source: Source[K, V],
+        owner: Callable[[K], ObjectRef | None] = lambda _: None,
+        pick: Callable[[V], State] = _itself,
+    ) -> None:
+        """Take in what the cells of a derivation say. `owner`: the object whose user is told when the database does not
+        take the rows of a cell; None for rows of the fabric's own. `pick`: the part of a cell's value that is rows.
+        """
+
+        def listen(key: K, old: V | None, new: V | None) -> None:
+            self._change({} if old is None else pick(old), {} if new is None else pick(new))
+
+        self._sources.append((source, owner, pick))
+        source.listen(listen)
+
+    def _change(self, before: State, now: State) -> None:
+        for each, row in before.items():
+            if each not in now:
+                self._remove(each, row)
+        for each, row in now.items():
+            was = before.get(each, _ABSENT)
+            if was is _ABSENT:
+                self._add(each, row)
+            elif was != row:
+                self._remove(each, before[each])
+                self._add(each, row)
+
+    def _add(self, key: Key, row: Row | None) -> None:
+        if key in self.state:
+            self._shared.setdefault(key, [self.state[key]]).append(row)
+        self.state[key] = row
+        self._changed.add(key)
+
+    def _remove(self, key: Key, row: Row | None) -> None:
+        self._changed.add(key)
+        said = self._shared.get(key)
+        if said is None:
+            del self.state[key]
+            return
+        said.remove(row)
+        self.state[key] = said[0]
+        if len(said) == 1:
+            del self._shared[key]
+
+    def take_changed(self) -> set[Key]:
+        """The keys that changed since the last call. Raises ValueError when two cells disagree about a row: names must
+        be injective.
+        """
+        for key, said in self._shared.items():
+            if any(row != said[0] for row in said):
+                raise ValueError(f"{key} is said to be different things: {said}")
+        changed, self._changed = self._changed, set()
+        return changed
+
+    def owners(self, keys: Collection[Key]) -> dict[Key, ObjectRef | None]:
+        """The objects whose rows these are; for when the database refuses something, since it looks at all there is."""
+        wanted, found = set(keys), dict[Key, ObjectRef | None]()
+        for source, owner, pick in self._sources:
+            for cell, value in source.values.items():
+                for key in wanted.intersection(pick(value)):
+                    found[key] = owner(cell)
+        return found
+
+
+class Wanted(NamedTuple):
+    """A write to the Kubernetes API that a cell asks for, and its key."""
+
+    key: WriteKey
+    write: Write
+
+
+class Writes:
+    """What is to be written to the Kubernetes API now."""
+
+    def __init__(self) -> None:
+        self.wanted: dict[WriteKey, Write] = {}
+        self._keys: dict[str, set[WriteKey]] = {}  # by identity
+        self._changed: set[WriteKey] = set()
+
+    def follow(self, source: Source[K, V], pick: Callable[[V], Wanted | None] = _itself) -> None:
+        """Take in what the cells of a derivation ask for. `pick`: the part of a cell's value that is a write."""
+
+        def listen(key: K, old: V | None, new: V | None) -> None:
+            before, now = None if old is None else pick(old), None if new is None else pick(new)
+            if before != now:
+                self._change(before, now)
+
+        source.listen(listen)
+
+    def _change(self, old: Wanted | None, new: Wanted | None) -> None:
+        if old is not None and self.wanted.get(old.key) == old.write:
+            del self.wanted[old.key]
+            self._keys[old.key.identity].discard(old.key)
+            if not self._keys[old.key.identity]:
+                del self._keys[old.key.identity]
+            self._changed.add(old.key)
+        if new is not None:
+            self.wanted[new.key] = new.write
+            self._keys.setdefault(new.key.identity, set()).add(new.key)
+            self._changed.add(new.key)
+
+    def offer_again(self, identities: AbstractSet[str]) -> None:
+        """Objects were written by anyone: what is to be written to them still may have been undone; it is sent anew."""
+        for identity in identities:
+            self._changed |= self._keys.get(identity, _NO_KEYS)
+
+    def take_changed(self) -> dict[WriteKey, Write | None]:
+        """Writes that came or changed since the last call; None for those that went."""
+        changed, self._changed = self._changed, set()
+        return {key: self.wanted.get(key) for key in changed}
+
+
+class ToldKey(NamedTuple):
+    """The derivation and the key of a cell that tells a user something."""
+
+    source: str
+    key: object
+
+
+class Telling:
+    """What users are told now."""
+
+    def __init__(self) -> None:
+        self.told: dict[ToldKey, Told] = {}
+
+    def follow(self, source: Source[K, V], pick: Callable[[V], Told | None] = _itself, part: str = "") -> None:
+        """Take in what the cells of a derivation tell. `pick`: the part of a cell's value that is told; `part`: its
+        name, where there are several.
+        """
+        name = f"{source.name} {part}".rstrip()
+
+        def listen(key: K, old: V | None, new: V | None) -> None:
+            now = None if new is None else pick(new)
+            if now is None:
+                self.told.pop(ToldKey(name, key), None)
+            else:
+                self.told[ToldKey(name, key)] = now
+
+        source.listen(listen)
+
+
+class Outputs:
+    """The three sinks."""
+
+    def __init__(self) -> None:
+        self.rows, self.writes, self.telling = Rows(), Writes(), Telling()
+
+
+def by_uid(told: Mapping[ToldKey, Told]) -> dict[str, Told]:
+    """What is wrong with objects, by UID."""
+    return {each.object.uid: each for each in told.values() if not each.normal}

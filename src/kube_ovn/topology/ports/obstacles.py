@@ -1,0 +1,62 @@
+"""Why a Node or Pod cannot have a port under its name. Two rows of one name would be a fault.
+
+Rows that others have in the Northbound database keep their names, and so does the joint of a Subnet in effect with the
+router; a Pod gives way to a Node. Of a new Subnet and a Node or Pod the one that has an address already comes first
+(`subnets.addressing.is_taken`).
+"""
+
+from dataclasses import dataclass
+
+from kube_ovn.derive import Collection, Read, Source
+from kube_ovn.model import names
+from kube_ovn.model.nb import LogicalSwitchPort, PortGroup
+from kube_ovn.model.row import RowKey
+from kube_ovn.topology.addresses.holders import Holder, Holders
+from kube_ovn.topology.subnets.addressing import Judged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obstacles:
+    """What stands in the way of names."""
+
+    router: str
+    foreign: Collection[RowKey, bool]
+    holders: Holders
+    judged: Source[str, Judged]
+
+    def of_node(self, read: Read, holder: Holder) -> str:
+        """A sentence for the user of a Node; empty when nothing is in the way."""
+        port, group = names.node_port(holder.node), names.node_port_group(holder.node)
+        return (
+            self._joint(read, holder, port)
+            or self._taken(read, RowKey(LogicalSwitchPort.TABLE, port))
+            or self._taken(read, RowKey(PortGroup.TABLE, group))
+        )
+
+    def of_pod(self, read: Read, holder: Holder) -> str:
+        """The same for a Pod, but for a Node of the same name: then the Pod is no holder."""
+        port = names.pod_port(holder.pod_name, holder.namespace)
+        return self._joint(read, holder, port) or self._taken(read, RowKey(LogicalSwitchPort.TABLE, port))
+
+    def _joint(self, read: Read, holder: Holder, port: str) -> str:
+        name = port.removesuffix(names.switch_port("", self.router))
+        judged = read.get(self.judged, name) if name != port else None
+        if judged is None or judged.accepted is None:
+            return ""
+        if judged.effective is None and self.holders.is_recorded(read, holder):
+            return ""
+        return f"its port would be named {port}, like that of subnet {name} to the router; rename one of them"
+
+    def _taken(self, read: Read, key: RowKey) -> str:
+        if not read.get(self.foreign, key):
+            return ""
+        return (
+            f"the Northbound database has a {key.table} {key.key} that is not kube-ovn's; "
+            "remove it with ovn-nbctl, or rename the object"
+        )
+
+
+def gives_way(port: str) -> str:
+    """What the user of a Pod is told whose port would have the name of a Node's."""
+    node = port.removeprefix(names.node_port(""))
+    return f"its port would be named {port}, like the port of node {node}; rename the Pod"

@@ -1,0 +1,207 @@
+"""A Pod: what it asks for, the port it gets, and the annotations that let it start. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kube_ovn.config import parse_list
+from kube_ovn.model import names
+from kube_ovn.model.addr import Address, format_list, parse_addresses, parse_mac
+from kube_ovn.model.crd import StatefulSet, SubnetSpec
+from kube_ovn.model.kube import Pod
+from kube_ovn.model.nb import DhcpOptions, LogicalSwitch, LogicalSwitchPort, PortGroup
+from kube_ovn.model.network import Grant, Kind, ObjectRef, Subnet, Told
+from kube_ovn.model.row import Key, Member, Row, facts, owned
+from kube_ovn.topology.subnets.switch import dhcp_key, dhcp_options, parse_options
+
+FAMILIES = {"ipv4": 4, "ipv6": 6}
+MOST_VIPS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a Pod asks for: where, and what its user fixed."""
+
+    subnets: tuple[str, ...] = ()
+    versions: tuple[int, ...] = ()
+    """IP families; all the subnet has when empty."""
+    addresses: tuple[Address, ...] = ()
+    mac: str | None = None
+    pools: tuple[str, ...] = ()
+    choices: tuple[tuple[Address, ...], ...] = ()
+    """A list of addresses, one entry for each Pod of a workload."""
+
+
+def needs_port(pod: Pod) -> bool:
+    """Whether a Pod is to have a port: it has a node, its own network namespace, and has not ended.
+
+    Before the scheduler has picked a node nobody can use an address, so a Pod that waits for a node holds none.
+    """
+    return bool(pod.spec.node_name) and not pod.spec.host_network and pod.status.phase not in ("Succeeded", "Failed")
+
+
+def pod_ref(pod: Pod) -> ObjectRef:
+    meta = pod.metadata
+    return ObjectRef(kind=Kind.POD, namespace=meta.namespace, name=meta.name, uid=meta.uid)
+
+
+def parse_request(pod: Pod) -> Request:
+    """Read the annotations of a Pod without a grant. Raises ValueError with a sentence for its user."""
+    annotations = pod.metadata.annotations
+    try:
+        pools, choices = _parse_pool(annotations.get(names.IP_POOL, ""))
+        return Request(
+            subnets=parse_list(annotations.get(names.LOGICAL_SWITCH, "")),
+            versions=_parse_family(annotations.get(names.IP_FAMILY, "")),
+            addresses=parse_addresses(text) if (text := annotations.get(names.IP_ADDRESS)) else (),
+            mac=parse_mac(text) if (text := annotations.get(names.MAC_ADDRESS)) else None,
+            pools=pools,
+            choices=choices,
+        )
+    except ValueError as error:
+        raise ValueError(f"annotation of Pod {pod_label(pod)}: {error}") from None
+
+
+def _parse_family(text: str) -> tuple[int, ...]:
+    if not text:
+        return ()
+    if text not in FAMILIES:
+        raise ValueError(f"{names.IP_FAMILY} is {text!r}; it must be ipv4 or ipv6")
+    return (FAMILIES[text],)
+
+
+def _parse_pool(text: str) -> tuple[tuple[str, ...], tuple[tuple[Address, ...], ...]]:
+    """IPPools by name, or addresses: `;` stands between Pods; `,` between the families of one, or, where all are of one
+    family, between Pods as well.
+    """
+    if not text.strip():
+        return (), ()
+    first = text.replace(";", ",").split(",")[0]
+    try:
+        parse_addresses(first)
+    except ValueError:
+        return parse_list(text), ()
+    if ";" in text:
+        return (), tuple(parse_addresses(part) for part in text.split(";") if part.strip())
+    each = tuple(parse_addresses(part) for part in parse_list(text))
+    versions = [entry[0].version for entry in each]
+    return (), (parse_addresses(text),) if sorted(versions) == [4, 6] else each
+
+
+def ordinal(pod: Pod, parent: StatefulSet | None) -> int | None:
+    """Number of a StatefulSet's Pod among its Pods, from 0 on; None when its name has none."""
+    _, dash, text = pod.metadata.name.rpartition("-")
+    if not dash or not text.isdecimal() or len(text) > 9:
+        return None
+    return int(text) - (parent.spec.ordinals.start if parent is not None else 0)
+
+
+def pod_problem(pod: Pod, reason: str, message: str) -> Told:
+    return Told(object=pod_ref(pod), reason=reason, message=message)
+
+
+def pod_faults(pod: Pod) -> list[str]:
+    """What of a Pod's annotations is left out because it cannot be read."""
+    annotations, found = pod.metadata.annotations, []
+    for key in (names.DHCP_V4_OPTIONS, names.DHCP_V6_OPTIONS):
+        if text := annotations.get(key, ""):
+            try:
+                parse_options(text)
+            except ValueError as error:
+                found.append(f"{key}: {error}")
+    vips = parse_list(annotations.get(names.PORT_VIPS, ""))
+    found += [f"{names.PORT_VIPS}: {text[:100]!r} is no address" for text in vips[:MOST_VIPS] if not _vips(text)]
+    if len(vips) > MOST_VIPS:
+        found.append(f"{names.PORT_VIPS} has {len(vips)} addresses; the first {MOST_VIPS} count")
+    return found
+
+
+def pod_label(pod: Pod) -> str:
+    return f"{pod.metadata.namespace}/{pod.metadata.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodInputs:
+    """All that a Pod's rows depend on besides the Pod; equal inputs, equal rows."""
+
+    grant: Grant
+    subnet: Subnet
+    spec: SubnetSpec
+    node_known: bool
+
+
+def render_pod(pod: Pod, inputs: PodInputs) -> dict[Key, Row | None]:
+    """The Pod's port, on its switch and in its node's group, with the DHCP options it is offered."""
+    meta, node, grant = pod.metadata, pod.spec.node_name, inputs.grant
+    port = names.pod_port(meta.name, meta.namespace)
+    members = [Member(LogicalSwitch.TABLE, grant.subnet, "ports", port)]
+    if inputs.node_known:
+        members.append(Member(PortGroup.TABLE, names.node_port_group(node), "ports", port))
+    offers, chosen = _dhcp(pod, inputs, port)
+    members += [Member(LogicalSwitchPort.TABLE, port, column, key) for column, key in chosen.items()]
+    return facts(
+        LogicalSwitchPort(
+            name=port,
+            addresses=frozenset({grant.lsp_addresses}),
+            port_security=_port_security(meta.annotations, grant),
+            # Only this chassis may claim the port: a stale interface of a namesake on another node cannot take it over.
+            options={"requested-chassis": node},
+            external_ids=owned(ls=grant.subnet, pod=f"{meta.namespace}/{meta.name}", owner_uid=meta.uid),
+        ),
+        *offers,
+        members=tuple(members),
+    )
+
+
+def _port_security(annotations: Mapping[str, str], grant: Grant) -> frozenset[str]:
+    """What the port may send from: its own addresses and those its user adds; anything, if its user says so."""
+    if annotations.get(names.PORT_SECURITY) == "false":
+        return frozenset()
+    more = [str(vip) for text in parse_list(annotations.get(names.PORT_VIPS, ""))[:MOST_VIPS] for vip in _vips(text)]
+    return frozenset({" ".join([grant.lsp_addresses, *more])})
+
+
+def _vips(text: str) -> tuple[Address, ...]:
+    try:
+        return parse_addresses(text)
+    except ValueError:
+        return ()
+
+
+def _dhcp(pod: Pod, inputs: PodInputs, port: str) -> tuple[list[DhcpOptions], dict[str, str]]:
+    """Rows for options of the Pod's own, and the key of the row its port refers to, by column."""
+    annotations, grant = pod.metadata.annotations, inputs.grant
+    texts = {4: annotations.get(names.DHCP_V4_OPTIONS, ""), 6: annotations.get(names.DHCP_V6_OPTIONS, "")}
+    rows: list[DhcpOptions] = []
+    chosen: dict[str, str] = {}
+    for address in grant.addresses:
+        version = address.version
+        if texts[version]:
+            cidr, gateway = next(
+                pair for pair in zip(inputs.subnet.cidrs, inputs.subnet.gateways, strict=True) if address in pair[0]
+            )
+            row = DhcpOptions(
+                cidr=str(cidr),
+                options=dhcp_options(inputs.subnet, version, gateway, texts[version], inputs.spec.mtu),
+                external_ids=owned(key=f"port {dhcp_key(port, version)}", ls=inputs.subnet.name, port=port),
+            )
+            rows.append(row)
+            chosen[f"dhcpv{version}_options"] = row.key
+        elif inputs.spec.enable_dhcp:
+            chosen[f"dhcpv{version}_options"] = dhcp_key(grant.subnet, version)
+    return rows, chosen
+
+
+def pod_annotations(router: str, grant: Grant, subnet: Subnet) -> dict[str, str]:
+    """What the node's daemon waits for; published only after the port is committed."""
+    cidrs = [cidr for address in grant.addresses for cidr in subnet.cidrs if address in cidr]
+    return {
+        names.ALLOCATED: "true",
+        names.IP_ADDRESS: format_list(grant.addresses),
+        names.MAC_ADDRESS: grant.mac,
+        names.CIDR: format_list(cidrs),
+        names.GATEWAY: format_list(grant.gateways),
+        names.LOGICAL_SWITCH: subnet.name,
+        names.LOGICAL_ROUTER: router,
+        names.POD_NIC_TYPE: names.VETH_PAIR,
+        names.ROUTED: "true",
+    }

@@ -1,0 +1,330 @@
+"""A Service: what its load balancers send where. Pure.
+
+A row a Service and protocol, so that one changed endpoint costs one row, and `ct_flush` ends the connections of that
+Service only. Every switch has all of them through one Load_Balancer_Group (ovn-nb(5), "Load_Balancer_Group"): the
+address is exchanged where a packet comes in, at the port of the Pod or node that sent it.
+
+Where the endpoints depend on where the client is, a further row a family has variables for them, whose values each node
+has in its Chassis_Template_Var (ovn-nb(5), "options:template").
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kube_ovn.discovery.endpoints import (
+    LOCAL,
+    Backend,
+    backends,
+    choose,
+    choose_local,
+    cluster_addresses,
+    format_endpoint,
+    group_by_hints,
+    has_hints,
+    keeps_clients,
+)
+from kube_ovn.discovery.seats import by_position
+from kube_ovn.model import names
+from kube_ovn.model.addr import Address
+from kube_ovn.model.kube import EndpointSlice, ObjectMeta, Service, ServicePort, ServiceSpec
+from kube_ovn.model.nb import ChassisTemplateVar, LoadBalancer, LoadBalancerGroup, LoadBalancerHealthCheck
+from kube_ovn.model.row import Key, Member, Row, facts, owned
+
+PROTOCOLS = ("TCP", "UDP", "SCTP")
+_CHECKED = ("TCP", "UDP")
+_CHECK = {"interval": "2", "timeout": "3", "success_count": "1", "failure_count": "2"}
+"""Seconds, and how often in a row: who does not answer is left out after 5 to 7 s."""
+_BY_SOURCE = {4: "ip_src", 6: "ipv6_src"}
+_LONGEST_TIMEOUT = 65535
+"""Seconds that OVN's `affinity_timeout` takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """One address and port that a Service is reached at."""
+
+    address: Address
+    port: ServicePort
+
+    @property
+    def vip(self) -> str:
+        """As a key of `vips`."""
+        return format_endpoint(self.address, self.port.port)
+
+    def __str__(self) -> str:
+        return f"{self.vip}/{self.port.protocol}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """The endpoints of a front for clients on each node, where they depend on the node: what is said of the node itself
+    counts first, then what is said of its zone, then `otherwise`, or a port of the node's own.
+    """
+
+    backend: str
+    """The variable that holds the endpoints."""
+    vip: str
+    """The variable that holds the address; empty where the row holds it itself."""
+    address: Address
+    by_node: Mapping[str, str] = field(default_factory=dict)
+    by_zone: Mapping[str, str] = field(default_factory=dict)
+    otherwise: str = ""
+    own_port: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """How an endpoint is looked at: through its port, as if from an address of its subnet."""
+
+    port: str
+    source: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probes:
+    """How the endpoints of a Service are looked at."""
+
+    found: Mapping[Address, Probe] = field(default_factory=dict)
+    refusals: tuple[str, ...] = ()
+    """Why some are not, in a sentence each."""
+    waiting: bool = False
+    """Whether more are in a moment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Where the clients of a Service are sent."""
+
+    plain: Mapping[str, Mapping[Front, Sequence[Backend]]]
+    """By protocol and front, where all clients are sent to the same endpoints."""
+    placed: Mapping[Front, Placed]
+    unchecked: tuple[Front, ...]
+    """Those of `placed` that have endpoints."""
+
+    @property
+    def checkable(self) -> set[Address]:
+        """The addresses of the endpoints that OVN can look at."""
+        listed = (those for protocol in _CHECKED for those in self.plain.get(protocol, {}).values())
+        return {each.address for those in listed for each in those}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """Rows, and the fronts with endpoints of which none is checked."""
+
+    rows: dict[Key, Row | None]
+    unchecked: tuple[Front, ...]
+
+
+def render_services() -> dict[Key, Row | None]:
+    """What all Services share."""
+    return facts(LoadBalancerGroup(name=names.SERVICE_LBS))
+
+
+def render_variables(chassis: str, variables: Mapping[str, str]) -> dict[Key, Row | None]:
+    """What the variables of all Services mean on one node."""
+    return facts(ChassisTemplateVar(chassis=chassis, variables=dict(variables), external_ids=owned()))
+
+
+def dns_service(addresses: Iterable[Address]) -> Service:
+    """What the nodes' own answers are reached at where nobody has made a Service for a DNS server."""
+    return Service(
+        metadata=ObjectMeta(name=names.DNS_SERVICE, namespace=names.FABRIC, uid=""),
+        spec=ServiceSpec(
+            cluster_ips=tuple(map(str, addresses)),
+            ports=tuple(ServicePort(port=names.DNS_PORT, protocol=protocol) for protocol in ("TCP", "UDP")),
+        ),
+    )
+
+
+def plan_service(
+    service: Service,
+    slices: Iterable[EndpointSlice],
+    dns: Collection[Address] = (),
+    outside: Collection[Front] = (),
+) -> Plan:
+    """Where the clients of a Service are sent at its own addresses, and at those `outside` that lead to it too.
+
+    `dns`: where Pods look for a DNS server; where none is ready, each node answers (`host.dns`).
+    """
+    slices, addresses = list(slices), cluster_addresses(service)
+    own = dict.fromkeys(Front(address=address, port=port) for port in service.spec.ports for address in addresses)
+    plain: dict[str, dict[Front, Sequence[Backend]]] = {}
+    placed: dict[Front, Placed] = {}
+    unchecked: list[Front] = []
+    for front in (*own, *outside):
+        listed = backends(front.port, front.address.version, slices)
+        found = _place(service, front, listed, dns) if front in own else _place_near(service, front, listed)
+        if found is None:
+            plain.setdefault(front.port.protocol, {})[front] = choose(listed)
+            continue
+        placed[front] = found
+        unchecked += [front] if choose(listed) else []
+    return Plan(plain=plain, placed=placed, unchecked=tuple(unchecked))
+
+
+def render_service(service: Service, plan: Plan, probes: Probes | None = None) -> Rendered:
+    """The load balancers of a Service with an address of its own; nothing for others. `probes`: how its endpoints are
+    looked at, if they are to be.
+    """
+    rows, checks, unchecked = [], dict[Key, Row | None](), list(plan.unchecked)
+    found = probes.found if probes is not None else {}
+    for protocol in PROTOCOLS:
+        local: dict[int, dict[str, str]] = {}
+        for front, each in plan.placed.items():
+            if front.port.protocol == protocol:
+                key = f"^{each.vip}:{front.port.port}" if each.vip else front.vip
+                local.setdefault(front.address.version, {})[key] = f"^{each.backend}"
+        rows += [_load_balancer(service, protocol, vips, version) for version, vips in sorted(local.items())]
+    for protocol, fronts in plan.plain.items():
+        checked = _checked(fronts, found if protocol in _CHECKED else {})
+        unchecked += [front for front, chosen in fronts.items() if chosen and front not in checked]
+        vips = {front.vip: _format(service, those) for front, those in fronts.items()}
+        row = _load_balancer(service, protocol, vips, mappings=_mappings(checked.values(), found))
+        rows.append(row)
+        checks |= _checks(row.name, [front.vip for front in checked])
+    members = tuple(Member(LoadBalancerGroup.TABLE, names.SERVICE_LBS, "load_balancer", row.name) for row in rows)
+    return Rendered(rows=facts(*rows, members=members) | checks, unchecked=tuple(unchecked))
+
+
+def affinity_timeout(service: Service) -> tuple[int, str]:
+    """Seconds that OVN is to remember a client for, 0 for not at all; and what is wrong with what is asked for."""
+    text = service.metadata.annotations.get(names.AFFINITY_TIMEOUT, "")
+    if not text:
+        return 0, ""
+    if text.isascii() and text.isdecimal() and 0 < int(text) <= _LONGEST_TIMEOUT:
+        return int(text), ""
+    return 0, (
+        f"{names.AFFINITY_TIMEOUT}: {text[:40]!r} is no number of seconds from 1 to {_LONGEST_TIMEOUT}; "
+        "clients are sent to an endpoint by their address, and not remembered"
+    )
+
+
+def wants_checks(service: Service) -> tuple[bool, str]:
+    """Whether a Service's endpoints are to be checked; and what is wrong with what is asked for."""
+    text = service.metadata.annotations.get(names.HEALTH_CHECK, "")
+    if text in ("", "true", "false"):
+        return text == "true", ""
+    return False, f"{names.HEALTH_CHECK}: {text[:40]!r} is neither true nor false; endpoints are not checked"
+
+
+def _place(service: Service, front: Front, listed: Collection[Backend], dns: Collection[Address]) -> Placed | None:
+    """The endpoints by node, where they depend on it; None where they do not. A Service without any endpoint refuses
+    its clients everywhere.
+    """
+    if not choose(listed):
+        if front.address not in dns or front.port.port != names.DNS_PORT:
+            return None
+        return _placed(service, front, own_port=names.DNS_PORT)
+    if service.spec.internal_traffic_policy != LOCAL:
+        return _place_near(service, front, listed)
+    # A node without an endpoint refuses its clients. Without a word from it OVN would let their packets pass, and
+    # what goes on sending from one port (UDP) would be of that connection for good, whatever comes later.
+    there = {each.node for each in listed if each.node}
+    chosen = {node: _format(service, choose_local(listed, node)) for node in sorted(there)}
+    by_node = {node: text for node, text in chosen.items() if text}
+    return _placed(service, front, by_node=by_node, own_port=names.NOBODYS_PORT)
+
+
+def _place_near(service: Service, front: Front, listed: Collection[Backend]) -> Placed | None:
+    """The endpoints by hints: clients whose hints are the same are sent to the same endpoints."""
+    if not has_hints(listed):
+        return None
+    by_node, by_zone = group_by_hints(listed)
+    return _placed(
+        service,
+        front,
+        by_node={node: _format(service, those) for node, those in by_node.items()},
+        by_zone={zone: _format(service, those) for zone, those in by_zone.items()},
+        otherwise=_format(service, choose(listed)),
+    )
+
+
+def _placed(
+    service: Service,
+    front: Front,
+    by_node: Mapping[str, str] | None = None,
+    by_zone: Mapping[str, str] | None = None,
+    otherwise: str = "",
+    own_port: int = 0,
+) -> Placed:
+    meta, port, address = service.metadata, front.port, front.address
+    what = f"{meta.namespace}/{meta.name} {port.protocol} {port.port} {address}"
+    return Placed(
+        backend=names.service_variable(what),
+        # OVN does not read an IPv6 address in such a row, unless a variable holds it.
+        vip=names.service_variable(f"{what} address") if address.version == 6 else "",
+        address=address,
+        by_node=by_node or {},
+        by_zone=by_zone or {},
+        otherwise=otherwise,
+        own_port=own_port,
+    )
+
+
+def _load_balancer(
+    service: Service,
+    protocol: str,
+    vips: dict[str, str],
+    version: int | None = None,
+    mappings: dict[str, str] | None = None,
+) -> LoadBalancer:
+    """`version`: of the family whose endpoints depend on the node. `mappings`: how endpoints are checked."""
+    meta, options = service.metadata, _options(service, protocol)
+    name = names.service_lb(meta.namespace, meta.name, protocol)
+    versions: set[int] = {address.version for address in cluster_addresses(service)}
+    if version is not None:
+        name, versions = names.local_service_lb(meta.namespace, meta.name, protocol, version), {version}
+        options |= {"template": "true", "address-family": f"ipv{version}"}
+    return LoadBalancer(
+        name=name,
+        protocol=protocol.lower(),
+        vips=vips,
+        selection_fields=frozenset(_BY_SOURCE[each] for each in versions if keeps_clients(service)),
+        ip_port_mappings=mappings or {},
+        options=options,
+        external_ids=owned(service=f"{meta.namespace}/{meta.name}"),
+    )
+
+
+def _checked(
+    fronts: Mapping[Front, Sequence[Backend]], probes: Mapping[Address, Probe]
+) -> dict[Front, Sequence[Backend]]:
+    """Where endpoints are checked: all of them or none, because OVN sends nothing to one it is not to check where it
+    checks another (`build_lb_vip_actions` in northd).
+    """
+    return {front: those for front, those in fronts.items() if those and all(each.address in probes for each in those)}
+
+
+def _mappings(checked: Iterable[Sequence[Backend]], probes: Mapping[Address, Probe]) -> dict[str, str]:
+    """Entries of `ip_port_mappings`."""
+    those = {each.address: probes[each.address] for listed in checked for each in listed}
+    return {_bracketed(address): f"{probe.port}:{_bracketed(probe.source)}" for address, probe in those.items()}
+
+
+def _bracketed(address: Address) -> str:
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
+def _checks(lb: str, vips: Collection[str]) -> dict[Key, Row | None]:
+    keys = {vip: f"{lb} {vip}" for vip in vips}
+    return facts(
+        *(
+            LoadBalancerHealthCheck(vip=vip, options=_CHECK, external_ids=owned(key=key, parent=lb))
+            for vip, key in keys.items()
+        ),
+        members=tuple(Member(LoadBalancer.TABLE, lb, "health_check", key) for key in keys.values()),
+    )
+
+
+def _options(service: Service, protocol: str) -> dict[str, str]:
+    # Without a backend a client is refused at once. Connections of UDP have no end: a backend that went loses them so.
+    options = {"reject": "true", **({"ct_flush": "true"} if protocol == "UDP" else {})}
+    seconds, _ = affinity_timeout(service)
+    if seconds and keeps_clients(service):
+        options["affinity_timeout"] = str(seconds)
+    return options
+
+
+def _format(service: Service, chosen: Sequence[Backend]) -> str:
+    return ",".join(format_endpoint(each.address, each.port) for each in by_position(service, chosen))

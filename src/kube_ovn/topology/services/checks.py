@@ -1,0 +1,142 @@
+"""Where Services' endpoints are checked from: one address in each subnet that has Pods to be checked.
+
+OVN asks a Pod as if it were a host of its subnet, and answers for that host's address (ovn-nb(5), Load_Balancer,
+`ip_port_mappings`). So no Pod may have it: it is granted to the Subnet and recorded as any grant is, and given back
+when no Service asks for checks there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kube_ovn.derive import Derived, Graph, Index, Read
+from kube_ovn.discovery.endpoints import external_addresses, pods
+from kube_ovn.model import crd, names
+from kube_ovn.model.addr import Address
+from kube_ovn.model.kube import EndpointSlice, Service
+from kube_ovn.model.network import Subnet
+from kube_ovn.topology.addresses.grants import Grants
+from kube_ovn.topology.addresses.holders import Holder, Holders
+from kube_ovn.topology.addresses.ledger import Owner
+from kube_ovn.topology.addresses.memory import is_reservation
+from kube_ovn.topology.inputs import Inputs, Name, record_name
+from kube_ovn.topology.services.balancer import Front, Probe, Probes, plan_service, wants_checks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """The Pods of a Service that are to be checked."""
+
+    ports: Mapping[Address, tuple[str, str]]
+    """By the address of an endpoint: the port of its Pod, and the subnet of the Pod."""
+
+    @property
+    def subnets(self) -> list[str]:
+        return sorted({subnet for _, subnet in self.ports.values()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    """Which Services ask for checks, and the Subnets that hold an address for them."""
+
+    asks: Derived[Name, Service, Ask]
+    holders: Derived[str, Mapping[Name, Ask], Holder]
+    """By the name of the Subnet."""
+    _inputs: Inputs
+    _in_effect: Derived[str, crd.Subnet, Subnet]
+    _grants: Grants
+
+    def probes(self, read: Read, service: Name) -> Probes:
+        """How the endpoints of a Service are to be looked at."""
+        ask = read.get(self.asks, service)
+        if ask is None:
+            return Probes()
+        sources: dict[str, tuple[Address, ...]] = {}
+        refusals: list[str] = []
+        waiting = False
+        for subnet in ask.subnets:
+            refusal, found = self._source(read, subnet)
+            sources[subnet] = found
+            refusals += [refusal] if refusal else []
+            waiting |= not refusal and not found
+        probes = {
+            address: Probe(port=port, source=source)
+            for address, (port, subnet) in ask.ports.items()
+            for source in sources[subnet]
+            if source.version == address.version
+        }
+        return Probes(found=probes, refusals=tuple(refusals), waiting=waiting)
+
+    def _source(self, read: Read, subnet: str) -> tuple[str, tuple[Address, ...]]:
+        """Why there is no address to check from, or the addresses; neither while they are about to be there."""
+        record, holder = names.checks_ip(subnet), read.get(self.holders, subnet)
+        if holder is None:
+            if is_usable(read, self._inputs, self._in_effect, subnet):
+                return f"IP {record} is in the way; delete it", ()
+            return f"Subnet {subnet} is not ready or is being deleted", ()
+        held = read.get(self._grants.held, holder.owner.key)
+        if held is not None:
+            return "", held.grant.addresses if held.recorded else ()
+        refusal = read.get(self._grants.refusals, record)
+        return f"there is no address to check from: {refusal.message}" if refusal is not None else "", ()
+
+
+def define(
+    graph: Graph,
+    inputs: Inputs,
+    slices: Index[Name, Name, EndpointSlice],
+    holders: Holders,
+    grants: Grants,
+    in_effect: Derived[str, crd.Subnet, Subnet],
+) -> Checks:
+    """Read Services, EndpointSlices and who has which address."""
+
+    def ask(read: Read, name: Name, service: Service) -> Ask | None:
+        if not wants_checks(service)[0]:
+            return None
+        those = list(read.select(slices, name).values())
+        outside = [
+            Front(address=each, port=port) for each in external_addresses(service) for port in service.spec.ports
+        ]
+        wanted = plan_service(service, those, (), outside).checkable
+        found: dict[Address, tuple[str, str]] = {}
+        for address, pod in sorted(pods(those, name.namespace), key=str):
+            holder = holders.of_record(read, record_name(name.namespace, pod)) if address in wanted else None
+            held = read.get(grants.held, holder.owner.key) if holder is not None else None
+            if held is not None and held.recorded and address in held.grant.addresses:
+                found[address] = (names.pod_port(pod, name.namespace), held.grant.subnet)
+        return Ask(ports=found) if found else None
+
+    def hold(read: Read, subnet: str, asks: Mapping[Name, Ask]) -> Holder | None:
+        record = names.checks_ip(subnet)
+        there, ip = read.get(inputs.subnets, subnet), read.get(inputs.ips, record)
+        if there is None or not is_usable(read, inputs, in_effect, subnet) or (ip is not None and is_reservation(ip)):
+            return None
+        uid = there.metadata.uid
+        return Holder(
+            record=record,
+            uid=uid,
+            owner=Owner(uid, f"health checks in Subnet {subnet}"),
+            owner_uid=uid,
+            pod_type=names.CHECKS_TYPE,
+            pod_name=subnet,
+            namespace="",
+            node="",
+        )
+
+    asks = graph.derive("checks that are asked for", inputs.services, ask)
+    by_subnet: Index[str, Name, Ask] = graph.index("checks by subnet", asks, lambda name, each: each.subnets)
+    return Checks(
+        asks=asks,
+        holders=graph.derive("check holders", by_subnet, hold),
+        _inputs=inputs,
+        _in_effect=in_effect,
+        _grants=grants,
+    )
+
+
+def is_usable(read: Read, inputs: Inputs, in_effect: Derived[str, crd.Subnet, Subnet], subnet: str) -> bool:
+    """Whether a subnet gives out addresses."""
+    there = read.get(inputs.subnets, subnet)
+    if there is None or there.metadata.deletion_timestamp:
+        return False
+    return read.get(in_effect, subnet) is not None

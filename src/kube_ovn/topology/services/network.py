@@ -1,0 +1,228 @@
+"""Services as derivations: rows of load balancers, names in DNS, and what the users of Services are told.
+
+Reads Services, EndpointSlices, what is in effect, and how endpoints are checked.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from kube_ovn.derive import Graph, Index, Read
+from kube_ovn.discovery.dns import Names, service_names
+from kube_ovn.discovery.endpoints import (
+    balanced_addresses,
+    cluster_addresses,
+    external_addresses,
+    read_address,
+    source_ranges,
+)
+from kube_ovn.model import names
+from kube_ovn.model.addr import Address, is_within
+from kube_ovn.model.kube import EndpointSlice, Service
+from kube_ovn.model.nb import LogicalSwitch
+from kube_ovn.model.network import Kind, ObjectRef, Told
+from kube_ovn.model.row import Member, State, facts
+from kube_ovn.topology.addresses.grants import Grants
+from kube_ovn.topology.addresses.holders import Holders
+from kube_ovn.topology.fabric import Fabric
+from kube_ovn.topology.inputs import ONE, Inputs, Name
+from kube_ovn.topology.outputs import Outputs
+from kube_ovn.topology.services import variables
+from kube_ovn.topology.services.balancer import (
+    Front,
+    Placed,
+    Probes,
+    affinity_timeout,
+    dns_service,
+    plan_service,
+    render_service,
+    render_services,
+    wants_checks,
+)
+from kube_ovn.topology.services.checks import Checks
+from kube_ovn.topology.services.dns import render_dns, shard
+from kube_ovn.topology.subnets.network import Network
+
+_NODES_DNS = Name(names.FABRIC, names.DNS_SERVICE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claims:
+    """The fronts that a Service wants, as texts: at its own addresses, which the API server gives to no other Service,
+    and at others.
+    """
+
+    age: str
+    own: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What becomes of a Service."""
+
+    rows: State
+    placed: tuple[Placed, ...]
+    told: Told | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reads:
+    """What Services are made from."""
+
+    inputs: Inputs
+    fabric: Fabric
+    slices: Index[Name, Name, EndpointSlice]
+    holders: Holders
+    grants: Grants
+    network: Network
+    checks: Checks
+
+
+def index_slices(graph: Graph, inputs: Inputs) -> Index[Name, Name, EndpointSlice]:
+    """EndpointSlices by the Service they are of."""
+
+    def service(name: Name, each: EndpointSlice) -> tuple[Name, ...]:
+        owner = each.metadata.labels.get(names.SERVICE_OF_SLICE)
+        return (Name(name.namespace, owner),) if owner else ()
+
+    return graph.index("slices by Service", inputs.slices, service)
+
+
+def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
+    inputs, fabric = on.inputs, on.fabric
+    dns = frozenset(fabric.dns if fabric.domain else ())
+    claims = graph.derive("claims of Services", inputs.services, _claim)
+    parts = _Parts(on, dns, graph.index("claims by front", claims, lambda name, each: (*each.own, *each.others)))
+    outcomes = graph.derive("outcomes of Services", inputs.services, parts.outcome)
+    outputs.rows.follow(graph.derive("rows of all Services", inputs.one, lambda read, key, value: render_services()))
+    outputs.rows.follow(outcomes, lambda name: _ref(inputs.services.values[name]), lambda each: each.rows)
+    outputs.telling.follow(outcomes, lambda each: each.told)
+    nodes_dns = graph.derive("DNS of the nodes", inputs.one, parts.nodes_dns)
+    outputs.rows.follow(nodes_dns, pick=lambda each: each.rows)
+    placed = graph.derive("placed fronts", outcomes, lambda read, name, each: each.placed or None)
+    placed_dns = graph.derive("placed fronts of the nodes' DNS", nodes_dns, lambda read, key, each: each.placed or None)
+    variables.define(graph, inputs, outputs, on.holders, on.grants, placed, placed_dns)
+    if fabric.domain:
+        _define_names(graph, outputs, on)
+
+
+class _Parts:
+    """The derivations that lead to the rows of a Service."""
+
+    def __init__(self, on: Reads, dns: frozenset[Address], claims: Index[str, Name, _Claims]) -> None:
+        self._on, self._dns, self._claims = on, dns, claims
+        self._dns_fronts = frozenset(map(str, _fronts(dns_service(dns), dns)))
+
+    def outcome(self, read: Read, name: Name, service: Service) -> _Outcome:
+        slices = list(read.select(self._on.slices, name).values())
+        outside, complaints = self._judge(read, name, service)
+        plan = plan_service(service, slices, self._dns, outside)
+        wanted, complaint = wants_checks(service)
+        probes = self._on.checks.probes(read, name) if wanted else Probes()
+        rendered = render_service(service, plan, probes)
+        if complaint:
+            complaints.append(complaint)
+        elif wanted:
+            complaints += _unchecked(rendered.unchecked, probes)
+        return _Outcome(rendered.rows, tuple(plan.placed.values()), _told(service, complaints))
+
+    def nodes_dns(self, read: Read, key: str, value: bool) -> _Outcome | None:
+        """Where Pods look for a DNS server and there is no Service, the nodes answer."""
+        free = [
+            address
+            for address in sorted(self._dns, key=lambda address: address.version)
+            if all(self._holder(read, str(front)) == _NODES_DNS for front in _fronts(dns_service([address]), [address]))
+        ]
+        plan = plan_service(dns_service(free), [], self._dns)
+        return _Outcome(render_service(dns_service(free), plan).rows, tuple(plan.placed.values()), None)
+
+    def _holder(self, read: Read, front: str) -> Name:
+        """The Service that has a front: the one whose own address it is, else the oldest that wants it."""
+        ranks = [(front not in each.own, each.age, name) for name, each in read.select(self._claims, front).items()]
+        if front in self._dns_fronts:
+            ranks.append((True, "", _NODES_DNS))
+        return min(ranks)[2]
+
+    def _judge(self, read: Read, name: Name, service: Service) -> tuple[list[Front], list[str]]:
+        """What a Service is reached at besides its own addresses, from inside the fabric; and what it cannot have."""
+        fronts, complaints = [], []
+        restricted = balanced_addresses(service) if service.spec.load_balancer_source_ranges else []
+        for front in _fronts(service, external_addresses(service)):
+            inside = self._inside(read, front.address)
+            if inside:
+                complaints.append(f"{front.address} is {inside}, and stays so; use an address outside the fabric")
+            elif (holder := self._holder(read, str(front))) != name:
+                complaints.append(f"{front} is that of Service {holder}; use another address or port")
+            elif front.address not in restricted:
+                fronts.append(front)  # where clients are restricted, a node looks at them
+        complaints += [
+            f"externalIPs: {text!r} is no address" for text in service.spec.external_ips if read_address(text) is None
+        ]
+        complaints += [f"loadBalancerSourceRanges: {text!r} is no CIDR" for text in source_ranges(service)[1]]
+        complaints.append(affinity_timeout(service)[1])
+        return fronts, list(dict.fromkeys(filter(None, complaints)))
+
+    def _inside(self, read: Read, address: Address) -> str:
+        """What an address is that lies in the fabric, in words; empty for one outside."""
+        if is_within(address, self._on.fabric.services):
+            return "an address of the cluster's Services"
+        covering = read.get(self._on.network.covering, ONE)
+        name = covering.find(address) if covering is not None else ""
+        return f"an address of Subnet {name}" if name else ""
+
+
+def _define_names(graph: Graph, outputs: Outputs, on: Reads) -> None:
+    """A few rows have the names of all Services; all switches of Pods have all of them."""
+
+    def names_of(read: Read, name: Name, service: Service) -> Names:
+        slices = list(read.select(on.slices, name).values())
+        return service_names(service, slices, on.fabric.domain, on.fabric.services)
+
+    def render(read: Read, row: str, members: Mapping[Name, Names]) -> State | None:
+        return render_dns(row, [known for _, known in sorted(members.items())]) or None
+
+    def attach(read: Read, switch: str, value: bool) -> State | None:
+        if switch == on.fabric.join:
+            return None
+        return facts(members=tuple(Member(LogicalSwitch.TABLE, switch, "dns_records", row) for row in read.all(there)))
+
+    found = graph.derive("names of Services", on.inputs.services, names_of)
+    by_row: Index[str, Name, Names] = graph.index("names by row", found, lambda name, known: (shard(*name),))
+    rows = graph.derive("rows of names", by_row, render)
+    there = graph.derive("names of rows", rows, lambda read, row, state: True)
+    outputs.rows.follow(rows)
+    outputs.rows.follow(graph.derive("names on switches", on.network.switches, attach))
+
+
+def _claim(read: Read, name: Name, service: Service) -> _Claims | None:
+    own = tuple(map(str, _fronts(service, cluster_addresses(service))))
+    others = tuple(map(str, _fronts(service, external_addresses(service))))
+    return _Claims(service.metadata.creation_timestamp, own, others) if own or others else None
+
+
+def _fronts(service: Service, addresses: Iterable[Address]) -> list[Front]:
+    return [Front(address=address, port=port) for address in addresses for port in service.spec.ports]
+
+
+def _unchecked(fronts: Iterable[Front], probes: Probes) -> list[str]:
+    """Why endpoints of a Service are not checked whose user asks for that; nothing while it is about to be so."""
+    where = ", ".join(map(str, fronts))
+    if not where or probes.waiting:
+        return []
+    why = probes.refusals or [
+        "all of them must be Pods of its Namespace and of the fabric, be asked by TCP or UDP, and not depend on where "
+        "the client is"
+    ]
+    return [f"{names.HEALTH_CHECK}: endpoints at {where} are not checked: {'; '.join(why)}"]
+
+
+def _ref(service: Service) -> ObjectRef:
+    meta = service.metadata
+    return ObjectRef(kind=Kind.SERVICE, namespace=meta.namespace, name=meta.name, uid=meta.uid)
+
+
+def _told(service: Service, complaints: Collection[str]) -> Told | None:
+    if not complaints:
+        return None
+    message = f"Service {service.metadata.namespace}/{service.metadata.name}: {'; '.join(complaints)}"
+    return Told(object=_ref(service), reason=names.SERVICE_REFUSED, message=message)

@@ -1,0 +1,191 @@
+"""Which Subnets are in effect with which addresses, and which give out new ones.
+
+Reads Subnets, the rows of others, holders and grants. Who wanted a CIDR first is remembered for the moment between a
+verdict and its status: that is what the step here is for.
+"""
+
+from collections.abc import Collection as Names
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from kube_ovn.derive import Collection, Derived, Graph, Index, News, Read, Source
+from kube_ovn.model import crd, names
+from kube_ovn.model.addr import Address
+from kube_ovn.model.crd import IPPool
+from kube_ovn.model.kube import VersionedMeta
+from kube_ovn.model.nb import LogicalSwitchPort
+from kube_ovn.model.network import Subnet
+from kube_ovn.model.row import RowKey
+from kube_ovn.topology.addresses.grants import COMING, READY, UNREADY, Grants, Pools
+from kube_ovn.topology.addresses.holders import Holders
+from kube_ovn.topology.fabric import Fabric
+from kube_ovn.topology.inputs import ONE, STANDING, Inputs, record_name
+from kube_ovn.topology.subnets.pool import PoolVerdict, settle_pools
+from kube_ovn.topology.subnets.verdict import Claim, Verdict, in_effect, judge, parse_claim, until_written
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What became of a Subnet."""
+
+    effective: Subnet | None
+    """What is in effect now."""
+    accepted: Subnet | None
+    """What is to be in effect, as the status is to say."""
+    refusal: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addressing:
+    """All by the name of the Subnet, but the last."""
+
+    judged: Derived[str, Claim, Judged]
+    effective: Derived[str, Judged, Subnet]
+    readiness: Derived[str, crd.Subnet, str]
+    """`READY`, `COMING` or `UNREADY` to give out addresses."""
+    pool_specs: Derived[str, IPPool, IPPool]
+    """IPPools without what changes of their own accord: the status, and the version."""
+    pool_ranges: Source[str, Pools]
+    pool_verdicts: Derived[str, IPPool, PoolVerdict]
+    """By the name of the IPPool."""
+
+
+def define_in_effect(graph: Graph, inputs: Inputs, grants: Grants) -> Derived[str, crd.Subnet, Subnet]:
+    """The subnets that statuses say. One in use stays as it is, also where its status was damaged."""
+    return graph.derive(
+        "subnets in effect",
+        inputs.subnets,
+        lambda read, name, subnet: in_effect(subnet) or read.get(grants.in_use, name),
+    )
+
+
+def define(
+    graph: Graph,
+    inputs: Inputs,
+    fabric: Fabric,
+    held: Derived[str, crd.Subnet, Subnet],
+    holders: Holders,
+    grants: Grants,
+    confirmed: Names[str],
+) -> Addressing:
+    """`held`: what `define_in_effect` made. `confirmed`: UIDs of Pods and Nodes with a port in the database."""
+    decided = graph.collection("accepted subnets", str, Subnet)
+
+    def claim(read: Read, name: str, subnet: crd.Subnet) -> Claim:
+        return parse_claim(subnet, fabric.router, read.get(held, name) or read.get(decided, name))
+
+    def judge_all(read: Read, key: str, value: bool) -> dict[str, Verdict]:
+        def find_users(name: str) -> list[tuple[Address, str]]:
+            return users(read, grants, name)
+
+        def find_obstacle(name: str) -> str:
+            joint = names.switch_port(name, fabric.router)
+            if is_taken(read, inputs, holders, joint, confirmed):
+                return f"its port would be named {joint}, which is taken already; choose another name"
+            return ""
+
+        there: Iterable[Claim] = read.all(claims).values()
+        if not read.get(inputs.standing, STANDING):  # nothing is known yet that could be in the way
+            there = [each if each.name in fabric.initial else _as_it_is(each) for each in there]
+        return judge(there, fabric.services, find_users, find_obstacle)
+
+    def judge_one(read: Read, name: str, each: Claim) -> Judged:
+        verdict = (read.get(verdicts, ONE) or {})[name]
+        current = read.get(held, name)
+        if current is None:
+            return Judged(effective=None, accepted=verdict.accepted, refusal=verdict.refusal)
+        wanted = current if verdict.accepted is None else until_written(current, verdict.accepted)
+        present = read.get(grants.in_use, name)
+        is_moved = present is not None and present.cidrs != wanted.cidrs
+        if is_moved and not all(wanted.has_host(address) for address, _ in users(read, grants, name)):
+            refusal = "addresses in use lie outside of its status"
+            return Judged(effective=present, accepted=present, refusal=refusal)
+        return Judged(effective=wanted, accepted=verdict.accepted, refusal=verdict.refusal)
+
+    def readiness(read: Read, name: str, subnet: crd.Subnet) -> str:
+        if subnet.metadata.deletion_timestamp:
+            return UNREADY
+        if read.get(effective, name) is not None:
+            return READY
+        return COMING if read.get(decided, name) is not None else UNREADY
+
+    claims = graph.derive("claims of subnets", inputs.subnets, claim)
+    verdicts = graph.derive("verdicts about subnets", inputs.one, judge_all)
+    judged = graph.derive("judged subnets", claims, judge_one)
+    _remember(graph, judged, decided)
+    effective = graph.derive("effective subnets", judged, lambda read, name, each: each.effective)
+    specs = graph.derive("specs of pools", inputs.pools, lambda read, name, pool: _spec(pool))
+    pools = _define_pools(graph, specs, effective)
+    return Addressing(
+        judged=judged,
+        effective=effective,
+        readiness=graph.derive("readiness of subnets", inputs.subnets, readiness),
+        pool_specs=specs,
+        pool_ranges=pools[0],
+        pool_verdicts=pools[1],
+    )
+
+
+def _remember(graph: Graph, judged: Derived[str, Claim, Judged], decided: Collection[str, Subnet]) -> None:
+    """What was accepted counts until the status says so: of two Subnets that want a CIDR in turn one alone has it."""
+
+    def remember(news: News) -> None:
+        for name in news.of(judged):
+            each = judged.values.get(name)
+            if each is not None and each.effective is None and each.accepted is not None:
+                decided.put(name, each.accepted)
+            else:
+                decided.drop(name)
+
+    graph.step("remember accepted subnets", (judged,), remember)
+
+
+def _define_pools(
+    graph: Graph, specs: Derived[str, IPPool, IPPool], effective: Derived[str, Judged, Subnet]
+) -> tuple[Source[str, Pools], Derived[str, IPPool, PoolVerdict]]:
+    by_subnet: Index[str, str, IPPool] = graph.index("pools by subnet", specs, lambda name, pool: (pool.spec.subnet,))
+
+    def judge_pools(read: Read, subnet: str, members: Mapping[str, IPPool]) -> Mapping[str, PoolVerdict]:
+        there = read.get(effective, subnet)
+        return settle_pools(members.values(), {} if there is None else {subnet: there})
+
+    verdicts = graph.derive("verdicts about pools", by_subnet, judge_pools)
+
+    def ranges(read: Read, subnet: str, found: Mapping[str, PoolVerdict]) -> Pools | None:
+        return {name: verdict.ranges for name, verdict in found.items() if verdict.ranges} or None
+
+    def verdict(read: Read, name: str, pool: IPPool) -> PoolVerdict:
+        return (read.get(verdicts, pool.spec.subnet) or {})[name]
+
+    return graph.derive("ranges of pools", verdicts, ranges), graph.derive("judged pools", specs, verdict)
+
+
+def _as_it_is(claim: Claim) -> Claim:
+    return replace(claim, wanted=claim.held, complaint="")
+
+
+def _spec(pool: IPPool) -> IPPool:
+    meta = pool.metadata
+    return IPPool(
+        metadata=VersionedMeta(name=meta.name, uid=meta.uid, creation_timestamp=meta.creation_timestamp),
+        spec=pool.spec,
+    )
+
+
+def users(read: Read, grants: Grants, subnet: str) -> list[tuple[Address, str]]:
+    """The addresses in use in a subnet, in order, and the labels of their owners."""
+    held = read.select(grants.by_subnet, subnet).values()
+    found = [(address, each.owner.label) for each in held for address in each.grant.addresses]
+    return sorted(found, key=lambda each: (each[0].version, int(each[0])))
+
+
+def is_taken(read: Read, inputs: Inputs, holders: Holders, joint: str, confirmed: Names[str]) -> bool:
+    """Whether a port has the name that the joint of a new subnet would have: a row of others, or the port of a Node or
+    Pod that has an address. Those without one yet give way.
+    """
+    if read.get(inputs.foreign, RowKey(LogicalSwitchPort.TABLE, joint)):
+        return True
+    node, (pod, _, namespace) = joint.removeprefix(names.node_port("")), joint.rpartition(".")
+    found = [read.get(holders.nodes, node)] if node != joint else []
+    found += [read.get(holders.pods, record_name(namespace, pod))] if pod else []
+    return any(each is not None and (each.uid in confirmed or holders.is_recorded(read, each)) for each in found)

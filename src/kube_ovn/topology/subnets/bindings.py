@@ -1,0 +1,282 @@
+"""Namespaces: which subnets the Pods of each fall to, the Subnets that annotations make, and what is written back.
+
+Reads Namespaces, Subnets, IPPools and what is in effect.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from kube_ovn.derive import Graph, Index, Read, Source
+from kube_ovn.model import crd, names
+from kube_ovn.model.addr import format_list
+from kube_ovn.model.crd import IPPool, LabelSelector
+from kube_ovn.model.kube import Namespace
+from kube_ovn.model.network import Kind, Told, cluster_ref
+from kube_ovn.model.writes import Annotate, Apply, Aspect, Create, WriteKey
+from kube_ovn.topology.addresses.grants import READY
+from kube_ovn.topology.fabric import Fabric
+from kube_ovn.topology.inputs import Inputs
+from kube_ovn.topology.outputs import Outputs, Wanted
+from kube_ovn.topology.subnets.addressing import Addressing
+from kube_ovn.topology.subnets.namespace import (
+    Binding,
+    Wish,
+    matches,
+    namespace_problem,
+    namespace_ref,
+    parse_wish,
+    told,
+    told_annotations,
+    wish_problem,
+    wished_spec,
+)
+
+_BY_LABELS = ("labels", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Selector:
+    """Which Namespaces a Subnet binds."""
+
+    name: str
+    age: str
+    namespaces: tuple[str, ...]
+    selectors: tuple[LabelSelector, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wished:
+    """What one Namespace wishes for."""
+
+    namespace: str
+    age: str
+    wish: Wish
+
+    @property
+    def rank(self) -> tuple[str, str]:
+        """Sorts the older first."""
+        return (self.age, self.namespace)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bound:
+    """Where the Pods of a Namespace get their addresses, and what is wrong with what its user wrote."""
+
+    binding: Binding
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What is written to a Namespace, and what its user is told."""
+
+    write: Wanted | None
+    told: Told | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bindings:
+    """What others read of Namespaces."""
+
+    bindings: Source[str, Binding]
+    """By Namespace."""
+    wished: Index[str, str, _Wished]
+    """Wishes by the name of each Subnet that they name."""
+
+
+def define(graph: Graph, inputs: Inputs, outputs: Outputs, fabric: Fabric, addressing: Addressing) -> Bindings:
+    parts = _Parts(graph, inputs, fabric, addressing)
+    bound = graph.derive("bound Namespaces", inputs.namespaces, parts.bind)
+
+    def answer(read: Read, name: str, namespace: Namespace) -> _Answer:
+        each, write = read.get(bound, name), None
+        assert each is not None, "every Namespace has a binding"
+        binding = each.binding
+        if not binding.refusal and not binding.pending and parts.is_ready(read, binding.subnets[0]):
+            wanted = parts.annotations(read, binding)
+            if changes := told_annotations(namespace, wanted, parts.wish_of(read, name)):
+                key = WriteKey(namespace.metadata.uid, Aspect.ANNOTATIONS)
+                write = Wanted(key, Annotate(object=namespace_ref(namespace), annotations=changes))
+        return _Answer(write=write, told=namespace_problem(namespace, each.problem) if each.problem else None)
+
+    answers = graph.derive("answers to Namespaces", inputs.namespaces, answer)
+    outputs.writes.follow(answers, lambda answer: answer.write)
+    outputs.telling.follow(answers, lambda answer: answer.told)
+    outputs.writes.follow(graph.derive("Subnets of Namespaces", parts.makers, parts.make))
+    return Bindings(
+        bindings=graph.derive("bindings", bound, lambda read, name, each: each.binding), wished=parts.wished
+    )
+
+
+class _Parts:
+    """The derivations that lead to a binding."""
+
+    def __init__(self, graph: Graph, inputs: Inputs, fabric: Fabric, addressing: Addressing) -> None:
+        self._inputs, self._fabric, self._addressing = inputs, fabric, addressing
+        selectors = graph.derive("selectors of subnets", inputs.subnets, _selector)
+        self._selectors = graph.index("subnets by Namespace", selectors, _selected)
+        self._pools: Index[str, str, IPPool] = graph.index(
+            "pools by Namespace", addressing.pool_specs, lambda name, pool: pool.spec.namespaces
+        )
+        self._unwished = graph.derive("bindings without wishes", inputs.namespaces, self._bind_by_subnets)
+        wishes = graph.derive("wishes of Namespaces", inputs.namespaces, self._wish)
+        self._wishes = wishes
+        self.wished = graph.index("wishes by subnet", wishes, lambda name, each: each.wish.switches)
+        self.makers = graph.index("wishes by subnet to make", wishes, _made)
+
+    def _bind_by_subnets(self, read: Read, name: str, namespace: Namespace) -> Binding:
+        """What binds a Namespace if it has no wish of its own."""
+        named, labelled = read.select(self._selectors, ("name", name)), read.select(self._selectors, _BY_LABELS)
+        labels = namespace.metadata.labels
+        bound = {**named, **{k: v for k, v in labelled.items() if any(matches(each, labels) for each in v.selectors)}}
+        ordered = sorted(bound.values(), key=lambda each: (each.age, each.name))
+        return Binding(
+            subnets=tuple(each.name for each in ordered) or (self._fabric.default,),
+            pools=tuple(sorted(read.select(self._pools, name))),
+        )
+
+    def _wish(self, read: Read, name: str, namespace: Namespace) -> _Wished | None:
+        def otherwise() -> Mapping[str, str]:
+            binding = read.get(self._unwished, name)
+            return {} if binding is None else self.annotations(read, binding)
+
+        wish = parse_wish(namespace, otherwise)
+        if wish.makes in self._fabric.initial:
+            wish = replace(wish, shape={})  # these are the administrator's to shape
+        if wish == Wish():
+            return None
+        return _Wished(namespace=name, age=namespace.metadata.creation_timestamp, wish=wish)
+
+    def annotations(self, read: Read, binding: Binding) -> dict[str, str]:
+        """What a Namespace with a binding should say."""
+        found = [read.get(self._addressing.effective, name) for name in binding.subnets]
+        return told([subnet for subnet in found if subnet is not None], binding.pools)
+
+    def wish_of(self, read: Read, name: str) -> Wish:
+        found = read.get(self._wishes, name)
+        return Wish() if found is None else found.wish
+
+    def is_ready(self, read: Read, subnet: str) -> bool:
+        return read.get(self._addressing.readiness, subnet) == READY
+
+    def bind(self, read: Read, name: str, namespace: Namespace) -> _Bound:
+        wish, bound = self.wish_of(read, name), read.get(self._unwished, name)
+        assert bound is not None, "every Namespace has a binding"
+        if wish.pools:
+            bound = replace(bound, pools=wish.pools)
+        problem = wish_problem(wish) or ""
+        if not wish.switches:
+            return _Bound(binding=bound, problem=problem)
+        problem = problem or self._clash(read, name, wish)
+        if problem:
+            return _Bound(binding=replace(bound, subnets=(), refusal=problem), problem=problem)
+        if wish.makes is not None:
+            return self._bind_to_own(read, bound, wish, wish.makes)
+        there = tuple(each for each in wish.switches if read.get(self._inputs.subnets, each) is not None)
+        if there != wish.switches:
+            missing = format_list(each for each in wish.switches if each not in there)
+            problem = (
+                f"annotation {names.LOGICAL_SWITCH} names {missing}, which is no subnet: "
+                f"make a Subnet of that name, or add annotation {names.CIDR}"
+            )
+        return _Bound(binding=replace(bound, subnets=there, refusal="" if there else problem), problem=problem)
+
+    def _bind_to_own(self, read: Read, bound: Binding, wish: Wish, makes: str) -> _Bound:
+        """The binding to the Subnet that a Namespace's annotations make."""
+        judged, ready = read.get(self._addressing.judged, makes), self.is_ready(read, makes)
+        refusal = f"subnet {makes}: {judged.refusal}" if judged is not None and judged.refusal else ""
+        binding = replace(bound, subnets=wish.switches, pending=not ready, refusal="" if ready else refusal)
+        return _Bound(binding=binding, problem=refusal)
+
+    def _clash(self, read: Read, name: str, wish: Wish) -> str:
+        """What stands between a Namespace and the Subnet it wishes for: another's wish, or an object of its own."""
+        if wish.makes is None:
+            return ""
+        makes, cidr = wish.makes, wish.shape[names.CIDR]
+        subnet = read.get(self._inputs.subnets, makes)
+        if subnet is not None and names.MADE_BY_NAMESPACE not in subnet.metadata.labels:
+            if subnet.spec.cidr_block == cidr:
+                return ""
+            return (
+                f"Subnet {makes} is an object of its own with CIDR {subnet.spec.cidr_block}, and annotation "
+                f"{names.CIDR} says {cidr}: remove the annotation to use the Subnet, or choose another name"
+            )
+        sound = [each for each in read.select(self.makers, makes).values() if wish_problem(each.wish) is None]
+        first = min(sound, key=lambda each: each.rank)
+        if _agree(first.wish, wish):
+            return ""
+        return (
+            f"subnet {makes} is made by the annotations of Namespace {first.namespace} with CIDR "
+            f"{first.wish.shape[names.CIDR]}; those of Namespace {name}, with CIDR {cidr}, say "
+            "something else: choose another name, or say the same in both"
+        )
+
+    def make(self, read: Read, name: str, members: Mapping[str, _Wished]) -> Wanted | None:
+        """The Subnet that Namespaces wish for. Several may share one; the oldest says what it looks like, and while it
+        says what cannot be understood, the Subnet stays as it is.
+        """
+        ordered = sorted(members.values(), key=lambda each: each.rank)
+        sound = [each for each in ordered if wish_problem(each.wish) is None]
+        subnet = read.get(self._inputs.subnets, name)
+        if not sound or (sound[0] is not ordered[0] and subnet is not None):
+            return None
+        if subnet is not None and (
+            names.MADE_BY_NAMESPACE not in subnet.metadata.labels or subnet.metadata.deletion_timestamp
+        ):
+            return None  # an object of its own, or the last one of this name is not gone yet
+        alike = [each.namespace for each in sound if _agree(sound[0].wish, each.wish)]
+        spec = wished_spec(sound[0].wish, alike)
+        if subnet is not None and names.FINALIZER in subnet.metadata.finalizers and _has(subnet.spec, spec):
+            return None
+        metadata = {"name": name, "labels": {names.MADE_BY_NAMESPACE: "true"}, "finalizers": [names.FINALIZER]}
+        write = Apply(object=cluster_ref(Kind.SUBNET, name), body={"metadata": metadata, "spec": spec})
+        return Wanted(WriteKey(f"{Kind.SUBNET} {name}", Aspect.OBJECT), write)
+
+
+def define_initial(graph: Graph, inputs: Inputs, outputs: Outputs, fabric: Fabric) -> None:
+    """The Subnets that must be there in any case."""
+    initial = graph.collection("initial subnets", str, dict)
+    initial.replace({name: dict(spec) for name, spec in fabric.initial.items()})
+
+    def create(read: Read, name: str, spec: Mapping[str, object]) -> Wanted | None:
+        if read.get(inputs.subnets, name) is not None:
+            return None
+        body = {"metadata": {"name": name, "finalizers": [names.FINALIZER]}, "spec": dict(spec)}
+        write = Create(object=cluster_ref(Kind.SUBNET, name), body=body)
+        return Wanted(WriteKey(f"{Kind.SUBNET} {name}", Aspect.OBJECT), write)
+
+    outputs.writes.follow(graph.derive("missing initial subnets", initial, create))
+
+
+def _selector(read: Read, name: str, subnet: crd.Subnet) -> _Selector | None:
+    meta, spec = subnet.metadata, subnet.spec
+    if names.MADE_BY_NAMESPACE in meta.labels or meta.deletion_timestamp:
+        return None
+    if not spec.namespaces and not spec.namespace_selectors:
+        return None
+    return _Selector(
+        name=name, age=meta.creation_timestamp, namespaces=spec.namespaces, selectors=spec.namespace_selectors
+    )
+
+
+def _selected(name: str, each: _Selector) -> Sequence[tuple[str, str]]:
+    """The Namespaces a Subnet names, and one group for those that select by labels."""
+    return [*(("name", namespace) for namespace in each.namespaces), *([_BY_LABELS] if each.selectors else [])]
+
+
+def _made(name: str, each: _Wished) -> tuple[str, ...]:
+    return () if each.wish.makes is None else (each.wish.makes,)
+
+
+def _agree(first: Wish, other: Wish) -> bool:
+    """Whether the second says nothing else than the first."""
+    return all(first.shape.get(key) == text for key, text in other.shape.items())
+
+
+def _has(spec: crd.SubnetSpec, wanted: Mapping[str, object]) -> bool:
+    """Whether a spec has the values of all fields that are wanted."""
+    parsed = msgspec.convert(wanted, crd.SubnetSpec)
+    fields = {field.encode_name: field.name for field in msgspec.structs.fields(crd.SubnetSpec)}
+    return all(getattr(spec, fields[key]) == getattr(parsed, fields[key]) for key in wanted)

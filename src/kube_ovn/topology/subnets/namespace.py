@@ -1,0 +1,222 @@
+"""A Namespace: which subnets its Pods fall to, as its annotations wish or as Subnets say, and what is told on it. Pure.
+
+The same annotations carry wishes of users and what the controller writes back. `names.WRITTEN_BACK` tells them apart:
+it records what was written, and whatever differs from that is a wish.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from kube_ovn.config import parse_bool, parse_list
+from kube_ovn.model import names
+from kube_ovn.model.addr import Address, format_list, parse_networks
+from kube_ovn.model.crd import LabelSelector, SelectorRequirement, SubnetSpec
+from kube_ovn.model.kube import Namespace
+from kube_ovn.model.network import Kind, ObjectRef, Subnet, Told, cluster_ref
+from kube_ovn.topology.subnets.verdict import parse_subnet
+
+WRITTEN = (names.LOGICAL_SWITCH, names.CIDR, names.EXCLUDE_IPS, names.IP_POOL)
+"""Annotations that are written back."""
+SHAPING = (
+    names.CIDR,
+    names.GATEWAY,
+    names.EXCLUDE_IPS,
+    names.PRIVATE,
+    names.ALLOW,
+    names.GATEWAY_TYPE,
+    names.GATEWAY_NODE,
+    names.NAT_OUTGOING,
+)
+"""Annotations that make and change the Subnet a Namespace wishes for."""
+
+GATEWAY_TYPES = ("distributed", "centralized")
+MOST_OF_A_NAME = 253
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+Annotations = Mapping[str, str]
+"""What a Namespace's annotations should say of its subnets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """Where the Pods of a Namespace get their addresses: subnets in order, and pools if there are any."""
+
+    subnets: tuple[str, ...]
+    pools: tuple[str, ...] = ()
+    pending: bool = False
+    """Whether a subnet is wished for and not there yet, so that Pods wait and their users are told nothing."""
+    refusal: str = ""
+    """Why there is no subnet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the user of a Namespace wrote: subnets in order, pools, and the shape of a subnet to be made."""
+
+    switches: tuple[str, ...] = ()
+    pools: tuple[str, ...] = ()
+    shape: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def makes(self) -> str | None:
+        """The name of the Subnet that is to be made."""
+        return self.switches[0] if names.CIDR in self.shape and len(self.switches) == 1 else None
+
+
+def parse_wish(namespace: Namespace, otherwise: Callable[[], Annotations]) -> Wish:
+    """The user's part of the annotations. `otherwise` gives what would be written if there were no wish: a Namespace
+    without a record, as another implementation or an older version left it, says that, and means nothing by it.
+    """
+    annotations = namespace.metadata.annotations
+    known = otherwise() if names.WRITTEN_BACK not in annotations else written(namespace)
+    wished = {
+        key: text
+        for key in {*WRITTEN, *SHAPING}
+        if (text := annotations.get(key, "").strip()) and known.get(key) != text
+    }
+    return Wish(
+        switches=parse_list(wished.get(names.LOGICAL_SWITCH, "")),
+        pools=parse_list(wished.get(names.IP_POOL, "")),
+        shape={key: wished[key] for key in SHAPING if key in wished},
+    )
+
+
+def written(namespace: Namespace) -> dict[str, str]:
+    """What the controller wrote, as recorded; a record that was damaged says nothing."""
+    try:
+        return msgspec.json.decode(namespace.metadata.annotations.get(names.WRITTEN_BACK, "{}"), type=dict[str, str])
+    except msgspec.DecodeError:
+        return {}
+
+
+def wish_problem(wish: Wish) -> str | None:
+    """What is wrong with a wish in itself."""
+    if wish.shape and not wish.switches and names.CIDR in wish.shape:
+        return f"annotation {names.CIDR} makes a subnet, and {names.LOGICAL_SWITCH} must name it; add it"
+    if wish.shape and len(wish.switches) > 1 and names.CIDR in wish.shape:
+        return (
+            f"annotation {names.CIDR} makes one subnet, but {names.LOGICAL_SWITCH} names {len(wish.switches)}; "
+            "name one, or make Subnet objects and remove the other annotations"
+        )
+    if wish.shape.keys() - {names.EXCLUDE_IPS} and not wish.switches:
+        shaping = format_list(sorted(wish.shape))
+        return (
+            f"annotations {shaping} need {names.LOGICAL_SWITCH} and {names.CIDR}: they shape a Namespace's own subnet"
+        )
+    for key in (names.PRIVATE, names.NAT_OUTGOING):
+        if wish.shape.get(key, "true") not in ("true", "false"):
+            return f"annotation {key} is {wish.shape[key]!r}; it must be true or false"
+    return None if wish.makes is None else _shape_problem(wish.makes, wish)
+
+
+def _shape_problem(name: str, wish: Wish) -> str | None:
+    """What the API server would refuse: the Subnet is not there to say it on."""
+    shape = wish.shape
+    if not _NAME.fullmatch(name) or len(name) > MOST_OF_A_NAME:
+        return f"annotation {names.LOGICAL_SWITCH} is {name!r}, which is no name of an object; use a-z, 0-9, - and ."
+    if shape[names.CIDR] != shape[names.CIDR].lower():
+        return f"annotation {names.CIDR} has upper-case letters; use {shape[names.CIDR].lower()}"
+    if shape.get(names.GATEWAY_TYPE, GATEWAY_TYPES[0]) not in GATEWAY_TYPES:
+        return (
+            f"annotation {names.GATEWAY_TYPE} is {shape[names.GATEWAY_TYPE]!r}; it must be {' or '.join(GATEWAY_TYPES)}"
+        )
+    try:
+        excluded = parse_list(shape.get(names.EXCLUDE_IPS, ""))
+        parse_subnet(name, shape[names.CIDR], shape.get(names.GATEWAY, ""), excluded)
+        for text in parse_list(shape.get(names.ALLOW, "")):
+            parse_networks(text)
+    except ValueError as error:
+        return f"the annotations do not make a subnet: {error}"
+    return None
+
+
+def wished_spec(wish: Wish, namespaces: Sequence[str]) -> dict[str, object]:
+    """The fields of the spec that annotations decide, all of them: what they do not speak of has its default."""
+    shape = wish.shape
+    return {
+        "cidrBlock": shape[names.CIDR],
+        "namespaces": list(namespaces),
+        "gateway": shape.get(names.GATEWAY, ""),
+        "gatewayType": shape.get(names.GATEWAY_TYPE, "distributed"),
+        "gatewayNode": shape.get(names.GATEWAY_NODE, ""),
+        "excludeIps": list(parse_list(shape.get(names.EXCLUDE_IPS, ""))),
+        "allowSubnets": list(parse_list(shape.get(names.ALLOW, ""))),
+        "private": parse_bool(shape.get(names.PRIVATE, "false")),
+        "natOutgoing": parse_bool(shape.get(names.NAT_OUTGOING, "false")),
+    }
+
+
+def selects(spec: SubnetSpec, namespace: Namespace) -> bool:
+    """Whether a Subnet binds a Namespace, by name or by labels."""
+    meta = namespace.metadata
+    return meta.name in spec.namespaces or any(matches(each, meta.labels) for each in spec.namespace_selectors)
+
+
+def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
+    """meta/v1 LabelSelector: all of its requirements hold."""
+    return all(labels.get(key) == value for key, value in selector.match_labels.items()) and all(
+        _holds(requirement, labels) for requirement in selector.match_expressions
+    )
+
+
+def _holds(requirement: SelectorRequirement, labels: Mapping[str, str]) -> bool:
+    value = labels.get(requirement.key)
+    match requirement.operator:
+        case "In":
+            return value in requirement.values
+        case "NotIn":
+            return value not in requirement.values
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+    return False
+
+
+def told(subnets: Iterable[Subnet], pools: Sequence[str]) -> dict[str, str]:
+    """What people and tools read on the Namespace: an entry a subnet. The gateway is among what is never handed out, as
+    users expect.
+    """
+    listed = list(subnets)
+    texts = {
+        names.LOGICAL_SWITCH: format_list(subnet.name for subnet in listed),
+        names.CIDR: ";".join(format_list(subnet.cidrs) for subnet in listed),
+        names.EXCLUDE_IPS: ";".join(_excluded(subnet) for subnet in listed),
+        names.IP_POOL: format_list(pools),
+    }
+    return {key: text for key, text in texts.items() if text}
+
+
+def told_annotations(namespace: Namespace, wanted: Annotations, wish: Wish) -> dict[str, str | None]:
+    """The annotations to write: what of `wanted` is neither there nor wished for, and the record of what we wrote."""
+    annotations = namespace.metadata.annotations
+    before = written(namespace)
+    wished = {*wish.shape, *([names.LOGICAL_SWITCH] if wish.switches else []), *([names.IP_POOL] if wish.pools else [])}
+    record = {key: text for key, text in wanted.items() if key not in wished}
+    changes: dict[str, str | None] = {key: text for key, text in record.items() if annotations.get(key) != text}
+    for key, text in before.items():
+        if key not in record and annotations.get(key) == text and key not in wished:
+            changes[key] = None
+    if record != before or names.WRITTEN_BACK not in annotations:
+        changes[names.WRITTEN_BACK] = msgspec.json.encode(record, order="sorted").decode()
+    return changes
+
+
+def namespace_ref(namespace: Namespace) -> ObjectRef:
+    return cluster_ref(Kind.NAMESPACE, namespace.metadata.name, namespace.metadata.uid)
+
+
+def namespace_problem(namespace: Namespace, message: str) -> Told:
+    return Told(object=namespace_ref(namespace), reason=names.VALIDATE_SUBNET_FAILED, message=message)
+
+
+def _excluded(subnet: Subnet) -> str:
+    ranges = (_format_range(low, high) for low, high in subnet.exclude)
+    return ",".join([*map(str, subnet.gateways), *ranges])
+
+
+def _format_range(low: Address, high: Address) -> str:
+    return str(low) if low == high else f"{low}..{high}"

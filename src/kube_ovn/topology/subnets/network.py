@@ -1,0 +1,190 @@
+"""The rows of subnets, of the router and of IPPools, and the set of the nodes' own addresses.
+
+Reads what is in effect; makes `switches`, the names of the logical switches, and `conflicts`, the addresses of Nodes
+that lie in a subnet.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kube_ovn.derive import Derived, Graph, Index, Read, Source
+from kube_ovn.model import names
+from kube_ovn.model.addr import Address
+from kube_ovn.model.crd import IPPool
+from kube_ovn.model.kube import Node
+from kube_ovn.model.nb import AddressSet
+from kube_ovn.model.network import Kind, ObjectRef, Subnet, cluster_ref
+from kube_ovn.model.row import Member, State, facts, owned
+from kube_ovn.topology.addresses.grants import Grants, Occupancy
+from kube_ovn.topology.fabric import Fabric
+from kube_ovn.topology.inputs import ONE, Inputs
+from kube_ovn.topology.outputs import Outputs
+from kube_ovn.topology.ports.node import internal_addresses
+from kube_ovn.topology.subnets.addressing import Addressing
+from kube_ovn.topology.subnets.features import Features
+from kube_ovn.topology.subnets.pool import render_pool
+from kube_ovn.topology.subnets.router import render_vpc
+from kube_ovn.topology.subnets.switch import SubnetInputs, render_subnet
+
+Conflicts = tuple[tuple[Address, str], ...]
+"""Addresses of one Node, each with the subnet it lies in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """What others read."""
+
+    switches: Source[str, bool]
+    """The names of the logical switches of subnets."""
+    covering: Derived[str, bool, "Covering"]
+    """One key, `ONE`."""
+    conflicts: Source[str, Conflicts]
+    """By the name of the Node."""
+    conflicts_by_subnet: Index[str, str, Conflicts]
+    sets: Index[str, str, State]
+    """The Address_Sets of IPPools, by name."""
+    groups: Index[str, str, Node]
+    """The Port_Groups of Nodes, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Covering:
+    """Which subnet holds an address: all spans, sorted; they do not overlap."""
+
+    spans: tuple[tuple[int, int, int, str], ...]
+    """IP version, first and last number, name of the subnet."""
+
+    def find(self, address: Address) -> str:
+        """The name of the subnet that holds an address; empty when none does."""
+        version, number = address.version, int(address)
+        at = bisect_right(self.spans, (version, number, 1 << 128, "")) - 1
+        if at < 0:
+            return ""
+        found, low, high, name = self.spans[at]
+        return name if found == version and low <= number <= high else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """What of a subnet's occupancy its rows depend on."""
+
+    old_gateways: tuple[Address, ...]
+    in_use: bool
+
+
+def define(
+    graph: Graph,
+    inputs: Inputs,
+    outputs: Outputs,
+    fabric: Fabric,
+    features: Source[str, Features],
+    addressing: Addressing,
+    grants: Grants,
+) -> Network:
+    uses = graph.derive("uses of subnets", grants.occupancy, _use)
+
+    def render(read: Read, name: str, subnet: Subnet) -> State | None:
+        each, use = read.get(features, name), read.get(uses, name)
+        if each is None or (each.leaving and (use is None or not use.in_use)):
+            return None
+        join = read.get(addressing.effective, fabric.join)
+        return render_subnet(
+            SubnetInputs(
+                router=fabric.router,
+                subnet=subnet,
+                spec=each.spec,
+                old_gateways=() if use is None else use.old_gateways,
+                join=() if join is None else join.cidrs,
+                dns=bool(fabric.domain) and name != fabric.join,
+            )
+        )
+
+    def owner(name: str) -> ObjectRef | None:
+        found = features.values.get(name)
+        return None if found is None else cluster_ref(Kind.SUBNET, name, found.uid)
+
+    def render_router(read: Read, key: str, value: bool) -> State:
+        return render_vpc(fabric.router, read.get(addressing.effective, fabric.join))
+
+    rows = graph.derive("rows of subnets", addressing.effective, render)
+    outputs.rows.follow(rows, owner)
+    outputs.rows.follow(graph.derive("rows of the router", inputs.one, render_router))
+    return _define_nodes(graph, inputs, outputs, addressing, rows, _define_pools(graph, outputs, addressing))
+
+
+def _use(read: Read, name: str, occupancy: Occupancy) -> _Use:
+    return _Use(occupancy.old_gateways, bool(occupancy.owners))
+
+
+def _define_pools(graph: Graph, outputs: Outputs, addressing: Addressing) -> Source[str, State]:
+    def render(read: Read, name: str, pool: IPPool) -> State | None:
+        subnet, verdict = read.get(addressing.effective, pool.spec.subnet), read.get(addressing.pool_verdicts, name)
+        if subnet is None or verdict is None or not pool.spec.enable_address_set or not verdict.ranges:
+            return None
+        return render_pool(pool, verdict, subnet)
+
+    def owner(name: str) -> ObjectRef | None:
+        pool = addressing.pool_specs.values.get(name)
+        return None if pool is None else cluster_ref(Kind.IPPOOL, name, pool.metadata.uid)
+
+    rows = graph.derive("rows of pools", addressing.pool_specs, render)
+    outputs.rows.follow(rows, owner)
+    return rows
+
+
+def _define_nodes(
+    graph: Graph,
+    inputs: Inputs,
+    outputs: Outputs,
+    addressing: Addressing,
+    rows: Source[str, State],
+    pools: Source[str, State],
+) -> Network:
+    def cover(read: Read, key: str, value: bool) -> Covering:
+        return Covering(tuple(sorted(_spans(list(read.all(addressing.effective).values())))))
+
+    def find_conflicts(read: Read, name: str, own: tuple[Address, ...]) -> Conflicts | None:
+        there = read.get(covering, ONE)
+        assert there is not None, "there always is one"
+        return tuple((address, subnet) for address in own if (subnet := there.find(address))) or None
+
+    def addresses(read: Read, name: str, node: Node) -> tuple[Address, ...] | None:
+        return internal_addresses(node) or None
+
+    def members(read: Read, name: str, own: tuple[Address, ...]) -> State:
+        sets = [(names.node_address_set(each.version), str(each)) for each in own]
+        return facts(members=tuple(Member(AddressSet.TABLE, key, "addresses", text) for key, text in sets))
+
+    def render_sets(read: Read, key: str, value: bool) -> State:
+        return facts(*(AddressSet(name=names.node_address_set(version), external_ids=owned()) for version in (4, 6)))
+
+    def owner(name: str) -> ObjectRef | None:
+        node = inputs.nodes.values.get(name)
+        return None if node is None else cluster_ref(Kind.NODE, name, node.metadata.uid)
+
+    own = graph.derive("addresses of nodes", inputs.nodes, addresses)
+    outputs.rows.follow(graph.derive("sets of nodes' addresses", inputs.one, render_sets))
+    outputs.rows.follow(graph.derive("members of nodes' addresses", own, members), owner)
+    covering = graph.derive("spans of subnets", inputs.one, cover)
+    conflicts = graph.derive("conflicts of nodes", own, find_conflicts)
+    return Network(
+        switches=graph.derive("switches", rows, lambda read, name, state: True),
+        covering=covering,
+        conflicts=conflicts,
+        sets=graph.index("address sets", pools, _sets),
+        groups=graph.index("port groups", inputs.nodes, lambda name, node: (names.node_port_group(name),)),
+        conflicts_by_subnet=graph.index("conflicts by subnet", conflicts, lambda name, found: [s for _, s in found]),
+    )
+
+
+def _sets(name: str, state: State) -> list[str]:
+    return [key.key for key, row in state.items() if isinstance(row, AddressSet)]
+
+
+def _spans(subnets: Sequence[Subnet]) -> list[tuple[int, int, int, str]]:
+    return [
+        (cidr.version, int(cidr.network_address), int(cidr.broadcast_address), subnet.name)
+        for subnet in subnets
+        for cidr in subnet.cidrs
+    ]

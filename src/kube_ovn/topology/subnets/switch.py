@@ -1,0 +1,309 @@
+"""A Subnet: one logical switch over all nodes, joined to its router, with its ACLs and DHCP options. Pure."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from kube_ovn.model import names
+from kube_ovn.model.addr import Address, Network, parse_networks
+from kube_ovn.model.crd import SubnetSpec
+from kube_ovn.model.expression import parse_match
+from kube_ovn.model.gateway import parse_external, parse_nat_rule
+from kube_ovn.model.nb import (
+    Acl,
+    DhcpOptions,
+    LogicalRouter,
+    LogicalRouterPolicy,
+    LogicalRouterPort,
+    LogicalSwitch,
+    LogicalSwitchPort,
+)
+from kube_ovn.model.network import Subnet
+from kube_ovn.model.row import Key, Member, Row, facts, owned
+from kube_ovn.model.text import check_text
+
+_RA = {"address_mode": "dhcpv6_stateful", "max_interval": "30", "min_interval": "5", "send_periodic": "true"}
+_DHCP_SERVER = "169.254.0.254"
+_LEASE_SECONDS = "3600"
+_BITS = {".ip4": 32, "_ip4": 32, ".ip6": 128, "_ip6": 128}
+"""Bits of the addresses in a set, by the end of its name."""
+_COMMIT = 1
+"""A label of ACLs; it stands for nothing, only that there is one counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubnetInputs:
+    """All that a subnet's rows depend on; equal inputs, equal rows."""
+
+    router: str
+    subnet: Subnet
+    spec: SubnetSpec
+    old_gateways: tuple[Address, ...]
+    """Addresses the router answers besides the gateways: gateways of those who were there before a change."""
+    join: tuple[Network, ...]
+    dns: bool
+    """Whether its switch answers for names."""
+
+
+def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
+    """The switch, both ends of its joint with the router, the policy that keeps traffic to it inside the fabric, its
+    ACLs and DHCP options. Texts in the spec that cannot be read are left out here and told by `faults`.
+    """
+    router, subnet = inputs.router, inputs.subnet
+    lrp, lsp = names.router_port(router, subnet.name), names.switch_port(subnet.name, router)
+    policies, acls = _policies(router, subnet), _acls(inputs)
+    lb = inputs.spec.enable_lb is not False
+    return facts(
+        LogicalSwitch(name=subnet.name, external_ids=owned()),
+        LogicalRouterPort(
+            name=lrp,
+            mac=names.derived_mac(lrp),
+            networks=frozenset(
+                f"{gateway}/{cidr.prefixlen}"
+                for cidr in subnet.cidrs
+                for gateway in (*subnet.gateways, *inputs.old_gateways)
+                if gateway in cidr
+            ),
+            ipv6_ra_configs=_router_advertisement(inputs),
+            external_ids=owned(lr=router, ls=subnet.name),
+        ),
+        LogicalSwitchPort(
+            name=lsp,
+            type="router",
+            addresses=frozenset({"router"}),
+            options={"router-port": lrp},
+            external_ids=owned(ls=subnet.name),
+        ),
+        *policies,
+        *acls,
+        *_dhcp(inputs),
+        members=(
+            Member(LogicalRouter.TABLE, router, "ports", lrp),
+            Member(LogicalSwitch.TABLE, subnet.name, "ports", lsp),
+            *([Member(LogicalSwitch.TABLE, subnet.name, "load_balancer_group", names.SERVICE_LBS)] if lb else []),
+            *(Member(LogicalRouter.TABLE, router, "policies", policy.key) for policy in policies),
+            *(Member(LogicalSwitch.TABLE, subnet.name, "acls", acl.key) for acl in acls),
+        ),
+    )
+
+
+def faults(spec: SubnetSpec, versions: Collection[int]) -> list[str]:
+    """What of a spec's features cannot be read, or not be done with these IP families; the CRD's schema refuses most of
+    it.
+    """
+    found = [f"allowSubnets: {text!r} is not a CIDR" for text in spec.allow_subnets if not _networks([text])]
+    found += [
+        f"acls[{number}].match: {fault}; the rule is left out"
+        for number, acl in enumerate(spec.acls)
+        if (fault := match_fault(acl.direction, acl.match))
+    ]
+    try:
+        external = parse_external(spec)
+        with_router = {gateway.version for gateway in external.gateways} if external is not None else set(versions)
+        found += [
+            f"externalEgressGateway: no IPv{version} router, so packets of this family are stopped"
+            for version in versions
+            if version not in with_router
+        ]
+    except ValueError as error:
+        found.append(str(error))
+    for rule in spec.nat_outgoing_policy_rules:
+        try:
+            parse_nat_rule(rule)
+        except ValueError as error:
+            found.append(f"natOutgoingPolicyRules: {error}")
+    options = {"dhcpV4Options": spec.dhcp_v4_options, "dhcpV6Options": spec.dhcp_v6_options}
+    for name, text in {**options, "ipv6RAConfigs": spec.ipv6_ra_configs}.items():
+        try:
+            parse_options(text)
+        except ValueError as error:
+            found.append(f"{name}: {error}")
+    return found
+
+
+@lru_cache(maxsize=4096)
+def match_fault(direction: str, match: str) -> str:
+    """Why OVN would not understand the match of an ACL, or would never apply it; empty when it would."""
+    try:
+        parsed = parse_match(match)
+        parse_match(match, {name: bits for name in parsed.address_sets if (bits := _BITS.get(name[-4:]))})
+    except ValueError as error:
+        return str(error)
+    if direction == "from-lport" and "outport" in parsed.fields:
+        return "a from-lport rule is looked at before there is an outport; use to-lport"
+    return ""
+
+
+def parse_options(text: str) -> dict[str, str]:
+    """`key=value,key=value`; a value in braces may hold commas, as in `dns_server={8.8.8.8,1.1.1.1}`.
+
+    Raises ValueError.
+    """
+    check_text(text, "it")
+    options: dict[str, str] = {}
+    depth, start = 0, 0
+    for at, sign in enumerate(f"{text},"):
+        depth += {"{": 1, "}": -1}.get(sign, 0)
+        if sign != "," or depth > 0:
+            continue
+        key, equals, value = text[start:at].strip().partition("=")
+        start = at + 1
+        if equals and key.strip() and value.strip():
+            options[key.strip()] = value.strip()
+        elif key:
+            raise ValueError(f"{key!r} is not of the form key=value")
+    if depth:
+        raise ValueError(f"{text!r} has a brace that is not closed")
+    return options
+
+
+def dhcp_key(subnet: str, version: int) -> str:
+    """Key of a subnet's DHCP_Options row."""
+    return f"{subnet} ipv{version}"
+
+
+def dhcp_options(subnet: Subnet, version: int, gateway: Address, text: str, mtu: int) -> dict[str, str]:
+    """The options of one family: what the user asks for, and what OVN cannot do without (ovn-nb(5), DHCP_Options)."""
+    mac = names.derived_mac(subnet.name, "dhcp")
+    try:
+        wanted = parse_options(text)
+    except ValueError:
+        wanted = {}
+    if version == 6:
+        return {"server_id": mac, **wanted}
+    needed = {"lease_time": _LEASE_SECONDS, "router": str(gateway), "server_id": _DHCP_SERVER, "server_mac": mac}
+    if mtu and not text:
+        needed["mtu"] = str(mtu)
+    return {**needed, **wanted}
+
+
+def _policies(router: str, subnet: Subnet) -> list[LogicalRouterPolicy]:
+    return [
+        LogicalRouterPolicy(
+            priority=names.POLICY_EAST_WEST,
+            match=f"ip{cidr.version}.dst == {cidr}",
+            action="allow",
+            external_ids=owned(key=f"{router} subnet {subnet.name} ipv{cidr.version}", subnet=subnet.name),
+        )
+        for cidr in subnet.cidrs
+    ]
+
+
+def _acls(inputs: SubnetInputs) -> list[Acl]:
+    subnet, spec = inputs.subnet, inputs.spec
+    acls = [
+        _acl(subnet, f"user {number}", acl.direction, acl.priority, acl.match, acl.action)
+        for number, acl in enumerate(spec.acls)
+        if not match_fault(acl.direction, acl.match)
+    ]
+    if inputs.dns:
+        acls.append(_dns_guard(subnet))
+    if inputs.dns and spec.enable_lb is not False:
+        acls.append(_dns_commit(subnet))
+    if not spec.private:
+        return acls
+    # The traffic of a joint with the router passes as well: what leaves the subnet is dropped there.
+    acls.append(_acl(subnet, "private", "to-lport", names.ACL_PRIVATE_DROP, "ip", "drop"))
+    for cidr in subnet.cidrs:
+        ip = f"ip{cidr.version}"
+        inside = f"{ip}.src == {cidr} && {ip}.dst == {cidr}"
+        acls.append(_allow(subnet, f"inside {ip}", names.ACL_PRIVATE_ALLOW, inside))
+        nodes = [
+            *(str(net) for net in inputs.join if net.version == cidr.version),
+            f"${names.node_address_set(cidr.version)}",
+        ]
+        acls.append(_allow(subnet, f"nodes {ip}", names.ACL_NODE_ALLOW, f"{ip}.src == {{{', '.join(nodes)}}}"))
+        for other in _networks(spec.allow_subnets):
+            if other.version == cidr.version:
+                out, back = f"{ip}.src == {cidr} && {ip}.dst == {other}", f"{ip}.src == {other} && {ip}.dst == {cidr}"
+                acls.append(_allow(subnet, f"allow {other}", names.ACL_PRIVATE_ALLOW, f"({out}) || ({back})"))
+    return acls
+
+
+def _dns_guard(subnet: Subnet) -> Acl:
+    """OVN takes a packet to port 53 for a question, and one from port 53 that its controller has seen for an answer of
+    its own, which no ACL may stop. What is both and no question would pass every ACL (CVE-2025-0650, as far as it is
+    left in OVN 25.03: `flags.from_ctrl` in ls_out_acl_eval). It is refused before, with the port it has in the end.
+    """
+    return Acl(
+        priority=names.ACL_DNS_GUARD,
+        direction="from-lport",
+        match=f"udp.src == {names.DNS_PORT} && udp.dst == {names.DNS_PORT}",
+        action="reject",
+        tier=names.TIER_GUARD,
+        options={"apply-after-lb": "true"},
+        external_ids=owned(key=f"subnet {subnet.name} dns", parent=subnet.name),
+    )
+
+
+def _dns_commit(subnet: Subnet) -> Acl:
+    """The second question from the same port to a Service's address is of a connection that is known: the packet has
+    been sent to the backend's address when OVN answers it, and on its way back Open vSwitch's userspace datapath takes
+    it for one whose addresses are restored already (`handle_nat` in lib/conntrack.c, 3.5). The client would see an
+    answer from somebody it never asked. OVN forgets what the packet has been through when it commits the connection
+    once more, which is what it does for an ACL with a label. Whatever else allows such packets in this stage, after the
+    load balancers and before this is looked at, needs a label too.
+    """
+    return Acl(
+        priority=names.ACL_DNS_COMMIT,
+        direction="from-lport",
+        match=f"ct.est && udp.dst == {names.DNS_PORT}",  # what the router sent is not tracked, and is not to be
+        action="allow-related",
+        tier=names.TIER_LAST,
+        label=_COMMIT,
+        options={"apply-after-lb": "true"},
+        external_ids=owned(key=f"subnet {subnet.name} dns commit", parent=subnet.name),
+    )
+
+
+def _allow(subnet: Subnet, what: str, priority: int, match: str) -> Acl:
+    return _acl(subnet, what, "to-lport", priority, match, "allow-related")
+
+
+def _acl(subnet: Subnet, what: str, direction: str, priority: int, match: str, action: str) -> Acl:
+    return Acl(
+        priority=priority,
+        direction=direction,
+        match=match,
+        action=action,
+        tier=names.TIER_SUBNET,
+        external_ids=owned(key=f"subnet {subnet.name} {what}", parent=subnet.name),
+    )
+
+
+def _networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Those of the texts that are CIDRs, each once."""
+    found: dict[Network, None] = {}
+    for text in texts:
+        try:
+            found.update(dict.fromkeys(parse_networks(text)))
+        except ValueError:
+            continue
+    return tuple(found)
+
+
+def _dhcp(inputs: SubnetInputs) -> list[DhcpOptions]:
+    subnet, spec = inputs.subnet, inputs.spec
+    if not spec.enable_dhcp:
+        return []
+    texts: dict[int, str] = {4: spec.dhcp_v4_options, 6: spec.dhcp_v6_options}
+    return [
+        DhcpOptions(
+            cidr=str(cidr),
+            options=dhcp_options(subnet, cidr.version, gateway, texts[cidr.version], spec.mtu),
+            external_ids=owned(key=dhcp_key(subnet.name, cidr.version), ls=subnet.name, protocol=f"IPv{cidr.version}"),
+        )
+        for cidr, gateway in zip(subnet.cidrs, subnet.gateways, strict=True)
+    ]
+
+
+def _router_advertisement(inputs: SubnetInputs) -> dict[str, str]:
+    spec = inputs.spec
+    if not spec.enable_ipv6_ra or 6 not in inputs.subnet.versions:
+        return {}
+    try:
+        wanted = parse_options(spec.ipv6_ra_configs)
+    except ValueError:
+        wanted = {}
+    mtu = {"mtu": str(spec.mtu)} if spec.mtu else {}
+    return wanted or {**_RA, **mtu}

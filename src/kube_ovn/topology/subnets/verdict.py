@@ -1,0 +1,222 @@
+"""Subnets as users wish them, and which of those wishes can be met. Pure.
+
+What is in effect is what a Subnet's status says (`cidrBlock`, `gateway`): it is written before it is used, so a pass
+needs no memory, and a wish that cannot be met (an overlap, a range without addresses that are in use) leaves it as it
+is.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
+
+from kube_ovn.model import crd, names, ranges
+from kube_ovn.model.addr import Address, Network, format_list, parse_addresses, parse_networks
+from kube_ovn.model.network import Subnet
+from kube_ovn.model.ranges import Ranges, host_ranges
+
+_SPECIAL = tuple(map(ip_network, ("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::1/128", "fe80::/10", "ff00::/8")))
+SMALLEST = 4
+"""Addresses a CIDR must have: its own, the gateway's, the broadcast address, and one for a Pod."""
+MOST_NAMED = 5
+"""Of those who stand in the way of a change, so many are named in a message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What becomes of a Subnet: `accepted` is to be in effect; `refusal` says why the spec is not, or not all of it."""
+
+    accepted: Subnet | None
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a Subnet has and wants."""
+
+    name: str
+    age: str
+    """Its creation timestamp."""
+    wanted: Subnet | None
+    complaint: str
+    """Why its spec asks for nothing that can be."""
+    held: Subnet | None
+    """What is in effect; or what was accepted a moment ago, while its status does not say so yet."""
+
+
+def parse_subnet(name: str, cidr: str, gateway: str = "", exclude: Iterable[str] = ()) -> Subnet:
+    """A subnet from its texts: CIDRs, gateways (default: first address of each), ranges `a..b`.
+
+    Raises ValueError with a sentence for the user.
+    """
+    networks = parse_networks(cidr)
+    for network in networks:
+        if network.num_addresses < SMALLEST:
+            raise ValueError(f"CIDR {network} is too small; it must hold at least {SMALLEST} addresses")
+        if any(network.version == other.version and network.overlaps(other) for other in _SPECIAL):
+            raise ValueError(f"CIDR {network} holds loopback, link-local or multicast addresses; choose another")
+    given = parse_addresses(gateway) if gateway else ()
+    for address in given:
+        if not any(address.version == network.version for network in networks):
+            raise ValueError(f"gateway {address} is of another IP family than CIDR {cidr}")
+    excluded = tuple(map(parse_range, exclude))
+    return Subnet(
+        name=name,
+        cidrs=networks,
+        gateways=tuple(_gateway(network, given) for network in networks),
+        exclude=tuple(each for each in excluded if any(each[0].version == network.version for network in networks)),
+    )
+
+
+def parse_range(text: str) -> tuple[Address, Address]:
+    """`a`, or `a..b`. Raises ValueError."""
+    first, _, last = text.partition("..")
+    try:
+        low, high = ip_address(first.strip()), ip_address(last.strip() or first.strip())
+    except ValueError:
+        raise ValueError(f"{text!r} is neither an address nor a range like 10.16.0.10..10.16.0.20") from None
+    if low.version != high.version or int(low) > int(high):
+        raise ValueError(f"{text!r} is not a range of addresses like 10.16.0.10..10.16.0.20")
+    return low, high
+
+
+def _gateway(network: Network, given: Sequence[Address]) -> Address:
+    for address in given:
+        if address.version == network.version:
+            last = network.broadcast_address if network.version == 4 else None
+            if address not in network or address in (network.network_address, last):
+                raise ValueError(f"gateway {address} is not a host address of CIDR {network}")
+            return address
+    return network.network_address + 1
+
+
+def parse_spec(subnet: crd.Subnet, router: str) -> Subnet:
+    """What a Subnet's spec asks for. Raises ValueError with a sentence for the user."""
+    spec = subnet.spec
+    if spec.vpc not in ("", router):
+        raise ValueError(f"vpc {spec.vpc} is not {router}: custom VPCs are not supported yet")
+    if spec.vlan:
+        raise ValueError(f"vlan {spec.vlan}: underlay subnets are not supported yet; remove it")
+    if spec.provider not in ("", names.PROVIDER):
+        raise ValueError(f"provider {spec.provider} is not {names.PROVIDER}: attachments are not supported yet")
+    if not spec.cidr_block:
+        raise ValueError("cidrBlock is empty; set it, for example to 10.66.0.0/16")
+    return parse_subnet(subnet.metadata.name, spec.cidr_block, spec.gateway, spec.exclude_ips)
+
+
+def in_effect(subnet: crd.Subnet) -> Subnet | None:
+    """The subnet as its status says it is, with what its spec excludes; None while nothing is accepted."""
+    status = subnet.status
+    if not status.cidr_block:
+        return None
+    exclude = [text for text in subnet.spec.exclude_ips if _is_range(text)]  # the others are told of as refused
+    try:
+        return parse_subnet(subnet.metadata.name, status.cidr_block, status.gateway, exclude)
+    except ValueError:
+        return None  # somebody wrote into the status; what the spec says is looked at anew
+
+
+def _is_range(text: str) -> bool:
+    try:
+        parse_range(text)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_claim(subnet: crd.Subnet, router: str, held: Subnet | None) -> Claim:
+    """What a Subnet wants. Texts that cannot be read are its complaint."""
+    meta = subnet.metadata
+    try:
+        wanted, complaint = parse_spec(subnet, router), ""
+    except ValueError as error:
+        wanted, complaint = None, str(error)
+    return Claim(name=meta.name, age=meta.creation_timestamp, wanted=wanted, complaint=complaint, held=held)
+
+
+def judge(
+    claims: Iterable[Claim],
+    services: Sequence[Network],
+    find_users: Callable[[str], Sequence[tuple[Address, str]]],
+    find_obstacle: Callable[[str], str],
+) -> dict[str, Verdict]:
+    """Which wishes can be met, by the name of the Subnet. `find_users`: the addresses in use in a subnet, and the
+    labels of their owners; `find_obstacle`: why a new subnet cannot have its name, or the empty text.
+
+    A Subnet that has a CIDR keeps it; of several that want one the oldest gets it.
+    """
+    ordered = sorted(claims, key=lambda claim: (claim.age, claim.name))
+    taken: dict[str, tuple[Subnet, ...]] = {claim.name: (claim.held,) for claim in ordered if claim.held is not None}
+    verdicts: dict[str, Verdict] = {}
+    for claim in ordered:
+        name, wanted, held = claim.name, claim.wanted, claim.held
+        try:
+            if wanted is None:
+                raise ValueError(claim.complaint)
+            _check_services(wanted, services)
+            _check_others(wanted, taken)
+            if held is not None:
+                _check_users(wanted, held, find_users)
+            elif obstacle := find_obstacle(name):
+                raise ValueError(obstacle)
+            verdicts[name] = Verdict(accepted=wanted)
+            # What it has stays its until its status says otherwise: its user may change the spec back before.
+            taken[name] = (wanted,) if held is None else (held, wanted)
+        except ValueError as error:
+            verdicts[name] = Verdict(accepted=held, refusal=str(error))
+    return verdicts
+
+
+def until_written(held: Subnet, accepted: Subnet) -> Subnet:
+    """A subnet until its status says what was accepted: what will not be in it is not handed out any more."""
+    leaving: list[tuple[Address, Address]] = []
+    for cidr in held.cidrs:
+        stay = Ranges.of(span for c in accepted.cidrs if c.version == cidr.version for span in host_ranges(c).spans)
+        gone = host_ranges(cidr) - stay
+        leaving += [(ranges.address(cidr.version, low), ranges.address(cidr.version, high)) for low, high in gone.spans]
+    leaving += [(gateway, gateway) for gateway in accepted.gateways if gateway not in held.gateways]
+    return replace(held, exclude=(*accepted.exclude, *leaving))
+
+
+def _check_services(wanted: Subnet, services: Iterable[Network]) -> None:
+    for cidr in wanted.cidrs:
+        for service in services:
+            if cidr.version == service.version and cidr.overlaps(service):
+                raise ValueError(f"CIDR {cidr} overlaps the Service CIDR {service}; choose another")
+
+
+def _check_others(wanted: Subnet, claims: Mapping[str, Sequence[Subnet]]) -> None:
+    for name, others in claims.items():
+        if name == wanted.name:
+            continue
+        for cidr in wanted.cidrs:
+            for theirs in (theirs for other in others for theirs in other.cidrs):
+                if cidr.version == theirs.version and cidr.overlaps(theirs):
+                    raise ValueError(f"CIDR {cidr} overlaps {theirs} of subnet {name}; choose another")
+
+
+def _check_users(wanted: Subnet, held: Subnet, find_users: Callable[[str], Sequence[tuple[Address, str]]]) -> None:
+    """An address in use stays so: the new CIDR must hold it, and the new gateway must be another."""
+    if (wanted.cidrs, wanted.gateways) == (held.cidrs, held.gateways):
+        return
+    users = find_users(wanted.name)
+    outside = [f"{label} ({address})" for address, label in users if not wanted.has_host(address)]
+    if outside:
+        change = f"{format_list(held.cidrs)} to {format_list(wanted.cidrs)}"
+        raise ValueError(
+            f"CIDR cannot change from {change}: {format_names(outside)} would be outside; delete them first"
+        )
+    lost = [gateway for gateway in held.gateways if not wanted.holds(gateway)]
+    if lost and users:
+        named = format_names(list(dict.fromkeys(label for _, label in users)))
+        raise ValueError(f"gateway {format_list(lost)} would be outside, but it serves {named}; delete them first")
+    for address, label in users:
+        if address in wanted.gateways:
+            raise ValueError(
+                f"gateway cannot be {address}: it is the address of {label}; delete it first, or choose another"
+            )
+
+
+def format_names(items: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
+    shown = ", ".join(items[:MOST_NAMED])
+    return shown if len(items) <= MOST_NAMED else f"{shown} and {len(items) - MOST_NAMED} more"
