@@ -8,11 +8,14 @@ import sys
 
 from bench.cluster import measure_cluster
 from bench.controller import measure_controller
+from bench.decide import measure_decisions
 from bench.figure import Figure
 from bench.gateways import measure_gateways
 from bench.services import measure_services
 from bench.subnets import measure_subnets
 from sandbox.progress import say
+
+PARTS = ["decisions", "controller", "subnets", "gateways", "services", "cluster"]
 
 
 async def _measure(parts: list[str]) -> tuple[list[Figure], list[str]]:
@@ -21,6 +24,8 @@ async def _measure(parts: list[str]) -> tuple[list[Figure], list[str]]:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # so that what was made is removed
     figures: list[Figure] = []
     missing: list[str] = []
+    if "decisions" in parts:
+        figures += measure_decisions()
     if "controller" in parts:
         figures += await measure_controller()
     if "subnets" in parts:
@@ -37,10 +42,8 @@ async def _measure(parts: list[str]) -> tuple[list[Figure], list[str]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument(
-        "parts", nargs="*", help="controller, subnets, gateways, services, cluster; all when none is named"
-    )
-    parts = parser.parse_args().parts or ["controller", "subnets", "gateways", "services", "cluster"]
+    parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; all when none is named")
+    parts = parser.parse_args().parts or PARTS
     figures, missing = asyncio.run(_measure(parts))
     for figure in figures:
         say(figure.line())

@@ -19,7 +19,7 @@ from bench.lookups import SERVERS, measure_affinity, measure_lookups
 from bench.pods import NAMESPACES, PODS, create, delete_all, ensure_namespace, pod_body, watching
 from kube_ovn.k8s.client import Client, KubeError
 from kube_ovn.k8s.credentials import CredentialsError, load_credentials
-from kube_ovn.k8s.decode import NODES
+from kube_ovn.model.resource import NODES
 from sandbox.paths import STATE
 from sandbox.progress import say
 

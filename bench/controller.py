@@ -32,7 +32,7 @@ from bench.processes import bare_python_rss, cpu_seconds, rss
 from bench.world import NODE, World
 from kube_ovn.k8s.client import Client
 from kube_ovn.k8s.credentials import load_credentials
-from kube_ovn.k8s.decode import NODES, PODS
+from kube_ovn.model.resource import NODES, PODS
 from sandbox.progress import say
 
 FEW, MANY, SINGLE = 1000, 3000, 20

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.figure import Anchor, Ask, Figure, median, quantile
-from kube_ovn.k8s.decode import SERVICES
 from kube_ovn.model import names
+from kube_ovn.model.resource import SERVICES
 from sandbox import node
 from sandbox.command import run
 from sandbox.layout import parse_node

@@ -10,8 +10,8 @@ from bench.monitor import NORTHBOUND, Monitor, monitoring
 from bench.pods import each, ensure_namespace
 from bench.world import NODE, World
 from kube_ovn.k8s.client import MERGE, Client
-from kube_ovn.k8s.decode import ENDPOINT_SLICES, NODES, SERVICES, SUBNETS
 from kube_ovn.model import names
+from kube_ovn.model.resource import ENDPOINT_SLICES, NODES, SERVICES, SUBNETS
 from sandbox.progress import say
 
 LARGE, ENDPOINTS, SUBNETS_COUNT, NODES_COUNT = 5000, 10, 10, 3

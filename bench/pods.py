@@ -13,8 +13,9 @@ import msgspec
 
 from bench.news import News
 from kube_ovn.k8s.client import Client, KubeError
-from kube_ovn.k8s.decode import IPS, Changed, Kind
+from kube_ovn.k8s.decode import Changed
 from kube_ovn.model import names
+from kube_ovn.model.resource import IPS, Resource
 
 T = TypeVar("T")
 
@@ -60,8 +61,8 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True):
         return any(condition.type == "Ready" and condition.status == "True" for condition in self.status.conditions)
 
 
-PODS = Kind(name="Pod", version="v1", plural="pods", type=Pod)
-NAMESPACES = Kind(name="Namespace", version="v1", plural="namespaces", type=Pod, namespaced=False)
+PODS = Resource(name="Pod", version="v1", plural="pods", type=Pod)
+NAMESPACES = Resource(name="Namespace", version="v1", plural="namespaces", type=Pod, namespaced=False)
 
 
 def pod_body(name: str, node: str, *, host_network: bool = False) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from bench.processes import cpu_seconds, rss
 from bench.world import World
 from kube_ovn.k8s.client import Client
 from kube_ovn.k8s.credentials import load_credentials
-from kube_ovn.k8s.decode import SERVICES
+from kube_ovn.model.resource import SERVICES
 from kube_ovn.topology.graph import Topology
 from sandbox.progress import say
 from tests.clusters import Api, fabric, namespace, node, settle, show, slice_of, step, subnet

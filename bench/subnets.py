@@ -13,7 +13,7 @@ from bench.processes import cpu_seconds
 from bench.world import NODE, World
 from kube_ovn.k8s.client import Client
 from kube_ovn.k8s.credentials import load_credentials
-from kube_ovn.k8s.decode import NODES, PODS, SUBNETS
+from kube_ovn.model.resource import NODES, PODS, SUBNETS
 from kube_ovn.topology.graph import Topology
 from sandbox.progress import say
 from tests.clusters import Api, fabric, namespace, node, pod, settle, show, step, subnet

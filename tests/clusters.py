@@ -203,6 +203,8 @@ class Snapshot:
     changed: Set[tuple[str, str]] | None = None
     """Namespaces and names of objects that came, changed or left since the snapshot before; None when any may have."""
     foreign: Set[RowKey] = frozenset()
+    unknown: Set[str] = frozenset()
+    """Kinds, by name, that could not be listed."""
 
 
 class Shown:
@@ -229,7 +231,7 @@ def snapshot(*objects: Object) -> Snapshot:
 def show(topology: Topology, view: Snapshot) -> None:
     """Let a topology see a snapshot, and decide."""
     stores: dict[Resource[Any], Shown] = {kind: Shown(view, kind) for kind in FOLLOWED}
-    topology.look(stores, view.foreign)
+    topology.look(stores, view.foreign, view.unknown)
     topology.settle()
 
 
@@ -313,11 +315,11 @@ class Api:
             case Create():
                 if item is not None:
                     return False
-                self._make(kind, ref.name, write.body)
+                self.make(kind, ref.name, write.body)
                 return True
             case Apply() if not ref.uid:
                 if item is None:
-                    self._make(kind, ref.name, write.body)
+                    self.make(kind, ref.name, write.body)
                 else:
                     self._merge(item, write.body)
                 return True
@@ -349,7 +351,7 @@ class Api:
         else:
             self._meta(item, finalizers=left)
 
-    def _make(self, kind: type[Any], name: str, body: Mapping[str, object]) -> None:
+    def make(self, kind: type[Any], name: str, body: Mapping[str, object]) -> None:
         self._made += 1
         given = body.get("metadata", {})
         assert isinstance(given, Mapping)

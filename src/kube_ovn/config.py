@@ -1,7 +1,7 @@
 """Settings of the programs: flags with the environment behind them, checked once at the start.
 
-A settings class is a frozen dataclass whose fields are declared with `flag(...)`: field `ovn_nb_addr` is the flag
-`--ovn-nb-addr` and the variable `OVN_NB_ADDR`; the flag wins. Flag names are the contract's (§5).
+A settings class is a frozen dataclass. Its fields are declared with `flag(...)`: field `ovn_nb_addr` is the flag
+`--ovn-nb-addr` and the variable `OVN_NB_ADDR`; the flag wins. The contract names the flags (§5).
 """
 
 import argparse
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def flag(default: Any, help: str, parse: Callable[[str], Any] = str) -> Any:
-    """Declare a setting; `parse` turns the text into its value and raises ValueError with a sentence."""
+    """Declare a setting. `parse` turns a text into the value and raises ValueError with a sentence."""
     return dataclasses.field(default=default, metadata={"help": help, "parse": parse})
 
 
@@ -38,11 +38,12 @@ def parse_flags(settings: type[T], program: str, argv: Sequence[str], environ: M
 
 
 def parse_bool(text: str) -> bool:
+    """Parse `true` or `false`. Raises ValueError."""
     if text not in ("true", "false"):
         raise ValueError(f"{text!r} is neither true nor false")
     return text == "true"
 
 
 def parse_list(text: str) -> tuple[str, ...]:
-    """Comma list without empty entries."""
+    """Parse a comma list; empty entries are left out."""
     return tuple(part.strip() for part in text.split(",") if part.strip())

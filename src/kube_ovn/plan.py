@@ -38,7 +38,7 @@ class Plan(Generic[K, V]):
         return key in self.create or key in self.update or key in self.delete
 
     def without(self, keys: Collection[K]) -> "Plan[K, V]":
-        """The part of the plan that is not about these keys."""
+        """The part of the plan without these keys."""
         if not keys:
             return self
         return Plan(
@@ -49,11 +49,11 @@ class Plan(Generic[K, V]):
 
 
 class AbsurdPlanError(Exception):
-    """The guard's refusal: carrying out the plan would remove what can hardly be meant to go."""
+    """The guard refuses a plan that would remove what can hardly be meant to go."""
 
 
 def diff(desired: Mapping[K, V], actual: Mapping[K, V], keys: Iterable[K] | None = None) -> Plan[K, V]:
-    """Compare two mappings; with `keys`, only those keys (the rest is known to agree)."""
+    """Compare two mappings; with `keys`, only those keys (all others are known to agree)."""
     plan: Plan[K, V] = Plan()
     for key in dict.fromkeys([*actual, *desired]) if keys is None else dict.fromkeys(keys):
         want, have = desired.get(key, _ABSENT), actual.get(key, _ABSENT)
@@ -69,7 +69,7 @@ def diff(desired: Mapping[K, V], actual: Mapping[K, V], keys: Iterable[K] | None
 
 
 NAMED = 5
-"""Anchors that a refusal of the guard names."""
+"""The most anchors that a refusal of the guard names."""
 
 
 def guard(
@@ -77,8 +77,8 @@ def guard(
 ) -> None:
     """Refuse a plan that deletes every anchor there is (two or more), such as the port of each node of the cluster.
 
-    An empty answer from a broken or restored API server must not take the network down. Raises AbsurdPlanError, whose
-    message calls the anchors by their `name`.
+    An empty answer from a broken or restored API server must not take the network down. Raises AbsurdPlanError; its
+    message names the anchors with `name`.
     """
     doomed = [key for key, value in plan.delete.items() if is_anchor(key, value)]
     if len(doomed) < 2:

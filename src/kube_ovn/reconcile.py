@@ -1,4 +1,4 @@
-"""The loop every part runs on: wait until something changed, make one pass, and retry what the world refused.
+"""The loop that every part runs on: wait until something changed, make one pass, and try again what the world refused.
 
 Level-triggered: a pass looks at the state as it is, never at what happened. Knows nothing of Kubernetes or OVN.
 """
@@ -14,7 +14,7 @@ import structlog
 log = structlog.get_logger()
 
 REST, LONGEST_REST = 3.0, 0.1
-"""After a pass the loop rests so many times as long as the pass kept the processor, and so many seconds at most."""
+"""After a pass the loop rests REST times as long as the pass kept the processor, and LONGEST_REST seconds at most."""
 
 
 class Backoff:
@@ -46,7 +46,7 @@ class Dirty:
 
 
 async def until_told(work: Awaitable[None]) -> None:
-    """Work until it ends, or until SIGTERM or SIGINT cancels it: to be told to stop is no failure."""
+    """Work until it ends, or until SIGTERM or SIGINT cancels it. A signal to stop is no failure."""
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -65,8 +65,8 @@ async def reconcile(
 ) -> None:
     """Make a pass at once and then whenever `dirty` is marked, until cancelled.
 
-    Errors of the `world` (connections, conflicts) are logged and the pass is made again after a jittered delay;
-    `final` ones of them, and anything else, which is a bug, end the loop and with it its TaskGroup.
+    Errors of the `world` (connections, conflicts) are logged, and the pass is made again after a jittered delay.
+    `final` errors among them, and all other errors, which are bugs, end the loop and with it its TaskGroup.
     """
     backoff = Backoff()
     dirty.mark()

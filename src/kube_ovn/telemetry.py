@@ -1,7 +1,7 @@
-"""What a running program says about itself: JSON logs, metrics, health.
+"""What a running program says of itself: JSON logs, metrics, health.
 
-Metrics are declared beside the code they measure and served here. Whether a program is alive or ready is decided by
-the checks its `main` hands over; this module only asks them.
+Metrics are declared beside the code that they measure, and served here. A program's `main` hands over the checks that
+decide whether the program is alive and ready; this module only asks them.
 """
 
 import logging
@@ -29,9 +29,9 @@ _SHARED: list[structlog.typing.Processor] = [
 
 
 def start_logging(level: str) -> None:
-    """One JSON object a line on standard error, for our own messages and for those of libraries.
+    """Log one JSON object a line on standard error, for messages of the program and of libraries.
 
-    SIGUSR1 makes the program one level more talkative, SIGUSR2 one less.
+    SIGUSR1 makes the program log one level more, SIGUSR2 one level less.
     """
     handler = logging.StreamHandler(sys.stderr)
     renderer = structlog.processors.JSONRenderer()
@@ -60,18 +60,19 @@ def set_log_level(level: str) -> None:
 
 
 def parse_level(text: str) -> str:
-    """A level's name. Raises ValueError for one there is not."""
+    """Parse the name of a level. Raises ValueError when there is no such level."""
     if text not in LEVELS:
         raise ValueError(f"{text!r} is none of {', '.join(LEVELS)}")
     return text
 
 
 def log_level() -> str:
+    """The name of the present level."""
     return logging.getLevelName(logging.getLogger().level).lower()
 
 
 def _shift(steps: int) -> None:
-    # Says nothing itself: the signal may have come in the middle of writing a line.
+    # Logs nothing: the signal may have come in the middle of writing a line.
     set_log_level(LEVELS[min(max(LEVELS.index(log_level()) + steps, 0), len(LEVELS) - 1)])
 
 
@@ -84,7 +85,7 @@ async def serve_health(
 ) -> AsyncIterator[int]:
     """Serve /livez, /readyz and /metrics on all addresses while in the context; yields the port (0 = any free).
 
-    `refresh` brings metrics up to date that are only looked at when somebody asks.
+    `refresh` updates metrics that are looked at only when a client asks for them.
     """
     app = web.Application()
     app.router.add_get("/livez", _answer(live))

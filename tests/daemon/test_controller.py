@@ -6,15 +6,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from prometheus_client import REGISTRY
 
+from kube_ovn.controller import narrow
 from kube_ovn.controller.main import Controller
 from kube_ovn.controller.settings import Settings
-from kube_ovn.k8s.client import Client
+from kube_ovn.k8s.client import MERGE, Client
 from kube_ovn.k8s.credentials import load_credentials
 from kube_ovn.k8s.events import EVENTS
+from kube_ovn.k8s.lease import LEASES
 from kube_ovn.model import names
 from kube_ovn.model.kube import Pod
-from kube_ovn.model.resource import NODES, PODS
+from kube_ovn.model.resource import IPPOOLS, NODES, PODS
 from tests.daemon.crds import install_crds
 from tests.daemon.kube_apiserver import ADMIN, KubeApiserver, kube_apiserver
 from tests.daemon.ovn import Ovn, ovn
@@ -255,3 +258,39 @@ async def test_an_edited_annotation_moves_no_pod(world: World) -> None:
         await world.client.patch(PODS, "default", "a", free)
         await until("it has its address back", world.settled)
         assert await world.addresses() == before
+
+
+async def test_what_the_database_does_not_take_of_one_object_stops_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of others has the name that the address set of a pool is to have."""
+    monkeypatch.setattr(narrow, "ASIDE_PERIOD", 3.0)
+    world.ovn.nbctl("create", "Address_Set", "name=few.ip4")
+    spec = {"subnet": "ovn-default", "ips": ["10.16.9.9"], "enableAddressSet": True}
+    pool = {"apiVersion": IPPOOLS.version, "kind": IPPOOLS.name, "metadata": {"name": "few"}, "spec": spec}
+    async with world.controller():
+        await world.client.request("POST", IPPOOLS.path(), body=pool)
+
+        async def told() -> bool:
+            return "identical values (few.ip4) for index" in await world.events("few")
+
+        await until("its user is told", told)
+        for number in range(5):
+            await world.create(f"p{number}")
+        await until("others are served", world.settled)
+        assert "10.16.9.9" not in world.ovn.nbctl("--columns=addresses", "list", "Address_Set")
+        world.ovn.nbctl("destroy", "Address_Set", "few.ip4")
+        await until("it is tried again", lambda: "10.16.9.9" in world.ovn.nbctl("list", "Address_Set"))
+    await world.client.request("DELETE", IPPOOLS.path("", "few"))
+
+
+async def test_a_leader_that_lost_the_lease_leads_again(world: World) -> None:
+    path = LEASES.path("kube-system", names.CONTROLLER)
+    async with world.controller():
+        await world.create("a")
+        await until("it has its address", world.settled)
+        await world.client.request("PATCH", path, body={"spec": {"holderIdentity": "thief"}}, form=MERGE)
+        await until("the lease is lost", lambda: REGISTRY.get_sample_value("kube_ovn_leader") == 0)
+        await world.client.request("PATCH", path, body={"spec": {"holderIdentity": ""}}, form=MERGE)
+        await world.create("b")
+        await until("all have their address", world.settled)

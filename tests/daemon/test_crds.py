@@ -12,9 +12,9 @@ import pytest
 
 from kube_ovn.k8s.client import APPLY, MERGE, Client, KubeError
 from kube_ovn.k8s.credentials import load_credentials
-from kube_ovn.k8s.decode import IPPOOLS, IPS, SUBNETS, VPCS, Kind
 from kube_ovn.model import crd
 from kube_ovn.model.kube import ObjectMeta
+from kube_ovn.model.resource import IPPOOLS, IPS, SUBNETS, VPCS, Resource
 from kube_ovn.model.text import check_text
 from tests.daemon.crds import install_crds
 from tests.daemon.kube_apiserver import ADMIN, KubeApiserver, kube_apiserver
@@ -25,7 +25,7 @@ T = TypeVar("T")
 Spec = Mapping[str, Any]
 _numbers = count(1)
 
-KINDS: tuple[Kind[Any], ...] = (SUBNETS, IPS, IPPOOLS, VPCS)
+KINDS: tuple[Resource[Any], ...] = (SUBNETS, IPS, IPPOOLS, VPCS)
 BIG = 2**70
 
 
@@ -41,7 +41,7 @@ async def client(server: KubeApiserver) -> AsyncIterator[Client]:
         yield client
 
 
-def manifest(kind: Kind[Any], spec: Spec | None, name: str = "", **metadata: Any) -> dict[str, Any]:
+def manifest(kind: Resource[Any], spec: Spec | None, name: str = "", **metadata: Any) -> dict[str, Any]:
     """An object under a name of its own unless one is given."""
     whole: dict[str, Any] = {
         "apiVersion": kind.version,
@@ -51,7 +51,7 @@ def manifest(kind: Kind[Any], spec: Spec | None, name: str = "", **metadata: Any
     return whole if spec is None else whole | {"spec": spec}
 
 
-async def refusal(client: Client, kind: Kind[Any], value: object) -> str:
+async def refusal(client: Client, kind: Resource[Any], value: object) -> str:
     """What the API server says against a new object."""
     with pytest.raises(KubeError) as caught:
         await client.request("POST", kind.path(), body=value)
@@ -59,7 +59,7 @@ async def refusal(client: Client, kind: Kind[Any], value: object) -> str:
     return caught.value.message
 
 
-async def change(client: Client, kind: Kind[T], name: str, spec: Spec) -> T:
+async def change(client: Client, kind: Resource[T], name: str, spec: Spec) -> T:
     return await client.patch(kind, "", name, {"spec": spec}, form=MERGE)
 
 
@@ -70,7 +70,7 @@ DUAL = {"cidrBlock": "10.66.0.0/16,fd00:66::/112"}
 IP = {"subnet": "ovn-default"}
 POOL = {"subnet": "ovn-default", "ips": ["10.66.0.5"]}
 
-GOOD: list[tuple[Kind[Any], Spec | None]] = [
+GOOD: list[tuple[Resource[Any], Spec | None]] = [
     (SUBNETS, SUBNET),
     (SUBNETS, DUAL),
     (SUBNETS, {"cidrBlock": "fd00:66::/112,10.66.0.0/16", "gateway": "10.66.0.1,fd00:66::1"}),
@@ -120,7 +120,7 @@ GOOD: list[tuple[Kind[Any], Spec | None]] = [
 
 
 @pytest.mark.parametrize(("kind", "spec"), GOOD)
-async def test_taken(client: Client, kind: Kind[Any], spec: Spec | None) -> None:
+async def test_taken(client: Client, kind: Resource[Any], spec: Spec | None) -> None:
     await client.request("POST", kind.path(), body=manifest(kind, spec))
 
 
@@ -129,7 +129,7 @@ async def test_taken(client: Client, kind: Kind[Any], spec: Spec | None) -> None
 ACL = {"direction": "to-lport", "priority": 1, "match": "ip4", "action": "allow"}
 UNDERSTOOD = "is not understood; give a"
 
-BAD: list[tuple[Kind[Any], Spec | None, str]] = [
+BAD: list[tuple[Resource[Any], Spec | None, str]] = [
     (SUBNETS, None, "spec: Required value"),
     (SUBNETS, {}, "cidrBlock is empty, which only a Subnet with a vlan may have; set it"),
     (SUBNETS, {"cidrBlock": "", "vlan": ""}, "cidrBlock is empty"),
@@ -299,7 +299,7 @@ BAD: list[tuple[Kind[Any], Spec | None, str]] = [
 
 
 @pytest.mark.parametrize(("kind", "spec", "message"), BAD)
-async def test_refused(client: Client, kind: Kind[Any], spec: Spec | None, message: str) -> None:
+async def test_refused(client: Client, kind: Resource[Any], spec: Spec | None, message: str) -> None:
     said = await refusal(client, kind, manifest(kind, spec))
     assert message in said
     assert "failed rule" not in said, "a rule without a message of its own"
@@ -331,7 +331,7 @@ ADDRESSES = {
     "macAddress": "0a:00:00:12:34:56",
 }
 
-CHANGES: list[tuple[Kind[Any], Spec, Spec, str]] = [
+CHANGES: list[tuple[Resource[Any], Spec, Spec, str]] = [
     (
         SUBNETS,
         SUBNET,
@@ -380,7 +380,7 @@ CHANGES: list[tuple[Kind[Any], Spec, Spec, str]] = [
 
 
 @pytest.mark.parametrize(("kind", "before", "after", "message"), CHANGES)
-async def test_never_changes(client: Client, kind: Kind[Any], before: Spec, after: Spec, message: str) -> None:
+async def test_never_changes(client: Client, kind: Resource[Any], before: Spec, after: Spec, message: str) -> None:
     value = manifest(kind, before)
     await client.request("POST", kind.path(), body=value)
     with pytest.raises(KubeError) as caught:
@@ -424,7 +424,7 @@ CONDITION = {
     "lastTransitionTime": "2026-01-31T12:00:00Z",
 }
 SELECTOR = {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "In", "values": ["d"]}]}
-WHOLE: list[tuple[Kind[Any], type[msgspec.Struct], type[msgspec.Struct] | None, Spec, Spec]] = [
+WHOLE: list[tuple[Resource[Any], type[msgspec.Struct], type[msgspec.Struct] | None, Spec, Spec]] = [
     (
         SUBNETS,
         crd.SubnetSpec,
@@ -532,7 +532,7 @@ WHOLE: list[tuple[Kind[Any], type[msgspec.Struct], type[msgspec.Struct] | None, 
 @pytest.mark.parametrize(("kind", "spec_type", "status_type", "spec", "status"), WHOLE)
 async def test_read_as_it_was_written(
     client: Client,
-    kind: Kind[Any],
+    kind: Resource[Any],
     spec_type: type[msgspec.Struct],
     status_type: type[msgspec.Struct] | None,
     spec: Spec,
@@ -660,7 +660,7 @@ def read_table(server: KubeApiserver, path: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.plural)
-async def test_columns(server: KubeApiserver, client: Client, kind: Kind[Any]) -> None:
+async def test_columns(server: KubeApiserver, client: Client, kind: Resource[Any]) -> None:
     """As `kubectl get` asks for them."""
     value = manifest(kind, SPECS[kind.plural])
     name = value["metadata"]["name"]
@@ -682,7 +682,7 @@ class Definition(msgspec.Struct):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.plural)
-async def test_every_field_is_explained(server: KubeApiserver, kind: Kind[Any]) -> None:
+async def test_every_field_is_explained(server: KubeApiserver, kind: Resource[Any]) -> None:
     path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{kind.plural}.kubeovn.io"
     definition = msgspec.json.decode(server.get(path), type=Definition)
     short = {"subnets": "subnet", "ips": "ip", "ippools": "ippool", "vpcs": "vpc"}[kind.plural]
@@ -699,7 +699,7 @@ async def test_every_field_is_explained(server: KubeApiserver, kind: Kind[Any]) 
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.plural)
-async def test_every_text_of_a_spec_is_bounded(server: KubeApiserver, kind: Kind[Any]) -> None:
+async def test_every_text_of_a_spec_is_bounded(server: KubeApiserver, kind: Resource[Any]) -> None:
     path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{kind.plural}.kubeovn.io"
     definition = msgspec.json.decode(server.get(path), type=Definition)
     spec = definition.spec["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]

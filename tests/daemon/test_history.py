@@ -12,10 +12,10 @@ from prometheus_client import REGISTRY
 
 from kube_ovn.k8s.client import Client, KubeError
 from kube_ovn.k8s.credentials import load_credentials
-from kube_ovn.k8s.decode import NAMESPACES
 from kube_ovn.k8s.history import CONFIG_MAPS, SEGMENT, History
 from kube_ovn.model import names
 from kube_ovn.model.history import Record
+from kube_ovn.model.resource import NAMESPACES
 from tests.daemon.kube_apiserver import KubeApiserver, kube_apiserver
 
 __all__ = ["kube_apiserver"]

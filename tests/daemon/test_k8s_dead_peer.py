@@ -9,7 +9,7 @@ import pytest
 
 from kube_ovn.k8s.client import Client, KubeError
 from kube_ovn.k8s.credentials import Anonymous, Credentials
-from kube_ovn.k8s.decode import PODS
+from kube_ovn.model.resource import PODS
 from sandbox.command import run
 
 NETNS, LINK, HERE, THERE = "ko-test-dead", "ko-test-dead", "198.51.100.1", "198.51.100.2"

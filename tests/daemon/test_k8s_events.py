@@ -12,9 +12,9 @@ from prometheus_client import REGISTRY
 
 from kube_ovn.k8s.client import Client
 from kube_ovn.k8s.credentials import Anonymous, Credentials, load_credentials
-from kube_ovn.k8s.decode import NAMESPACES
 from kube_ovn.k8s.events import EVENTS, OBJECT_BURST, SERIES, Recorder
 from kube_ovn.model.network import Kind, ObjectRef
+from kube_ovn.model.resource import NAMESPACES
 from tests.daemon.kube_apiserver import KubeApiserver, kube_apiserver
 
 __all__ = ["kube_apiserver"]

@@ -13,9 +13,9 @@ from prometheus_client import REGISTRY
 
 from kube_ovn.k8s.client import Client, KubeError
 from kube_ovn.k8s.credentials import Credentials, load_credentials
-from kube_ovn.k8s.decode import NAMESPACES, PODS
 from kube_ovn.k8s.watch import Store, follow
 from kube_ovn.model.kube import Pod
+from kube_ovn.model.resource import NAMESPACES, PODS
 from kube_ovn.reconcile import Dirty
 from tests.daemon.kube_apiserver import KubeApiserver, kube_apiserver
 from tests.fakes.proxy import Proxy

@@ -333,7 +333,7 @@ async def test_a_subnet_that_is_set_aside_takes_its_ports_along_and_no_other(wor
     await world.make_pass()
     assert world.agrees_but(SWITCH, *(ref(f"in-{number}") for number in range(5)))
     assert world.aside == {"s", *(f"in-{number}" for number in range(5))}
-    assert world.wishes.aside[ref("in-0")].startswith("waits for Subnet s,")
+    assert world.wishes.aside[ref("in-0")].startswith("it needs rows of Subnet s,")
     world.wishes.put(SWITCH, facts(nb.LogicalSwitch(name="t", external_ids=owned())))
     await world.make_pass()
     assert world.agrees_but()

@@ -3,8 +3,13 @@
 import importlib
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from kube_ovn.model.kube import Namespace
+from kube_ovn.topology.graph import Topology
+from tests.clusters import Api, namespace, node, pod, settle, settled
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
@@ -45,3 +50,26 @@ def test_make_has_the_targets_the_documents_name() -> None:
     makefile = (PROJECT / "Makefile").read_text()
     for target in set(re.findall(r"`make ([\w.-]+)[^`]*`", documents_text())):
         assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), f"there is no target {target}"
+
+
+def test_the_worked_example_of_a_derivation_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CONTRIBUTING's example is run as it stands there, and costs what it says."""
+    (code,) = re.findall(r"```python\n(.*?)```", (PROJECT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    assert len(code.splitlines()) < 40
+    example: dict[str, Any] = {}
+    exec(code, example)
+    define = Topology._define
+
+    def define_more(topology: Topology, *witnesses: Any) -> None:
+        define(topology, *witnesses)
+        example["define"](topology.graph, topology.inputs, topology.outputs)
+
+    monkeypatch.setattr(Topology, "_define", define_more)
+    api = Api(node("node1", 1), namespace("default"), pod("a"), pod("b"))
+    topology = settled(api)
+    assert api.get(Namespace, "default").metadata.annotations[example["PODS"]] == "2"
+    before = api.snapshot()
+    api.remove("uid-a")
+    settle(topology, api, before)
+    assert api.get(Namespace, "default").metadata.annotations[example["PODS"]] == "1"
+    assert topology.graph.verify() == []

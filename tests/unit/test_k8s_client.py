@@ -18,7 +18,8 @@ from kube_ovn.k8s.credentials import (
     TokenFile,
     load_credentials,
 )
-from kube_ovn.k8s.decode import PODS, Changed
+from kube_ovn.k8s.decode import Changed
+from kube_ovn.model.resource import PODS
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -163,6 +163,17 @@ def test_the_commit_that_is_refused_names_the_rows_whose_uuids_it_says() -> None
     assert len(str(unnamed)) < 500
 
 
+def test_what_is_said_is_the_same_when_it_is_tried_again() -> None:
+    """The UUIDs of new rows are not, so that users would be told of the same thing again and again."""
+    details = (
+        f"Two rows clash.  First row, with UUID {UUIDS['s']}, was inserted.  Second row, with UUID {UUIDS['a']}, was."
+    )
+    said = refusal(*INSERTED, {"error": "constraint violation", "details": details})
+    assert str(said) == "constraint violation: Two rows clash"
+    said = refusal(*INSERTED, {"error": "constraint violation", "details": f"row {UUIDS['s']} is bad"})
+    assert str(said) == "constraint violation: row (UUID) is bad"
+
+
 def test_a_changed_row_is_named_by_its_uuid_too() -> None:
     change = steps(facts(LogicalSwitch(name="s", other_config={"x": "y"}, external_ids=owned())), "s")
     with pytest.raises(RejectedError) as refused:

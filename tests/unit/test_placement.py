@@ -20,7 +20,7 @@ from kube_ovn.topology.ports.obstacles import Obstacles
 from kube_ovn.topology.ports.pod import Request, parse_request
 from kube_ovn.topology.subnets.addressing import Judged
 from kube_ovn.topology.subnets.namespace import Binding
-from kube_ovn.topology.subnets.pool import settle_pools
+from kube_ovn.topology.subnets.pool import judge_pools
 from kube_ovn.topology.subnets.verdict import parse_subnet
 from tests.clusters import fabric, pod, pool, stateful_set
 
@@ -66,7 +66,7 @@ class Place:
         inputs.pools.replace(pools)
         effective.replace(subnets)
         self._readiness.replace(dict.fromkeys(subnets, READY))
-        verdicts = settle_pools(pools.values(), subnets)
+        verdicts = judge_pools(pools.values(), subnets)
         for name, subnet in subnets.items():
             ranges = {p: verdict.ranges for p, verdict in verdicts.items() if pools[p].spec.subnet == name}
             self.ledger.put_subnet(subnet, ranges)

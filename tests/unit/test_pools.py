@@ -12,7 +12,7 @@ from kube_ovn.model.crd import IPPool
 from kube_ovn.model.nb import AddressSet
 from kube_ovn.model.ranges import Ranges
 from kube_ovn.model.row import Member, RowKey
-from kube_ovn.topology.subnets.pool import PoolVerdict, _prefixes, render_pool, settle_pools
+from kube_ovn.topology.subnets.pool import PoolVerdict, _prefixes, judge_pools, render_pool
 from kube_ovn.topology.subnets.verdict import parse_subnet
 from tests.clusters import pool
 
@@ -32,7 +32,7 @@ def of(*texts: str) -> Ranges:
 
 
 def settled(*pools: IPPool) -> dict[str, PoolVerdict]:
-    return settle_pools(pools, SUBNETS)
+    return judge_pools(pools, SUBNETS)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_prefixes_of_the_ends_of_the_world(ranges: Ranges, version: int, expecte
 
 def test_a_pool_makes_a_set_a_family() -> None:
     made = pool("my-pool.a", "dual", "10.1.0.4/31")
-    state = render_pool(made, settle_pools([made], SUBNETS)["my-pool.a"], DUAL)
+    state = render_pool(made, judge_pools([made], SUBNETS)["my-pool.a"], DUAL)
     assert {key.key for key in state if isinstance(key, RowKey)} == {"my.pool_a.ip4", "my.pool_a.ip6"}
     assert {key for key in state if isinstance(key, Member)} == {
         Member(AddressSet.TABLE, "my.pool_a.ip4", "addresses", "10.1.0.4/31")

@@ -12,7 +12,7 @@ from kube_ovn.model.kube import VersionedMeta
 from kube_ovn.model.network import Subnet
 from kube_ovn.model.ranges import Ranges
 from kube_ovn.topology.addresses.ledger import Ledger, Owner, Usage
-from kube_ovn.topology.subnets.pool import settle_pools
+from kube_ovn.topology.subnets.pool import judge_pools
 from kube_ovn.topology.subnets.status import MOST_RANGES, pool_status, same, subnet_status, vpc_status
 from kube_ovn.topology.subnets.verdict import parse_subnet
 from tests.clusters import pool, subnet
@@ -160,7 +160,7 @@ def test_fields_are_spelt_as_the_contract_has_them() -> None:
 
 def pool_said(*ips: str, of: str = "s") -> crd.IPPoolStatus:
     made = pool("few", of, *ips)
-    verdict = settle_pools([made], {"s": SUBNET})["few"]
+    verdict = judge_pools([made], {"s": SUBNET})["few"]
     ledger = Ledger()
     ledger.put_subnet(SUBNET, {"few": verdict.ranges} if verdict.ranges else {})
     if verdict.ranges:

@@ -1,5 +1,7 @@
 """Odd objects harm themselves: none ends the controller, opens a subnet, or takes an address from who has it."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -7,6 +9,7 @@ from kube_ovn.model import names
 from kube_ovn.model.crd import IP, IPSpec, Subnet, SubnetStatus
 from kube_ovn.model.kube import Namespace, ObjectMeta, Pod
 from kube_ovn.model.nb import Acl, LogicalRouterPort, LogicalSwitchPort
+from kube_ovn.model.writes import Delete
 from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.subnets.status import same
 from tests.clusters import (
@@ -19,6 +22,7 @@ from tests.clusters import (
     pod,
     settle,
     settled,
+    show,
     stateful_set,
     subnet,
 )
@@ -224,3 +228,17 @@ def test_counts_beyond_a_doubles_precision_settle() -> None:
     ours, theirs = SubnetStatus(v6_available_ips=float(2**64 - 2)), SubnetStatus(v6_available_ips=18446744073709552000)
     assert same(ours, theirs)
     assert not same(ours, SubnetStatus(v6_available_ips=5))
+
+
+@pytest.mark.parametrize("unknown", [{"StatefulSet"}, set[str]()])
+def test_while_its_kind_is_unknown_a_stateful_set_is_not_proven_gone(unknown: set[str]) -> None:
+    """A new controller that may not list StatefulSets keeps the addresses of Pods that are away."""
+    web = stateful_set("web", 2)
+    api = Api(node("node1", 1), namespace("default"), web, pod("web-1", parent=web))
+    settled(api)
+    api.remove("uid-web-1")
+    api.remove(web.metadata.uid)
+    topology = Topology(fabric())
+    show(topology, replace(api.snapshot(), unknown=unknown))
+    removed = [write.object.name for write in topology.writes.values() if isinstance(write, Delete)]
+    assert removed == ([] if unknown else ["web-1.default"])

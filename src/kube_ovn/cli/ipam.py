@@ -1,6 +1,7 @@
-"""`kubectl ko ipam explain`: what an address is, who has it and since when, and who had it before. Writes nothing.
+"""`kubectl ko ipam explain`: what an address is, which object has it and since when, and which had it before. Writes
+nothing.
 
-`observe_` asks the API server, as the user and nobody else; what it means is worked out by pure functions.
+`observe_` asks the API server, with the rights of the user. Pure functions work out what the answers mean.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,22 +24,22 @@ from kube_ovn.model.kube import Pod
 from kube_ovn.model.network import Subnet
 from kube_ovn.model.resource import IPPOOLS, IPS, PODS, SUBNETS
 from kube_ovn.topology.addresses.memory import is_reservation, parse_ip
-from kube_ovn.topology.subnets.pool import settle_pools
+from kube_ovn.topology.subnets.pool import judge_pools
 from kube_ovn.topology.subnets.verdict import format_names, in_effect, parse_range, parse_subnet
 
 NOT_FOUND = 404
 _NO_PODS = (names.NODE_TYPE, names.CHECKS_TYPE)
 WIDTH = 1000
-"""Columns a table may have: a time or an address that is cut off is of no use, so the terminal wraps long lines."""
+"""The columns of a table. A time or an address that is cut off is of no use, so the terminal wraps long lines."""
 
 
 class ExplainError(Exception):
-    """Nothing can be said of this address; one sentence says why."""
+    """Nothing can be said of an address. The message is one sentence that says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What the API server knows of addresses, and the Pods of those who have the one in question."""
+    """What the API server has on addresses, and the Pods that have the address in question."""
 
     subnets: Sequence[crd.Subnet] = ()
     pools: Sequence[IPPool] = ()
@@ -54,7 +55,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     subnet: str
     cidr: str
     in_effect: bool
-    """Whether the Subnet was accepted; else this is what its spec wishes."""
+    """Whether the Subnet was accepted; if not, this is what its spec wishes."""
     role: str
     """`gateway`, `former gateway`, `network address`, `broadcast address`, or empty."""
     excluded_by: str
@@ -62,25 +63,29 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Who has an address: what an IP object says, and the phase of its Pod."""
+    """An IP object that has the address, and the phase of its Pod."""
 
     ip: str
     kind: str
     """`Pod`, `Node`, `HealthChecks` or `Reservation`."""
     namespace: str
     name: str
-    """Of the Pod or Node; of a reservation, the Pod it is for; of health checks, the Subnet they are made in."""
+    """The name of the Pod or Node; for a reservation, of the Pod that it is for; for health checks, of the Subnet."""
     node: str
     addresses: str
     mac: str
     since: str
     sticky: bool
     phase: str
-    """`NotFound` when there is no such Pod, `Terminating`, or as its status says; empty for who is no Pod."""
+    """`NotFound` when there is no such Pod, `Terminating`, or as the Pod's status says; empty when the holder
+    is no Pod.
+    """
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """All that is known of an address. `past`: newest first; `remembered_since`: of ends before that nothing is."""
+    """All that is known of an address. `past`: the newest first. `remembered_since`: earlier ends are not
+    remembered.
+    """
 
     address: str
     place: Place | None
@@ -90,7 +95,9 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def parse_address(text: str) -> Address:
-    """An address in any form, also in brackets as in a URL, or mapped as in a dual-stack log. Raises ExplainError."""
+    """Parse an address in any form, also in brackets as in a URL, or mapped as in a dual-stack log. Raises
+    ExplainError.
+    """
     try:
         address = ip_address(text.strip().removeprefix("[").removesuffix("]"))
     except ValueError:
@@ -115,7 +122,7 @@ async def observe_address(kubeconfig: str, namespace: str, address: Address) -> 
 
 
 async def _observe_pod(kube: Kube, ip: IP) -> Pod | None:
-    """The Pod that has the name an IP object is for."""
+    """The Pod with the name that an IP object is for; None when there is none."""
     namespace, name = _pod_name(ip)
     if not name:
         return None
@@ -130,7 +137,8 @@ async def _observe_pod(kube: Kube, ip: IP) -> Pod | None:
 def explain(address: Address, seen: Seen) -> Explanation:
     """What is known of an address. Raises ExplainError when nothing is."""
     ips = _having(seen.ips, address)
-    # Who is about to lose it (the controller died between writing that down and doing it) has it until then.
+    # An IP object counts until it is gone, even when its end is in the history already: the controller may have died
+    # between writing that down and removing the object.
     current = {(ip.spec.owner_uid, ip.spec.ip_address, ip.metadata.creation_timestamp) for ip in ips}
     explanation = Explanation(
         address=str(address),
@@ -153,7 +161,7 @@ def _place(address: Address, seen: Seen) -> Place | None:
     for item, subnet, accepted in _subnets(seen.subnets):
         for at, cidr in enumerate(subnet.cidrs):
             if address in cidr:
-                verdicts = settle_pools(seen.pools, {subnet.name: subnet})
+                verdicts = judge_pools(seen.pools, {subnet.name: subnet})
                 pools = [name for name, each in verdicts.items() if each.ranges and int(address) in each.ranges[at]]
                 return Place(
                     subnet=subnet.name,
@@ -167,7 +175,9 @@ def _place(address: Address, seen: Seen) -> Place | None:
 
 
 def _subnets(items: Sequence[crd.Subnet]) -> Iterator[tuple[crd.Subnet, Subnet, bool]]:
-    """Those in effect, then those that only wish to be; what cannot be understood is in none."""
+    """Subnets in effect, then those that only wish to be, each with whether it is in effect. A Subnet that cannot be
+    understood is left out.
+    """
     ordered = sorted(items, key=lambda item: item.metadata.name)
     for item in ordered:
         if (subnet := in_effect(item)) is not None:
@@ -209,7 +219,7 @@ def _gateways(ip: IP) -> tuple[Address, ...]:
 
 
 def _having(ips: Sequence[IP], address: Address) -> list[IP]:
-    """The IP objects of an address; of those that somebody damaged nothing is known."""
+    """The IP objects that have an address. Nothing is known of a damaged one."""
     found = []
     for ip in ips:
         try:
@@ -245,9 +255,9 @@ def _holder(ip: IP, pods: Sequence[Pod]) -> Holder:
 
 
 def _pod_name(ip: IP) -> tuple[str, str]:
-    """Namespace and name of the Pod an IP object is for, empty where it is for none.
+    """Namespace and name of the Pod that an IP object is for; empty when it is for none.
 
-    A reservation is for the Pod whose port has its name, whatever else it says.
+    A reservation is for the Pod with a port of this name, whatever else the reservation says.
     """
     if ip.spec.pod_type in _NO_PODS:
         return "", ""
@@ -261,13 +271,13 @@ def _phase(ip: IP, pods: Sequence[Pod]) -> str:
     for pod in pods:
         meta, spec = pod.metadata, ip.spec
         same = is_reservation(ip) or spec.pod_type == names.STATEFULSET or meta.uid == spec.owner_uid
-        if (meta.namespace, meta.name) == _pod_name(ip) and same:  # else the next of the name, with another address
+        if (meta.namespace, meta.name) == _pod_name(ip) and same:  # else it is the next Pod of the name
             return "Terminating" if meta.deletion_timestamp else pod.status.phase
     return "NotFound"
 
 
 def format_rows(explanation: Explanation) -> list[tuple[str, str]]:
-    """What it is and who has it, as labels and texts."""
+    """The place and the holders of an address, as labels and texts."""
     rows = [("address", explanation.address)]
     place = explanation.place
     if place is None:
@@ -322,7 +332,7 @@ def print_json(explanation: Explanation) -> None:
 
 
 def print_table(explanation: Explanation) -> None:
-    """What is known, then one line for each who had the address before."""
+    """Print what is known, then one line for each earlier holder of the address."""
     console = Console(width=WIDTH, markup=False, highlight=False)
     facts = Table(box=None, pad_edge=False, show_header=False)
     for label, text in format_rows(explanation):

@@ -1,4 +1,4 @@
-"""`kubectl ko`: what the network should be, is, and why. Reads only. One module a command; this one joins them."""
+"""`kubectl ko`: what the network should be, is, and why. Reads only. Each command has a module; this one joins them."""
 
 import asyncio
 import sys
@@ -67,7 +67,7 @@ def explain(
     namespace: NamespaceOption = "kube-system",
     kubeconfig: KubeconfigOption = "",
 ) -> None:
-    """What an address is, who has it and since when, and who had it before."""
+    """What an address is, what has it and since when, and what had it before."""
     try:
         address = ipam.parse_address(ip)
         found = ipam.explain(address, asyncio.run(ipam.observe_address(kubeconfig, namespace, address)))

@@ -1,4 +1,6 @@
-"""`kubectl ko plan`: render the live cluster with the controller's own code and settings, compare, write nothing."""
+"""`kubectl ko plan`: derive the network of the live cluster with the controller's own code and settings, compare, write
+nothing.
+"""
 
 import asyncio
 import contextlib
@@ -134,7 +136,7 @@ async def _list_all(kube: Kube) -> _Listed:
 def _plan(fabric: Fabric, listed: _Listed, nb: Northbound) -> Found:
     """What a controller that starts now would do in its first pass."""
     topology = Topology(fabric, confirmed(nb.replica.owned))
-    topology.look(listed.stores, nb.replica.foreign)
+    topology.look(listed.stores, nb.replica.foreign, listed.unknown)
     topology.settle()
     rows: Plan[Key, Row | None] = Plan()
     if topology.standing:
@@ -155,7 +157,7 @@ async def _settings(kube: Kube, namespace: str, ovn_nb_addr: str) -> Settings:
 
 
 def print_json(found: Found) -> None:
-    """`{"create": [...], "update": [...], "delete": [...]}`."""
+    """Print `{"create": [...], "update": [...], "delete": [...]}`."""
     document = {
         "create": [_item(key, row) for key, row in found.rows.create.items()],
         "update": [_update(key, pair) for key, pair in found.rows.update.items()],
@@ -167,7 +169,7 @@ def print_json(found: Found) -> None:
 
 
 def print_table(found: Found) -> None:
-    """One line a change; nothing when there is none."""
+    """Print one line for each change; nothing when there is none."""
     if not found.rows and not found.writes:
         return
     table = Table("", "object", "what", box=None, pad_edge=False)
@@ -209,7 +211,7 @@ def _what(write: Write) -> str:
 
 
 def _object(write: Write) -> Item:
-    """A write as JSON: which object, and what of it."""
+    """A write as JSON: the object, and what is written of it."""
     ref = write.object
     item: Item = {"kind": str(ref.kind), "namespace": ref.namespace, "name": ref.name}
     match write:

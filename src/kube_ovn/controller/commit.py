@@ -98,7 +98,7 @@ class Committer:
     def _reasons(self) -> dict[ObjectRef, str]:
         """Why objects are set aside, or wait for others that are."""
         waits = {
-            unit: f"waits for {format_unit(other)}, whose rows the Northbound database does not have"
+            unit: f"it needs rows of {format_unit(other)}, which are not there"
             for unit, other in self._waiting.items()
             if isinstance(unit, ObjectRef)
         }

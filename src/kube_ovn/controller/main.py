@@ -64,6 +64,8 @@ FRESHNESS = 600.0
 
 A dead connection is noticed much earlier by its keep-alive, a dead API server by the renewal of the Lease.
 """
+LACK = 15.0
+"""Seconds without a kind that is needed: an API server that was just started may forbid everything for a moment."""
 
 
 def main() -> None:
@@ -189,12 +191,19 @@ class Controller:
                 await self._nb.probe(PROBE_PERIOD)  # first: lists are dear, and for nothing without it
                 await asyncio.gather(*(target.store.renew() for target in self._targets.by_kind.values()))
                 await self._nb.probe(PROBE_PERIOD)
-            reason = self._complaint()
+            reason = self._complaint() or self._lack()
         except (OvsdbError, TimeoutError) as error:
             reason = str(error) or "no list in time"
         if reason is not None:
             self._fresh.clear()  # no candidate until it sees again
             raise LeaseLostError(f"cannot see how things are: {reason}")
+
+    def _lack(self) -> str | None:
+        """Why a kind that is needed could not be listed when it was asked for last."""
+        for kind, target in self._targets.by_kind.items():
+            if target.store.unavailable and kind not in OPTIONAL:
+                return f"{target.resource.plural} cannot be listed: {target.store.unavailable}"
+        return None
 
     async def _read_history(self, history: History) -> None:
         """Raises LeaseLostError."""
@@ -222,9 +231,10 @@ class Controller:
     def _observe(self, topology: Topology, foreign: AbstractSet[RowKey]) -> AbstractSet[str]:
         """Bring the topology up to date; the kinds of which nothing was ever known."""
         targets = self._targets.by_kind.values()
-        topology.look({target.resource: target.store for target in targets}, foreign)
+        unknown = {target.resource.name for target in targets if not target.store.synced.is_set()}
+        topology.look({target.resource: target.store for target in targets}, foreign, unknown)
         topology.settle()
-        return {target.resource.name for target in targets if not target.store.synced.is_set()}
+        return unknown
 
     def _refused(self, write: Write, error: KubeError) -> None:
         message = f"the API server does not take what is to be written: {error.message}"
@@ -263,7 +273,7 @@ class Controller:
             plural, store = target.resource.plural, target.store
             if store.unavailable and kind in OPTIONAL:
                 continue
-            if store.unavailable:
+            if store.unavailable and (store.proved is None or now - store.unavailable_since > LACK):
                 return f"{plural} cannot be listed: {store.unavailable}"
             if store.proved is None:
                 return f"{plural} not listed yet"

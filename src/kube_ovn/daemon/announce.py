@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import msgspec
 
 from kube_ovn.k8s.client import STRATEGIC, Client
-from kube_ovn.k8s.decode import NODES
 from kube_ovn.model import names
 from kube_ovn.model.kube import Node
+from kube_ovn.model.resource import NODES
 
 CONDITION, REASON = "NetworkUnavailable", "JoinSubnetGatewayReachable"
 

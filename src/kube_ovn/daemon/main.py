@@ -29,7 +29,6 @@ from kube_ovn.host.service import NodeService, Surroundings
 from kube_ovn.k8s.client import Client as Kube
 from kube_ovn.k8s.client import KubeError
 from kube_ovn.k8s.credentials import CredentialsError, load_credentials
-from kube_ovn.k8s.decode import ENDPOINT_SLICES, NODES, PODS, SERVICES, SUBNETS
 from kube_ovn.k8s.events import Recorder
 from kube_ovn.k8s.watch import Store, follow
 from kube_ovn.linux.netlink import NetlinkError
@@ -39,6 +38,7 @@ from kube_ovn.model.addr import Address
 from kube_ovn.model.host import Sandbox
 from kube_ovn.model.kube import Pod
 from kube_ovn.model.network import Kind, ObjectRef, cluster_ref
+from kube_ovn.model.resource import ENDPOINT_SLICES, NODES, PODS, SERVICES, SUBNETS
 from kube_ovn.model.vswitch import TABLES, OpenVSwitch
 from kube_ovn.ovsdb.client import Client as Ovs
 from kube_ovn.reconcile import Dirty, reconcile, until_told

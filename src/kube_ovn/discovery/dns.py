@@ -1,7 +1,8 @@
 """The names of Services and their addresses, as the specification of Kubernetes' DNS has them. Pure.
 
 Source: "Kubernetes DNS-Based Service Discovery", version 1.1.0; names of endpoints without a hostname follow CoreDNS.
-Only endpoints that are ready have names; those of `publishNotReadyAddresses` are told as ready.
+Only endpoints that are ready have names. Slices of a Service with `publishNotReadyAddresses` tell all endpoints as
+ready.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -13,34 +14,35 @@ from kube_ovn.model.kube import EndpointSlice, Service
 
 DEFAULT_DOMAIN = "cluster.local"
 _SERVER = 10
-"""The address of a Service CIDR that kubeadm and others give to the DNS server."""
+"""The place in a Service CIDR of the address that kubeadm and others give to the DNS server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """What is known of a Service's names, all in lower case and without the final dot."""
+    """The names of a Service, all in lower case and without the final dot."""
 
     addresses: Mapping[str, tuple[Address, ...]]
     """By name (A and AAAA), in order."""
     pointers: Mapping[Address, str]
-    """The name of an address (PTR)."""
+    """The name of each address (PTR)."""
 
 
 def dns_addresses(networks: Iterable[Network]) -> tuple[Address, ...]:
-    """Where kubelets tell Pods that there is a DNS server, unless they are told otherwise; of Service CIDRs."""
+    """The addresses of Service CIDRs at which kubelets tell Pods to look for a DNS server, unless set otherwise."""
     return tuple(network[_SERVER] for network in networks if network.num_addresses > _SERVER)
 
 
 def service_name(service: Service, domain: str) -> str:
+    """The name of a Service in DNS, in lower case and without the final dot."""
     return f"{service.metadata.name}.{service.metadata.namespace}.svc.{domain}".lower()
 
 
 def service_names(
     service: Service, slices: Iterable[EndpointSlice], domain: str, reserved: Collection[Network] = ()
 ) -> Names:
-    """A Service's own name for its own addresses; of a headless one for its endpoints', each of which has a name too.
-    A name of others (ExternalName) is left to a DNS server. `reserved`: where Services have their own addresses, which
-    no endpoint gives another name.
+    """The names of a Service. Its own name leads to its own addresses; the name of a headless Service to the addresses
+    of its endpoints, and each endpoint has a name too. An ExternalName is left to a DNS server. `reserved`: the
+    networks of Services' own addresses; an endpoint gives no name to such an address.
     """
     if service.spec.type == "ExternalName":
         return Names(addresses={}, pointers={})

@@ -1,7 +1,7 @@
-"""What a Service is reached at, and the endpoints its clients are sent to, as Kubernetes means it. Pure.
+"""What a Service is reached at, and the endpoints that its clients are sent to, as Kubernetes means it. Pure.
 
-Kubernetes asks the same of whoever plays kube-proxy's part: of the controller for addresses in the fabric, of each node
-for its own ports.
+Kubernetes asks the same of everything that plays kube-proxy's part: of the controller for addresses in the fabric, of
+each node for its own ports.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ _VERSIONS = {"IPv4": 4, "IPv6": 6}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a client is."""
+    """The place of a client."""
 
     node: str
     zone: str = ""
     addresses: tuple[Address, ...] = ()
-    """The node's own, in the fabric."""
+    """The node's own addresses in the fabric."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +38,17 @@ class Backend:
     port: int
     ready: bool
     leaving: bool
-    """Terminating, and serving still."""
+    """Whether it is terminating and still serves."""
     node: str = ""
-    """Where it is; empty when nobody said."""
+    """The node of the endpoint; empty when the slice does not say."""
     zones: frozenset[str] = frozenset()
     nodes: frozenset[str] = frozenset()
-    """Whose clients it is for, by its hints."""
+    """The zones and nodes that it is for, by its hints: clients there are sent to it."""
 
 
 def read_address(text: str) -> Address | None:
-    """An address as Kubernetes reads it: the API server took leading zeros, and IPv4 in the form of IPv6, from those
-    who wrote them. None for what nobody could send to.
+    """Parse an address as Kubernetes reads it: the API server took leading zeros, and IPv4 in the form of IPv6. None
+    for an address that cannot be sent to.
     """
     with contextlib.suppress(OSError, ValueError):  # the C library reads most of them, in a tenth of the time
         return IPv4Address(socket.inet_pton(socket.AF_INET, text))
@@ -63,8 +63,8 @@ def read_address(text: str) -> Address | None:
 
 
 def cluster_addresses(service: Service) -> list[Address]:
-    """The Service's own addresses; none for headless ones, for names of others (ExternalName), and where others answer
-    for them.
+    """The Service's own addresses. None for a headless Service, for ExternalName, and for a Service that is left to
+    another proxy.
     """
     if service.spec.type == "ExternalName" or not _LEFT_TO_OTHERS.isdisjoint(service.metadata.labels):
         return []
@@ -72,8 +72,8 @@ def cluster_addresses(service: Service) -> list[Address]:
 
 
 def external_addresses(service: Service) -> list[Address]:
-    """Addresses outside the cluster's own that the Service is reached at: `externalIPs`, and those a load balancer has
-    been given, unless that one wants to see the packets itself (`ipMode: Proxy`). Of the Service's own families.
+    """Other addresses at which the Service is reached: `externalIPs`, and addresses of its load balancer, except of one
+    that is to see the packets itself (`ipMode: Proxy`). Only of the Service's own families.
     """
     versions = {address.version for address in cluster_addresses(service)}
     own = [address for text in service.spec.external_ips if (address := read_address(text)) is not None]
@@ -81,7 +81,7 @@ def external_addresses(service: Service) -> list[Address]:
 
 
 def balanced_addresses(service: Service) -> list[Address]:
-    """Those of type LoadBalancer alone, whose clients `loadBalancerSourceRanges` restricts."""
+    """The addresses of its load balancer. `loadBalancerSourceRanges` restricts the clients of these addresses only."""
     if service.spec.type != "LoadBalancer":
         return []
     ingress = service.status.load_balancer.ingress
@@ -90,7 +90,7 @@ def balanced_addresses(service: Service) -> list[Address]:
 
 
 def source_ranges(service: Service) -> tuple[list[Network], list[str]]:
-    """The networks of `loadBalancerSourceRanges`, as kube-proxy masks them, and what of it is none."""
+    """The networks in `loadBalancerSourceRanges`, as kube-proxy masks them; and the entries that are no networks."""
     networks, wrong = [], []
     for text in service.spec.load_balancer_source_ranges:
         head, slash, length = text.strip().partition("/")
@@ -104,8 +104,8 @@ def source_ranges(service: Service) -> tuple[list[Network], list[str]]:
 def backends(port: ServicePort, version: int, slices: Iterable[EndpointSlice]) -> list[Backend]:
     """All endpoints of a port in one IP family, each once, in the order of their addresses.
 
-    While a slice is split the same endpoint may be in two: it is what the better one says. Slices may be left to others
-    as Services are.
+    While a slice is split, the same endpoint may be in two slices; then the better one counts. A slice may be left to
+    another proxy, as a Service may.
     """
     found: dict[tuple[Address, int], Backend] = {}
     for item in sorted(slices, key=lambda item: item.metadata.name):
@@ -122,8 +122,8 @@ def backends(port: ServicePort, version: int, slices: Iterable[EndpointSlice]) -
 
 
 def _numbers(port: ServicePort, item: EndpointSlice) -> list[int]:
-    """The endpoints' numbers for a port of the Service: the slice's ports have the Service's names. The API server does
-    not look at the number.
+    """The endpoints' port numbers for a port of the Service: the ports of a slice have the names of the Service's
+    ports. The API server does not check the numbers.
     """
     return [
         each.port
@@ -134,15 +134,15 @@ def _numbers(port: ServicePort, item: EndpointSlice) -> list[int]:
 
 
 def endpoint_address(item: EndpointSlice, endpoint: Endpoint) -> Address | None:
-    """Addresses of one endpoint are interchangeable, and consumers take the first (discovery/v1). None for what is no
-    address of the slice's family.
+    """The address of an endpoint. Its addresses are interchangeable, and consumers take the first (discovery/v1). None
+    when that is no address of the slice's family.
     """
     address = read_address(endpoint.addresses[0]) if endpoint.addresses else None
     return address if address is not None and address.version == _VERSIONS.get(item.address_type) else None
 
 
 def pods(slices: Iterable[EndpointSlice], namespace: str) -> Iterator[tuple[Address, str]]:
-    """Addresses of endpoints, and the names of the Pods of a Namespace that the slices say they are."""
+    """The addresses of endpoints that slices say are Pods of a Namespace, each with the name of the Pod."""
     for item in slices:
         for endpoint in item.endpoints or ():
             address, target = endpoint_address(item, endpoint), endpoint.target_ref
@@ -171,22 +171,23 @@ def keeps_clients(service: Service) -> bool:
 
 
 def is_ready(endpoint: Endpoint) -> bool:
+    """Whether an endpoint is ready, which it is where nothing is set (discovery/v1)."""
     return endpoint.conditions.ready is not False
 
 
 def is_serving(endpoint: Endpoint) -> bool:
-    """Unset, it is what `ready` says (discovery/v1)."""
+    """Whether an endpoint serves. Where it is not set, `ready` says it (discovery/v1)."""
     serving = endpoint.conditions.serving
     return is_ready(endpoint) if serving is None else serving
 
 
 def choose(listed: Collection[Backend]) -> list[Backend]:
-    """Those that are ready; where none is, those that are leaving and serve still (KEP-1669)."""
+    """The endpoints that are ready; where none is, those that are terminating and still serve (KEP-1669)."""
     return [each for each in listed if each.ready] or [each for each in listed if each.leaving]
 
 
 def choose_local(listed: Iterable[Backend], node: str) -> list[Backend]:
-    """The same of one node's own: what a traffic policy `Local` wants (KEP-2086)."""
+    """The same among the endpoints on one node: what a traffic policy `Local` wants (KEP-2086)."""
     return choose([each for each in listed if each.node == node])
 
 
@@ -197,8 +198,8 @@ def choose_near(listed: Collection[Backend], place: Place) -> list[Backend]:
 
 
 def group_by_hints(listed: Collection[Backend]) -> tuple[dict[str, list[Backend]], dict[str, list[Backend]]]:
-    """The endpoints meant for clients on each node and in each zone that hints name. Hints count only where all
-    endpoints that are ready have them (KEP-2433, KEP-3015).
+    """The endpoints meant for clients on each node and in each zone that hints name. Hints count only where all ready
+    endpoints have them (KEP-2433, KEP-3015).
     """
     ready = [each for each in listed if each.ready]
     nodes = {node for each in ready for node in each.nodes} if all(each.nodes for each in ready) else set()
@@ -208,10 +209,11 @@ def group_by_hints(listed: Collection[Backend]) -> tuple[dict[str, list[Backend]
 
 
 def has_hints(listed: Iterable[Backend]) -> bool:
-    """Whether where a client is may matter."""
+    """Whether the place of a client may matter."""
     ready = [each for each in listed if each.ready]
     return bool(ready) and (all(each.nodes for each in ready) or all(each.zones for each in ready))
 
 
 def format_endpoint(address: Address, port: int) -> str:
+    """`address:port`, with an IPv6 address in brackets."""
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"

@@ -1,9 +1,9 @@
-"""Which client goes to which endpoint by its address, so that an endpoint that comes or goes moves few clients. Pure.
+"""Which client goes to which endpoint by its address, so that few clients change when an endpoint comes or goes. Pure.
 
-Open vSwitch hashes a client to a position among the endpoints (ovs-ofctl(8), group select by hash). Were each endpoint
-listed once, one that leaves would move all behind it, and with them nearly all clients. So there is a fixed number of
-positions, which the endpoints share evenly by Maglev's rule (Eisenbud et al., NSDI 2016, 3.4): each in turn takes the
-next free one of its own order of them.
+Open vSwitch hashes a client to a position among the endpoints (ovs-ofctl(8), group select by hash). If each endpoint
+were listed once, one that leaves would shift all behind it, and with them nearly all clients. So there is a fixed
+number of positions, which the endpoints share evenly by Maglev's rule (Eisenbud et al., NSDI 2016, 3.4): in turn, each
+endpoint takes the next free position in an order of its own.
 """
 
 import hashlib
@@ -15,16 +15,20 @@ from kube_ovn.model.kube import Service
 _SEATS = (61, 251)
 """Primes, as the rule wants."""
 _EACH = 5
-"""Positions each endpoint has at least, so that none has more than a fifth above another."""
+"""The fewest positions of an endpoint, so that no endpoint has more than a fifth above another."""
 
 
 def by_position(service: Service, chosen: Sequence[Backend]) -> Sequence[Backend]:
-    """A Service's endpoints as a client is to be sent to one of them: where clients stay, an endpoint has several."""
+    """A Service's endpoints as load balancers list them: where a client is to stay with its endpoint, each has several
+    places.
+    """
     return seat(chosen) if keeps_clients(service) else chosen
 
 
 def seat(chosen: Sequence[Backend]) -> list[Backend]:
-    """The endpoints by position. More than 50 are listed once each: of many, a position more or less is little."""
+    """The endpoints by position. More than 50 endpoints are listed once each: of so many, a position more or less is
+    little.
+    """
     size = next((size for size in _SEATS if len(chosen) * _EACH <= size), 0)
     if len(chosen) < 2 or not size:
         return list(chosen)
@@ -38,7 +42,7 @@ def seat(chosen: Sequence[Backend]) -> list[Backend]:
 
 
 def _order(backend: Backend, size: int) -> Iterator[int]:
-    """The positions as one endpoint prefers them: each once."""
+    """All positions, in the order in which one endpoint prefers them."""
     digest = hashlib.blake2b(f"{backend.address} {backend.port}".encode(), digest_size=16).digest()
     offset, skip = int.from_bytes(digest[:8]) % size, int.from_bytes(digest[8:]) % (size - 1) + 1
     return iter([(offset + number * skip) % size for number in range(size)])

@@ -13,20 +13,9 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from kube_ovn.model.kube import ObjectMeta
-from kube_ovn.model.resource import ENDPOINT_SLICES as ENDPOINT_SLICES
-from kube_ovn.model.resource import IPPOOLS as IPPOOLS
-from kube_ovn.model.resource import IPS as IPS
-from kube_ovn.model.resource import NAMESPACES as NAMESPACES
-from kube_ovn.model.resource import NODES as NODES
-from kube_ovn.model.resource import PODS as PODS
-from kube_ovn.model.resource import SERVICES as SERVICES
-from kube_ovn.model.resource import STATEFULSETS as STATEFULSETS
-from kube_ovn.model.resource import SUBNETS as SUBNETS
-from kube_ovn.model.resource import VPCS as VPCS
 from kube_ovn.model.resource import Resource
 
 T = TypeVar("T")
-Kind = Resource
 
 FOREIGN = frozenset(
     {"kubectl", "deployment", "node", "node.alpha", "volumes", "volume.beta", "csi.volume", "pv", "scheduler.alpha"}

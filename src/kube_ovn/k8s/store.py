@@ -34,6 +34,9 @@ class _Changes(Generic[C]):
             if len(self._changed) > most:
                 self._changed = None
 
+    def forget(self) -> None:
+        self._changed = None
+
     def take(self) -> set[C] | None:
         changed, self._changed = self._changed, set()
         return changed
@@ -62,6 +65,8 @@ class Store(Generic[T]):
         """
         self.unavailable = ""
         """Why the server serves none of this kind, in its words; what was known stays known."""
+        self.unavailable_since = 0.0
+        """Loop time at which that was said first."""
         self._listed = self._renewal = -math.inf  # loop times: asked for the last list; asked for a newer one
         self._relisted = asyncio.Event()
         self._watching: asyncio.Timeout | None = None
@@ -182,7 +187,9 @@ class Store(Generic[T]):
 
     def refuse(self, reason: str, asked: float) -> bool:
         """The server, asked at this loop time, serves none of this kind; whether that is news."""
-        news, self.unavailable = self.unavailable != reason, reason
+        news, self.unavailable = not self.unavailable, reason
+        if news:
+            self.unavailable_since = asked
         self._finish_list(asked)
         return news
 

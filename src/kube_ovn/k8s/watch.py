@@ -36,6 +36,7 @@ WATCH_SECONDS = (180.0, 300.0)
 """How long one watch lasts: random, so that the watches of many nodes do not end together. A peer that died is noticed
 by the connection's own probes; this bounds what they cannot see, such as a proxy that lost its far side."""
 RETRY_CEILING = 5.0
+NOT_FOUND = 404
 
 Report = Callable[[Resource[Object], Unreadable], None]
 """Told of each object that cannot be read, once, and again when it cannot be read for another reason."""
@@ -62,8 +63,8 @@ class _Follower(Generic[T]):
             except TimeoutError:
                 self._version = ""
             except KubeError as error:
-                if error.expired or error.unavailable:
-                    self._version = ""
+                if error.expired or error.status == NOT_FOUND:
+                    self._version = ""  # a server that was just started may forbid everything for a moment
                 if error.unavailable:
                     self._lack(error)
                 else:
@@ -74,9 +75,7 @@ class _Follower(Generic[T]):
         self._asked = asyncio.get_running_loop().time()
         listing = await self._client.list(self._kind, field_selector=self._selector)
         LISTS.labels(self._kind.name).inc()
-        if self._store.unavailable:
-            log.info("kind available again", kind=self._kind.name)
-            UNAVAILABLE.labels(self._kind.name).set(0)
+        self._have()
         self._tell(self._store.replace(listing.items, self._asked, listing.unreadable))
         self._store.version = self._version = listing.version
         self._count()
@@ -97,11 +96,13 @@ class _Follower(Generic[T]):
                     self._store.remove(event.uid, event.namespace, event.name)
                 case Unreadable():
                     self._tell([event] if self._store.put_unreadable(event) else [])
+            self._have()
             self._store.version = self._version = event.version
             self._store.proved = loop.time()
             self._backoff.reset()
             events.inc()
             self._count()
+        self._have()
         self._store.proved = loop.time()
         if loop.time() - started < 1.0:
             await self._backoff.wait()  # a server that ends watches at once must not be asked in a tight loop
@@ -120,6 +121,13 @@ class _Follower(Generic[T]):
                 error=each.error,
             )
             self._report(self._kind, each)
+
+    def _have(self) -> None:
+        """The server serves the kind."""
+        if self._store.unavailable:
+            self._store.unavailable = ""
+            UNAVAILABLE.labels(self._kind.name).set(0)
+            log.info("kind available again", kind=self._kind.name)
 
     def _lack(self, error: KubeError) -> None:
         """The kind is not installed, or we may not read it."""

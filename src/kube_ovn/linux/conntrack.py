@@ -1,4 +1,4 @@
-"""The kernel's connections: ends what it goes on with although nobody wants it any more (ctnetlink)."""
+"""The kernel's connections: ends those that still lead to an endpoint which is not wanted any more (ctnetlink)."""
 
 import errno
 import socket
@@ -19,12 +19,12 @@ _BY_NUMBER, _BY_DESTINATION_PORT = 1 << 3, 1 << 5
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 _UDP = bytes([socket.IPPROTO_UDP])
 _FEW = 16
-"""Ports that are asked for one by one."""
+"""Up to so many ports are asked for one by one."""
 
 
 def forget(fronts: Mapping[Front, Collection[tuple[Address, int]]], local: Collection[Address]) -> int:
-    """End the connections of UDP to these that do not lead to one of their targets; how many. `local`: the addresses
-    of the node. Raises NetlinkError.
+    """End the UDP connections to these fronts that lead to none of the front's targets. Returns how many. `local`: the
+    addresses of the node. Raises NetlinkError.
     """
     count = 0
     with Socket(protocol=NETLINK_NETFILTER) as root:
@@ -41,8 +41,8 @@ def forget(fronts: Mapping[Front, Collection[tuple[Address, int]]], local: Colle
 
 
 def _list(root: Socket, version: int, ports: Collection[int]) -> Iterator[dict[int, bytes]]:
-    """What was sent to these ports of UDP, and perhaps to others. The kernel walks through everything each time; one
-    before 5.8 lists it as well.
+    """The connections to these UDP ports, and perhaps to others. The kernel walks through all its connections each
+    time; a kernel before 5.8 lists all of them as well.
     """
     for port in ports if len(ports) <= _FEW else [None]:
         flags = _BY_NUMBER | (0 if port is None else _BY_DESTINATION_PORT)
@@ -53,7 +53,7 @@ def _list(root: Socket, version: int, ports: Collection[int]) -> Iterator[dict[i
         ]
         for body in root.dump(Message("connections", _GET, 0, _header(version) + encode(wanted))):
             found = decode(body[4:])
-            # In another zone it is Open vSwitch's, where OVN keeps its own.
+            # A connection in another zone is Open vSwitch's, where OVN keeps its own.
             if _ZONE not in found and decode(decode(found[_ORIGINAL])[_PROTOCOL]).get(_NUMBER) == _UDP:
                 yield found
 
@@ -64,7 +64,7 @@ def _end(data: bytes, address: int, port: int) -> tuple[Address, int]:
 
 
 def _deletion(version: int, found: Mapping[int, bytes]) -> Message:
-    """Of this very connection, if it is there still."""
+    """The request to delete this very connection, if it still exists."""
     which: list[Attribute] = [
         (kind | _NESTED * (kind == _ORIGINAL), found[kind]) for kind in (_ORIGINAL, _ID) if kind in found
     ]

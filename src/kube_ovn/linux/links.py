@@ -1,7 +1,7 @@
-"""Links, addresses and routes: the rtnetlink messages this project sends, in its own nouns (`model.host`).
+"""Links, addresses and routes: the rtnetlink messages that this project sends, in the nouns of `model.host`.
 
-Functions take an open `netlink.Socket` of the namespace they work in. They decide nothing: what should exist is
-rendered in `host/`.
+Functions take an open `netlink.Socket` of the namespace that they work in. They decide nothing: `host/` renders what
+should exist.
 """
 
 import errno
@@ -48,9 +48,10 @@ _LOOPBACK = 1
 
 
 def create_pod_link(root: Socket, link: str, netns: str, name: str, mtu: int, mac: str, alias: str) -> None:
-    """Make the pair: this end up, the far end inside the Pod's namespace under its final name. One datagram.
+    """Make the pair: this end up, the far end inside the Pod's namespace under its final name. One datagram. Raises
+    NetlinkError.
 
-    This end has no addresses: what the node would send from one, the Pod alone would hear.
+    This end has no addresses: what the node would send from one would reach only the Pod.
     """
     try:
         descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
@@ -72,7 +73,7 @@ def create_pod_link(root: Socket, link: str, netns: str, name: str, mtu: int, ma
         up = _IFINFO.pack(0, 0, 0, _UP, _UP) + encode([(_IFLA_IFNAME, link)])
         root.request(
             Message(f"create {link} with {name} in {netns}", _NEWLINK, netlink.CREATE | netlink.EXCL, body),
-            Message(f"alias of {link}", _SETLINK, 0, _ANY + encode(named)),  # creation takes none
+            Message(f"alias of {link}", _SETLINK, 0, _ANY + encode(named)),  # a link cannot be created with one
             _be_silent(0, link),
             Message(f"set {link} up", _SETLINK, 0, up),
         )
@@ -86,11 +87,11 @@ def delete_link(root: Socket, link: str) -> None:
 
 
 def configure_pod(pod: Socket, name: str, network: PodNetwork) -> None:
-    """Inside the Pod's namespace: loopback up, addresses, link up, routes. One datagram.
+    """Inside the Pod's namespace: loopback up, addresses, link up, routes. One datagram. Raises NetlinkError.
 
-    A Pod without an IPv6 address gets no link-local one either. With it the kernel asks for routers and reports groups
-    on a link where nobody listens; the switch sends each of these packets to all ports, and works out each such flow
-    anew for every port that comes: with 60 Pods on two nodes that took most of a processor.
+    A Pod without an IPv6 address gets no link-local one either. With one, the kernel would ask for routers and report
+    groups on a link where nothing listens. The switch sends each of these packets to all ports, and works out each such
+    flow anew for every port that comes: with 60 Pods on two nodes that took most of a processor.
     """
     link = get_link(pod, name)
     if link is None:
@@ -105,11 +106,13 @@ def configure_pod(pod: Socket, name: str, network: PodNetwork) -> None:
 
 
 def get_link(root: Socket, name: str) -> Link | None:
+    """The link with this name; None when there is none. Raises NetlinkError."""
     body = root.get(Message(f"link {name}", _GETLINK, 0, _ANY + encode([(_IFLA_IFNAME, name)])))
     return None if body is None else decode_link(body)
 
 
 def decode_link(body: bytes) -> Link:
+    """The link in the body of an RTM_NEWLINK or RTM_DELLINK message (rtnetlink(7))."""
     _, _, index, flags, _ = _IFINFO.unpack_from(body)
     attributes = decode(body[_IFINFO.size :])
     mac = attributes.get(_IFLA_ADDRESS, b"")
@@ -124,29 +127,32 @@ def decode_link(body: bytes) -> Link:
 
 
 def list_links(root: Socket) -> list[Link]:
+    """All links of the namespace. Raises NetlinkError."""
     return [decode_link(body) for body in root.dump(Message("list of links", _GETLINK, 0, _ANY))]
 
 
 def list_addresses(root: Socket, index: int | None = None) -> list[tuple[int, InterfaceAddress]]:
-    """Addresses and the index of their link: of all links or of one. IPv6 link-local ones are the kernel's."""
+    """Addresses, each with the index of its link: of all links or of one. IPv6 link-local addresses are the kernel's
+    and are left out.
+    """
     return [(owner, address) for owner, address, _ in _dump_addresses(root, index)]
 
 
 def list_unusable(root: Socket, index: int) -> dict[InterfaceAddress, str]:
-    """Addresses of a link that cannot be used, and why: duplicate address detection found somebody else who has them,
-    or has not ended (RFC 4862, section 5.4).
+    """Addresses of a link that cannot be used, and why: duplicate address detection found another host with the
+    address, or has not ended (RFC 4862, section 5.4).
     """
     flaws = {_IFA_F_TENTATIVE: "it is still tentative", _IFA_F_DADFAILED: "somebody else on its network has it"}
     return {
         address: flaw
         for _, address, flags in _dump_addresses(root, index)
-        for flag, flaw in flaws.items()  # a duplicate stays tentative for ever: the last one says more
+        for flag, flaw in flaws.items()  # a duplicate stays tentative for ever: the last flag says more
         if flags & flag
     }
 
 
 def _dump_addresses(root: Socket, index: int | None) -> list[tuple[int, InterfaceAddress, int]]:
-    """Index of the link, address and flags."""
+    """Index of the link, address and flags, for each address."""
     found = []
     for body in root.dump(Message("list of addresses", _GETADDR, 0, _IFADDR.pack(0, 0, 0, 0, index or 0))):
         _, length, _, _, owner = _IFADDR.unpack_from(body)
@@ -159,6 +165,7 @@ def _dump_addresses(root: Socket, index: int | None) -> list[tuple[int, Interfac
 
 
 def add_address(root: Socket, index: int, address: InterfaceAddress) -> None:
+    """Add an address to the link with this index, or replace it there. Raises NetlinkError."""
     root.request(_address(_NEWADDR, netlink.CREATE | netlink.REPLACE, index, address))
 
 
@@ -193,12 +200,12 @@ def list_routes(root: Socket, protocol: int | None, index: int | None = None) ->
 
 
 def add_routes(root: Socket, index: int, routes: Iterable[Route], protocol: int) -> None:
-    """Add routes or replace those to the same place. One that is refused does not keep the others out."""
+    """Add routes, or replace those to the same destination. A route that is refused does not keep the others out."""
     root.request(*(_route(_NEWROUTE, netlink.CREATE | netlink.REPLACE, index, route, protocol) for route in routes))
 
 
 def delete_routes(root: Socket, index: int, routes: Iterable[Route], protocol: int) -> None:
-    """No error for those that are gone already: they go with their source address."""
+    """No error for routes that are gone already: they go with their source address."""
     root.request(*(_route(_DELROUTE, 0, index, route, protocol, errno.ESRCH) for route in routes))
 
 
@@ -213,11 +220,13 @@ def is_forwarding(link: Link) -> bool:
 
 
 def set_up(root: Socket, link: Link) -> None:
+    """Set a link up. Raises NetlinkError."""
     root.request(_set_up(link.index, link.name))
 
 
 def set_forwarding(root: Socket, link: Link) -> None:
-    """IPv4 packets that come in here are forwarded, and their source is checked against any link, not this one only.
+    """Have IPv4 packets that come in here forwarded, and their source checked against all links, not against this one
+    only.
 
     The same as the sysctls `net.ipv4.conf.<link>.{forwarding,rp_filter}`, which a container that is not privileged may
     read but not write.
@@ -238,7 +247,7 @@ def _remove(root: Socket, message: Message, gone: int) -> None:
 
 
 def _be_silent(index: int, name: str) -> Message:
-    """No IPv6 link-local address comes into being on a link that is still down; index 0 means the name decides."""
+    """No IPv6 link-local address comes into being on a link that is still down. With index 0 the name decides."""
     mode: list[Attribute] = [(_IFLA_AF_SPEC, [(socket.AF_INET6, [(_INET6_ADDR_GEN_MODE, _GEN_NONE)])])]
     attributes: list[Attribute] = mode if index else [(_IFLA_IFNAME, name), *mode]
     body = _IFINFO.pack(0, 0, index, 0, 0) + encode(attributes)
@@ -251,8 +260,8 @@ def _set_up(index: int, name: str) -> Message:
 
 
 def _address(kind: int, flags: int, index: int, address: InterfaceAddress) -> Message:
-    # No duplicate address detection: addresses are granted once and port security lets nobody else use them, so that
-    # nobody could answer, and the Pod would wait a second for each.
+    # No duplicate address detection: an address is granted once, and port security lets no other port use it. So no
+    # host could answer, and the Pod would wait a second for each address.
     local = address.address
     body = _IFADDR.pack(_family(local), address.prefix, 0, 0, index) + encode(
         [

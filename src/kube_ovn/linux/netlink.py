@@ -1,8 +1,9 @@
-"""The netlink protocol: messages, attributes, one socket. What the messages mean is `links`' and `nft`'s business.
+"""The netlink protocol: messages, attributes, one socket. `links`, `policy`, `conntrack` and `notify` know what
+messages mean.
 
-Written by hand, because the dozen messages needed are smaller than any library: importing one costs the daemon 13 MB
+Written by hand, because the dozen messages needed are smaller than any library: importing one costs the daemon 13 MB,
 and every Pod about a millisecond. Everything here blocks for microseconds, or for as long as the kernel's network lock
-is taken; callers in coroutines use a worker thread.
+is taken. Coroutines call it in a worker thread.
 """
 
 import ctypes
@@ -28,9 +29,9 @@ _CLONE_NEWNET = 0x40000000
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _BATCH = 64
-"""Messages in one datagram: each has an answer of its own, and all of them must fit the socket's buffer."""
+"""Messages in one datagram. Each has an answer of its own, and all answers must fit into the socket's buffer."""
 _TIMEOUT = 10.0
-"""Seconds an answer may take: the network lock can be held for long on a node that removes many namespaces."""
+"""Seconds that an answer may take. The network lock can be held for long on a node that removes many namespaces."""
 
 Value: TypeAlias = "bytes | int | str | list[Attribute]"
 Attribute: TypeAlias = tuple[int, Value]
@@ -46,14 +47,14 @@ class NetlinkError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One request. `what` is how errors speak of it."""
+    """One request. `what` names it in errors."""
 
     what: str
     type: int
     flags: int
     body: bytes
     pardon: int = 0
-    """An errno that is no failure of this request."""
+    """An errno that does not count as a failure of this request."""
 
     def encode(self, sequence: int, flags: int) -> bytes:
         length = _HEADER.size + len(self.body)
@@ -78,7 +79,7 @@ def encode(attributes: Iterable[Attribute]) -> bytes:
 
 
 def decode(data: bytes) -> dict[int, bytes]:
-    """Attributes by kind; flags of nesting and byte order are left out."""
+    """Attributes by kind, without the flags of nesting and byte order."""
     attributes, offset = {}, 0
     while offset + 4 <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, offset)
@@ -90,7 +91,7 @@ def decode(data: bytes) -> dict[int, bytes]:
 
 
 def text(value: bytes) -> str:
-    """What the kernel has as bytes: names and aliases need not be UTF-8."""
+    """A text of the kernel, which keeps bytes: names and aliases need not be UTF-8."""
     return value.rstrip(b"\0").decode(errors="replace")
 
 
@@ -129,7 +130,9 @@ class Socket:
         self._socket.close()
 
     def request(self, *messages: Message) -> None:
-        """Have all messages carried out, in their order; an error of one does not stop the others."""
+        """Have all messages carried out, in their order. An error of one does not stop the others. Raises the first
+        NetlinkError.
+        """
         errors: list[NetlinkError] = []
         for start in range(0, len(messages), _BATCH):
             errors += self._carry_out(messages[start : start + _BATCH])
@@ -137,7 +140,7 @@ class Socket:
             raise errors[0]
 
     def _carry_out(self, batch: Sequence[Message]) -> list[NetlinkError]:
-        """One datagram of messages: what the kernel refused of it."""
+        """Send one datagram of messages. Returns what the kernel refused."""
         waiting = {next(self._sequence): message for message in batch}
         datagram = b"".join(message.encode(sequence, _REQUEST | _ACK) for sequence, message in waiting.items())
         self._send(batch[0].what, datagram)
@@ -152,7 +155,7 @@ class Socket:
         return errors
 
     def get(self, message: Message) -> bytes | None:
-        """The body of the one object asked for; None when there is none."""
+        """The body of the one object that is asked for; None when it does not exist. Raises NetlinkError."""
         sequence = next(self._sequence)
         self._send(message.what, message.encode(sequence, _REQUEST))
         while True:
@@ -167,7 +170,9 @@ class Socket:
                 return None
 
     def dump(self, message: Message) -> list[bytes]:
-        """The bodies of all objects asked for, as of one moment: a list that changed meanwhile is read again."""
+        """The bodies of all objects that are asked for, as of one moment: a list that changed meanwhile is read again.
+        Raises NetlinkError.
+        """
         for _ in range(10):
             if (bodies := self._dump(message)) is not None:
                 return bodies
@@ -208,7 +213,7 @@ def listen(protocol: int, groups: Iterable[int]) -> socket.socket:
     """A non-blocking socket that receives the kernel's notifications of some groups."""
     listener = _open(protocol)
     listener.setblocking(False)
-    listener.bind((0, 0))  # a socket without an address is passed over when notifications are sent
+    listener.bind((0, 0))  # notifications pass over a socket without an address
     for group in groups:
         listener.setsockopt(_SOL_NETLINK, 1, group)  # NETLINK_ADD_MEMBERSHIP
     return listener
@@ -235,8 +240,8 @@ def _open(protocol: int = NETLINK_ROUTE) -> socket.socket:
 
 
 def _open_inside(netns: str) -> socket.socket:
-    """A socket stays in the namespace it was made in. The thread that enters it ends there, so that no other code ever
-    runs in the wrong namespace.
+    """Open a socket inside another namespace, where it stays. The thread that enters the namespace ends there, so that
+    no other code ever runs in the wrong one.
     """
     outcome: list[socket.socket | OSError] = []
 

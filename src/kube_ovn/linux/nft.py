@@ -12,7 +12,7 @@ class NftError(Exception):
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a named counter has counted."""
+    """The value of a named counter."""
 
     name: str
     packets: int
@@ -24,7 +24,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """libnftables-json(5)."""
+    """What `nft -j list` prints (libnftables-json(5))."""
 
     nftables: list[_Entry]
 

@@ -1,6 +1,6 @@
-"""The kernel's notifications, reduced to one question: may what we look after have changed?
+"""The kernel's notifications, reduced to one question: may something of kube-ovn's have changed?
 
-Others' links, addresses, routes and tables change all the time (each Pod is a link); only what concerns ours is told.
+Links, addresses, routes and tables of other programs change all the time (each Pod is a link). They are not told.
 """
 
 import asyncio
@@ -23,14 +23,17 @@ _TABLE_NAME, _TABLE_USERDATA = 1, 6  # the first is the same in tables, chains, 
 
 
 class LinkWatch:
-    """Tells when a link of these names, its addresses or settings, or routes and rules of our protocol changed."""
+    """Calls `tell` when a link of these names, its addresses or settings, or routes and rules of this protocol
+    changed.
+    """
 
     def __init__(self, links: Collection[str], protocol: int, tell: Callable[[], None]) -> None:
         self._protocol, self._tell = protocol, tell
         self.indices: dict[str, int | None] = dict.fromkeys(links)
-        """Index of each link, as of the last look at it; None counts everything as a change."""
+        """The index of each link, as of the last look at it. While one is None, every change counts."""
 
     async def run(self) -> None:
+        """Listen until cancelled."""
         await _receive(netlink.NETLINK_ROUTE, _ROUTE_GROUPS, self._read, self._tell)
 
     def _read(self, datagram: bytes) -> None:
@@ -56,18 +59,19 @@ class LinkWatch:
 
 
 class TableWatch:
-    """Tells when somebody else removed or changed a part of the table of this name.
+    """Calls `tell` when another program removed or changed a part of the table of this name.
 
-    A transaction that leaves the table with the comment `own` is ours. (The kernel also names the process, but by a
-    number that means nothing inside a container.)
+    A transaction that leaves the table with the comment `own` is this program's. (The kernel also names the process,
+    but by a number that means nothing inside a container.)
     """
 
     def __init__(self, table: str, tell: Callable[[], None]) -> None:
         self._table, self._tell = table, tell
-        self._touched = self._ours = False
+        self._changed = self._ours = False
         self.own = ""
 
     async def run(self) -> None:
+        """Listen until cancelled."""
         await _receive(netlink.NETLINK_NETFILTER, (_NFT_GROUP,), self._read, self._tell)
 
     def _read(self, datagram: bytes) -> None:
@@ -76,11 +80,11 @@ class TableWatch:
                 continue
             message, attributes = kind & 0xFF, netlink.decode(body[4:])
             if message == _NEWGEN:  # the end of a transaction
-                if self._touched and not self._ours:
+                if self._changed and not self._ours:
                     self._tell()
-                self._touched = self._ours = False
+                self._changed = self._ours = False
             elif attributes.get(_TABLE_NAME, b"").rstrip(b"\0") == self._table.encode():
-                self._touched = True
+                self._changed = True
                 if message == _NEWTABLE and self.own:
                     self._ours = self._ours or self.own.encode() in attributes.get(_TABLE_USERDATA, b"")
 
@@ -90,13 +94,13 @@ async def _receive(
 ) -> None:
     loop = asyncio.get_running_loop()
     with netlink.listen(protocol, groups) as listener:
-        missed()  # what happened before we listened
+        missed()  # for what happened before the socket listened
         while True:
             try:
                 datagram = await loop.sock_recv(listener, 1 << 17)
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                missed()  # more happened than fits; whatever it was, look again
+                missed()  # more happened than fits into the buffer; whatever it was, look again
             else:
                 read(datagram)

@@ -1,6 +1,6 @@
 """Policy routing: rules that send packets of a source to a table, and the default routes in such tables (ip-rule(8)).
 
-The rtnetlink messages alone; which of them there should be is rendered in `host.node`. Rules and routes of ours carry
+The rtnetlink messages only: `host.node` renders the rules and routes that should exist. Those of kube-ovn carry
 `names.ROUTE_PROTOCOL`.
 """
 
@@ -19,14 +19,14 @@ _FRA_SRC, _FRA_PRIORITY, _FRA_TABLE, _FRA_PROTOCOL = 2, 6, 15, 21
 _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 5, 6, 15
 _TO_TABLE, _UNICAST, _UNREACHABLE, _MAIN = 1, 1, 7, 254
 _LAST = 0xFFFFFFFF
-"""Metric of a route that any other comes before."""
+"""Metric of a route that comes after any other."""
 _RULE = struct.Struct("=BBBBBBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 _OF = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 def list_detours(root: Socket, protocol: int) -> set[Detour]:
-    """Rules and default routes of tables other than the main one that carry a protocol's mark."""
+    """The rules and default routes that carry a protocol's mark, without those of the main table."""
     found: set[Detour] = set()
     for version, family in _OF.items():
         for body in root.dump(Message("list of rules", _GETRULE, 0, _RULE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))):
@@ -56,9 +56,9 @@ def list_detours(root: Socket, protocol: int) -> set[Detour]:
 
 
 def add_detour(root: Socket, detour: Detour, protocol: int) -> None:
-    """Add a rule, or a table's default route in the place of the one it has.
+    """Add a rule, or a default route in place of the one that its table has.
 
-    Raises NetlinkError: a next hop that is on no link cannot be used.
+    Raises NetlinkError, as for a next hop that is on no link.
     """
     root.request(_message(detour, protocol, add=True))
 

@@ -48,13 +48,13 @@ def parse_mac(text: str) -> str:
 
 
 def format_list(items: Iterable[object]) -> str:
-    """The comma form of the annotations."""
+    """A list in the comma form of annotations."""
     return ",".join(map(str, items))
 
 
 def _address(text: str) -> Address:
-    # The C library takes the same texts as `ipaddress.ip_address`, zones apart, in a tenth of the time; there are some
-    # five to parse for each Pod when the controller starts.
+    # The C library takes the same texts as `ipaddress.ip_address`, apart from zones, in a tenth of the time. About five
+    # are parsed for each Pod when the controller starts.
     try:
         if ":" in text:
             return IPv6Address(socket.inet_pton(socket.AF_INET6, text))

@@ -1,7 +1,7 @@
-"""Our own resources, `kubeovn.io/v1`, and the workloads that own addresses: only the fields this project reads.
+"""The resources of this project, `kubeovn.io/v1`, and the workloads that own addresses: only the fields that are read.
 
-Nouns only, as in `model.kube`. What a field means to a user stands in the CRD's schema (`charts/kube-ovn/templates`).
-Texts of addresses are as users wrote them: `topology.subnets` makes subnets of them, or a Problem.
+Nouns only, as in `model.kube`. The schema of a CRD says what a field means to a user (`charts/kube-ovn/templates`).
+Texts of addresses are as users wrote them: `topology.subnets` makes subnets of them, or tells what is wrong.
 """
 
 import msgspec
@@ -10,7 +10,7 @@ from kube_ovn.model.kube import ObjectMeta, VersionedMeta
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """`status.conditions[]`. The times are filled in by who writes it (`controller.send`)."""
+    """`status.conditions[]`. `controller.send` fills in the time."""
 
     type: str
     status: str
@@ -43,21 +43,21 @@ class SubnetAcl(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class NatRuleMatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Addresses and CIDRs separated by commas; an empty text fits all."""
+    """Addresses and CIDRs separated by commas; an empty text matches all."""
 
     src_ips: str = msgspec.field(default="", name="srcIPs")
     dst_ips: str = msgspec.field(default="", name="dstIPs")
 
 
 class NatRule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An exception to natOutgoing: `nat` or `forward`."""
+    """An exception to natOutgoing. `action` is `nat` or `forward`."""
 
     match: NatRuleMatch = NatRuleMatch()
     action: str = ""
 
 
 class EffectiveNatRule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A rule that the nodes carry out, under the name it has there."""
+    """A rule that the nodes carry out, under its name on the nodes."""
 
     rule_id: str = msgspec.field(default="", name="ruleID")
     match: NatRuleMatch = NatRuleMatch()
@@ -93,11 +93,11 @@ class SubnetSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=F
     ipv6_ra_configs: str = msgspec.field(default="", name="ipv6RAConfigs")
     mtu: int = 0
     enable_lb: bool | None = None
-    """Unset: Services work, as everywhere."""
+    """None: Services work, as with true."""
 
 
 class SubnetStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """`cidr_block` and `gateway` are those in effect: a change of the spec that cannot be made leaves them.
+    """`cidr_block` and `gateway` are those in effect: a change of the spec that cannot be made leaves them as they are.
 
     Counts are JSON numbers of any size; the API server keeps those beyond 2^63 as doubles.
     """
@@ -125,7 +125,7 @@ class Subnet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class IPSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """One owner's addresses in one subnet. Without `owner_uid` it is a reservation that a user made."""
+    """The addresses of one owner in one subnet. Without `owner_uid` it is a reservation that a user made."""
 
     subnet: str = ""
     ip_address: str = ""
@@ -133,16 +133,16 @@ class IPSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False
     v6_ip_address: str = ""
     mac_address: str = ""
     gateway: str = ""
-    """The gateways its owner was given, in the order of the addresses: they serve as long as it lives."""
+    """The gateways that the owner was given, in the order of the addresses. They serve as long as the owner lives."""
     pod_name: str = ""
     namespace: str = ""
     node_name: str = ""
     pod_type: str = ""
-    """`StatefulSet` for what outlives its Pod; `Node` for a Node's own; `HealthChecks` for where endpoints in a subnet
-    are checked from; else empty.
+    """`StatefulSet` for an address that outlives its Pod; `Node` for the address of a Node; `HealthChecks` for the
+    address that endpoints in a subnet are checked from; else empty.
     """
     owner_uid: str = msgspec.field(default="", name="ownerUID")
-    """UID of the Pod; of the StatefulSet, Node or Subnet where `pod_type` says so."""
+    """The UID of the Pod, or of the StatefulSet, Node or Subnet where `pod_type` says so."""
 
 
 class IP(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -204,7 +204,7 @@ class StatefulSetSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class StatefulSet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """apps/v1: how many Pods it wants, and from which number on."""
+    """apps/v1: how many Pods a StatefulSet wants, and the number of the first one."""
 
     metadata: ObjectMeta
     spec: StatefulSetSpec = StatefulSetSpec()

@@ -1,7 +1,7 @@
-"""What a user writes in a Subnet about the way out: `gatewayNode` and `natOutgoingPolicyRules`.
+"""What a user writes in a Subnet on its gateways: `gatewayNode`, `natOutgoingPolicyRules`, `externalEgressGateway`.
 
-The controller reads which nodes, in which order of preference; a node reads the source address it is to use. No
-decisions here.
+The controller reads the nodes, in order of preference. A node reads the source address that it is to use. No decisions
+here.
 """
 
 import hashlib
@@ -20,10 +20,12 @@ _KERNELS_TABLES = (0, 253, 254, 255)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NatException:
-    """Packets of one IP family to which natOutgoing applies, or not, whatever comes later; no networks fit all."""
+    """Packets of one IP family that natOutgoing applies to, or does not, whatever later rules say. No networks match
+    all.
+    """
 
     id: str
-    """12 hexadecimal digits that come from what the rule says."""
+    """12 hexadecimal digits that follow from the content of the rule."""
     version: int
     sources: tuple[Network, ...]
     destinations: tuple[Network, ...]
@@ -32,7 +34,8 @@ class NatException:
 
 def parse_gateway_nodes(text: str) -> dict[str, tuple[Address, ...]]:
     """Parse `node1,node2` or `node1:192.0.2.11,node2:192.0.2.12`: the nodes in order, each with its fixed source
-    addresses, if any; a node with one of each family is named twice. Raises ValueError with a sentence for the user.
+    addresses, if there are any. A node with one of each family is named twice. Raises ValueError with a sentence for
+    the user.
     """
     found: dict[str, tuple[Address, ...]] = {}
     for part in text.split(","):
@@ -49,7 +52,7 @@ def parse_gateway_nodes(text: str) -> dict[str, tuple[Address, ...]]:
 
 
 def parse_nat_rule(rule: NatRule) -> NatException:
-    """Read a rule of natOutgoingPolicyRules. Raises ValueError with a sentence for the user."""
+    """Parse a rule of natOutgoingPolicyRules. Raises ValueError with a sentence for the user."""
     sources, destinations = _networks(rule.match.src_ips), _networks(rule.match.dst_ips)
     versions = {network.version for network in (*sources, *destinations)}
     if not versions:
@@ -67,7 +70,9 @@ def parse_nat_rule(rule: NatRule) -> NatException:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class External:
-    """Routers in the nodes' network that a subnet's packets are sent to, one a family, and the rule that does it."""
+    """The routers in the nodes' network that packets of a subnet are sent to, one for each IP family; and the priority
+    and table of the routing rule that sends them.
+    """
 
     gateways: tuple[Address, ...]
     priority: int
@@ -75,7 +80,9 @@ class External:
 
 
 def parse_external(spec: SubnetSpec) -> External | None:
-    """What a Subnet says about externalEgressGateway; None when nothing. Raises ValueError with a sentence."""
+    """Parse the externalEgressGateway of a Subnet; None when it is empty. Raises ValueError with a sentence for the
+    user.
+    """
     if not spec.external_egress_gateway.strip():
         return None
     if spec.nat_outgoing:
@@ -91,7 +98,9 @@ def parse_external(spec: SubnetSpec) -> External | None:
 
 
 def _networks(text: str) -> tuple[Network, ...]:
-    """Addresses and CIDRs separated by commas, in order, none inside another. Raises ValueError."""
+    """Parse addresses and CIDRs separated by commas, in order. One that lies inside another is left out. Raises
+    ValueError.
+    """
     found: dict[Network, None] = {}
     for part in filter(None, map(str.strip, text.split(","))):
         try:

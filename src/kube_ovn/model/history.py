@@ -1,7 +1,7 @@
-"""What was granted and given back, as the durable history has it that `kubectl ko ipam explain` reads. Values only.
+"""The durable history of grants that are over, which `kubectl ko ipam explain` reads. Values only.
 
-The history is a log in a ring of segments: records are appended to the newest, and a full one is followed by the next
-slot, whose old content is overwritten. Where segments are kept, and how, is `k8s.history`'s.
+The history is a log in a ring of segments. Records are appended to the newest segment. After a full segment follows the
+one in the next slot, and its old content is overwritten. `k8s.history` decides where and how segments are kept.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,8 +12,8 @@ import msgspec
 
 
 class Identity(NamedTuple):
-    """What makes two records tell of the same grant: the beginning tells one from the next to the same owner, such as
-    those a StatefulSet gets for one Pod when it is scaled down and up.
+    """What two records of one grant have in common. `since` tells apart several grants of one owner, such as those that
+    a StatefulSet gets for one Pod when it is scaled down and up.
     """
 
     uid: str
@@ -29,7 +29,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     mac: str
     subnet: str
     holder: str
-    """Such as `Pod default/web-0` or `node node1`."""
+    """A label such as `Pod default/web-0` or `node node1`."""
     uid: str
     since: str
     until: str
@@ -41,7 +41,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """A part of the history. Later ones have higher sequence numbers; the number decides the slot."""
+    """A part of the history. Later segments have higher sequence numbers. The sequence number decides the slot."""
 
     sequence: int
     records: tuple[Record, ...]
@@ -55,7 +55,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ring:
-    """A history of `slots` segments with `size` records each; `segments` oldest first."""
+    """A history of `slots` segments with up to `size` records each. `segments`: the oldest first."""
 
     slots: int
     size: int
@@ -68,23 +68,24 @@ class Ring:
 
     @property
     def records(self) -> Sequence[Record]:
-        """All that is remembered, oldest first."""
+        """All records, the oldest first."""
         return [record for segment in self.segments for record in segment.records]
 
     def slot(self, sequence: int) -> int:
         return sequence % self.slots
 
     def put(self, segment: Segment) -> "Ring":
-        """With a segment in its slot, whatever was there."""
+        """The ring with a segment in its slot, in place of what was there."""
         slot = self.slot(segment.sequence)
         others = [each for each in self.segments if self.slot(each.sequence) != slot]
         return Ring.of(self.slots, self.size, [*others, segment])
 
     def extend(self, waiting: Sequence[Record]) -> tuple[Segment | None, int]:
-        """The one segment to write next for records that wait, None when there is nothing to write, and how many of
-        them, from the first, are remembered after that.
+        """Returns the one segment to write next for records that wait (None when there is nothing to write), and how
+        many of these records, from the first, are in the history after that.
 
-        One that is remembered already is not written again: whoever died before it could act on it says it again.
+        A record that is in the history already is not written again: a process that died before it acted on a record
+        hands it in once more.
         """
         newest = self._open()
         fresh: dict[Identity, Record] = {}

@@ -10,7 +10,7 @@ from kube_ovn.model.addr import Address, Network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
-    """One attachment as the container runtime names it: a container's interface, and the Pod it is for."""
+    """One attachment as the container runtime names it: the interface of a container, and the Pod that it is for."""
 
     container: str
     interface: str
@@ -18,7 +18,7 @@ class Sandbox:
     namespace: str = ""
     pod: str = ""
     uid: str = ""
-    """The Pod's UID as the runtime says it; empty when it does not."""
+    """The UID of the Pod as the runtime says it; empty when it says none."""
 
     @property
     def link(self) -> str:
@@ -37,7 +37,7 @@ class Link:
     mtu: int
     up: bool
     alias: str = ""
-    """Free text on a link; ours says which sandbox it is for."""
+    """Free text on a link. On a Pod's link it says which sandbox the link is for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetourRule:
-    """Packets of a source are routed by a table of their own, before rules of a larger priority are asked."""
+    """A rule: packets of a source are routed by a table of their own, before rules of a larger priority are asked."""
 
     source: Network
     table: int
@@ -75,7 +75,7 @@ class DetourRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetourRoute:
-    """The default route of such a table."""
+    """The default route of the table of a detour."""
 
     table: int
     via: Address
@@ -86,7 +86,7 @@ class DetourRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetourEnd:
-    """Where there is no route in such a table, packets of a family end: they must not leave another way."""
+    """The end of packets of a family where the table of a detour has no route: they must not leave another way."""
 
     table: int
     version: int
@@ -100,7 +100,9 @@ Detour: TypeAlias = DetourRule | DetourRoute | DetourEnd
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodNetwork:
-    """What a Pod's interface is to have, as the controller granted it. `gateways` are in the order of `interfaces`."""
+    """What the interface of a Pod is to have, as the controller granted it. `gateways` are in the order of
+    `interfaces`.
+    """
 
     uid: str
     mac: str
@@ -110,11 +112,11 @@ class PodNetwork:
 
 
 def pod_link(container: str, interface: str) -> str:
-    """Name of the host's end of a Pod's link, 14 characters, Linux allows 15.
+    """The name of the host's end of a Pod's link: 14 characters; Linux allows 15.
 
-    A runtime's container ids are random, and their beginning is what people see in its listings; anything else (short
-    ids, further interfaces) is named by a digest. Two names can only meet by chance (48 bits), which ADD notices: it
-    does not touch a link that stands in the database as another container's.
+    The container ids of a runtime are random, and users see their beginning in its listings. Anything else (a short id,
+    a further interface) is named by a digest. Two names can be the same only by chance (48 bits), which ADD notices: it
+    leaves a link alone that the database has for another container.
     """
     if interface == "eth0" and len(container) >= 32 and container.isalnum():
         return container[:12] + names.POD_LINK_SUFFIX
@@ -124,11 +126,11 @@ def pod_link(container: str, interface: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Front:
-    """What a port of a Service is reached at."""
+    """A port at which a Service is reached on a node, at one address or at all."""
 
     version: int
     protocol: str
-    """As nft has it: `tcp`, `udp`, `sctp`."""
+    """As in nft: `tcp`, `udp`, `sctp`."""
     port: int
     address: Address | None = None
-    """None: any address of the node."""
+    """None: at any address of the node."""

@@ -1,8 +1,8 @@
-"""Kubernetes objects, only the fields this project reads. Nouns only; `k8s.decode` makes them from bytes.
+"""Kubernetes objects, only the fields that this project reads. Nouns only; `k8s.decode` makes them from bytes.
 
-No resourceVersion, where we only read: two objects are equal when nothing we read differs, so a Store can keep the old
-one and everything memoised on it. `gc=False`: made from JSON they cannot form a cycle, and the collector need not walk
-thousands of them.
+Objects that are only read have no resourceVersion here. Two of them are equal when no field that is read differs, so a
+Store can keep the old one and everything memoised on it. `gc=False`: objects made from JSON cannot form a cycle, and
+the garbage collector need not walk through thousands of them.
 """
 
 from typing import Protocol
@@ -31,7 +31,9 @@ class ObjectMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=F
 
 
 class VersionedMeta(ObjectMeta, frozen=True, kw_only=True, rename="camel", gc=False):
-    """Of objects whose status we decide: a status is written only to the version it was decided for."""
+    """Metadata of an object with a status that the controller writes, and only to the version that it was
+    decided for.
+    """
 
     resource_version: str = ""
 
@@ -64,7 +66,7 @@ class NodeAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class NodeCondition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Not its heartbeat: a node that goes on as before is no news."""
+    """Without the heartbeat: a node that goes on as before is no news."""
 
     type: str
     status: str
@@ -99,7 +101,7 @@ class ServicePort(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=
 class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     type: str = "ClusterIP"
     cluster_ips: tuple[str, ...] = msgspec.field(default=(), name="clusterIPs")
-    """One a family; `None` alone for a headless Service."""
+    """One for each IP family; only `None` for a headless Service."""
     external_ips: tuple[str, ...] = msgspec.field(default=(), name="externalIPs")
     external_name: str = ""
     ports: tuple[ServicePort, ...] = ()
@@ -131,7 +133,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class EndpointConditions(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Unknown readiness counts as ready (discovery/v1)."""
+    """A readiness that is not set counts as ready (discovery/v1)."""
 
     ready: bool | None = None
     serving: bool | None = None
@@ -143,14 +145,14 @@ class Hint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Hints(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """Whose clients an endpoint is for (KEP-2433, KEP-3015)."""
+    """Where the clients are that an endpoint is for (KEP-2433, KEP-3015)."""
 
     for_zones: tuple[Hint, ...] = ()
     for_nodes: tuple[Hint, ...] = ()
 
 
 class TargetRef(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The object an endpoint is, if it is one."""
+    """The object behind an endpoint, if there is one."""
 
     kind: str = ""
     namespace: str = ""
@@ -173,7 +175,7 @@ class EndpointPort(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class EndpointSlice(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """Endpoints of one Service and one IP family; the label `names.SERVICE_OF_SLICE` says whose."""
+    """Endpoints of one Service and one IP family. The label `names.SERVICE_OF_SLICE` names the Service."""
 
     metadata: ObjectMeta
     address_type: str = ""

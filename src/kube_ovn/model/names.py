@@ -1,7 +1,7 @@
-"""Every name this project mints and every priority it uses, in one place.
+"""Every name that this project makes and every priority that it uses, in one place.
 
-Builders are nouns: they map identities to the names users and `ovn-nbctl` see. A name that two identities could share
-would let one object edit another's rows, so each builder says why it is injective.
+Builders are nouns: they map identities to the names that users and `ovn-nbctl` see. If two identities shared a name,
+one object could change the rows of another. So each builder says why it is injective.
 """
 
 import hashlib
@@ -27,7 +27,9 @@ PORT_VIPS = "ovn.kubernetes.io/port_vips"
 DHCP_V4_OPTIONS = "ovn.kubernetes.io/dhcp-v4-options"
 DHCP_V6_OPTIONS = "ovn.kubernetes.io/dhcp-v6-options"
 WRITTEN_BACK = "ovn.kubernetes.io/written_back"
-"""On a Namespace: which of its annotations the controller wrote, and what; what differs is its user's wish."""
+"""On a Namespace: the annotations that the controller wrote, with their values. A value that differs is a wish of the
+user.
+"""
 LOGICAL_ROUTER = "ovn.kubernetes.io/logical_router"
 POD_NIC_TYPE = "ovn.kubernetes.io/pod_nic_type"
 ROUTED = "ovn.kubernetes.io/routed"
@@ -40,9 +42,9 @@ VETH_PAIR = "veth-pair"
 # --- Kubernetes objects ---
 
 PROVIDER = "ovn"
-"""The provider whose attachments are the fabric's own."""
+"""The provider of attachments to the fabric itself."""
 FINALIZER = "kubeovn.io/kube-ovn-controller"
-"""On what must not go while it is in use."""
+"""On objects that must not go while they are in use."""
 MADE_BY_NAMESPACE = "kubeovn.io/made-by-namespace"
 """Label of a Subnet that the annotations of a Namespace made, change and remove."""
 IP_SUBNET = "ovn.kubernetes.io/subnet"
@@ -52,7 +54,7 @@ IP_RESERVED = "ovn.kubernetes.io/ip_reserved"
 STATEFULSET = "StatefulSet"
 NODE_TYPE = "Node"
 CHECKS_TYPE = "HealthChecks"
-"""`podType` of IP objects."""
+"""Values of `podType` in IP objects."""
 
 CONTROLLER = "kube-ovn-controller"
 """Event component and Lease of the controller."""
@@ -69,42 +71,42 @@ POD_NETWORK_CONFIGURE_FAILED = "PodNetworkConfigureFailed"
 VALIDATE_SUBNET_FAILED = "ValidateLogicalSwitchFailed"
 VALIDATE_SUBNET_SUCCESS = "ValidateLogicalSwitchSuccess"
 IN_USE = "InUse"
-"""Condition reason: waits with its removal for those who use it."""
+"""Condition reason: the removal waits until the object is in use no more."""
 NOT_SUPPORTED = "NotSupported"
 NO_READY_GATEWAY = "NoReadyGateway"
 GATEWAY_CONDITION = "GatewayReady"
-"""Type of the condition of a Subnet that leaves through chosen nodes; others do not have it."""
+"""Type of the condition of a centralized Subnet; other Subnets do not have it."""
 GATEWAY_READY = "ReconcileCentralizedGatewaySuccess"
-"""With NO_READY_GATEWAY: its reasons."""
+"""With NO_READY_GATEWAY: the reasons of this condition."""
 GATEWAY_TYPE_CHANGED = "SubnetGatewayTypeChanged"
 GATEWAY_NODE_CHANGED = "SubnetGatewayNodeChanged"
 GATEWAY_NODE_REFUSED = "GatewayNodeRefused"
 """Reasons of Events."""
 SERVICE_REFUSED = "ServiceRefused"
-"""Reason of an Event on a Service that is not answered for as it asks."""
+"""Reason of an Event on a Service that does not get all that it asks for."""
 NODE_ADDRESS_CONFLICT = "NodeAddressConflictWithSubnet"
 
 # --- external_ids of Northbound rows ---
 
 OWNER_UID = "owner_uid"
-"""On the ports of Pods and Nodes: whose they are, whatever comes to have the same name."""
+"""On the ports of Pods and Nodes: the UID of the Pod or Node. Another one may come to have the same name."""
 
 # --- Logical_Router_Policy priorities (contract §3.4); the highest that matches decides ---
 
 POLICY_EAST_WEST = 31000
-"""ip.dst == a subnet of the fabric: stay inside."""
+"""ip.dst is in a subnet of the fabric: the packet stays inside."""
 POLICY_NODE = 30000
-"""ip.dst == a node's own address: to that node over the join switch, past any gateway."""
+"""ip.dst is a node's own address: the packet goes to that node over the join switch, past any gateway."""
 POLICY_CENTRALIZED = 29010
-"""ip.src == a subnet with chosen gateway nodes: out through them. Above what sends Pods out through their own node."""
+"""ip.src is in a centralized subnet: the packet leaves through the subnet's gateway nodes. Above POLICY_GATEWAY."""
 POLICY_GATEWAY = 29000
-"""ip.src == a Pod: out through its own node."""
+"""ip.src is a Pod: the packet leaves through the node of the Pod."""
 
 # --- Gateways of centralized subnets: one switch between the router and the nodes; no Kubernetes name has an `@` ---
 
 GATEWAY_SWITCH = "gateways@ovn"
 GATEWAY_PORT = "host@gateways"
-"""Its port of type localport: each node's own end, reached from that node's chassis only."""
+"""The port of this switch, of type localport: it is each node's own, and only the node's chassis reaches it."""
 
 # --- Services ---
 
@@ -114,58 +116,58 @@ SERVICE_OF_SLICE = "kubernetes.io/service-name"
 """Label of an EndpointSlice: the name of its Service (discovery/v1)."""
 SERVICE_PROXY_NAME = "service.kubernetes.io/service-proxy-name"
 SERVICE_HEADLESS = "service.kubernetes.io/headless"
-"""Labels of Services whose addresses somebody else answers for, or nobody (KEP-2447)."""
+"""Labels of Services with addresses that another proxy answers for, or none (KEP-2447)."""
 ZONE = "topology.kubernetes.io/zone"
 """Label of a Node."""
 FABRIC, DNS_SERVICE = "@fabric", "dns"
-"""Namespace and name of the Service that nobody made: no Namespace's name has an `@`."""
+"""Namespace and name of the Service that no user made. No Namespace has an `@` in its name."""
 DNS_PORT = 53
-"""Also of the nodes' own answers: OVN's come after a load balancer has chosen, to what goes to this port then."""
+"""Also the port of the nodes' own answers: OVN answers packets that go to it after a load balancer has chosen."""
 HEALTH_CHECK = "ovn.kubernetes.io/service_health_check"
-"""On a Service: "true" if OVN is to look whether its endpoints answer."""
+"""On a Service: "true" when OVN is to check whether the endpoints answer."""
 NOBODYS_PORT = 9
-"""Of a node, where it refuses: the protocol that had it (RFC 863) is long out of use."""
+"""A port of a node at which clients are refused: the protocol that had it (RFC 863) is long out of use."""
 AFFINITY_TIMEOUT = "ovn.kubernetes.io/affinity_timeout"
-"""On a Service with sessionAffinity ClientIP: OVN is to remember each client for that many seconds."""
+"""On a Service with sessionAffinity ClientIP: the seconds for which OVN is to remember each client."""
 
 # --- ACL priorities and tiers of Subnets (contract §11.1) ---
 
 TIER_GUARD = 0
-"""Before all that users decide."""
+"""Before everything that users decide."""
 ACL_DNS_GUARD = 32000
-"""What OVN would let past all ACLs."""
+"""Stops what OVN would let past all ACLs."""
 TIER_SUBNET = 2
 ACL_PRIVATE_DROP = 1000
-"""A private subnet: what nothing below allows."""
+"""In a private subnet: stops what no other ACL allows."""
 ACL_PRIVATE_ALLOW = 1001
-"""Inside it, and between it and what it allows."""
+"""In a private subnet: allows traffic inside it, and between it and what it allows."""
 ACL_NODE_ALLOW = 3000
-"""From the nodes: the kubelet's probes."""
+"""In a private subnet: allows traffic from the nodes, such as the probes of the kubelet."""
 TIER_LAST = 3
-"""After all that users decide; there is no later one (ovn-nb(5), ACL)."""
+"""After everything that users decide. There is no later tier (ovn-nb(5), ACL)."""
 ACL_DNS_COMMIT = 0
-"""Allows what is allowed anyway, for the sake of a flag."""
+"""Allows what is allowed anyway; it is there for the effect of its label."""
 
 # --- Linux and Open vSwitch on the node ---
 
 INTEGRATION_BRIDGE = "br-int"
 NODE_NIC = "ovn0"
 GATEWAY_NIC = "ovngw0"
-"""Where packets come out that leave the fabric through this node as a gateway of centralized subnets."""
+"""The interface of a node at which packets come out when it is a gateway of centralized subnets."""
 NODE_NICS = frozenset({NODE_NIC, GATEWAY_NIC})
 NFT_TABLE = "kube-ovn"
 SERVICES_TABLE = "kube-ovn-services"
-"""The second one: what Services are reached at on the node itself."""
+"""The second table: the addresses and ports at which Services are reached on the node itself."""
 MASQUERADE_MARK = 0x4000
-"""Bit of a packet's mark between two of its chains: who sent it cannot be answered but through this node. kube-proxy,
-whose place this takes, has the same one for the same.
+"""Bit of a packet's mark, between two chains of a table: the sender can be answered only through this node. kube-proxy,
+which this replaces, uses the same bit for the same.
 """
 ROUTE_PROTOCOL = 0x4F
 """rtm_protocol of every route this project installs on a node ("O" in ASCII; unassigned in rt_protos)."""
 POD_LINK_SUFFIX = "_h"
-"""End of the host-side veth names of Pods."""
+"""End of the names of Pods' veths on the host."""
 LINK_ALIAS = "kube-ovn"
-"""First word of the alias of such a link; container, interface, Pod UID and namespace follow."""
+"""First word of the alias of such a link. Container, interface, Pod UID and Namespace follow."""
 
 
 def router_port(router: str, switch: str) -> str:
@@ -184,7 +186,9 @@ def pod_port(pod: str, namespace: str) -> str:
 
 
 def node_port(node: str) -> str:
-    """Logical_Switch_Port of a Node on the join switch. Only a Pod named `node-..` can collide (`topology.render`)."""
+    """Logical_Switch_Port of a Node on the join switch. Only a Pod named `node-..` can collide
+    (`topology.ports.obstacles`).
+    """
     return f"node-{node}"
 
 
@@ -194,7 +198,9 @@ def service_lb(namespace: str, service: str, protocol: str) -> str:
 
 
 def local_service_lb(namespace: str, service: str, protocol: str, version: int) -> str:
-    """The same of addresses that lead to other endpoints on each node; OVN takes one family a row."""
+    """Load_Balancer of addresses of a Service that lead to other endpoints on each node. OVN takes one IP
+    family a row.
+    """
     return f"{service_lb(namespace, service, protocol)}/ipv{version}"
 
 
@@ -214,8 +220,9 @@ def gateway_group(key: str) -> str:
 
 
 def ip_object(port: str) -> str:
-    """IP object of a port: the same name, unless that is too long for an object's (253). Injective, because the digest
-    stands after a dash in the last label, which is a Namespace's and 63 long at most, or is beyond chance.
+    """IP object of a port: the same name, unless that is too long for an object (253 characters). Injective beyond
+    chance: the digest stands after a dash in the last label, which in a name without a digest is a Namespace, 63
+    characters long at most.
     """
     if len(port) <= 253:
         return port
@@ -223,15 +230,15 @@ def ip_object(port: str) -> str:
 
 
 def checks_ip(subnet: str) -> str:
-    """IP object with the address that Services' endpoints in a subnet are checked from. Injective beyond chance, and no
-    Pod's: those have a dot.
+    """IP object with the address that endpoints in a subnet are checked from. Injective beyond chance, and never the IP
+    object of a Pod: those have a dot.
     """
     plain = "." not in subnet and len(subnet) <= 63
     return f"checks-{subnet if plain else hashlib.blake2b(subnet.encode(), digest_size=8).hexdigest()}"
 
 
 def label_value(text: str) -> str:
-    """What of a name fits a label's value: all of it, or nothing (63 characters at most)."""
+    """A name as the value of a label: all of it, or nothing when it has more than 63 characters."""
     return text if len(text) <= 63 else ""
 
 
@@ -245,14 +252,16 @@ def node_port_group(node: str) -> str:
 
 
 def node_address_set(version: int) -> str:
-    """Address_Set of the nodes' own addresses of a family. No pool's: those have no upper-case letter."""
+    """Address_Set of the nodes' own addresses of one IP family. A pool never has this name: its set has no upper-case
+    letter.
+    """
     return f"kube_ovn.NODES.ip{version}"
 
 
 def pool_address_set(pool: str, version: int) -> str:
-    """Address_Set of an IPPool: `-` becomes `.`, as users of the contract expect, and `.` becomes `_`; the family is
-    added because a set holds one. OVN takes no name that begins with a digit, so a `_` comes first there. Injective,
-    because an object's name has no `_`, and begins with a letter or a digit.
+    """Address_Set of an IPPool for one IP family, because a set holds one. `-` becomes `.`, as users of the contract
+    expect, and `.` becomes `_`. OVN takes no name that begins with a digit, so a `_` comes before it. Injective,
+    because the name of an object has no `_`, and begins with a letter or a digit.
     """
     first = "_" if pool[:1].isdigit() else ""
     return f"{first}{pool.replace('.', '_').replace('-', '.')}.ip{version}"

@@ -142,7 +142,7 @@ class LoadBalancerGroup(Row, frozen=True, kw_only=True):
 
 
 class ChassisTemplateVar(Row, frozen=True, kw_only=True):
-    """What `^name` means on one chassis."""
+    """The values of `^name` variables on one chassis."""
 
     TABLE: ClassVar[str] = "Chassis_Template_Var"
     KEY: ClassVar[str] = "chassis"
@@ -159,7 +159,9 @@ class Dns(Row, frozen=True, kw_only=True):
 
 
 class NbGlobal(Row, frozen=True, kw_only=True):
-    """The database's one root row. Never ours; one entry of its external_ids is: the fence (`ovsdb.commit.FENCE`)."""
+    """The one root row of the database. This project owns only one entry of its external_ids: the fence
+    (`ovsdb.commit.FENCE`).
+    """
 
     TABLE: ClassVar[str] = "NB_Global"
 

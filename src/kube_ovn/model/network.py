@@ -1,4 +1,4 @@
-"""The nouns of the controller's decisions: subnets, grants of addresses, and problems of users' objects."""
+"""The nouns of the controller's decisions: subnets, grants of addresses, and what users are told."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,30 +9,36 @@ from kube_ovn.model.ranges import host_ranges
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subnet:
-    """The addresses of one logical switch. `cidrs` and `gateways` hold one entry a family, in the same order."""
+    """The addresses of one logical switch. `cidrs` and `gateways` hold one entry for each IP family, in the
+    same order.
+    """
 
     name: str
     cidrs: tuple[Network, ...]
     gateways: tuple[Address, ...]
     exclude: tuple[tuple[Address, Address], ...] = ()
-    """Ranges, first and last address, that are never handed out."""
+    """Ranges, first and last address, that are never granted."""
 
     @property
     def versions(self) -> tuple[int, ...]:
-        """The IP families it has, in order."""
+        """The IP families of the subnet, in order."""
         return tuple(cidr.version for cidr in self.cidrs)
 
     def holds(self, address: Address) -> bool:
         return is_within(address, self.cidrs)
 
     def has_host(self, address: Address) -> bool:
-        """Whether an address in it may be somebody's: it is neither the network's own nor the broadcast address."""
+        """Whether an address in the subnet may be granted at all: it is neither the network address nor the broadcast
+        address.
+        """
         return any(address in cidr and int(address) in host_ranges(cidr) for cidr in self.cidrs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """The addresses one owner has in one subnet, and the gateways it was given. Used only when written down."""
+    """The addresses of one owner in one subnet, and the gateways that it was given. A grant is used only when it is
+    written down.
+    """
 
     subnet: str
     addresses: tuple[Address, ...]
@@ -50,7 +56,7 @@ class Grant:
 
 
 class Kind(StrEnum):
-    """Kinds of objects we write to, and report problems on."""
+    """Kinds of objects that the controller writes to, or makes Events on."""
 
     POD = "Pod"
     NODE = "Node"
@@ -64,7 +70,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectRef:
-    """Enough to write to an object, or an Event on it."""
+    """What is needed to write to an object, or to make an Event on it."""
 
     kind: Kind
     namespace: str
@@ -73,18 +79,18 @@ class ObjectRef:
 
 
 def cluster_ref(kind: Kind, name: str, uid: str = "") -> ObjectRef:
-    """An object that is in no Namespace; without a UID while it is not there."""
+    """An object that is in no Namespace. The UID is empty while the object does not exist."""
     return ObjectRef(kind=kind, namespace="", name=name, uid=uid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What the user of an object is told while it is true, as an Event on the object: once when it becomes true, and
-    again when it changes. Bad input becomes such a value, and stops no other object.
+    """What the user of an object is told while it is true. It becomes an Event on the object: once when it becomes
+    true, and again when it changes. Bad input becomes such a value, and stops no other object.
     """
 
     object: ObjectRef
     reason: str
     message: str
     normal: bool = False
-    """Whether all is well: the Event is a Normal one, not a Warning."""
+    """Whether all is well: then the Event is a Normal one, else a Warning."""

@@ -1,6 +1,6 @@
-"""Sets of addresses of one family, as few numbers as possible: a /64 costs as much as a /24.
+"""Sets of addresses of one IP family as spans of numbers: a /64 costs as much as a /24.
 
-Values only. What a set is for (a pool, what is free, what is reserved) is decided in `topology`.
+Values only. `topology` decides what a set is for (a pool, free addresses, reserved ones).
 """
 
 from bisect import bisect_right
@@ -33,7 +33,7 @@ class Ranges:
 
     @classmethod
     def of_numbers(cls, numbers: Iterable[int]) -> "Ranges":
-        """As `of`, for single numbers that do not repeat: ten times as fast."""
+        """The same as `of`, for single numbers that do not repeat; ten times as fast."""
         ordered = iter(sorted(numbers))
         spans: list[Span] = []
         for low in ordered:
@@ -48,7 +48,7 @@ class Ranges:
 
     @property
     def size(self) -> int:
-        """How many numbers; may exceed what `len` can say."""
+        """The count of numbers; it may exceed what `len` can return."""
         return sum(high - low + 1 for low, high in self.spans)
 
     def __bool__(self) -> bool:
@@ -91,19 +91,20 @@ class Ranges:
 
 
 def host_ranges(network: Network) -> Ranges:
-    """The addresses of hosts: all but the network's own and, in IPv4, the broadcast address (RFC 4291 section 2.6.1:
-    the first of an IPv6 network is the routers').
+    """The addresses of hosts: all but the network address and, in IPv4, the broadcast address (RFC 4291 section 2.6.1:
+    the first address of an IPv6 network belongs to its routers).
     """
     last = int(network.broadcast_address) - isinstance(network, IPv4Network)
     return Ranges.of([(int(network.network_address) + 1, last)])
 
 
 def address(version: int, number: int) -> Address:
+    """The address with this number, of IP version 4 or 6."""
     return IPv4Address(number) if version == 4 else IPv6Address(number)
 
 
 def format_ranges(ranges: Ranges, version: int, most: int) -> str:
-    """`10.16.0.2-10.16.0.9,10.16.1.1`; beyond `most` spans it says how many more there are."""
+    """`10.16.0.2-10.16.0.9,10.16.1.1`. Beyond `most` spans the text says how many more there are."""
     shown = [
         str(address(version, low)) if low == high else f"{address(version, low)}-{address(version, high)}"
         for low, high in ranges.spans[:most]

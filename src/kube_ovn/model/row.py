@@ -1,8 +1,9 @@
 """The shape of database rows everywhere outside `ovsdb/`: typed structs that refer to one another by key, not by UUID.
 
-A `Row` declares exactly the columns this project writes; a column it does not declare is never touched. The desired
-state of a database is one flat mapping of `Key` to `Row` (a row exists) or `None` (a membership exists). Rendered by
-`topology/` and `host/`, observed by `ovsdb.replica`, compared by `plan.diff`, sent by `ovsdb.commit`.
+A `Row` declares exactly the columns that this project writes; a column that it does not declare is never changed. The
+desired state of a database is one flat mapping of `Key` to `Row` (a row exists) or `None` (a membership exists).
+`topology/` and `host/` render it, `ovsdb.replica` observes it, `plan.diff` compares it, and `ovsdb.commit` sends the
+difference.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import msgspec
 
 
 class RowKey(NamedTuple):
-    """One row: its table and its key within the table (`Row.key`)."""
+    """The identity of one row: its table and its key within the table (`Row.key`)."""
 
     table: str
     key: str
@@ -40,12 +41,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     optional), `frozenset[str]` (a small set that this row owns whole) and `dict[str, str]` (a map owned whole).
 
     TABLE   table name of the OVSDB schema
-    KEY     the column that names the row; "external_ids" for tables without a name, whose rows carry their key in
-            external_ids under `names.KEY_ID`
+    KEY     the column that names the row; "external_ids" for tables without a name column: rows carry their key in
+            external_ids under `KEY_ID`
     MEMBERS the set columns maintained as `Member`, not as part of the row
-    READ    columns that are monitored but never written, for those who ask the replica for a row's raw columns
-    OURS    in tables whose rows cannot carry the mark of ownership (they have no external_ids): the keys that are ours
-    FOREIGN_IDS  external_ids entries another program keeps on our rows: not compared, not written, not removed
+    READ    columns that are monitored but never written; they are read as raw columns of the replica
+    OURS    in tables without external_ids, where rows cannot carry the mark of ownership: the keys of owned rows
+    FOREIGN_IDS  external_ids entries that another program keeps on owned rows: not compared, not written, not removed
     """
 
     TABLE: ClassVar[str]
@@ -70,18 +71,18 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 KEY_ID = "key"
-"""external_ids entry that holds the key of a row whose table has no name column."""
+"""external_ids entry that holds the key of a row in a table without a name column."""
 
 VENDOR_ID = "vendor"
 VENDOR = "kube-ovn"
 """external_ids `vendor=kube-ovn`: the mark of ownership. A row without it is never changed or removed."""
 
 State: TypeAlias = Mapping[Key, Row | None]
-"""A database, or the part of it that is ours: rows under their `RowKey`, `None` under each `Member`."""
+"""A database, or the part of it that this project owns: rows under their `RowKey`, `None` under each `Member`."""
 
 
 def owned(**external_ids: str) -> dict[str, str]:
-    """The external_ids of a row of ours: the mark of ownership and whose row it is."""
+    """The external_ids of a row that this project owns: the mark of ownership, and what the row is for."""
     return {VENDOR_ID: VENDOR, **external_ids}
 
 

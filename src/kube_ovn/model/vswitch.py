@@ -6,7 +6,7 @@ from kube_ovn.model.row import Row
 
 
 class Bridge(Row, frozen=True, kw_only=True):
-    """Never ours: br-int belongs to ovn-controller. Only the membership of our ports in it is."""
+    """Never owned: br-int belongs to ovn-controller. Only the memberships of this project's ports in it are."""
 
     TABLE: ClassVar[str] = "Bridge"
     MEMBERS: ClassVar[tuple[str, ...]] = ("ports",)
@@ -22,7 +22,9 @@ class Port(Row, frozen=True, kw_only=True):
 
 
 class Interface(Row, frozen=True, kw_only=True):
-    """A Pod's host-side veth, or ovn0. ovn-controller reports into its external_ids when the flows are in place."""
+    """The host's end of a Pod's veth, or ovn0. ovn-controller writes into its external_ids when the flows are
+    in place.
+    """
 
     TABLE: ClassVar[str] = "Interface"
     READ: ClassVar[tuple[str, ...]] = ("ofport", "error", "mac_in_use")
@@ -35,7 +37,7 @@ class Interface(Row, frozen=True, kw_only=True):
 
 
 class OpenVSwitch(Row, frozen=True, kw_only=True):
-    """Never ours: the one row of settings, whose external_ids name this chassis (system-id). Only read."""
+    """Never owned, only read: the one row of settings. Its external_ids name this chassis (system-id)."""
 
     TABLE: ClassVar[str] = "Open_vSwitch"
     KEY: ClassVar[str] = "external_ids"

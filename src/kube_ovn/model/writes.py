@@ -1,7 +1,7 @@
-"""What the controller wants written to the Kubernetes API, as values. Decided in `topology`, sent in `controller.send`.
+"""The writes to the Kubernetes API that the controller wants, as values. `topology` decides, `controller.send` sends.
 
-Each is the difference between what an object should be and what it is, so it goes when the watch has told of it, and a
-new leader finds what is missing anew: none needs to survive a crash.
+Each is the difference between what an object should be and what it is. So it goes when the watch has told of the
+change, and a new leader finds anew what is missing: no write needs to survive a crash.
 """
 
 from collections.abc import Mapping
@@ -26,17 +26,17 @@ class Aspect(StrEnum):
 
 
 class WriteKey(NamedTuple):
-    """What is written: `identity` is an object's UID; for objects we make, kind and name."""
+    """What is written. `identity`: the UID of an object; kind and name of an object that the controller makes."""
 
     identity: str
     aspect: Aspect
     part: str = ""
-    """The name of a part of that aspect that is written on its own, by a derivation of its own."""
+    """The name of a part of the aspect that is written on its own, by a derivation of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotate:
-    """Annotations an object is to have; None removes one."""
+    """Annotations that an object is to have; None removes one."""
 
     object: ObjectRef
     annotations: Mapping[str, str | None]
@@ -44,7 +44,7 @@ class Annotate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Create:
-    """An object to make, if none has its name."""
+    """An object to make, unless another object has its name."""
 
     object: ObjectRef
     body: Body
@@ -60,21 +60,25 @@ class Patch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Apply:
-    """What of an object is ours (server-side apply): left out is given up."""
+    """The fields of an object that the controller owns (server-side apply). A field that is left out is given up."""
 
     object: ObjectRef
     body: Body
     part: str = ""
-    """Parts with names of their own are given up and kept apart from each other."""
+    """A name for these fields: each part keeps and gives up its fields apart from the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyStatus:
-    """An object's status. The times of conditions are the writer's: those whose status stays keep that of `before`."""
+    """The status of an object. The sender fills in the times: a condition with the status that it had keeps the time in
+    `before`.
+    """
 
     object: ObjectRef
     version: str
-    """The object's version that this was decided for: a dead controller's decision does not land on a later one."""
+    """The version of the object that this was decided for: the decision of a dead controller does not land on a later
+    version.
+    """
     status: Body
     conditions: tuple[Condition, ...]
     before: tuple[Condition, ...]
@@ -82,18 +86,20 @@ class ApplyStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delete:
-    """An object to remove, with our finalizer if it has one; before that, what it was goes into the history."""
+    """An object to remove, with the controller's finalizer if it has one. Before that, `record` goes into the
+    history.
+    """
 
     object: ObjectRef
     finalizer: str = ""
     position: int = 0
-    """Of the finalizer among the object's."""
+    """The index of the finalizer among those of the object."""
     record: Record | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Let:
-    """An object whose removal waited for us: our finalizer is to go."""
+    """An object that is being deleted and waits for the controller: the controller's finalizer is to go."""
 
     object: ObjectRef
     finalizer: str

@@ -26,6 +26,7 @@ INABILITIES = frozenset(
 )
 """Errors that another transaction would meet as well."""
 LONGEST_DETAILS = 400
+_SENTENCE = ".  "
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
@@ -215,8 +216,8 @@ def check(steps: Sequence[Step], results: Sequence[Any]) -> None:
 
 def _refusal(steps: Sequence[Step], results: Sequence[Any], number: int) -> Exception:
     """What the error at this place means. One after all operations is about the transaction as a whole."""
-    tag, details = results[number]["error"], str(results[number].get("details") or "")[:LONGEST_DETAILS]
-    said = f"{tag}: {details}".rstrip(": ")
+    tag, details = results[number]["error"], str(results[number].get("details") or "")
+    said = f"{tag}: {_lasting(details)[:LONGEST_DETAILS]}".rstrip(": ")
     step = steps[number] if number < len(steps) else None
     if step is not None and step.operation["op"] == "wait":
         return FencedError(f"another controller has become the leader ({said})")
@@ -227,6 +228,12 @@ def _refusal(steps: Sequence[Step], results: Sequence[Any], number: int) -> Exce
     if step is None:
         return RejectedError(said, _named(steps, results, details))
     return RejectedError(f"{step.operation['op']} in {step.operation['table']}: {said}", step.keys)
+
+
+def _lasting(details: str) -> str:
+    """The sentences that say the same when the transaction is tried again: those without the UUIDs of new rows."""
+    sentences = [each for each in details.split(_SENTENCE) if not _UUID.search(each)]
+    return _SENTENCE.join(sentences) or _UUID.sub("(UUID)", details)
 
 
 def _named(steps: Sequence[Step], results: Sequence[Any], details: str) -> tuple[Key, ...]:

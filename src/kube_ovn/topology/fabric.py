@@ -8,7 +8,7 @@ from kube_ovn.model.addr import Address, Network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fabric:
-    """The configured network: one router, the subnet Pods fall to, the subnet that joins the nodes, and Services."""
+    """The configured network: one router, the default subnet of Pods, the subnet that joins the nodes, and Services."""
 
     router: str
     default: str

@@ -1,7 +1,7 @@
-"""The controller's decision as a whole: all parts in their order, and what goes in and comes out.
+"""The controller's decision as a whole: all parts in their order, with the inputs and outputs of the graph.
 
-This is the one module that knows all parts. Synchronous and free of I/O, time and randomness. What the parts decide
-goes three ways: rows to `plan.diff`, writes to the Kubernetes API to be sent after the commit, and what users are told.
+This is the one module that knows all parts. It is synchronous and free of I/O, time and randomness. There are three
+outputs: rows for `plan.diff`, writes to the Kubernetes API that are sent after the commit, and what users are told.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -34,23 +34,24 @@ T_co = TypeVar("T_co", bound=Object, covariant=True)
 
 
 class Objects(Protocol[T_co]):
-    """The objects of one kind as they are now, and which of them changed."""
+    """The objects of one kind as they are now, and the names of those that changed. A Store is one."""
 
     @property
     def objects(self) -> Mapping[str, T_co]:
-        """By UID."""
+        """The objects by UID."""
 
     def named(self, namespace: str, name: str) -> T_co | None: ...
 
     def take_changed_names(self) -> AbstractSet[tuple[str, str]] | None:
-        """Namespaces and names of those that came, changed or left since the last call; None when any may have."""
+        """Namespaces and names of objects that came, changed or left since the last call; None when any may have."""
 
 
 class Topology:
-    """Desired state, writes and what users are told, kept up to date pass by pass.
+    """Desired state, writes and what users are told, brought up to date pass by pass.
 
-    `confirmed` are the grants found in the Northbound database, by UID, for the first pass (`addresses.memory`);
-    `released` the addresses that were in use before, by subnet, in the order of their release.
+    `confirmed` holds the grants found in the Northbound database, by the UID of the Pod or Node; it serves the first
+    pass (`addresses.memory`). `released` holds the addresses that were in use before, by subnet, in the order of their
+    release.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Topology:
     ) -> None:
         self.graph, self.fabric = Graph(), fabric
         self.inputs, self.outputs = Inputs(self.graph), Outputs()
+        self._fed: set[str] = set()
         self._define(confirmed, released)
 
     def _define(self, confirmed: Mapping[str, Grant], released: Mapping[str, Iterable[Address]]) -> None:
@@ -147,31 +149,42 @@ class Topology:
 
     # --- in ---
 
-    def look(self, objects: Mapping[Resource[Any], Objects[Any]], foreign: AbstractSet[RowKey] = frozenset()) -> None:
-        """Take over how things are: the objects of each kind, and the rows of others in the Northbound database."""
-        inputs, stood = self.inputs, self.standing
-        self._feed(objects, early=True, anew=False)
-        if not stood:
+    def look(
+        self,
+        objects: Mapping[Resource[Any], Objects[Any]],
+        foreign: AbstractSet[RowKey] = frozenset(),
+        unknown: AbstractSet[str] = frozenset(),
+    ) -> None:
+        """Take over the present state: the objects of each kind, and the foreign rows of the Northbound database.
+        `unknown`: the kinds that could never be listed, by name.
+        """
+        inputs = self.inputs
+        inputs.unknown.replace(dict.fromkeys(unknown, True))
+        self._feed(objects, early=True)
+        if not self.standing:
             there = {name for name, subnet in inputs.subnets.values.items() if in_effect(subnet) is not None}
             if not there >= self.fabric.initial.keys():
                 return
             inputs.standing.put(STANDING, True)
         inputs.feed_foreign(foreign)
-        self._feed(objects, early=False, anew=not stood)
+        self._feed(objects, early=False)
 
-    def _feed(self, objects: Mapping[Resource[Any], Objects[Any]], *, early: bool, anew: bool) -> None:
+    def _feed(self, objects: Mapping[Resource[Any], Objects[Any]], *, early: bool) -> None:
+        """Take over the objects of some kinds: all of a kind at first, then what changed."""
         for kind in self.inputs.kinds:
             if kind.early == early:
                 source = objects[kind.resource]
                 changed = source.take_changed_names()
-                self.inputs.feed(kind, None if anew else changed, source.named, source.objects.values)
+                is_first = kind.resource.name not in self._fed
+                self._fed.add(kind.resource.name)
+                self.inputs.feed(kind, None if is_first else changed, source.named, source.objects.values)
 
     def set_aside(self, refused: Mapping[ObjectRef, str]) -> None:
-        """These are the objects whose rows the database does not take now, and its words."""
+        """Set the objects that have rows which the database refuses now, each with the database's words."""
         self.inputs.feed_refused(refused)
 
     def settle(self) -> None:
-        """Bring everything up to date."""
+        """Bring all derivations up to date."""
         self.graph.settle()
         self.outputs.writes.offer_again(self.inputs.take_seen())
 
@@ -179,14 +192,14 @@ class Topology:
 
     @property
     def standing(self) -> bool:
-        """Whether the subnets that nodes and Pods fall to are in effect. Before, nothing is known of addresses, and
-        what is in the Northbound database must stay as it is.
+        """Whether the initial subnets, from which nodes and Pods get addresses, are in effect. Before that nothing is
+        known of addresses, and what is in the Northbound database must stay as it is.
         """
         return bool(self.inputs.standing.values)
 
     @property
     def state(self) -> Mapping[Key, Row | None]:
-        """The rows and memberships that there should be."""
+        """The rows and memberships that should exist."""
         return self.outputs.rows.state
 
     def take_changed(self) -> set[Key]:
@@ -194,15 +207,16 @@ class Topology:
         return self.outputs.rows.take_changed()
 
     def owners(self, keys: Collection[Key]) -> Mapping[Key, ObjectRef | None]:
-        """The objects whose rows these are; None for those of the fabric's own."""
+        """The object that each of these rows is made for; None for rows of the fabric itself."""
         return self.outputs.rows.owners(keys)
 
     @property
     def writes(self) -> Mapping[WriteKey, Write]:
+        """The writes to the Kubernetes API that are wanted now."""
         return self.outputs.writes.wanted
 
     def take_changed_writes(self) -> dict[WriteKey, Write | None]:
-        """Writes that came or changed since the last call; None for those that went."""
+        """The writes that came or changed since the last call; None for a write that is not wanted any more."""
         return self.outputs.writes.take_changed()
 
     @property
@@ -212,16 +226,16 @@ class Topology:
 
     @property
     def problems(self) -> Mapping[str, Told]:
-        """What is wrong with objects, by UID."""
+        """The problems among what is told, by the UID of the object."""
         return by_uid(self.told)
 
     @property
     def grants(self) -> Mapping[str, Grant]:
-        """Which owner has which addresses."""
+        """The grant of each owner, by the owner's key."""
         return {key: held.grant for key, held in self._held.held.values.items()}
 
 
 def _tell_refused(read: Read, ref: ObjectRef, words: str) -> Told:
-    """What the user of an object is told whose rows the database does not take."""
+    """What the user of an object is told when the database refuses the object's rows."""
     message = f"the Northbound database does not take what {ref.kind} {ref.name} makes: {words}"
     return Told(object=ref, reason=names.CREATE_OVN_PORT_FAILED, message=message)

@@ -1,8 +1,8 @@
-"""The inputs of the graph: a collection for each kind of Kubernetes object, and the rows of others.
+"""The inputs of the graph: a collection for each kind of Kubernetes object, and the foreign rows of the database.
 
-A kind of object is added to the controller here: the process follows each kind that `Inputs.kinds` lists. An object of
-the whole cluster is keyed by its name, others by `Name`. A Pod is keyed by the name of its IP object, because records,
-holders and ports are looked up by that name.
+To have the controller follow another kind, add it to `Inputs`. An object of the whole cluster is keyed by its name, an
+object in a Namespace by `Name`. A Pod is keyed by the name of its IP object, because records, holders and ports are
+looked up by that name.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -47,18 +47,18 @@ class Name(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Input(Generic[T]):
-    """A kind of object: where it is followed, and the collection that holds the objects there are."""
+    """A kind of object that is followed, and the collection that holds its objects."""
 
     resource: Resource[T]
     collection: Collection[Any, T]
     key: Callable[[str, str], Any]
-    """The key of an object from its Namespace and name."""
+    """Makes the key of an object from its Namespace and name."""
     early: bool
-    """Whether it is looked at before the fabric stands: what the first subnets are made from."""
+    """Whether objects of this kind are read before the fabric stands: the first subnets are made from them."""
 
 
 class Inputs:
-    """All inputs. `feed` is how the objects of a kind get in."""
+    """All inputs. `feed` takes in the objects of a kind."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -74,15 +74,17 @@ class Inputs:
         self.services: Collection[Name, Service] = self._follow(SERVICES)
         self.slices: Collection[Name, EndpointSlice] = self._follow(ENDPOINT_SLICES)
         self.foreign: Collection[RowKey, bool] = graph.collection("foreign rows", RowKey, bool)
-        """Rows of others in the Northbound database: their names cannot be had."""
+        """Rows in the Northbound database that kube-ovn does not own. Their names cannot be used."""
         self.refused: Collection[ObjectRef, str] = graph.collection("refused by the database", ObjectRef, str)
-        """Objects whose rows the Northbound database does not take, and its words."""
+        """The objects that have rows which the Northbound database refuses, each with the database's own words."""
+        self.unknown: Collection[str, bool] = graph.collection("unknown kinds", str, bool)
+        """Kinds, by name, that could never be listed: what there is of them is unknown, which is not nothing."""
         self.standing: Collection[str, bool] = graph.collection("standing", str, bool)
-        """One key, `STANDING`, since the subnets that nodes and Pods fall to are in effect. Before that nothing is
-        known of addresses, and the Northbound database stays as it is.
+        """Holds the one key `STANDING` from the moment the initial subnets are in effect: those that nodes and Pods get
+        addresses from. Before that nothing is known of addresses, and the Northbound database stays as it is.
         """
         self.one: Collection[str, bool] = graph.collection("one", str, bool)
-        """One key, `ONE`: the source of what there is one of."""
+        """Holds the one key `ONE`: the source of every derivation with a single cell."""
         self.one.put(ONE, True)
         self._seen: set[str] = set()
 
@@ -101,7 +103,9 @@ class Inputs:
         find: Callable[[str, str], T | None],
         everything: Callable[[], Iterable[T]],
     ) -> None:
-        """Take over what changed of a kind: Namespaces and names; None when anything may have."""
+        """Take over the changes of a kind. `changed`: Namespaces and names; None when any object may have changed.
+        `find`: looks up one object; `everything`: all objects.
+        """
         if changed is None:
             there = {kind.key(item.metadata.namespace, item.metadata.name): item for item in everything()}
             for item in there.values():
@@ -122,16 +126,18 @@ class Inputs:
             self._seen.add(f"{resource.name} {meta.name}")
 
     def take_seen(self) -> set[str]:
-        """The identities, as in `WriteKey`, of objects that were written by anyone since the last call."""
+        """The identities, as in `WriteKey`, of the objects that changed since the last call, whichever client changed
+        them.
+        """
         seen, self._seen = self._seen, set()
         return seen
 
     def feed_foreign(self, rows: AbstractSet[RowKey]) -> None:
-        """These are the rows of others now."""
+        """Set the foreign rows: those in the database that kube-ovn does not own."""
         self.foreign.replace(dict.fromkeys(rows, True))
 
     def feed_refused(self, refused: Mapping[ObjectRef, str]) -> None:
-        """These are the objects whose rows the database does not take now."""
+        """Set the objects that have rows which the database refuses now, each with the database's words."""
         self.refused.replace(refused)
 
 

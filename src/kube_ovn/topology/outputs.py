@@ -1,5 +1,6 @@
-"""The outputs of the graph: rows, writes, and what users are told. Three sinks, each of which listens to derivations
-and knows what changed since it was asked last.
+"""The outputs of the graph: rows, writes, and what users are told.
+
+Three sinks listen to derivations. `Rows` and `Writes` also know what changed since they were asked last.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -23,14 +24,15 @@ def _itself(value: Any) -> Any:
 
 
 class Rows:
-    """The desired state of the database: the rows and memberships that all cells of some derivations say.
+    """The desired state of the database: the rows and memberships that the cells of all followed derivations hold.
 
-    Two cells may say one row, if they say the same: it stays until neither does. Within a pass a row may change hands.
+    Two cells may hold the same row. It stays until neither holds it. Within a pass a row may go from one cell to
+    another.
     """
 
     def __init__(self) -> None:
         self.state: dict[Key, Row | None] = {}
-        self._shared: dict[Key, list[Row | None]] = {}  # what is said of a key by all cells, where there are several
+        self._shared: dict[Key, list[Row | None]] = {}  # each cell's version of a row that several cells hold
         self._changed: set[Key] = set()
         self._sources: list[tuple[Source[Any, Any], Callable[[Any], ObjectRef | None], Callable[[Any], State]]] = []
 
@@ -40,8 +42,9 @@ class Rows:
         owner: Callable[[K], ObjectRef | None] = lambda _: None,
         pick: Callable[[V], State] = _itself,
     ) -> None:
-        """Take in what the cells of a derivation say. `owner`: the object whose user is told when the database does not
-        take the rows of a cell; None for rows of the fabric's own. `pick`: the part of a cell's value that is rows.
+        """Take in the rows that the cells of a derivation hold. `owner`: finds, for the key of a cell, the object that
+        its rows are made for; None for rows of the fabric itself. The object's user is told when the database refuses
+        the rows. `pick`: takes the rows out of a cell's value.
         """
 
         def listen(key: K, old: V | None, new: V | None) -> None:
@@ -80,8 +83,8 @@ class Rows:
             del self._shared[key]
 
     def take_changed(self) -> set[Key]:
-        """The keys that changed since the last call. Raises ValueError when two cells disagree about a row: names must
-        be injective.
+        """The keys that changed since the last call. Raises ValueError when two cells hold different rows under one
+        key: names must be injective.
         """
         for key, said in self._shared.items():
             if any(row != said[0] for row in said):
@@ -90,7 +93,9 @@ class Rows:
         return changed
 
     def owners(self, keys: Collection[Key]) -> dict[Key, ObjectRef | None]:
-        """The objects whose rows these are; for when the database refuses something, since it looks at all there is."""
+        """The object that each of these rows is made for; None for rows of the fabric itself. It looks through every
+        cell, so it is only for the case that the database refuses something.
+        """
         wanted, found = set(keys), dict[Key, ObjectRef | None]()
         for source, owner, pick in self._sources:
             for cell, value in source.values.items():
@@ -100,22 +105,22 @@ class Rows:
 
 
 class Wanted(NamedTuple):
-    """A write to the Kubernetes API that a cell asks for, and its key."""
+    """A write to the Kubernetes API that a cell asks for, and the key of the write."""
 
     key: WriteKey
     write: Write
 
 
 class Writes:
-    """What is to be written to the Kubernetes API now."""
+    """The writes to the Kubernetes API that are wanted now."""
 
     def __init__(self) -> None:
         self.wanted: dict[WriteKey, Write] = {}
-        self._keys: dict[str, set[WriteKey]] = {}  # by identity
+        self._keys: dict[str, set[WriteKey]] = {}  # keys of `wanted`, by identity
         self._changed: set[WriteKey] = set()
 
     def follow(self, source: Source[K, V], pick: Callable[[V], Wanted | None] = _itself) -> None:
-        """Take in what the cells of a derivation ask for. `pick`: the part of a cell's value that is a write."""
+        """Take in the writes that the cells of a derivation ask for. `pick`: takes the write out of a cell's value."""
 
         def listen(key: K, old: V | None, new: V | None) -> None:
             before, now = None if old is None else pick(old), None if new is None else pick(new)
@@ -137,18 +142,20 @@ class Writes:
             self._changed.add(new.key)
 
     def offer_again(self, identities: AbstractSet[str]) -> None:
-        """Objects were written by anyone: what is to be written to them still may have been undone; it is sent anew."""
+        """Have the writes to these objects sent again. The objects changed, which may have undone what was written
+        before.
+        """
         for identity in identities:
             self._changed |= self._keys.get(identity, _NO_KEYS)
 
     def take_changed(self) -> dict[WriteKey, Write | None]:
-        """Writes that came or changed since the last call; None for those that went."""
+        """The writes that came or changed since the last call; None for a write that is not wanted any more."""
         changed, self._changed = self._changed, set()
         return {key: self.wanted.get(key) for key in changed}
 
 
 class ToldKey(NamedTuple):
-    """The derivation and the key of a cell that tells a user something."""
+    """The derivation and the key of the cell that tells a user something."""
 
     source: str
     key: object
@@ -161,8 +168,8 @@ class Telling:
         self.told: dict[ToldKey, Told] = {}
 
     def follow(self, source: Source[K, V], pick: Callable[[V], Told | None] = _itself, part: str = "") -> None:
-        """Take in what the cells of a derivation tell. `pick`: the part of a cell's value that is told; `part`: its
-        name, where there are several.
+        """Take in what the cells of a derivation tell. `pick`: takes what is told out of a cell's value. `part`: a name
+        for it, where one cell tells several things.
         """
         name = f"{source.name} {part}".rstrip()
 
@@ -184,5 +191,5 @@ class Outputs:
 
 
 def by_uid(told: Mapping[ToldKey, Told]) -> dict[str, Told]:
-    """What is wrong with objects, by UID."""
+    """The problems among what is told, by the UID of the object."""
     return {each.object.uid: each for each in told.values() if not each.normal}

@@ -1,6 +1,6 @@
-"""Which owner has which address. The one part with a memory (`steps`).
+"""Which owner has which address.
 
-Reads Pods, Nodes, IP objects, StatefulSets, what is in effect, and which Subnets are asked for checks. Makes the
-holders (`holders`), the grants (`grants`), what is asked for (`request`), and IP objects (`records`). `ledger` is the
-book of one process; `memory` reads what earlier processes wrote.
+Reads Pods, Nodes, IP objects, StatefulSets, effective subnets, and which Subnets need an address for health checks.
+Makes the holders (`holders`), the requests (`request`), the grants (`grants`) and the IP objects (`records`). The steps
+have a memory (`steps`): `ledger` is the book of one process; `memory` reads what earlier processes wrote.
 """

@@ -1,4 +1,6 @@
-"""What the two steps of `addresses.steps` put into the graph: who has which address, and what of a subnet is in use."""
+"""The collections that the two steps of `addresses.steps` fill: the grant of each owner, and what of a subnet is in
+use.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from kube_ovn.model.ranges import Ranges
 from kube_ovn.topology.addresses.ledger import Owner, Usage
 
 READY, COMING, UNREADY = "ready", "coming", "unready"
-"""Whether a subnet gives out addresses: it does; it will in a moment; it does not."""
+"""Whether a subnet gives out addresses: it does, it will in a moment, or it does not."""
 Pools = Mapping[str, tuple[Ranges, ...]]
 """The ranges of each IPPool of a subnet, in the order of the subnet's CIDRs."""
 ANOTHERS, UNFIT = "another owner has the address", "there is no such address"
@@ -18,63 +20,66 @@ ANOTHERS, UNFIT = "another owner has the address", "there is no such address"
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The grant of an owner."""
+    """The grant of an owner, and how far it has come."""
 
     owner: Owner
     grant: Grant
     uid: str
-    """The UID of the holder it was given to; empty while none lives, or while the next Pod of a StatefulSet's name may
-    yet get another.
+    """The UID of the holder that the grant belongs to. Empty while no holder lives, and while the next Pod of a
+    StatefulSet's name may still get another grant.
     """
     recorded: bool
-    """Whether it was written down for this holder once: its port may be there."""
+    """Whether the grant was once recorded for this holder in an IP object: the holder's port may exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Occupancy:
-    """What of a subnet is in use and what is left."""
+    """What of a subnet is in use, and what is left."""
 
     usage: tuple[Usage, ...]
     pools: Mapping[str, tuple[Usage, ...]]
-    """The same of each IPPool in it."""
+    """The same for each IPPool of the subnet, by the name of the pool."""
     old_gateways: tuple[Address, ...]
-    """Gateways that owners were given before a change of the subnet, and use still."""
+    """Former gateways of the subnet, which owners were given and still use."""
     owners: int
-    """How many have addresses in it."""
+    """The number of owners that have addresses in the subnet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a holder has no address."""
+    """Why a holder gets no address."""
 
     reason: str
     message: str
     subnets: tuple[str, ...] = ()
-    """Subnets in which all is in use: an address that is about to be free in one of them is worth waiting for."""
+    """Subnets in which another free address would help. While one of their addresses is about to be free, the refusal
+    is not told.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grants:
-    """Collections that the steps put values into. Earlier derivations read them too: a further round follows then."""
+    """The collections that the steps fill. Earlier derivations read them too: then a further round follows."""
 
     held: Collection[str, Held]
     """By the key of the owner."""
     by_subnet: Index[str, str, Held]
     in_use: Collection[str, Subnet]
-    """Subnets in which there are owners, as the ledger has them: these keep what they have whatever is written into the
-    status.
+    """Subnets that have owners, as the ledger knows them. Such a subnet keeps its addresses, whatever is written into
+    the status.
     """
     occupancy: Collection[str, Occupancy]
     """By the name of the subnet."""
     disputed: Collection[str, str]
-    """Why the grant of an IP object cannot be taken over, by its name: a sentence for the user of a reservation,
-    `ANOTHERS` or `UNFIT` for others.
+    """Why the grant of an IP object cannot be taken over, by the name of the object: a sentence for the user of a
+    reservation; `ANOTHERS` or `UNFIT` for any other IP object.
     """
     refusals: Collection[str, Refusal]
     """By the record of the holder."""
 
 
 def define(graph: Graph) -> Grants:
+    """Define the collections that the steps fill. They are empty at first."""
     held = graph.collection("grants", str, Held)
     return Grants(
         held=held,

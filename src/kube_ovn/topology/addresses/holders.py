@@ -1,7 +1,8 @@
-"""Holders: the Nodes, Pods and Subnets that have an address each, or are to have one, as their IP objects name them.
+"""Holders: the Nodes, Pods and Subnets that have an address, or are to get one.
 
-A holder has the name of its IP object, its *record*. A Pod whose record would have the name of a Node's gives way to
-the Node. A reservation of a holder's name owns the grant in the holder's place, unless the holder uses another address.
+The name of a holder's IP object is the *record* of the holder. A Pod gives way when its record would have the name of a
+Node's record. A reservation under the name of a holder's record owns the grant in the holder's place, unless the holder
+uses another address.
 """
 
 from dataclasses import dataclass
@@ -26,10 +27,10 @@ from kube_ovn.topology.ports.pod import needs_port
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """What has an address, or is to have one: a living Pod or Node, or a Subnet whose endpoints are checked."""
+    """A living Pod or Node that has an address or is to get one, or a Subnet with endpoints to be checked."""
 
     record: str
-    """The name of its IP object."""
+    """The name of the holder's IP object."""
     uid: str
     owner: Owner
     owner_uid: str
@@ -41,7 +42,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holders:
-    """The holders among Nodes, by the name of the Node, and among Pods, by the name of their record."""
+    """The holders: Nodes by the name of the Node, Pods by the name of their record."""
 
     nodes: Derived[str, Node, Holder]
     pods: Derived[str, Pod, Holder]
@@ -49,18 +50,18 @@ class Holders:
     _ips: Collection[str, IP]
 
     def of_record(self, read: Read, record: str) -> Holder | None:
-        """The Node or Pod whose IP object has a name."""
+        """The Node or Pod with an IP object of this name."""
         found = read.select(self._nodes_by_record, record) if record.startswith(names.node_port("")) else {}
         return next(iter(found.values()), None) or read.get(self.pods, record)
 
     def is_recorded(self, read: Read, holder: Holder) -> bool:
-        """Whether an IP object says that its owner has an address."""
+        """Whether an IP object records an address of the holder's owner."""
         ip = read.get(self._ips, holder.record)
         return ip is not None and owner_of_ip(ip).key == holder.owner.key
 
 
 def define(graph: Graph, inputs: Inputs, grants: Grants) -> Holders:
-    """Read Nodes, Pods and IP objects."""
+    """Derive the holders from Nodes, Pods and IP objects."""
     node_records = graph.index("nodes by record", inputs.nodes, lambda name, node: (node_record(name),))
 
     def owner(read: Read, item: Node | Pod, record: str) -> Owner:

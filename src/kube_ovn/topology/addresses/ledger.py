@@ -1,7 +1,7 @@
-"""Addresses: who has which, and who gets the next. The only decision of the controller with a memory.
+"""The ledger: which owner has which address, and which address is granted next.
 
-The memory that lasts is outside, in `IP` objects (`topology.memory`); a `Ledger` is an index of it, rebuilt at start. A
-grant made here is used by nobody before it was written there. Nothing here does I/O or knows the time.
+The memory that lasts is outside, in `IP` objects (`addresses.memory`). A `Ledger` is an index of them, rebuilt when a
+process starts. A grant made here is used only after it was written there. Nothing here does I/O or knows the time.
 """
 
 from collections import Counter
@@ -17,42 +17,46 @@ from kube_ovn.model.ranges import Ranges, address, host_ranges
 REST = ""
 """The part of a subnet that belongs to no pool."""
 END = 1 << 128
-"""Beyond every address."""
+"""A number beyond every address."""
 MOST_RELEASED = 1 << 16
-"""Released addresses remembered in each CIDR: a large one never comes back to them, and must not remember for ever."""
+"""Released addresses remembered in each CIDR. The list is bounded, because a large CIDR never needs these addresses
+again.
+"""
 
 
 class Owner(NamedTuple):
-    """Who holds a grant: a key (`topology.memory`), and a label such as `Pod default/web-0` for messages."""
+    """The owner of a grant: its key (`addresses.memory`), and its label for messages, such as `Pod default/web-0`."""
 
     key: str
     label: str
 
 
 class RefusedError(Exception):
-    """A request for addresses that cannot be met: one sentence for the user, with both parties named."""
+    """A request for addresses that cannot be met. The message is one sentence for the user and names both parties."""
 
 
 class ConflictError(RefusedError):
-    """The address or MAC address is another's."""
+    """Another owner has the address or the MAC address."""
 
 
 class ExhaustedError(RefusedError):
-    """Nothing is left where the address was to come from."""
+    """No address is left in the subnet or pool that was asked for."""
 
 
 @dataclass(slots=True)
 class _Span:
-    """The addresses of one CIDR. Fresh ones are given lowest first; released ones only when no fresh one is left."""
+    """The addresses of one CIDR. Fresh addresses are granted first, the lowest of them before others; released ones
+    only when no fresh one is left.
+    """
 
     subnet: str
     network: Network
     hosts: Ranges  # all but the network's own and the broadcast address
-    free: Mapping[str, Ranges]  # by pool: what may be handed out
+    free: Mapping[str, Ranges]  # by pool: the addresses that may be granted
     owners: dict[int, Owner] = field(default_factory=dict)
-    gateways: Counter[int] = field(default_factory=Counter)  # those that owners were given
+    gateways: Counter[int] = field(default_factory=Counter)  # how many owners were given each gateway
     released: dict[int, None] = field(default_factory=dict)  # in order of release
-    cursors: dict[str, int] = field(default_factory=dict)  # by pool: every address below was given once, or skipped
+    cursors: dict[str, int] = field(default_factory=dict)  # by pool: every address below was granted once, or skipped
 
     @property
     def version(self) -> int:
@@ -62,7 +66,7 @@ class _Span:
         return any(number in ranges for ranges in self.free.values())
 
     def next(self, pool: str) -> int | None:
-        """The address to give next; None when there is none."""
+        """The address to grant next; None when there is none."""
         ranges = self.free.get(pool, Ranges())
         number = ranges.following(self.cursors.get(pool, 0))
         while number is not None and (number in self.owners or number in self.released or number in self.gateways):
@@ -88,7 +92,7 @@ class _Span:
                 self.remember_released(int(gateway))
 
     def remember_released(self, number: int) -> None:
-        """The address was somebody's: it comes after all that were nobody's yet."""
+        """Remember that an address was in use: it is granted again only after all fresh ones."""
         self.released.pop(number, None)
         self.released[number] = None
         if len(self.released) > MOST_RELEASED:
@@ -101,12 +105,12 @@ class _Span:
 
 @dataclass(slots=True)
 class _Book:
-    """One subnet: its CIDRs, who has addresses in it, and who has which MAC address."""
+    """One subnet: its CIDRs, and the owners of its addresses and MAC addresses."""
 
     subnet: Subnet
     spans: tuple[_Span, ...]
     macs: dict[str, Owner] = field(default_factory=dict)
-    keys: dict[str, None] = field(default_factory=dict)  # of owners
+    keys: dict[str, None] = field(default_factory=dict)  # keys of the owners
 
 
 class Usage(NamedTuple):
@@ -121,7 +125,7 @@ class Ledger:
     """All grants, by the key of their owner, and what is free in each subnet."""
 
     def __init__(self, router: str = "") -> None:
-        """`router`: whose ports are in the subnets, with MAC addresses of their own."""
+        """`router`: the router with a port in each subnet. The MAC addresses of these ports cannot be granted."""
         self._router = router
         self.grants: dict[str, Grant] = {}
         self._books: dict[str, _Book] = {}
@@ -138,8 +142,8 @@ class Ledger:
         return None if book is None else book.subnet
 
     def put_subnet(self, subnet: Subnet, pools: Mapping[str, Sequence[Ranges]] | None = None) -> None:
-        """Add a subnet, or change what it has; who has addresses in it keeps them. `pools`: ranges in the order of the
-        CIDRs. Every address in use must be inside.
+        """Add a subnet, or change its CIDRs, gateways, excluded ranges or pools; owners keep their addresses. `pools`:
+        by name, the ranges in the order of the CIDRs. Every address in use must be inside the CIDRs.
         """
         old = self._books.get(subnet.name)
         book = _Book(subnet=subnet, spans=tuple(_span(subnet, at, pools or {}) for at in range(len(subnet.cidrs))))
@@ -152,7 +156,7 @@ class Ledger:
         self._freed.add(subnet.name)
 
     def drop_subnet(self, name: str) -> list[str]:
-        """Forget a subnet and the grants in it; the keys of those who had them."""
+        """Forget a subnet and the grants in it. Returns the keys of their owners."""
         book = self._books.pop(name, None)
         if book is None:
             return []
@@ -163,9 +167,10 @@ class Ledger:
         return list(book.keys)
 
     def adopt(self, owner: Owner, grant: Grant, *, in_use: bool) -> None:
-        """Record a grant that was made before. Raises RefusedError when it is another's, or not possible at all.
+        """Record a grant that was made before. Raises RefusedError when another owner has it, or when it is not
+        possible at all.
 
-        What was excluded since is only not handed out any more: whoever has it `in_use` keeps it.
+        A range that was excluded since is only not granted any more: an owner that has its address `in_use` keeps it.
         """
         book = self._book(grant.subnet)
         self._check_holders(book, owner, grant.addresses, grant.mac)
@@ -183,8 +188,8 @@ class Ledger:
         mac: str | None = None,
         pool: str = REST,
     ) -> Grant:
-        """Grant an address of each of the families (all the subnet has when none is named): those wanted, and the next
-        ones of the pool where none is. Raises RefusedError.
+        """Grant one address of each IP family in `versions` (empty: of all families of the subnet): the one in
+        `addresses`, else the next one of the pool. Raises RefusedError.
         """
         book = self._book(name)
         chosen, gateways = [], []
@@ -194,7 +199,7 @@ class Ledger:
             chosen.append(self._next(span, pool) if wanted is None else wanted)
             gateways.append(gateway)
         for each in addresses:
-            self._span_of(book, each)  # an address outside is refused, not left out
+            self._span_of(book, each)  # an address outside of the CIDRs is refused, not ignored
             if each not in chosen:
                 families = format_list(f"IPv{version}" for version in versions)
                 raise RefusedError(f"address {each} is wanted, but only addresses of the family {families} are")
@@ -207,7 +212,7 @@ class Ledger:
         return grant
 
     def release(self, key: str) -> None:
-        """Forget an owner that is proven gone. Releasing one that has nothing is no error."""
+        """Release the grant of an owner that is proven gone. An owner without a grant is no error."""
         grant = self.grants.pop(key, None)
         if grant is None:
             return
@@ -221,7 +226,7 @@ class Ledger:
         self._changed.add(key)
 
     def relabel(self, owner: Owner) -> None:
-        """The label of an owner is another than it was when its grant was recorded."""
+        """Take over the label of an owner, which may have changed since its grant was recorded."""
         grant = self.grants[owner.key]
         book = self._books[grant.subnet]
         for each in grant.addresses:
@@ -230,7 +235,7 @@ class Ledger:
         self._changed.add(owner.key)
 
     def remember_released(self, name: str, addresses: Iterable[Address]) -> None:
-        """These were somebody's before, as durable records tell: they are not fresh."""
+        """Remember that these addresses were in use before, as durable records tell: they are not fresh."""
         book = self._books.get(name)
         for each in addresses if book is not None else ():
             for span in book.spans if book is not None else ():
@@ -238,18 +243,18 @@ class Ledger:
                     span.remember_released(int(each))
 
     def holder(self, name: str, wanted: Address) -> Owner | None:
-        """Who has an address."""
+        """The owner of an address; None when it has none."""
         book = self._books.get(name)
         spans = book.spans if book is not None else ()
         return next((span.owners.get(int(wanted)) for span in spans if span.version == wanted.version), None)
 
     def keys(self, name: str) -> list[str]:
-        """The keys of all who have addresses in a subnet."""
+        """The keys of all owners that have addresses in a subnet."""
         book = self._books.get(name)
         return [] if book is None else list(book.keys)
 
     def owners(self, name: str) -> list[tuple[Address, Owner]]:
-        """Who has which address in a subnet, in order."""
+        """The addresses in use in a subnet, in order, each with its owner."""
         book = self._books.get(name)
         spans = book.spans if book is not None else ()
         return [
@@ -257,14 +262,14 @@ class Ledger:
         ]
 
     def old_gateways(self, name: str) -> tuple[Address, ...]:
-        """Gateways that owners were given and that are not the subnet's any more: they serve until those are gone."""
+        """Former gateways of a subnet that owners were given. Each serves until these owners are gone."""
         book = self._books.get(name)
         spans = book.spans if book is not None else ()
         used = [address(span.version, number) for span in spans for number in sorted(span.gateways)]
         return tuple(each for each in used if book is not None and each not in book.subnet.gateways)
 
     def usage(self, name: str, pool: str | None = None) -> list[Usage]:
-        """What is used and what is left, by CIDR; of the whole subnet or of one pool."""
+        """What is in use and what is left, by CIDR, of the whole subnet or of one pool."""
         book, found = self._books.get(name), []
         for span in book.spans if book is not None else ():
             using = Ranges.of_numbers(span.owners)
@@ -277,22 +282,22 @@ class Ledger:
         return found
 
     def take_touched(self) -> set[str]:
-        """Subnets whose grants or ranges changed since the last call."""
+        """Subnets in which grants or ranges changed since the last call."""
         touched, self._touched = self._touched, set()
         return touched
 
     def take_freed(self) -> set[str]:
-        """Subnets in which addresses may be had that could not be had before, since the last call."""
+        """Subnets that may have gained a free address since the last call."""
         freed, self._freed = self._freed, set()
         return freed
 
     def take_changed(self) -> set[str]:
-        """Keys of owners whose grant came, went or changed since the last call."""
+        """The keys of grants that came, went or changed since the last call."""
         changed, self._changed = self._changed, set()
         return changed
 
     def owner(self, key: str) -> Owner | None:
-        """The owner of the grant under a key."""
+        """The owner of the grant under a key; None when there is no grant."""
         grant = self.grants.get(key)
         return None if grant is None else self.holder(grant.subnet, grant.addresses[0])
 
@@ -359,7 +364,9 @@ class Ledger:
         )
 
     def _unused_mac(self, book: _Book, addresses: Sequence[Address]) -> str:
-        """A MAC that goes with the addresses: when they change hands, what neighbours remember stays true."""
+        """A MAC address that follows from the addresses: when these go to another owner, the caches of neighbours stay
+        true.
+        """
         salt = 0
         while (mac := names.derived_mac(book.subnet.name, format_list(addresses), str(salt))) in book.macs:
             salt += 1
@@ -380,7 +387,7 @@ def _unusable(subnet: Subnet, wanted: Address) -> RefusedError:
 
 
 def free_ranges(subnet: Subnet, at: int) -> Ranges:
-    """What of one CIDR may be handed out: hosts but the gateway and what is excluded."""
+    """The addresses of one CIDR that may be granted: those of hosts, without the gateway and the excluded ranges."""
     network, gateway = subnet.cidrs[at], subnet.gateways[at]
     reserved = [(int(gateway), int(gateway))]
     reserved += [(int(low), int(high)) for low, high in subnet.exclude if low.version == network.version]

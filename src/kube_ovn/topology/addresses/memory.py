@@ -1,12 +1,13 @@
 """What earlier passes granted, read back from where it was written: `IP` objects, ports, annotations.
 
-The truth is the IP object, written before anything uses the address. A port of the Northbound database is the next
-witness and annotations are the last: they tell who has what when the objects were lost, as on an upgrade from a version
-that had none. Where two disagree, what is in use (a port) stays with who uses it.
+The truth is the IP object: it is written before anything uses the address. A port of the Northbound database is the
+next witness, and annotations are the last. These two count when the IP objects were lost, as on an upgrade from a
+version that had none. Where two witnesses disagree, an address in use (a port) stays with the Pod or Node that uses it.
 
-Who owns a grant is named by a key: the UID of a Pod or Node; for Pods of a StatefulSet, whose addresses outlive them,
-the UID of the StatefulSet and the Pod's full name; for a reservation that a user made, the UID of the IP object itself;
-for the address that endpoints in a subnet are checked from, the UID of the Subnet.
+A key names the owner of a grant. It is the UID of a Pod or Node. For a Pod of a StatefulSet it is the UID of the
+StatefulSet and the full name of the Pod, because the address outlives the Pod. For a reservation that a user made it is
+the UID of the IP object itself. For the address that endpoints in a subnet are checked from it is the UID of the
+Subnet.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,6 +31,7 @@ def stateful_set(pod: Pod) -> OwnerReference | None:
 
 
 def owner_of(item: Node | Pod) -> Owner:
+    """The owner of the grant of a Node or Pod, when no reservation owns it."""
     meta = item.metadata
     if isinstance(item, Node):
         return Owner(meta.uid, f"node {meta.name}")
@@ -39,7 +41,7 @@ def owner_of(item: Node | Pod) -> Owner:
 
 
 def owner_of_ip(ip: IP) -> Owner:
-    """Whose grant an IP object is."""
+    """The owner of the grant that an IP object records."""
     spec = ip.spec
     if not spec.owner_uid:
         return Owner(ip.metadata.uid, f"reservation {ip.metadata.name}")
@@ -56,7 +58,7 @@ def is_reservation(ip: IP) -> bool:
 
 
 def is_completed(ip: IP) -> bool:
-    """Whether a reservation was granted once: what a user left out was written to it then."""
+    """Whether a reservation was granted once: then what its user left out was written to it."""
     return is_reservation(ip) and ip.metadata.labels.get(names.IP_RESERVED) == "true" and bool(ip.spec.mac_address)
 
 
@@ -74,7 +76,7 @@ def parse_ip(ip: IP) -> tuple[str, tuple[Address, ...], str | None, tuple[Addres
 
 
 def read_addresses(ip: IP) -> tuple[Address, ...]:
-    """The addresses an IP object names; none for what is damaged."""
+    """The addresses that an IP object names; none when the object is damaged."""
     try:
         return parse_ip(ip)[1]
     except ValueError:
@@ -83,21 +85,21 @@ def read_addresses(ip: IP) -> tuple[Address, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What an IP object says."""
+    """An IP object, and the owner and grant that it records."""
 
     ip: IP
     owner: Owner
     grant: Grant | None
-    """None for a reservation that leaves something open, and for what was damaged."""
+    """None for a reservation that leaves something open, and for a damaged IP object."""
 
 
 def define_recorded(graph: Graph, ips: Collection[str, IP]) -> Derived[str, IP, Recorded]:
-    """What each IP object says, by its name."""
+    """Derive what each IP object says, by the name of the object."""
     return graph.derive("recorded", ips, lambda read, name, ip: Recorded(ip, owner_of_ip(ip), recorded(ip)))
 
 
 def recorded(ip: IP) -> Grant | None:
-    """The grant an IP object of ours records; None for what somebody damaged."""
+    """The grant that an IP object records; None when the object is damaged or leaves the MAC address open."""
     try:
         subnet, addresses, mac, gateways = parse_ip(ip)
     except ValueError:
@@ -106,7 +108,7 @@ def recorded(ip: IP) -> Grant | None:
 
 
 def remembered(annotations: Mapping[str, str]) -> Grant | None:
-    """The grant an object's annotations record; None where there is none or a user has damaged it."""
+    """The grant that the annotations of an object record; None when they record none, or are damaged."""
     if annotations.get(names.ALLOCATED) != "true":
         return None
     try:
@@ -120,7 +122,7 @@ def remembered(annotations: Mapping[str, str]) -> Grant | None:
 
 
 def confirmed(state: State) -> dict[str, Grant]:
-    """The grants that ports of ours carry, by the UID of the Pod or Node; what was damaged since is left out."""
+    """The grants that kube-ovn's own ports carry, by the UID of the Pod or Node. Damaged ports are left out."""
     grants: dict[str, Grant] = {}
     for row in state.values():
         if not isinstance(row, LogicalSwitchPort) or names.OWNER_UID not in row.external_ids:
@@ -138,7 +140,7 @@ def confirmed(state: State) -> dict[str, Grant]:
 
 
 def released(history: Iterable[Record]) -> dict[str, list[Address]]:
-    """The addresses that were given back, by subnet, oldest first; what was damaged is left out."""
+    """The addresses that were released, by subnet, oldest first. Damaged records are left out."""
     found: dict[str, list[Address]] = {}
     for record in history:
         try:

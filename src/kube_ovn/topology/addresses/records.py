@@ -1,8 +1,9 @@
-"""`IP` objects: what records each grant, which of them are to be made, changed and removed.
+"""`IP` objects, the records of grants: which of them are made, changed and removed.
 
-A record is removed only on proof that its owner is gone: its Pod or Node is, or its StatefulSet is or has no place for
-it any more; or, of the address that endpoints in a Subnet are checked from, that no Service asks for it. Reservations
-are their user's. The addresses are free when the object is gone, not before.
+A record is removed only on proof that its owner is gone: its Pod or Node is gone; or its StatefulSet is gone, or has no
+place for the Pod any more; or, for the address that endpoints in a Subnet are checked from, no Service asks for checks
+there. A record that contradicts the grant of its owner is removed too, and made anew. A reservation is its user's to
+remove. The addresses are free when the object is gone, not before.
 """
 
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from kube_ovn.model.addr import format_list
 from kube_ovn.model.crd import IP, IPSpec, StatefulSet
 from kube_ovn.model.history import Record
 from kube_ovn.model.network import Grant, Kind, Told, cluster_ref
+from kube_ovn.model.resource import ENDPOINT_SLICES, SERVICES, STATEFULSETS
 from kube_ovn.model.writes import Aspect, Create, Delete, Patch, Write, WriteKey
 from kube_ovn.topology.addresses.grants import ANOTHERS, Grants
 from kube_ovn.topology.addresses.holders import Holder, Holders
@@ -24,17 +26,17 @@ from kube_ovn.topology.inputs import Inputs, Name
 from kube_ovn.topology.outputs import Outputs, Wanted
 
 MOST_DIGITS = 10
-"""Digits of a StatefulSet's ordinal; anything longer is no number of a Pod."""
+"""A number with so many digits is no ordinal of a StatefulSet."""
 MOST_OF_A_LABEL = 400
-"""Characters of a holder's label in the history: names of a Namespace and a Pod are no longer."""
+"""Characters of a holder's label in the history. The names of a Namespace and a Pod together are no longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Records:
-    """What is to become of IP objects."""
+    """What other parts read of records."""
 
     leaving: Index[str, str, Wanted]
-    """Removals of IP objects, by the subnet whose address is free then."""
+    """Removals of IP objects, by the subnet in which an address is free afterwards."""
 
 
 def define(
@@ -47,7 +49,7 @@ def define(
     grants: Grants,
     sets: Index[str, Name, StatefulSet],
 ) -> Records:
-    """Read holders, grants, IP objects and StatefulSets; write IP objects, and tell of reservations."""
+    """Read holders, grants, IP objects and StatefulSets. Write IP objects, and tell the users of reservations."""
 
     def create(read: Read, key: str, holder: Holder) -> Wanted | None:
         if read.get(inputs.ips, holder.record) is not None:
@@ -82,10 +84,11 @@ def define(
                 return _delete(ip)
             if not agrees and read.get(grants.disputed, ip.metadata.name) == ANOTHERS:
                 return _delete(ip)
-            return _move(ip, holder) if ip.spec.node_name != holder.node else None
+            return _change_node(ip, holder) if ip.spec.node_name != holder.node else None
         if ip.spec.pod_type == names.STATEFULSET and holder is None and _has_place(read, ip, sets):
             return _delete(ip) if read.get(grants.disputed, ip.metadata.name) == ANOTHERS else None
-        return _delete(ip)
+        needed = _NEEDED.get(ip.spec.pod_type, ())
+        return None if any(read.get(inputs.unknown, kind) is True for kind in needed) else _delete(ip)
 
     def tell(read: Read, name: str, dispute: str) -> Told | None:
         ip = read.get(inputs.ips, name)
@@ -108,6 +111,13 @@ def define(
     return Records(leaving=graph.index("records that leave", changes, _leaves))
 
 
+_NEEDED = {
+    names.STATEFULSET: (STATEFULSETS.name,),
+    names.CHECKS_TYPE: (SERVICES.name, ENDPOINT_SLICES.name),
+}
+"""By the type of a record, the kinds of objects that prove that its owner is gone: not while one of them is unknown."""
+
+
 def _leaves(name: str, wanted: Wanted) -> tuple[str, ...]:
     write = wanted.write
     return (write.record.subnet,) if isinstance(write, Delete) and write.record is not None else ()
@@ -118,7 +128,7 @@ def _key(name: str) -> WriteKey:
 
 
 def _has_place(read: Read, ip: IP, sets: Index[str, Name, StatefulSet]) -> bool:
-    """Whether its StatefulSet still wants the Pod of an IP object."""
+    """Whether the StatefulSet of an IP object still has a place for the object's Pod."""
     number = ip.spec.pod_name.rpartition("-")[2]
     parent = next(iter(read.select(sets, ip.spec.owner_uid).values()), None)
     if parent is None or not number.isdecimal():
@@ -146,7 +156,9 @@ def _delete(ip: IP) -> Delete:
 
 
 def _complete(ip: IP, grant: Grant) -> Patch | None:
-    """What a user left out of a reservation, so that `kubectl get ip` shows it like any other."""
+    """Fill in what a user left out of a reservation, so that `kubectl get ip` shows it like any other IP object. None
+    when nothing is missing.
+    """
     wanted = _addressing(grant)
     missing = {key: value for key, value in wanted.items() if value and not getattr(ip.spec, _FIELDS[key])}
     labels = {names.IP_SUBNET: names.label_value(grant.subnet), names.IP_RESERVED: "true"}
@@ -161,7 +173,7 @@ _FIELDS = {field.encode_name: field.name for field in fields(IPSpec)}
 
 
 def _addressing(grant: Grant) -> dict[str, str]:
-    """The fields of an IP object's spec that say what was granted."""
+    """The fields of an IP object's spec that hold a grant."""
     by_version = {address.version: str(address) for address in grant.addresses}
     return {
         "subnet": grant.subnet,
@@ -180,7 +192,7 @@ def _create(holder: Holder, grant: Grant) -> Create:
         names.IP_RESERVED: "false",
     }
     if names.label_value(grant.subnet):
-        labels[grant.subnet] = ""  # the contract has a subnet's name as a key too
+        labels[grant.subnet] = ""  # the contract has a subnet's name as the key of a label, too
     return Create(
         object=cluster_ref(Kind.IP, holder.record),
         body={
@@ -197,8 +209,8 @@ def _create(holder: Holder, grant: Grant) -> Create:
     )
 
 
-def _move(ip: IP, holder: Holder) -> Patch:
-    """The Pod of an IP object runs on another node now."""
+def _change_node(ip: IP, holder: Holder) -> Patch:
+    """Record that the Pod of an IP object runs on another node now."""
     ref = cluster_ref(Kind.IP, ip.metadata.name, ip.metadata.uid)
     labels = {names.IP_NODE: names.label_value(holder.node)}
     return Patch(object=ref, body={"metadata": {"labels": labels}, "spec": {"nodeName": holder.node}})

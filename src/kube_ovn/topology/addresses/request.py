@@ -1,8 +1,8 @@
-"""Requests: what each holder without a grant asks for, and where it may have it.
+"""Requests: what each holder without a grant asks for, and where it may get it.
 
-A Pod's own wish comes first, then what its Namespace is bound to. Pure: which of the addresses it gets is decided in
-`addresses.steps`. A holder that has a grant asks for nothing, but for the next Pod of a StatefulSet's name, which keeps
-what the last one had only if that is what it asks for.
+A wish of the Pod itself comes before the binding of its Namespace. Pure: `addresses.steps` decides which address a
+holder gets. A holder with a grant asks for nothing. The exception is the next Pod of a StatefulSet's name: it keeps the
+grant of the former Pod only if that is what it asks for.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ from kube_ovn.topology.subnets.namespace import Binding
 
 
 class WaitError(Exception):
-    """What a holder needs is on its way: its user is told nothing."""
+    """What a holder needs is on its way. Nothing is told to a user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One entry of a list of addresses that the Pods of a workload choose from."""
+    """One entry of the list of addresses that the Pods of a workload choose from."""
 
     place: Place
     addresses: tuple[Address, ...]
@@ -47,28 +47,28 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Want:
-    """An address is asked for."""
+    """A holder asks for addresses."""
 
     record: str
     uid: str
     owner: Owner
     order: tuple[bool, bool, str, str, str]
-    """Of several requests in one pass the least comes first."""
+    """The place of the request among those of one pass: the least is granted first."""
     places: tuple[Place, ...] = ()
     """Where to look for an address, in order."""
     versions: tuple[int, ...] = ()
     addresses: tuple[Address, ...] = ()
-    """Those that are wanted, all in the first place."""
+    """Addresses that the user fixed, all in the first place."""
     mac: str | None = None
     choices: tuple[Choice, ...] = ()
     listed: int = 0
-    """How many entries the list has that the choices come from."""
+    """The number of entries in the list that the choices come from."""
     label: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """What the last holder of the name had is what this one asks for."""
+    """A holder asks for the grant that the former holder of its name had."""
 
     record: str
     uid: str
@@ -80,7 +80,7 @@ Asked = Want | Keep | Refusal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
-    """What requests depend on."""
+    """What requests are made from."""
 
     fabric: Fabric
     grants: Grants
@@ -99,7 +99,7 @@ class Reads:
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """One Pod that asks, and the means to read."""
+    """One Pod that asks, and the means to read what its request depends on."""
 
     read: Read
     on: Reads
@@ -108,8 +108,9 @@ class _Asking:
     binding: Binding = field(default_factory=lambda: Binding(subnets=()))
 
     def parent(self) -> StatefulSet | None:
-        """The StatefulSet of the Pod. Raises WaitError while it is not seen: watches of two kinds may race, and an
-        ordinal without `ordinals.start` is another Pod's.
+        """The StatefulSet of the Pod; None when the Pod belongs to none that is followed. Raises WaitError while the
+        StatefulSet is not seen yet: the watches of two kinds may race, and without `ordinals.start` the Pod would get
+        the address of another ordinal.
         """
         owner = stateful_set(self.pod)
         if owner is None:
@@ -123,7 +124,7 @@ class _Asking:
 def define(
     graph: Graph, on: Reads, pods: Derived[str, Pod, Holder], nodes: Source[str, Holder]
 ) -> tuple[Derived[str, Holder, Asked], Derived[str, Holder, Asked]]:
-    """The requests of Pods and of Nodes."""
+    """Derive the requests of Pods and of Nodes."""
 
     def ask(read: Read, record: str, holder: Holder) -> Asked | None:
         held = read.get(on.grants.held, holder.owner.key)
@@ -162,7 +163,7 @@ def define(
 
 
 def ask_for_pod(read: Read, on: Reads, pod: Pod, holder: Holder, former: Grant | None) -> Asked:
-    """What a Pod asks for. `former`: what the last Pod of its StatefulSet's name had, or a reservation has.
+    """What a Pod asks for. `former`: the grant of the former Pod of its StatefulSet's name, or of a reservation.
 
     Raises WaitError, RefusedError, and ValueError for annotations that cannot be read.
     """
@@ -184,7 +185,7 @@ def ask_for_pod(read: Read, on: Reads, pod: Pod, holder: Holder, former: Grant |
 
 
 def _still_fits(asking: _Asking, grant: Grant) -> bool:
-    """Whether what outlived a Pod of a StatefulSet is what the next Pod of the name asks for."""
+    """Whether a grant that outlived a Pod of a StatefulSet is what the next Pod of the name asks for."""
     request, binding = asking.request, asking.binding
     if grant.subnet not in (request.subnets or binding.subnets) and not (request.pools or binding.pools):
         return False
@@ -226,7 +227,7 @@ def _want(asking: _Asking, holder: Holder) -> Want:
 
 
 def _places(asking: _Asking) -> tuple[Place, ...]:
-    """Where the Pod may be, in order; at least one. Raises RefusedError, WaitError."""
+    """The places where the Pod may get an address, in order; at least one. Raises RefusedError, WaitError."""
     request, binding, on = asking.request, asking.binding, asking.on
     pools = request.pools or (() if request.subnets else binding.pools)
     wanted = request.subnets or binding.subnets
@@ -243,7 +244,7 @@ def _places(asking: _Asking) -> tuple[Place, ...]:
     readiness = {place.subnet: _readiness(asking, place.subnet) for place in found}
     first = next((state for state in readiness.values() if state in (READY, COMING)), None)
     if first == COMING or (first is None and not request.subnets and binding.pending):
-        raise WaitError  # also where another is ready: the order is the user's
+        raise WaitError  # also where a later subnet is ready: the order is the user's
     if first == READY:
         return tuple(place for place in found if readiness[place.subnet] == READY)
     missing = [name for name in wanted if readiness.get(name) is None]
@@ -273,7 +274,7 @@ def _pool(asking: _Asking, name: str) -> Place:
 
 
 def _entry(asking: _Asking, number: int) -> tuple[Address, ...]:
-    """The entry of a list of addresses that is for the Pod of this number."""
+    """The entry of a list of addresses that is for the Pod of this number. Raises RefusedError."""
     choices = asking.request.choices
     if not 0 <= number < len(choices):
         raise RefusedError(
@@ -284,7 +285,9 @@ def _entry(asking: _Asking, number: int) -> tuple[Address, ...]:
 
 
 def _choices(asking: _Asking, places: Iterable[Place]) -> tuple[Choice, ...]:
-    """The entries of a list that some place holds: the others are no worse for one that none does."""
+    """The entries of a list that lie in one of the places. An entry that lies in none is left out. Raises RefusedError
+    when all are.
+    """
     found: list[Choice] = []
     refusals: list[RefusedError] = []
     for addresses in asking.request.choices:
@@ -298,7 +301,9 @@ def _choices(asking: _Asking, places: Iterable[Place]) -> tuple[Choice, ...]:
 
 
 def _place_of(asking: _Asking, addresses: tuple[Address, ...], places: Iterable[Place]) -> Place:
-    """The first place whose subnet holds the addresses; an address may be in any pool of it."""
+    """The first place with a subnet that holds the addresses. They may lie in any pool of the subnet. Raises
+    RefusedError.
+    """
     tried: list[str] = []
     for place in places:
         subnet = asking.read.get(asking.on.effective, place.subnet)
@@ -314,13 +319,15 @@ def _place_of(asking: _Asking, addresses: tuple[Address, ...], places: Iterable[
 
 
 def wishes_nothing(pod: Pod) -> bool:
-    """Whether any address will do. Fixed ones come first, so that no other Pod of the pass is given one of them."""
+    """Whether any address will do for the Pod. Fixed addresses come first, so that no other Pod of the pass is granted
+    one of them.
+    """
     annotations = pod.metadata.annotations
     return names.IP_ADDRESS not in annotations and names.IP_POOL not in annotations
 
 
 def define_checks(graph: Graph, grants: Grants, checks: Source[str, Holder]) -> Derived[str, Holder, Asked]:
-    """The requests of Subnets for an address to check endpoints from: they come after those of Pods."""
+    """Derive the requests of Subnets for an address to check endpoints from. They come after the requests of Pods."""
 
     def ask(read: Read, subnet: str, holder: Holder) -> Asked | None:
         held = read.get(grants.held, holder.owner.key)

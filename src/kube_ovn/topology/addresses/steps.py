@@ -1,10 +1,12 @@
-"""The one part of the graph with a memory: which owner has which address.
+"""The two steps that grant addresses. They share the memory of which owner has which address.
 
-Two steps share it. `recall` comes before anything is decided about subnets: what ends is released, and what earlier
-passes granted is taken over, as `addresses.memory` tells. `allocate` comes when subnets and requests are decided: what
-is asked for is granted. The memory that lasts is in Kubernetes (IP objects), so a new process ends where this one is.
+`recall` comes before anything is decided on subnets. It releases the grants that end, and takes over what earlier
+passes granted, as `addresses.memory` reads it. `allocate` comes when subnets and requests are decided. It grants what
+is asked for. The memory that lasts is in Kubernetes (IP objects), so a new process comes to the same grants as this
+one.
 
-A grant lives as long as it has a witness: a living holder with its owner's key, or an IP object that records it.
+A grant lives as long as it has a witness: a living holder with the key of the grant's owner, or an IP object that
+records the grant.
 """
 
 from collections import Counter
@@ -31,7 +33,7 @@ from kube_ovn.topology.inputs import Inputs
 
 
 class Addresses:
-    """The ledger, and what is known of those who are in it."""
+    """The ledger, and what is known of the owners and holders in it."""
 
     def __init__(
         self,
@@ -51,14 +53,14 @@ class Addresses:
         self._confirmed, self._released = confirmed, released
         self._holders: dict[str, Holder] = {}  # by record
         self._records: dict[str, Recorded] = {}  # by the name of the IP object
-        self._witnesses: Counter[str] = Counter()  # holders and IP objects by the key of their owner
+        self._witnesses: Counter[str] = Counter()  # number of holders and IP objects, by the key of their owner
         self._by_key: dict[str, Holder] = {}  # living holders by the key of their owner
-        self._unmet: set[str] = set()  # records of holders without the grant that a port or annotation tells of
-        self._uids: dict[str, str] = {}  # of holders whose grant is theirs for good, by the key of the owner
-        self._written: set[str] = set()  # keys whose grant was written down for the holder it has now
-        self._requests: dict[tuple[str, str], str] = {}  # records, by the derivation and key of the request
+        self._unmet: set[str] = set()  # records of holders that lack the grant which their port or annotations tell of
+        self._uids: dict[str, str] = {}  # UID of the holder that a grant belongs to for good, by the key of the owner
+        self._written: set[str] = set()  # keys of grants that were recorded for their present holder
+        self._requests: dict[tuple[str, str], str] = {}  # record of each request, by its derivation and key
         self._pending: dict[str, Want] = {}  # by record
-        self._touched: set[str] = set()  # keys about whose grant there is something new to publish
+        self._unpublished: set[str] = set()  # keys of grants to put into the collections again
         self._is_first = True
 
     def define(
@@ -68,7 +70,7 @@ class Addresses:
         checks: Source[str, Holder],
         in_effect: Source[str, Subnet],
     ) -> None:
-        """Add the step that recalls."""
+        """Add the step `recall`."""
         self._pods, self._nodes, self._checks = holders.pods, holders.nodes, checks
         self._in_effect = in_effect
         inputs = (holders.pods, holders.nodes, checks, self._recorded, self._inputs.standing, in_effect)
@@ -81,14 +83,14 @@ class Addresses:
         pools: Source[str, Pools],
         asked: Iterable[Source[str, Asked]],
     ) -> None:
-        """Add the step that allocates."""
+        """Add the step `allocate`."""
         self._effective, self._pools, self._asked = effective, pools, tuple(asked)
         graph.step("allocate addresses", (effective, pools, self._grants.occupancy, *self._asked), self._allocate)
 
     # --- what earlier passes granted ---
 
     def _recall(self, news: News) -> None:
-        came = [name for name in news.of(self._in_effect) if self._come(name)]
+        entered = [name for name in news.of(self._in_effect) if self._enter(name)]
         left: dict[str, None] = {}
         records = self._look_at_records(news, left)
         holders = self._look_at_holders(news, left)
@@ -96,7 +98,7 @@ class Addresses:
             if key not in self._witnesses:
                 self.ledger.release(key)
                 self._leave(key)
-        if came:
+        if entered:
             holders |= self._unmet
             records |= self._grants.disputed.values.keys()
         self._adopt(holders, records)
@@ -107,13 +109,13 @@ class Addresses:
         self._publish()
 
     def _leave(self, key: str) -> None:
-        """The holder that had a grant is gone, or its grant is."""
+        """A grant has lost its holder, or a holder its grant."""
         self._uids.pop(key, None)
         self._written.discard(key)
-        self._touched.add(key)
+        self._unpublished.add(key)
 
-    def _come(self, name: str) -> bool:
-        """Whether a subnet is in effect from now on: grants are to be found in it."""
+    def _enter(self, name: str) -> bool:
+        """Take a subnet that is in effect into the ledger. Whether it is new there: grants may be found in it."""
         subnet = self._in_effect.values.get(name)
         if subnet is None or self.ledger.subnet(name) is not None:
             return False
@@ -121,7 +123,7 @@ class Addresses:
         return True
 
     def _look_at_records(self, news: News, left: dict[str, None]) -> set[str]:
-        """Take over what changed of the IP objects; the names of those that did."""
+        """Take over the IP objects that changed. Returns their names; adds to `left` the keys that lost a witness."""
         changed = set(news.of(self._recorded))
         for name in changed:
             before, record = self._records.pop(name, None), self._recorded.values.get(name)
@@ -134,14 +136,16 @@ class Addresses:
         return changed
 
     def _look_at_holders(self, news: News, left: dict[str, None]) -> set[str]:
-        """Take over which holders came, went, or have another owner; the records of those that changed."""
+        """Take over the holders that came, went, or have another owner. Returns the records of those that changed; adds
+        to `left` the keys that lost a witness.
+        """
         changed: dict[str, Holder | None] = {}
         for source in (self._pods, self._nodes, self._checks):
             self._collect(source, news, changed)
         for record, holder in changed.items():
             before = self._holders.pop(record, None)
             if before is not None:
-                self._part(before, holder, left)
+                self._replace_holder(before, holder, left)
         for record, holder in changed.items():
             self._unmet.discard(record)
             if holder is not None:
@@ -150,7 +154,9 @@ class Addresses:
         return set(changed)
 
     def _collect(self, source: Source[str, Holder], news: News, changed: dict[str, Holder | None]) -> None:
-        """The holders of one kind that changed, by record. What holds a record now counts, not what held it."""
+        """Collect the holders of one kind that changed, by record. The present holder of a record counts, not the
+        former one.
+        """
         for key in news.of(source):
             record = self._record_of(source, key)
             if (holder := source.values.get(key)) is None:
@@ -163,8 +169,8 @@ class Addresses:
             return key
         return node_record(key) if source is self._nodes else names.checks_ip(key)
 
-    def _part(self, before: Holder, now: Holder | None, left: dict[str, None]) -> None:
-        """A record had another holder, or one with another owner."""
+    def _replace_holder(self, before: Holder, now: Holder | None, left: dict[str, None]) -> None:
+        """A record has another holder now, or a holder with another owner."""
         key, same = before.owner.key, now is not None and now.uid == before.uid
         if now is not None and same and now.owner.key != key:
             self._change_owner(before.owner, now)
@@ -181,8 +187,8 @@ class Addresses:
         left[key] = None
 
     def _change_owner(self, old: Owner, holder: Holder) -> None:
-        """A reservation came or went under a living holder: what the holder has stays with it. A reservation of another
-        address, which only comes before the holder uses what it was granted, has its own.
+        """A reservation came or went under a living holder: the grant of the holder passes to its new owner. A
+        reservation of another address gets a grant of its own; such a one only comes before the holder uses its grant.
         """
         new, grant, record = holder.owner, self.ledger.grants.get(old.key), self._records.get(holder.record)
         if grant is None or new.key in self.ledger.grants:
@@ -198,8 +204,8 @@ class Addresses:
             self._written |= {new.key} if written else set()
 
     def _adopt(self, holders: set[str], records: set[str]) -> None:
-        """Take over what is known of those that have no grant yet. Of two that claim one address: first those whose
-        ports and records agree, then the other ports, since they are in use, then what is recorded, then annotations.
+        """Take over the grants of holders and IP objects that have none yet. Of two that claim one address, first comes
+        a port that agrees with the record, then any other port, since it is in use, then a record, then annotations.
         """
         new = sorted(
             (
@@ -220,7 +226,7 @@ class Addresses:
             if holder.owner.key in self.ledger.grants:
                 self._uids[holder.owner.key] = holder.uid
                 self._written.add(holder.owner.key)
-                self._touched.add(holder.owner.key)
+                self._unpublished.add(holder.owner.key)
         self._adopt_records(records)
         for holder in new:
             if holder.owner.key not in self.ledger.grants:
@@ -229,11 +235,11 @@ class Addresses:
                     self._take_completed(holder.owner, grant, in_use=False)
         for name in holders:
             if (found := self._holders.get(name)) is not None:
-                self._settle_holder(found)
+                self._bind_holder(found)
 
-    def _settle_holder(self, holder: Holder) -> None:
-        """A holder has what is granted to its owner; but the next Pod of a StatefulSet's name may yet get another
-        address, unless it was told this one.
+    def _bind_holder(self, holder: Holder) -> None:
+        """Give the grant of an owner to its holder. For a Pod of a StatefulSet the grant stays open, because the next
+        Pod of the name may get another address, unless the Pod's annotations tell of this one.
         """
         key = holder.owner.key
         if key not in self.ledger.grants:
@@ -245,11 +251,13 @@ class Addresses:
             self.ledger.relabel(holder.owner)
         if key not in self._uids and (holder.pod_type != names.STATEFULSET or self._annotated(holder) is not None):
             self._uids[key] = holder.uid
-            self._touched.add(key)
+            self._unpublished.add(key)
         self._see_written(key)
 
     def _adopt_records(self, records: Iterable[str]) -> None:
-        """Of two records that claim one address the one that was complete before has it, then the older."""
+        """Take over the grants that IP objects record. Of two that claim one address, first comes the one that was
+        complete, then the older one.
+        """
         there = [self._records[name] for name in records if name in self._records]
         for record in sorted(there, key=lambda each: (not each.ip.spec.mac_address, *_age(each.ip))):
             dispute = self._adopt_record(record)
@@ -258,10 +266,12 @@ class Addresses:
             else:
                 self._grants.disputed.put(record.ip.metadata.name, dispute)
             if (holder := self._by_key.get(record.owner.key)) is not None:
-                self._settle_holder(holder)
+                self._bind_holder(holder)
 
     def _adopt_record(self, record: Recorded) -> str | None:
-        """Take over what an IP object records; why that cannot be, as in `Grants.disputed`."""
+        """Take over the grant that an IP object records. Returns why that cannot be, as in `Grants.disputed`; None when
+        it can.
+        """
         if record.owner.key in self.ledger.grants:
             return None
         try:
@@ -276,7 +286,9 @@ class Addresses:
         return None
 
     def _reserve(self, record: Recorded) -> None:
-        """Raises RefusedError and ValueError. What was granted once holds, also where it is excluded since."""
+        """Grant what a reservation asks for. A reservation that was granted once holds, also when its address was
+        excluded since. Raises RefusedError, ValueError.
+        """
         subnet, addresses, mac, gateways = parse_ip(record.ip)
         if is_completed(record.ip) and mac is not None:
             grant = Grant(subnet=subnet, addresses=addresses, mac=mac, gateways=gateways)
@@ -286,20 +298,22 @@ class Addresses:
         self.ledger.allocate(record.owner, subnet, versions, addresses, mac)
 
     def _take(self, owner: Owner, grant: Grant, *, in_use: bool) -> None:
-        """Adopt one grant unless its owner has one, another has its addresses, or there is no such subnet."""
+        """Adopt a grant, unless its owner has one, another owner has its addresses, or its subnet does not exist."""
         if owner.key in self.ledger.grants:
             return
         try:
             self.ledger.adopt(owner, grant, in_use=in_use)
         except RefusedError:
-            return  # the holder asks anew, and its user is told if it gets nothing
+            return  # the holder asks anew, and its user is told when it gets nothing
 
     def _take_recorded(self, record: Recorded) -> None:
         if record.grant is not None:
             self._take(record.owner, record.grant, in_use=True)
 
     def _take_completed(self, owner: Owner, grant: Grant, *, in_use: bool) -> None:
-        """Adopt a grant as its subnet would make it now: ports and annotations do not tell its gateways."""
+        """Adopt a grant with the gateways that its subnet would give it now: ports and annotations do not tell
+        gateways.
+        """
         subnet = self.ledger.subnet(grant.subnet)
         pairs = [] if subnet is None else list(zip(subnet.cidrs, subnet.gateways, strict=True))
         gateways = tuple(gateway for each in grant.addresses for cidr, gateway in pairs if each in cidr)
@@ -324,7 +338,7 @@ class Addresses:
         return ("" if pod is None else pod.metadata.creation_timestamp, holder.namespace, holder.pod_name)
 
     def _see_written(self, key: str) -> None:
-        """Whether a grant is written down for the holder it has now."""
+        """Remember when a grant is recorded for its present holder."""
         holder, held = self._by_key.get(key), self.ledger.grants.get(key)
         if holder is None or held is None:
             return
@@ -333,7 +347,7 @@ class Addresses:
             return
         if (is_reservation(record.ip) or record.grant == held) and key not in self._written:
             self._written.add(key)
-            self._touched.add(key)
+            self._unpublished.add(key)
 
     # --- what is asked for ---
 
@@ -361,16 +375,20 @@ class Addresses:
         self._publish()
 
     def _lose(self, lost: Iterable[str]) -> set[str]:
-        """The subnet of some owners is gone: the names of IP objects that record a grant in it."""
+        """These owners lost their grants with a subnet. Returns the names of the IP objects that record a grant of
+        theirs.
+        """
         keys = set(lost)
         for key in keys:
             self._leave(key)
             if (holder := self._by_key.get(key)) is not None:
-                self._settle_holder(holder)
+                self._bind_holder(holder)
         return {name for name, record in self._records.items() if record.owner.key in keys} if keys else set()
 
     def _note(self, source: str, key: str, asked: Asked | None) -> set[str]:
-        """Remember what a holder asks for; the records whose request is new."""
+        """Take over the request of a holder; None when there is none any more. Returns the records with a new
+        request.
+        """
         before = self._requests.pop((source, key), None)
         if before is not None:
             self._pending.pop(before, None)
@@ -379,7 +397,7 @@ class Addresses:
             if asked.owner.key in self.ledger.grants:
                 self._uids[asked.owner.key] = asked.uid
                 self._see_written(asked.owner.key)
-                self._touched.add(asked.owner.key)
+                self._unpublished.add(asked.owner.key)
             return set()
         if not isinstance(asked, Want):
             return set()
@@ -388,7 +406,7 @@ class Addresses:
         return {asked.record}
 
     def _grant(self, want: Want) -> None:
-        """Give what is asked for, in exchange for what the last holder of the name had; or say why not."""
+        """Grant a request, in exchange for what the former holder of the name had; or publish why it is refused."""
         key, former = want.owner.key, self.ledger.grants.get(want.owner.key)
         self.ledger.release(key)
         try:
@@ -403,12 +421,12 @@ class Addresses:
         self._written.discard(key)
         self._see_written(key)
         self._unmet.discard(want.record)
-        self._touched.add(key)
+        self._unpublished.add(key)
         self._grants.refusals.drop(want.record)
         del self._pending[want.record]
 
     def place(self, want: Want) -> Grant:
-        """Raises RefusedError with a sentence for the user."""
+        """Grant an address in the first place that has one. Raises RefusedError with a sentence for the user."""
         if want.choices:
             return self._choose(want)
         if want.addresses:
@@ -423,7 +441,7 @@ class Addresses:
         raise ExhaustedError("; ".join(full))
 
     def _choose(self, want: Want) -> Grant:
-        """The first entry of the list that is free."""
+        """Grant the first entry of the list that is free. Raises RefusedError."""
         owners: list[str] = []
         refusals: list[RefusedError] = []
         for choice in want.choices:
@@ -436,7 +454,7 @@ class Addresses:
                 return self.ledger.allocate(
                     want.owner, choice.place.subnet, want.versions, choice.addresses, want.mac, choice.place.pool
                 )
-            except RefusedError as error:  # this entry cannot be had; the others are no worse for it
+            except RefusedError as error:  # this entry cannot be granted; others still may
                 refusals.append(error)
         if refusals and not owners:
             raise refusals[0]
@@ -449,9 +467,9 @@ class Addresses:
 
     def _publish(self) -> None:
         """Put what changed into the collections."""
-        for key in self.ledger.take_changed() | self._touched:
+        for key in self.ledger.take_changed() | self._unpublished:
             self._publish_grant(key)
-        self._touched.clear()
+        self._unpublished.clear()
         for name in self.ledger.take_touched():
             self._publish_subnet(name)
 
@@ -495,12 +513,12 @@ def _age(ip: IP) -> tuple[str, str]:
 
 
 def _same(one: Grant, other: Grant | None) -> bool:
-    """Whether two witnesses tell the same; only a record knows of gateways."""
+    """Whether two witnesses tell of the same grant. Only a record knows gateways."""
     return other is not None and (one.subnet, one.addresses, one.mac) == (other.subnet, other.addresses, other.mac)
 
 
 def _agrees(ip: IP, grant: Grant) -> bool:
-    """Whether a reservation is of addresses of a grant."""
+    """Whether a reservation is for addresses of this grant."""
     try:
         subnet, addresses, _, _ = parse_ip(ip)
     except ValueError:

@@ -1,5 +1,4 @@
-"""Through which nodes a centralized subnet is left.
+"""The nodes that packets leave a centralized subnet through.
 
-Reads Nodes and what is in effect; makes the way out of each centralized subnet, and its rows (`exits`). `groups` is
-pure.
+Reads Nodes and effective subnets. Makes the exit of each centralized subnet, and its rows (`exits`). `groups` is pure.
 """

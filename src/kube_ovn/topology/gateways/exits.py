@@ -1,6 +1,6 @@
-"""The ways out of centralized subnets as derivations. What they are is decided in `gateways.groups`.
+"""The exits of centralized subnets, as derivations. `gateways.groups` decides what they are.
 
-Reads Nodes and what is in effect; makes `exits`, and the rows of all groups.
+Reads Nodes and effective subnets. Makes `exits`, and the rows of all groups.
 """
 
 from collections.abc import Mapping
@@ -33,15 +33,15 @@ Labels = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Nodes:
-    """Nodes as gateways, by name."""
+class _GatewayNodes:
+    """Nodes as possible gateways, by name."""
 
     nodes: Derived[str, Node, GatewayNode]
     labels: Derived[str, Node, Labels]
     by_label: Index[tuple[str, str], str, Labels]
 
     def selected(self, read: Read, selector: LabelSelector) -> Mapping[str, Labels]:
-        """The nodes that a selector may select: those with the rarest of its labels, or all."""
+        """The nodes that a selector may select: those with the rarest of its labels; all when it names no label."""
         groups = [read.select(self.by_label, pair) for pair in selector.match_labels.items()]
         return min(groups, key=len) if groups else read.all(self.labels)
 
@@ -54,9 +54,9 @@ def define(
     features: Source[str, Features],
     addressing: Addressing,
 ) -> Derived[str, Subnet, Exit]:
-    """The way out of each centralized subnet, by its name."""
+    """Derive the exit of each centralized subnet, by the name of the subnet."""
     labels = graph.derive("labels of nodes", inputs.nodes, _labels)
-    nodes = _Nodes(
+    nodes = _GatewayNodes(
         nodes=graph.derive("gateway nodes", inputs.nodes, lambda read, name, node: parse_node(node)),
         labels=labels,
         by_label=graph.index("nodes by label", labels, lambda name, labels: tuple(labels.items())),
@@ -71,7 +71,7 @@ def define(
             try:
                 wanted = dict.fromkeys(parse_gateway_nodes(each.spec.gateway_node))
             except ValueError:
-                wanted = {}  # told by `choose`
+                wanted = {}  # `choose` makes a fault of it
         else:
             for selector in each.spec.gateway_node_selectors:
                 wanted.update(dict.fromkeys(nodes.selected(read, selector)))
@@ -92,7 +92,7 @@ def _define_rows(
     inputs: Inputs,
     outputs: Outputs,
     fabric: Fabric,
-    nodes: _Nodes,
+    nodes: _GatewayNodes,
     exits: Derived[str, Subnet, Exit],
     addressing: Addressing,
 ) -> None:

@@ -1,12 +1,12 @@
-"""Which nodes the packets of a centralized subnet leave through, and the rows that take them there. Pure.
+"""The nodes that packets leave a centralized subnet through, and the rows that send packets there. Pure.
 
-A *group* is a list of nodes in order of preference: a gateway port of the router with an HA_Chassis_Group of theirs.
-Every chassis sends what leaves through a group to its first node that answers BFD over the tunnel, by itself: no
-controller, and no Kubernetes, is needed for a failover, and two nodes never serve one group (ovn-architecture(7),
-"Distributed Gateway Ports"). There, the packet comes out at a port of type localport, the node's own. With ECMP there
-is a group for each node, which begins with it.
+A *group* is a list of nodes in order of preference: a gateway port of the router with an HA_Chassis_Group of these
+nodes. Every chassis by itself sends the packets of a group to the first node that answers BFD over the tunnel. A
+failover needs no controller and no Kubernetes, and two nodes never serve one group (ovn-architecture(7), "Distributed
+Gateway Ports"). On the node the packet comes out at a port of type localport, the node's own. With ECMP there is one
+group for each node, and it begins with this node.
 
-Rows are O(groups), and one policy for each CIDR; subnets with the same nodes share their groups.
+There are O(groups) rows, and one policy for each CIDR. Subnets with the same nodes share their groups.
 """
 
 import hashlib
@@ -39,61 +39,61 @@ from kube_ovn.topology.subnets.namespace import matches
 
 
 class Group(NamedTuple):
-    """Gateway nodes that stand in for one another. `key` comes from what the user wrote, so that a node that comes or
-    goes changes members of the group, and not the group.
+    """Gateway nodes that stand in for one another. `key` follows from what the user wrote. So a node that comes or goes
+    changes the members of a group, and the group stays the same.
     """
 
     key: str
     nodes: tuple[str, ...]
-    """The preferred one first."""
+    """The preferred node comes first."""
 
 
-# Addresses between the router and the nodes, four to a group. Nobody outside of the router sees them.
+# Link addresses between the router and the nodes, four for each group. They are not seen outside of the router.
 _LINKS4, _LINKS6 = int(IPv4Address("169.254.128.0")), int(IPv6Address("fd6b:7562:656f:766e::"))
 _SLOTS = 8192
 _MOST_OF_A_SHARE = 8
-"""Nodes of a group among others: rows must not grow with the square of the gateways."""
+"""Nodes of a group that is one of several: the number of rows must not grow with the square of the gateways."""
 _MOST_WATCHED = 50
-"""Nodes up to which BFD runs between all of them: its packets grow with the square."""
+"""Up to so many nodes BFD runs between all of them: the number of its packets grows with the square."""
 _ALL = "all nodes"
 
 
 MOST_OF_A_CHASSIS = 253
-"""Characters of a chassis' name, which is a UUID or a node's name."""
+"""The most characters of a chassis' name, which is a UUID or the name of a node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayNode:
-    """What of a Node matters for its being a gateway."""
+    """What of a Node matters to gateways."""
 
     name: str
     chassis: str
     versions: frozenset[int]
-    """IP families it has an address of its own in."""
+    """IP families in which the node has an address of its own."""
     ready: bool
     schedulable: bool
-    """Not so while an administrator empties it: others are preferred."""
+    """False while an administrator drains the node: other nodes are preferred."""
     labels: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """How a centralized subnet is left."""
+    """How packets leave a centralized subnet."""
 
     groups: Mapping[int, tuple[Group, ...]]
-    """By IP family, the groups that share the packets. None: packets are stopped."""
+    """By IP family, the groups that share the packets. Packets of a family without a group are stopped."""
     carriers: tuple[str, ...]
-    """The nodes that packets leave through while all of these work: the first of each group."""
+    """The nodes that packets leave through while all of them work: the first of each group."""
     unready: tuple[int, ...] = ()
-    """IP families that only nodes carry which are not Ready."""
+    """IP families that have carriers, none of which is Ready."""
     faults: tuple[str, ...] = ()
     """What is wrong with what the user wrote."""
     absent: tuple[str, ...] = ()
-    """Why nodes the user wants are not used, or come last."""
+    """Why nodes that the user wants are not used, or come last."""
 
     @property
     def flaw(self) -> str:
-        """Why packets cannot leave, or may not; empty when all is well."""
+        """Why packets cannot leave, or may soon not leave; empty when all is well."""
         families = format_list(f"IPv{version}" for version, groups in self.groups.items() if not groups)
         if families:
             message = f"no gateway node can be used: packets to the outside are stopped ({families})"
@@ -109,7 +109,9 @@ class Exit:
 
 
 def parse_chassis(node: Node) -> str:
-    """The name of a node's Chassis, which its daemon writes; empty when there is none, or none that can be a name."""
+    """The name of a node's Chassis, which the node's daemon writes; empty when there is none, or none that can be a
+    name.
+    """
     text = node.metadata.annotations.get(names.CHASSIS, "")
     try:
         check_text(text, names.CHASSIS, MOST_OF_A_CHASSIS)
@@ -119,6 +121,7 @@ def parse_chassis(node: Node) -> str:
 
 
 def parse_node(node: Node) -> GatewayNode:
+    """Read a Node as a gateway."""
     conditions = {each.type: each.status for each in node.status.conditions}
     return GatewayNode(
         name=node.metadata.name,
@@ -131,7 +134,7 @@ def parse_node(node: Node) -> GatewayNode:
 
 
 def choose(spec: SubnetSpec, versions: Iterable[int], nodes: Mapping[str, GatewayNode]) -> Exit:
-    """The way out of a centralized subnet with these IP families; `nodes` by name."""
+    """The exit of a centralized subnet with these IP families. `nodes`: all that may be meant, by name."""
     asked, wanted, faults = _asked(spec, nodes)
     absent = []
     for name in wanted:
@@ -161,7 +164,7 @@ def choose(spec: SubnetSpec, versions: Iterable[int], nodes: Mapping[str, Gatewa
 
 
 def _asked(spec: SubnetSpec, nodes: Mapping[str, GatewayNode]) -> tuple[str, list[str], list[str]]:
-    """What the user wrote, in one form; the nodes that are meant, in order; what is wrong with it."""
+    """Returns what the user wrote, in one form; the nodes that it means, in order; and what is wrong with it."""
     if spec.gateway_node.strip():
         try:
             wanted = list(parse_gateway_nodes(spec.gateway_node))
@@ -183,11 +186,11 @@ def _asked(spec: SubnetSpec, nodes: Mapping[str, GatewayNode]) -> tuple[str, lis
 
 
 def rank(group: Sequence[str], nodes: Mapping[str, GatewayNode]) -> list[str]:
-    """Those of a group that are to carry, the preferred one first.
+    """The members of a group that are to carry packets, the preferred one first.
 
-    A node that is not Ready stays out while another is: where all others are dead, BFD has nobody to hear, and only a
-    gateway that is alone in its group carries on. When none is Ready all are in: BFD tells whose network works, and
-    after an outage of the API server no node is Ready for a while.
+    A node that is not Ready stays out while another one is Ready. Where all other nodes are dead, BFD gets no answer,
+    and only a gateway that is alone in its group goes on. When no node is Ready, all are in, and BFD tells which node's
+    network works: after an outage of the API server no node is Ready for a while.
     """
     there = [name for name in group if name in nodes and nodes[name].chassis]
     ready = [name for name in there if nodes[name].ready]
@@ -205,15 +208,15 @@ def _groups(key: str, able: Sequence[str], *, ecmp: bool) -> tuple[Group, ...]:
 
 
 def watch(nodes: Collection[str], groups: Iterable[Group]) -> Group:
-    """A group that nothing leaves through. BFD runs between all its nodes, so that any of them can become a gateway
-    without a packet lost until BFD has begun. In large clusters only those that are gateways are in it.
+    """A group that no packets leave through. BFD runs between all its nodes, so that any of them can become a gateway
+    and no packet is lost until BFD has begun. In large clusters only nodes that are gateways are in it.
     """
     used = {name for group in groups for name in group.nodes}
     return Group(_ALL, tuple(sorted(nodes if len(nodes) <= _MOST_WATCHED else used)))
 
 
 def render_groups(router: str, groups: Iterable[Group], nodes: Mapping[str, GatewayNode]) -> dict[Key, Row | None]:
-    """The switch between the router and the nodes, and the router's gateway port for each group."""
+    """The rows of the switch between the router and the nodes, and of the router's gateway port for each group."""
     slots = assign_slots(groups)
     if not slots:
         return {}
@@ -267,10 +270,10 @@ def render_groups(router: str, groups: Iterable[Group], nodes: Mapping[str, Gate
 
 
 def _priorities(group: Group, nodes: Mapping[str, GatewayNode]) -> dict[str, int]:
-    """The members of a group, and the priority of each: the highest carries.
+    """The members of a group, and the priority of each: the node with the highest carries the packets.
 
-    Those that are only watched all stay, so that nothing has to begin when one is Ready again, and none comes first, so
-    that one more does not change the rows of all others.
+    In the group that is only watched all members stay, so that BFD need not begin when a node is Ready again. They have
+    the same priority, so that one more node does not change the rows of all others.
     """
     if group.key == _ALL:
         return {name: 1 for name in group.nodes if nodes[name].chassis}
@@ -278,7 +281,7 @@ def _priorities(group: Group, nodes: Mapping[str, GatewayNode]) -> dict[str, int
 
 
 def render_exit(router: str, subnet: Subnet, way: Exit, slots: Mapping[Group, int]) -> dict[Key, Row | None]:
-    """What sends the packets of a subnet to its groups, or stops them."""
+    """The policies that send the packets of a subnet to its groups, or stop them."""
     policies = []
     for cidr in subnet.cidrs:
         placed = [slots[group] for group in way.groups[cidr.version] if group in slots]
@@ -298,8 +301,9 @@ def render_exit(router: str, subnet: Subnet, way: Exit, slots: Mapping[Group, in
 
 
 def assign_slots(groups: Iterable[Group]) -> dict[Group, int]:
-    """A place among the link addresses for each group: the same whatever others there are, but where two would meet.
-    Then one of them moves, which costs its subnets what a change of their gateway costs.
+    """A slot among the link addresses for each group. It does not depend on the other groups, except where two would
+    have the same slot. Then one of them gets another slot, which costs its subnets what a change of their gateway
+    costs.
     """
     slots: dict[Group, int] = {}
     taken: set[int] = set()
@@ -313,7 +317,7 @@ def assign_slots(groups: Iterable[Group]) -> dict[Group, int]:
 
 
 def next_hops(slot: int) -> dict[int, IPv4Address | IPv6Address]:
-    """The nodes' end of a group's link, by IP family."""
+    """The nodes' end of the link of a group, by IP family."""
     return {4: _link4(slot, 2), 6: _link6(slot, 2)}
 
 

@@ -1,7 +1,7 @@
-"""A Node: its port on the join switch, the group of its Pods, and how its Pods leave through it. Pure.
+"""A Node: its port on the join switch, the port group of its Pods, and how packets of its Pods leave through it. Pure.
 
-Rows are O(nodes): the Pods of a node are matched by the address set OVN keeps for the node's port group, whatever
-subnets they are in.
+There are O(nodes) rows: the Pods of a node are matched by the address set that OVN keeps for the node's port group,
+whatever subnets they are in.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from kube_ovn.model.row import Key, Member, Row, facts, owned
 
 
 def render_node(router: str, node: Node, grant: Grant) -> dict[Key, Row | None]:
-    """The rows of one node; `grant` is its address on the join switch."""
+    """The rows of one node. `grant`: its addresses on the join switch."""
     name = node.metadata.name
     port, group = names.node_port(name), names.node_port_group(name)
     policies = [
@@ -54,7 +54,7 @@ def render_node(router: str, node: Node, grant: Grant) -> dict[Key, Row | None]:
 
 
 def node_annotations(node: Node, grant: Grant, join: Subnet) -> dict[str, str]:
-    """What the node's daemon needs to build ovn0."""
+    """The annotations that the node's daemon needs to build ovn0."""
     return {
         names.ALLOCATED: "true",
         names.IP_ADDRESS: format_list(grant.addresses),
@@ -67,8 +67,8 @@ def node_annotations(node: Node, grant: Grant, join: Subnet) -> dict[str, str]:
 
 
 def internal_addresses(node: Node) -> tuple[Address, ...]:
-    """The node's own addresses (status.addresses of type InternalIP). What is no address is left out: the API server
-    does not check these, and one node's bad status must not stop the others.
+    """The node's own addresses: the entries of status.addresses of type InternalIP. An entry that is no address is left
+    out: the API server does not check them, and the bad status of one node must not stop the others.
     """
     addresses: list[Address] = []
     for entry in node.status.addresses:

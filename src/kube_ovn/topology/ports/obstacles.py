@@ -1,8 +1,8 @@
 """Why a Node or Pod cannot have a port under its name. Two rows of one name would be a fault.
 
-Rows that others have in the Northbound database keep their names, and so does the joint of a Subnet in effect with the
-router; a Pod gives way to a Node. Of a new Subnet and a Node or Pod the one that has an address already comes first
-(`subnets.addressing.is_taken`).
+Foreign rows of the Northbound database keep their names, and so does the joint of an effective Subnet with the router.
+A Pod gives way to a Node. A new Subnet gives way to a Node or Pod that has an address already; any other Node or Pod
+gives way to the Subnet (`subnets.addressing.is_taken`).
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from kube_ovn.topology.subnets.addressing import Judged
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Obstacles:
-    """What stands in the way of names."""
+    """What can stand in the way of a port's name."""
 
     router: str
     foreign: Collection[RowKey, bool]
@@ -25,7 +25,7 @@ class Obstacles:
     judged: Source[str, Judged]
 
     def of_node(self, read: Read, holder: Holder) -> str:
-        """A sentence for the user of a Node; empty when nothing is in the way."""
+        """Why a Node cannot have its port, as a sentence for its user; empty when nothing is in the way."""
         port, group = names.node_port(holder.node), names.node_port_group(holder.node)
         return (
             self._joint(read, holder, port)
@@ -34,7 +34,7 @@ class Obstacles:
         )
 
     def of_pod(self, read: Read, holder: Holder) -> str:
-        """The same for a Pod, but for a Node of the same name: then the Pod is no holder."""
+        """The same for a Pod. A Node of the same name need not be looked for: then the Pod is no holder."""
         port = names.pod_port(holder.pod_name, holder.namespace)
         return self._joint(read, holder, port) or self._taken(read, RowKey(LogicalSwitchPort.TABLE, port))
 
@@ -57,6 +57,6 @@ class Obstacles:
 
 
 def gives_way(port: str) -> str:
-    """What the user of a Pod is told whose port would have the name of a Node's."""
+    """What the user of a Pod is told when its port would have the name of a Node's port."""
     node = port.removeprefix(names.node_port(""))
     return f"its port would be named {port}, like the port of node {node}; rename the Pod"

@@ -1,7 +1,7 @@
 """What becomes of each Node and Pod: its rows, the annotations that let it start, and what its user is told.
 
-Each after the last was done: an IP object records the grant, the port is committed, the annotations are published. A
-holder that has a port keeps it while its record is made anew.
+Each stage waits for the one before: an IP object records the grant, the port is committed, the annotations are
+published. A holder that has a port keeps it while its record is made anew.
 """
 
 from collections.abc import Callable, Mapping
@@ -64,6 +64,7 @@ class _Traits:
 
 
 def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
+    """Derive what becomes of Nodes and Pods: rows, annotations and Events."""
     node_outcome = _nodes(on)
     nodes = graph.derive("outcomes of Nodes", on.inputs.nodes, node_outcome)
     connected = graph.derive("connected nodes", nodes, lambda read, name, outcome: True if outcome.rows else None)
@@ -140,13 +141,13 @@ class _Pods:
 
 
 def _usable(read: Read, on: Reads, holder: Holder) -> Held | None:
-    """The grant of a holder, if a port may use it."""
+    """The grant of a holder, if the holder's port may use it."""
     held = read.get(on.grants.held, holder.owner.key)
     return held if held is not None and held.uid == holder.uid and held.recorded else None
 
 
 def _refusal(read: Read, on: Reads, holder: Holder, asked: Asked | None) -> Refusal | None:
-    """Why a holder gets no address; None while one is about to be free."""
+    """Why a holder gets no address; None when it asks for none, and while one is about to be free."""
     if isinstance(asked, Refusal):
         return asked
     refusal = read.get(on.grants.refusals, holder.record) if asked is not None else None

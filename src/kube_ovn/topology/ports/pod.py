@@ -19,11 +19,11 @@ MOST_VIPS = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a Pod asks for: where, and what its user fixed."""
+    """What a Pod asks for: where it wants an address, and what its user fixed."""
 
     subnets: tuple[str, ...] = ()
     versions: tuple[int, ...] = ()
-    """IP families; all the subnet has when empty."""
+    """IP families; empty for all families of the subnet."""
     addresses: tuple[Address, ...] = ()
     mac: str | None = None
     pools: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Request:
 def needs_port(pod: Pod) -> bool:
     """Whether a Pod is to have a port: it has a node, its own network namespace, and has not ended.
 
-    Before the scheduler has picked a node nobody can use an address, so a Pod that waits for a node holds none.
+    A Pod that waits for the scheduler holds no address: before it has a node, the address could not be used.
     """
     return bool(pod.spec.node_name) and not pod.spec.host_network and pod.status.phase not in ("Succeeded", "Failed")
 
@@ -70,8 +70,8 @@ def _parse_family(text: str) -> tuple[int, ...]:
 
 
 def _parse_pool(text: str) -> tuple[tuple[str, ...], tuple[tuple[Address, ...], ...]]:
-    """IPPools by name, or addresses: `;` stands between Pods; `,` between the families of one, or, where all are of one
-    family, between Pods as well.
+    """Parse names of IPPools, or addresses. `;` stands between Pods. `,` stands between the families of one Pod, or,
+    where all addresses are of one family, between Pods as well. Raises ValueError.
     """
     if not text.strip():
         return (), ()
@@ -88,7 +88,7 @@ def _parse_pool(text: str) -> tuple[tuple[str, ...], tuple[tuple[Address, ...], 
 
 
 def ordinal(pod: Pod, parent: StatefulSet | None) -> int | None:
-    """Number of a StatefulSet's Pod among its Pods, from 0 on; None when its name has none."""
+    """The number of a StatefulSet's Pod among the Pods of the set, from 0 on; None when the Pod's name has none."""
     _, dash, text = pod.metadata.name.rpartition("-")
     if not dash or not text.isdecimal() or len(text) > 9:
         return None
@@ -100,7 +100,7 @@ def pod_problem(pod: Pod, reason: str, message: str) -> Told:
 
 
 def pod_faults(pod: Pod) -> list[str]:
-    """What of a Pod's annotations is left out because it cannot be read."""
+    """The parts of a Pod's annotations that cannot be read and are left out, one sentence each."""
     annotations, found = pod.metadata.annotations, []
     for key in (names.DHCP_V4_OPTIONS, names.DHCP_V6_OPTIONS):
         if text := annotations.get(key, ""):
@@ -121,7 +121,7 @@ def pod_label(pod: Pod) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodInputs:
-    """All that a Pod's rows depend on besides the Pod; equal inputs, equal rows."""
+    """All that a Pod's rows depend on besides the Pod. Equal inputs make equal rows."""
 
     grant: Grant
     subnet: Subnet
@@ -130,7 +130,9 @@ class PodInputs:
 
 
 def render_pod(pod: Pod, inputs: PodInputs) -> dict[Key, Row | None]:
-    """The Pod's port, on its switch and in its node's group, with the DHCP options it is offered."""
+    """The rows of a Pod: its port, on its switch and in the port group of its node, with the DHCP options
+    offered there.
+    """
     meta, node, grant = pod.metadata, pod.spec.node_name, inputs.grant
     port = names.pod_port(meta.name, meta.namespace)
     members = [Member(LogicalSwitch.TABLE, grant.subnet, "ports", port)]
@@ -143,7 +145,8 @@ def render_pod(pod: Pod, inputs: PodInputs) -> dict[Key, Row | None]:
             name=port,
             addresses=frozenset({grant.lsp_addresses}),
             port_security=_port_security(meta.annotations, grant),
-            # Only this chassis may claim the port: a stale interface of a namesake on another node cannot take it over.
+            # Only this chassis may claim the port: a stale interface of a Pod of the same name on another node cannot
+            # take it over.
             options={"requested-chassis": node},
             external_ids=owned(ls=grant.subnet, pod=f"{meta.namespace}/{meta.name}", owner_uid=meta.uid),
         ),
@@ -153,7 +156,7 @@ def render_pod(pod: Pod, inputs: PodInputs) -> dict[Key, Row | None]:
 
 
 def _port_security(annotations: Mapping[str, str], grant: Grant) -> frozenset[str]:
-    """What the port may send from: its own addresses and those its user adds; anything, if its user says so."""
+    """The addresses that the port may send from: its own and those that its user adds; all when its user says so."""
     if annotations.get(names.PORT_SECURITY) == "false":
         return frozenset()
     more = [str(vip) for text in parse_list(annotations.get(names.PORT_VIPS, ""))[:MOST_VIPS] for vip in _vips(text)]
@@ -168,7 +171,7 @@ def _vips(text: str) -> tuple[Address, ...]:
 
 
 def _dhcp(pod: Pod, inputs: PodInputs, port: str) -> tuple[list[DhcpOptions], dict[str, str]]:
-    """Rows for options of the Pod's own, and the key of the row its port refers to, by column."""
+    """Rows for the DHCP options of the Pod itself; and, by column, the key of the row that its port refers to."""
     annotations, grant = pod.metadata.annotations, inputs.grant
     texts = {4: annotations.get(names.DHCP_V4_OPTIONS, ""), 6: annotations.get(names.DHCP_V6_OPTIONS, "")}
     rows: list[DhcpOptions] = []
@@ -192,7 +195,7 @@ def _dhcp(pod: Pod, inputs: PodInputs, port: str) -> tuple[list[DhcpOptions], di
 
 
 def pod_annotations(router: str, grant: Grant, subnet: Subnet) -> dict[str, str]:
-    """What the node's daemon waits for; published only after the port is committed."""
+    """The annotations that the node's daemon waits for. They are published only after the port is committed."""
     cidrs = [cidr for address in grant.addresses for cidr in subnet.cidrs if address in cidr]
     return {
         names.ALLOCATED: "true",

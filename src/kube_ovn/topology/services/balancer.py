@@ -1,11 +1,11 @@
-"""A Service: what its load balancers send where. Pure.
+"""A Service: where its load balancers send packets. Pure.
 
-A row a Service and protocol, so that one changed endpoint costs one row, and `ct_flush` ends the connections of that
-Service only. Every switch has all of them through one Load_Balancer_Group (ovn-nb(5), "Load_Balancer_Group"): the
-address is exchanged where a packet comes in, at the port of the Pod or node that sent it.
+There is one row for each Service and protocol, so that a changed endpoint costs one row, and `ct_flush` ends the
+connections of that Service only. Every switch has all rows through one Load_Balancer_Group (ovn-nb(5),
+"Load_Balancer_Group"): the address is exchanged where a packet comes in, at the port of the Pod or node that sent it.
 
-Where the endpoints depend on where the client is, a further row a family has variables for them, whose values each node
-has in its Chassis_Template_Var (ovn-nb(5), "options:template").
+Where the endpoints depend on the client's place, one further row for each IP family has variables instead. Each node
+has their values in its Chassis_Template_Var (ovn-nb(5), "options:template").
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -33,10 +33,10 @@ from kube_ovn.model.row import Key, Member, Row, facts, owned
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 _CHECKED = ("TCP", "UDP")
 _CHECK = {"interval": "2", "timeout": "3", "success_count": "1", "failure_count": "2"}
-"""Seconds, and how often in a row: who does not answer is left out after 5 to 7 s."""
+"""Seconds, and how often in a row: an endpoint that does not answer is left out after 5 to 7 s."""
 _BY_SOURCE = {4: "ip_src", 6: "ipv6_src"}
 _LONGEST_TIMEOUT = 65535
-"""Seconds that OVN's `affinity_timeout` takes."""
+"""The most seconds that OVN's `affinity_timeout` takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Front:
 
     @property
     def vip(self) -> str:
-        """As a key of `vips`."""
+        """The key of the front in `vips`."""
         return format_endpoint(self.address, self.port.port)
 
     def __str__(self) -> str:
@@ -57,14 +57,14 @@ class Front:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """The endpoints of a front for clients on each node, where they depend on the node: what is said of the node itself
-    counts first, then what is said of its zone, then `otherwise`, or a port of the node's own.
+    """The endpoints of a front for clients on each node, where they depend on the node. `by_node` counts first, then
+    `by_zone`, then `otherwise`, or `own_port`, a port of the node itself.
     """
 
     backend: str
-    """The variable that holds the endpoints."""
+    """The name of the variable that holds the endpoints."""
     vip: str
-    """The variable that holds the address; empty where the row holds it itself."""
+    """The name of the variable that holds the address; empty where the row holds the address itself."""
     address: Address
     by_node: Mapping[str, str] = field(default_factory=dict)
     by_zone: Mapping[str, str] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """How an endpoint is looked at: through its port, as if from an address of its subnet."""
+    """How an endpoint is checked: through its port, as if from an address of its subnet."""
 
     port: str
     source: Address
@@ -82,13 +82,13 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probes:
-    """How the endpoints of a Service are looked at."""
+    """How the endpoints of a Service are checked."""
 
     found: Mapping[Address, Probe] = field(default_factory=dict)
     refusals: tuple[str, ...] = ()
-    """Why some are not, in a sentence each."""
+    """Why some endpoints are not checked, one sentence each."""
     waiting: bool = False
-    """Whether more are in a moment."""
+    """Whether more endpoints will be checked in a moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +96,14 @@ class Plan:
     """Where the clients of a Service are sent."""
 
     plain: Mapping[str, Mapping[Front, Sequence[Backend]]]
-    """By protocol and front, where all clients are sent to the same endpoints."""
+    """By protocol and front, the endpoints where they are the same for all clients."""
     placed: Mapping[Front, Placed]
     unchecked: tuple[Front, ...]
-    """Those of `placed` that have endpoints."""
+    """The fronts among `placed` that have endpoints."""
 
     @property
     def checkable(self) -> set[Address]:
-        """The addresses of the endpoints that OVN can look at."""
+        """The addresses of the endpoints that OVN can check."""
         listed = (those for protocol in _CHECKED for those in self.plain.get(protocol, {}).values())
         return {each.address for those in listed for each in those}
 
@@ -117,17 +117,17 @@ class Rendered:
 
 
 def render_services() -> dict[Key, Row | None]:
-    """What all Services share."""
+    """The row that all Services share."""
     return facts(LoadBalancerGroup(name=names.SERVICE_LBS))
 
 
 def render_variables(chassis: str, variables: Mapping[str, str]) -> dict[Key, Row | None]:
-    """What the variables of all Services mean on one node."""
+    """The row with the values of all Services' variables on one node."""
     return facts(ChassisTemplateVar(chassis=chassis, variables=dict(variables), external_ids=owned()))
 
 
 def dns_service(addresses: Iterable[Address]) -> Service:
-    """What the nodes' own answers are reached at where nobody has made a Service for a DNS server."""
+    """The Service for the nodes' own DNS answers, where the cluster has none for a DNS server."""
     return Service(
         metadata=ObjectMeta(name=names.DNS_SERVICE, namespace=names.FABRIC, uid=""),
         spec=ServiceSpec(
@@ -143,9 +143,9 @@ def plan_service(
     dns: Collection[Address] = (),
     outside: Collection[Front] = (),
 ) -> Plan:
-    """Where the clients of a Service are sent at its own addresses, and at those `outside` that lead to it too.
+    """Where the clients of a Service are sent, at its own addresses and at the fronts `outside` that lead to it too.
 
-    `dns`: where Pods look for a DNS server; where none is ready, each node answers (`host.dns`).
+    `dns`: the addresses at which Pods look for a DNS server; where no server is ready, each node answers (`host.dns`).
     """
     slices, addresses = list(slices), cluster_addresses(service)
     own = dict.fromkeys(Front(address=address, port=port) for port in service.spec.ports for address in addresses)
@@ -164,8 +164,8 @@ def plan_service(
 
 
 def render_service(service: Service, plan: Plan, probes: Probes | None = None) -> Rendered:
-    """The load balancers of a Service with an address of its own; nothing for others. `probes`: how its endpoints are
-    looked at, if they are to be.
+    """The load balancers of a Service that has an address; no rows for any other. `probes`: how its endpoints are
+    checked, if they are to be.
     """
     rows, checks, unchecked = [], dict[Key, Row | None](), list(plan.unchecked)
     found = probes.found if probes is not None else {}
@@ -188,7 +188,7 @@ def render_service(service: Service, plan: Plan, probes: Probes | None = None) -
 
 
 def affinity_timeout(service: Service) -> tuple[int, str]:
-    """Seconds that OVN is to remember a client for, 0 for not at all; and what is wrong with what is asked for."""
+    """The seconds for which OVN is to remember a client, 0 for not at all; and what is wrong with the annotation."""
     text = service.metadata.annotations.get(names.AFFINITY_TIMEOUT, "")
     if not text:
         return 0, ""
@@ -201,7 +201,7 @@ def affinity_timeout(service: Service) -> tuple[int, str]:
 
 
 def wants_checks(service: Service) -> tuple[bool, str]:
-    """Whether a Service's endpoints are to be checked; and what is wrong with what is asked for."""
+    """Whether the endpoints of a Service are to be checked; and what is wrong with the annotation."""
     text = service.metadata.annotations.get(names.HEALTH_CHECK, "")
     if text in ("", "true", "false"):
         return text == "true", ""
@@ -209,8 +209,8 @@ def wants_checks(service: Service) -> tuple[bool, str]:
 
 
 def _place(service: Service, front: Front, listed: Collection[Backend], dns: Collection[Address]) -> Placed | None:
-    """The endpoints by node, where they depend on it; None where they do not. A Service without any endpoint refuses
-    its clients everywhere.
+    """The endpoints by node, where they depend on the node; None where they do not. A Service without any endpoint
+    refuses its clients on every node.
     """
     if not choose(listed):
         if front.address not in dns or front.port.port != names.DNS_PORT:
@@ -218,8 +218,9 @@ def _place(service: Service, front: Front, listed: Collection[Backend], dns: Col
         return _placed(service, front, own_port=names.DNS_PORT)
     if service.spec.internal_traffic_policy != LOCAL:
         return _place_near(service, front, listed)
-    # A node without an endpoint refuses its clients. Without a word from it OVN would let their packets pass, and
-    # what goes on sending from one port (UDP) would be of that connection for good, whatever comes later.
+    # A node without an endpoint refuses its clients at `own_port`. If its variable had no value, OVN would let their
+    # packets pass, and a client that goes on sending from one port (UDP) would keep that connection for good, whatever
+    # comes later.
     there = {each.node for each in listed if each.node}
     chosen = {node: _format(service, choose_local(listed, node)) for node in sorted(there)}
     by_node = {node: text for node, text in chosen.items() if text}
@@ -227,7 +228,7 @@ def _place(service: Service, front: Front, listed: Collection[Backend], dns: Col
 
 
 def _place_near(service: Service, front: Front, listed: Collection[Backend]) -> Placed | None:
-    """The endpoints by hints: clients whose hints are the same are sent to the same endpoints."""
+    """The endpoints by hints: clients in places with the same hints are sent to the same endpoints."""
     if not has_hints(listed):
         return None
     by_node, by_zone = group_by_hints(listed)
@@ -252,7 +253,7 @@ def _placed(
     what = f"{meta.namespace}/{meta.name} {port.protocol} {port.port} {address}"
     return Placed(
         backend=names.service_variable(what),
-        # OVN does not read an IPv6 address in such a row, unless a variable holds it.
+        # In a row with variables OVN does not read an IPv6 address, unless a variable holds it.
         vip=names.service_variable(f"{what} address") if address.version == 6 else "",
         address=address,
         by_node=by_node or {},
@@ -269,7 +270,9 @@ def _load_balancer(
     version: int | None = None,
     mappings: dict[str, str] | None = None,
 ) -> LoadBalancer:
-    """`version`: of the family whose endpoints depend on the node. `mappings`: how endpoints are checked."""
+    """`version`: the IP family of a row with endpoints that depend on the node. `mappings`: how endpoints are
+    checked.
+    """
     meta, options = service.metadata, _options(service, protocol)
     name = names.service_lb(meta.namespace, meta.name, protocol)
     versions: set[int] = {address.version for address in cluster_addresses(service)}
@@ -290,14 +293,14 @@ def _load_balancer(
 def _checked(
     fronts: Mapping[Front, Sequence[Backend]], probes: Mapping[Address, Probe]
 ) -> dict[Front, Sequence[Backend]]:
-    """Where endpoints are checked: all of them or none, because OVN sends nothing to one it is not to check where it
-    checks another (`build_lb_vip_actions` in northd).
+    """The fronts with endpoints that are checked: all of a front's endpoints or none, because where OVN checks one
+    endpoint it sends nothing to those that it does not check (`build_lb_vip_actions` in northd).
     """
     return {front: those for front, those in fronts.items() if those and all(each.address in probes for each in those)}
 
 
 def _mappings(checked: Iterable[Sequence[Backend]], probes: Mapping[Address, Probe]) -> dict[str, str]:
-    """Entries of `ip_port_mappings`."""
+    """The entries of `ip_port_mappings`."""
     those = {each.address: probes[each.address] for listed in checked for each in listed}
     return {_bracketed(address): f"{probe.port}:{_bracketed(probe.source)}" for address, probe in those.items()}
 
@@ -318,7 +321,8 @@ def _checks(lb: str, vips: Collection[str]) -> dict[Key, Row | None]:
 
 
 def _options(service: Service, protocol: str) -> dict[str, str]:
-    # Without a backend a client is refused at once. Connections of UDP have no end: a backend that went loses them so.
+    # Without an endpoint a client is refused at once. UDP connections have no end, so they are flushed: an endpoint
+    # that is gone loses them.
     options = {"reject": "true", **({"ct_flush": "true"} if protocol == "UDP" else {})}
     seconds, _ = affinity_timeout(service)
     if seconds and keeps_clients(service):

@@ -1,8 +1,8 @@
-"""Where Services' endpoints are checked from: one address in each subnet that has Pods to be checked.
+"""The addresses that Services' endpoints are checked from: one in each subnet that has Pods to be checked.
 
-OVN asks a Pod as if it were a host of its subnet, and answers for that host's address (ovn-nb(5), Load_Balancer,
-`ip_port_mappings`). So no Pod may have it: it is granted to the Subnet and recorded as any grant is, and given back
-when no Service asks for checks there.
+OVN asks a Pod as if from a host of the Pod's subnet, and answers for the address of that host (ovn-nb(5),
+Load_Balancer, `ip_port_mappings`). So no Pod may have this address: it is granted to the Subnet, recorded as any grant
+is, and released when no Service asks for checks there.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checks:
-    """Which Services ask for checks, and the Subnets that hold an address for them."""
+    """The Services that ask for checks, and the Subnets that hold an address for them."""
 
     asks: Derived[Name, Service, Ask]
     holders: Derived[str, Mapping[Name, Ask], Holder]
@@ -46,7 +46,7 @@ class Checks:
     _grants: Grants
 
     def probes(self, read: Read, service: Name) -> Probes:
-        """How the endpoints of a Service are to be looked at."""
+        """How the endpoints of a Service are to be checked."""
         ask = read.get(self.asks, service)
         if ask is None:
             return Probes()
@@ -67,7 +67,9 @@ class Checks:
         return Probes(found=probes, refusals=tuple(refusals), waiting=waiting)
 
     def _source(self, read: Read, subnet: str) -> tuple[str, tuple[Address, ...]]:
-        """Why there is no address to check from, or the addresses; neither while they are about to be there."""
+        """Returns why there is no address to check from, and the addresses. Both are empty while the addresses are on
+        their way.
+        """
         record, holder = names.checks_ip(subnet), read.get(self.holders, subnet)
         if holder is None:
             if is_usable(read, self._inputs, self._in_effect, subnet):
@@ -88,7 +90,7 @@ def define(
     grants: Grants,
     in_effect: Derived[str, crd.Subnet, Subnet],
 ) -> Checks:
-    """Read Services, EndpointSlices and who has which address."""
+    """Derive the checks from Services, EndpointSlices and grants."""
 
     def ask(read: Read, name: Name, service: Service) -> Ask | None:
         if not wants_checks(service)[0]:

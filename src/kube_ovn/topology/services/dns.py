@@ -1,7 +1,7 @@
-"""Names of Services as rows of OVN's table DNS, answered at a Pod's own port. Pure.
+"""Names of Services as rows of OVN's table DNS, answered at the port of the Pod that asks. Pure.
 
-A fixed number of rows has all names: one a Service would make Services x switches of references, and northd and
-ovn-controller look at every row; one alone would be sent whole at every change of a name.
+A fixed number of rows holds all names. One row for each Service would make Services x switches references, and northd
+and ovn-controller look at every row. One row for all would be sent whole at every change of a name.
 """
 
 import hashlib
@@ -14,23 +14,23 @@ from kube_ovn.model.nb import Dns
 from kube_ovn.model.row import Key, Row, facts, owned
 
 SHARDS = 16
-"""Rows at most. At 5,000 Services one has 600 names."""
+"""The most rows. With 5,000 Services one row has 600 names."""
 _ANSWER = 512
-"""Bytes that a resolver without EDNS takes (RFC 1035, 4.2.1). OVN does not truncate an answer."""
+"""The bytes that a resolver without EDNS takes (RFC 1035, 4.2.1). OVN does not truncate an answer."""
 _FIXED = 12 + 2 + 4
-"""Header, both ends of the name, type and class."""
+"""Bytes of the header, both ends of the name, type and class."""
 _RECORD = {4: 16, 6: 28}
 """Bytes of an answer: a pointer to the name, type, class, TTL, length, address."""
 
 
 def shard(namespace: str, service: str) -> str:
-    """The row a Service's names are in."""
+    """The key of the row that holds a Service's names."""
     digest = hashlib.blake2b(f"{namespace}/{service}".encode(), digest_size=4).digest()
     return names.dns_row(int.from_bytes(digest) % SHARDS)
 
 
 def render_dns(row: str, services: Iterable[Names]) -> dict[Key, Row | None]:
-    """A row with the names of these Services, in their order; nothing without a name."""
+    """A row with the names of these Services, in their order; no row when there is no name."""
     records: dict[str, str] = {}
     for each in services:
         for key, value in _records(each).items():
@@ -48,5 +48,5 @@ def _records(of: Names) -> Mapping[str, str]:
 
 
 def _fits(name: str, listed: Iterable[Address]) -> bool:
-    """Whether all addresses fit an answer. If not, a server that knows how to say so answers."""
+    """Whether all addresses fit into an answer. If not, the question is left to a DNS server that can say so."""
     return _FIXED + len(name) + sum(_RECORD[address.version] for address in listed) <= _ANSWER

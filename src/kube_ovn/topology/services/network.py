@@ -1,6 +1,6 @@
 """Services as derivations: rows of load balancers, names in DNS, and what the users of Services are told.
 
-Reads Services, EndpointSlices, what is in effect, and how endpoints are checked.
+Reads Services, EndpointSlices, effective subnets, and how endpoints are checked.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -47,8 +47,8 @@ _NODES_DNS = Name(names.FABRIC, names.DNS_SERVICE)
 
 @dataclass(frozen=True, slots=True)
 class _Claims:
-    """The fronts that a Service wants, as texts: at its own addresses, which the API server gives to no other Service,
-    and at others.
+    """The fronts that a Service wants, as texts. `own`: at its own addresses, which the API server gives to no other
+    Service. `others`: at any other address.
     """
 
     age: str
@@ -79,7 +79,7 @@ class Reads:
 
 
 def index_slices(graph: Graph, inputs: Inputs) -> Index[Name, Name, EndpointSlice]:
-    """EndpointSlices by the Service they are of."""
+    """EndpointSlices by the Service that they belong to."""
 
     def service(name: Name, each: EndpointSlice) -> tuple[Name, ...]:
         owner = each.metadata.labels.get(names.SERVICE_OF_SLICE)
@@ -89,15 +89,18 @@ def index_slices(graph: Graph, inputs: Inputs) -> Index[Name, Name, EndpointSlic
 
 
 def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
+    """Derive the rows, the names and the Events of Services."""
     inputs, fabric = on.inputs, on.fabric
     dns = frozenset(fabric.dns if fabric.domain else ())
     claims = graph.derive("claims of Services", inputs.services, _claim)
-    parts = _Parts(on, dns, graph.index("claims by front", claims, lambda name, each: (*each.own, *each.others)))
-    outcomes = graph.derive("outcomes of Services", inputs.services, parts.outcome)
+    balancing = _Balancing(
+        on, dns, graph.index("claims by front", claims, lambda name, each: (*each.own, *each.others))
+    )
+    outcomes = graph.derive("outcomes of Services", inputs.services, balancing.outcome)
     outputs.rows.follow(graph.derive("rows of all Services", inputs.one, lambda read, key, value: render_services()))
     outputs.rows.follow(outcomes, lambda name: _ref(inputs.services.values[name]), lambda each: each.rows)
     outputs.telling.follow(outcomes, lambda each: each.told)
-    nodes_dns = graph.derive("DNS of the nodes", inputs.one, parts.nodes_dns)
+    nodes_dns = graph.derive("DNS of the nodes", inputs.one, balancing.nodes_dns)
     outputs.rows.follow(nodes_dns, pick=lambda each: each.rows)
     placed = graph.derive("placed fronts", outcomes, lambda read, name, each: each.placed or None)
     placed_dns = graph.derive("placed fronts of the nodes' DNS", nodes_dns, lambda read, key, each: each.placed or None)
@@ -106,7 +109,7 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
         _define_names(graph, outputs, on)
 
 
-class _Parts:
+class _Balancing:
     """The derivations that lead to the rows of a Service."""
 
     def __init__(self, on: Reads, dns: frozenset[Address], claims: Index[str, Name, _Claims]) -> None:
@@ -127,7 +130,7 @@ class _Parts:
         return _Outcome(rendered.rows, tuple(plan.placed.values()), _told(service, complaints))
 
     def nodes_dns(self, read: Read, key: str, value: bool) -> _Outcome | None:
-        """Where Pods look for a DNS server and there is no Service, the nodes answer."""
+        """The answers of the nodes at the addresses where Pods look for a DNS server, as far as no Service has them."""
         free = [
             address
             for address in sorted(self._dns, key=lambda address: address.version)
@@ -137,14 +140,16 @@ class _Parts:
         return _Outcome(render_service(dns_service(free), plan).rows, tuple(plan.placed.values()), None)
 
     def _holder(self, read: Read, front: str) -> Name:
-        """The Service that has a front: the one whose own address it is, else the oldest that wants it."""
+        """The Service that has a front: the one with this address as its own, else the oldest one that wants it."""
         ranks = [(front not in each.own, each.age, name) for name, each in read.select(self._claims, front).items()]
         if front in self._dns_fronts:
             ranks.append((True, "", _NODES_DNS))
         return min(ranks)[2]
 
     def _judge(self, read: Read, name: Name, service: Service) -> tuple[list[Front], list[str]]:
-        """What a Service is reached at besides its own addresses, from inside the fabric; and what it cannot have."""
+        """The fronts of a Service besides those at its own addresses, for clients inside the fabric; and what it cannot
+        have.
+        """
         fronts, complaints = [], []
         restricted = balanced_addresses(service) if service.spec.load_balancer_source_ranges else []
         for front in _fronts(service, external_addresses(service)):
@@ -154,7 +159,7 @@ class _Parts:
             elif (holder := self._holder(read, str(front))) != name:
                 complaints.append(f"{front} is that of Service {holder}; use another address or port")
             elif front.address not in restricted:
-                fronts.append(front)  # where clients are restricted, a node looks at them
+                fronts.append(front)  # where clients are restricted, a node filters them
         complaints += [
             f"externalIPs: {text!r} is no address" for text in service.spec.external_ips if read_address(text) is None
         ]
@@ -163,7 +168,7 @@ class _Parts:
         return fronts, list(dict.fromkeys(filter(None, complaints)))
 
     def _inside(self, read: Read, address: Address) -> str:
-        """What an address is that lies in the fabric, in words; empty for one outside."""
+        """What holds an address that lies in the fabric, in words; empty for an address outside."""
         if is_within(address, self._on.fabric.services):
             return "an address of the cluster's Services"
         covering = read.get(self._on.network.covering, ONE)
@@ -172,7 +177,7 @@ class _Parts:
 
 
 def _define_names(graph: Graph, outputs: Outputs, on: Reads) -> None:
-    """A few rows have the names of all Services; all switches of Pods have all of them."""
+    """Derive the few rows with the names of all Services. Each switch of Pods has all of these rows."""
 
     def names_of(read: Read, name: Name, service: Service) -> Names:
         slices = list(read.select(on.slices, name).values())
@@ -205,7 +210,7 @@ def _fronts(service: Service, addresses: Iterable[Address]) -> list[Front]:
 
 
 def _unchecked(fronts: Iterable[Front], probes: Probes) -> list[str]:
-    """Why endpoints of a Service are not checked whose user asks for that; nothing while it is about to be so."""
+    """Why endpoints are not checked although their user asks for it; empty while they will be in a moment."""
     where = ", ".join(map(str, fronts))
     if not where or probes.waiting:
         return []

@@ -1,7 +1,7 @@
-"""What the variables of Services mean on each node: rows of Chassis_Template_Var.
+"""The values of the Services' variables on each node: rows of Chassis_Template_Var.
 
-Keyed by node: a node reads what is said of it, of its zone, and what is the same everywhere. So the zone of one node
-costs one node, and an endpoint that moves costs the nodes whose clients it is for.
+Keyed by node: a node reads the values for itself, those for its zone, and those for all nodes. So a change of one
+node's zone costs one node, and an endpoint on another node costs the nodes with clients that it serves.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,11 +28,11 @@ class _Shared:
     """What is the same on all nodes."""
 
     otherwise: Variables = field(default_factory=dict)
-    """Where nothing is said of a node or its zone."""
+    """The values where nothing is said of a node or its zone."""
     own: Mapping[tuple[int, int], tuple[str, ...]] = field(default_factory=dict)
-    """Variables that lead to a port of the node's own, by IP version and port."""
+    """Variables that lead to a port of the node itself, by IP version and port."""
     own_vips: Variables = field(default_factory=dict)
-    """The addresses (IPv6) of fronts that lead to a port of the node's own: a node without IPv6 does not know them."""
+    """The IPv6 addresses of fronts that lead to a port of the node itself. A node without IPv6 does not have them."""
 
 
 def define(
@@ -44,7 +44,9 @@ def define(
     placed: Source[Name, tuple[Placed, ...]],
     placed_dns: Source[str, tuple[Placed, ...]],
 ) -> None:
-    """`placed`: fronts of Services whose endpoints depend on the node; `placed_dns`: those of the nodes' own DNS."""
+    """`placed`: fronts of Services with endpoints that depend on the node. `placed_dns`: fronts of the nodes'
+    own DNS.
+    """
     by_node: Index[str, Name, tuple[Placed, ...]] = graph.index(
         "services by node", placed, lambda name, each: [node for front in each for node in front.by_node]
     )
@@ -84,7 +86,7 @@ def define(
         return variables or None
 
     def render(read: Read, chassis: str, members: Mapping[str, str]) -> State | None:
-        for name in sorted(members):  # the first where two say they are the same chassis
+        for name in sorted(members):  # the first one, where two nodes claim the same chassis
             if (variables := read.get(nodes, name)) is not None:
                 return render_variables(chassis, variables)
         return None
@@ -115,7 +117,7 @@ def _share(fronts: Iterable[Placed]) -> _Shared:
 
 
 def _own(place: Place, version: int, port: int) -> str:
-    """A port of the node's own."""
+    """A port of the node itself, at the node's addresses of this IP version."""
     own: list[Address] = [address for address in place.addresses if address.version == version]
     return ",".join(format_endpoint(address, port) for address in own)
 

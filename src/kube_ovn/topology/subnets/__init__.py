@@ -1,6 +1,7 @@
-"""Subnets, IPPools, Namespaces and Vpcs: what is in effect, who falls to it, and its rows.
+"""Subnets, IPPools, Namespaces and Vpcs: which subnets are in effect, which Namespaces are bound to them, and their
+rows.
 
-Reads Subnets, IPPools, Namespaces, Vpcs and Nodes, holders and grants. Makes what is in effect (`addressing`), bindings
-of Namespaces (`bindings`), rows of switches and of the router (`network`), and statuses (`report`). The rest is pure:
-`verdict`, `pool`, `namespace`, `switch`, `router`, `status`.
+Reads Subnets, IPPools, Namespaces, Vpcs, Nodes, holders and grants. Makes effective subnets (`addressing`), what only
+users change of them (`features`), bindings of Namespaces (`bindings`), rows of switches and of the router (`network`),
+and statuses (`report`). The other files are pure: `verdict`, `pool`, `namespace`, `switch`, `router`, `status`.
 """

@@ -1,7 +1,7 @@
-"""Which Subnets are in effect with which addresses, and which give out new ones.
+"""Which Subnets are in effect, with which addresses, and which of them give out new addresses.
 
-Reads Subnets, the rows of others, holders and grants. Who wanted a CIDR first is remembered for the moment between a
-verdict and its status: that is what the step here is for.
+Reads Subnets, foreign rows, holders and grants. The step in here remembers which Subnet wanted a CIDR first, for the
+moment between a verdict and its status.
 """
 
 from collections.abc import Collection as Names
@@ -20,16 +20,16 @@ from kube_ovn.topology.addresses.grants import COMING, READY, UNREADY, Grants, P
 from kube_ovn.topology.addresses.holders import Holders
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.inputs import ONE, STANDING, Inputs, record_name
-from kube_ovn.topology.subnets.pool import PoolVerdict, settle_pools
+from kube_ovn.topology.subnets.pool import PoolVerdict, judge_pools
 from kube_ovn.topology.subnets.verdict import Claim, Verdict, in_effect, judge, parse_claim, until_written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """What became of a Subnet."""
+    """What was decided on a Subnet."""
 
     effective: Subnet | None
-    """What is in effect now."""
+    """What is in effect now; None when nothing is."""
     accepted: Subnet | None
     """What is to be in effect, as the status is to say."""
     refusal: str
@@ -37,21 +37,23 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addressing:
-    """All by the name of the Subnet, but the last."""
+    """What other parts read of Subnets and IPPools. By the name of the Subnet, where nothing else is said."""
 
     judged: Derived[str, Claim, Judged]
     effective: Derived[str, Judged, Subnet]
     readiness: Derived[str, crd.Subnet, str]
     """`READY`, `COMING` or `UNREADY` to give out addresses."""
     pool_specs: Derived[str, IPPool, IPPool]
-    """IPPools without what changes of their own accord: the status, and the version."""
+    """IPPools by their name, without what changes of its own accord: the status and the version."""
     pool_ranges: Source[str, Pools]
     pool_verdicts: Derived[str, IPPool, PoolVerdict]
     """By the name of the IPPool."""
 
 
 def define_in_effect(graph: Graph, inputs: Inputs, grants: Grants) -> Derived[str, crd.Subnet, Subnet]:
-    """The subnets that statuses say. One in use stays as it is, also where its status was damaged."""
+    """Derive the subnets that statuses put in effect. A subnet in use stays as it is, also when its status was
+    damaged.
+    """
     return graph.derive(
         "subnets in effect",
         inputs.subnets,
@@ -68,7 +70,9 @@ def define(
     grants: Grants,
     confirmed: Names[str],
 ) -> Addressing:
-    """`held`: what `define_in_effect` made. `confirmed`: UIDs of Pods and Nodes with a port in the database."""
+    """Derive what becomes of Subnets and IPPools. `held`: the result of `define_in_effect`. `confirmed`: the UIDs of
+    Pods and Nodes that have a port in the database.
+    """
     decided = graph.collection("accepted subnets", str, Subnet)
 
     def claim(read: Read, name: str, subnet: crd.Subnet) -> Claim:
@@ -85,7 +89,7 @@ def define(
             return ""
 
         there: Iterable[Claim] = read.all(claims).values()
-        if not read.get(inputs.standing, STANDING):  # nothing is known yet that could be in the way
+        if not read.get(inputs.standing, STANDING):  # until then nothing is known that could be in the way
             there = [each if each.name in fabric.initial else _as_it_is(each) for each in there]
         return judge(there, fabric.services, find_users, find_obstacle)
 
@@ -96,8 +100,8 @@ def define(
             return Judged(effective=None, accepted=verdict.accepted, refusal=verdict.refusal)
         wanted = current if verdict.accepted is None else until_written(current, verdict.accepted)
         present = read.get(grants.in_use, name)
-        is_moved = present is not None and present.cidrs != wanted.cidrs
-        if is_moved and not all(wanted.has_host(address) for address, _ in users(read, grants, name)):
+        differs = present is not None and present.cidrs != wanted.cidrs
+        if differs and not all(wanted.has_host(address) for address, _ in users(read, grants, name)):
             refusal = "addresses in use lie outside of its status"
             return Judged(effective=present, accepted=present, refusal=refusal)
         return Judged(effective=wanted, accepted=verdict.accepted, refusal=verdict.refusal)
@@ -127,7 +131,9 @@ def define(
 
 
 def _remember(graph: Graph, judged: Derived[str, Claim, Judged], decided: Collection[str, Subnet]) -> None:
-    """What was accepted counts until the status says so: of two Subnets that want a CIDR in turn one alone has it."""
+    """Have an accepted subnet count until its status says so: of two Subnets that want one CIDR in turn, only one gets
+    it.
+    """
 
     def remember(news: News) -> None:
         for name in news.of(judged):
@@ -145,11 +151,11 @@ def _define_pools(
 ) -> tuple[Source[str, Pools], Derived[str, IPPool, PoolVerdict]]:
     by_subnet: Index[str, str, IPPool] = graph.index("pools by subnet", specs, lambda name, pool: (pool.spec.subnet,))
 
-    def judge_pools(read: Read, subnet: str, members: Mapping[str, IPPool]) -> Mapping[str, PoolVerdict]:
+    def judge_group(read: Read, subnet: str, members: Mapping[str, IPPool]) -> Mapping[str, PoolVerdict]:
         there = read.get(effective, subnet)
-        return settle_pools(members.values(), {} if there is None else {subnet: there})
+        return judge_pools(members.values(), {} if there is None else {subnet: there})
 
-    verdicts = graph.derive("verdicts about pools", by_subnet, judge_pools)
+    verdicts = graph.derive("verdicts about pools", by_subnet, judge_group)
 
     def ranges(read: Read, subnet: str, found: Mapping[str, PoolVerdict]) -> Pools | None:
         return {name: verdict.ranges for name, verdict in found.items() if verdict.ranges} or None
@@ -173,15 +179,15 @@ def _spec(pool: IPPool) -> IPPool:
 
 
 def users(read: Read, grants: Grants, subnet: str) -> list[tuple[Address, str]]:
-    """The addresses in use in a subnet, in order, and the labels of their owners."""
+    """The addresses in use in a subnet, in order, each with the label of its owner."""
     held = read.select(grants.by_subnet, subnet).values()
     found = [(address, each.owner.label) for each in held for address in each.grant.addresses]
     return sorted(found, key=lambda each: (each[0].version, int(each[0])))
 
 
 def is_taken(read: Read, inputs: Inputs, holders: Holders, joint: str, confirmed: Names[str]) -> bool:
-    """Whether a port has the name that the joint of a new subnet would have: a row of others, or the port of a Node or
-    Pod that has an address. Those without one yet give way.
+    """Whether the name of a new subnet's joint is taken: by a foreign row, or by the port of a Node or Pod that has an
+    address. A Node or Pod without an address gives way.
     """
     if read.get(inputs.foreign, RowKey(LogicalSwitchPort.TABLE, joint)):
         return True

@@ -1,6 +1,6 @@
-"""Namespaces: which subnets the Pods of each fall to, the Subnets that annotations make, and what is written back.
+"""Namespaces: the subnets that each is bound to, the Subnets that annotations make, and what is written back.
 
-Reads Namespaces, Subnets, IPPools and what is in effect.
+Reads Namespaces, Subnets, IPPools and effective subnets.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ _BY_LABELS = ("labels", "")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Selector:
-    """Which Namespaces a Subnet binds."""
+    """The Namespaces that a Subnet binds."""
 
     name: str
     age: str
@@ -48,7 +48,7 @@ class _Selector:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wished:
-    """What one Namespace wishes for."""
+    """The wish of one Namespace."""
 
     namespace: str
     age: str
@@ -56,13 +56,13 @@ class _Wished:
 
     @property
     def rank(self) -> tuple[str, str]:
-        """Sorts the older first."""
+        """A sort key: older Namespaces come first."""
         return (self.age, self.namespace)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Bound:
-    """Where the Pods of a Namespace get their addresses, and what is wrong with what its user wrote."""
+    """The binding of a Namespace, and what is wrong with what its user wrote."""
 
     binding: Binding
     problem: str
@@ -78,25 +78,26 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bindings:
-    """What others read of Namespaces."""
+    """What other parts read of Namespaces."""
 
     bindings: Source[str, Binding]
     """By Namespace."""
     wished: Index[str, str, _Wished]
-    """Wishes by the name of each Subnet that they name."""
+    """The wishes that name a Subnet, by the name of the Subnet."""
 
 
 def define(graph: Graph, inputs: Inputs, outputs: Outputs, fabric: Fabric, addressing: Addressing) -> Bindings:
-    parts = _Parts(graph, inputs, fabric, addressing)
-    bound = graph.derive("bound Namespaces", inputs.namespaces, parts.bind)
+    """Derive the bindings of Namespaces, the Subnets that their annotations make, and what is written to them."""
+    binder = _Binder(graph, inputs, fabric, addressing)
+    bound = graph.derive("bound Namespaces", inputs.namespaces, binder.bind)
 
     def answer(read: Read, name: str, namespace: Namespace) -> _Answer:
         each, write = read.get(bound, name), None
         assert each is not None, "every Namespace has a binding"
         binding = each.binding
-        if not binding.refusal and not binding.pending and parts.is_ready(read, binding.subnets[0]):
-            wanted = parts.annotations(read, binding)
-            if changes := told_annotations(namespace, wanted, parts.wish_of(read, name)):
+        if not binding.refusal and not binding.pending and binder.is_ready(read, binding.subnets[0]):
+            wanted = binder.annotations(read, binding)
+            if changes := told_annotations(namespace, wanted, binder.wish_of(read, name)):
                 key = WriteKey(namespace.metadata.uid, Aspect.ANNOTATIONS)
                 write = Wanted(key, Annotate(object=namespace_ref(namespace), annotations=changes))
         return _Answer(write=write, told=namespace_problem(namespace, each.problem) if each.problem else None)
@@ -104,13 +105,13 @@ def define(graph: Graph, inputs: Inputs, outputs: Outputs, fabric: Fabric, addre
     answers = graph.derive("answers to Namespaces", inputs.namespaces, answer)
     outputs.writes.follow(answers, lambda answer: answer.write)
     outputs.telling.follow(answers, lambda answer: answer.told)
-    outputs.writes.follow(graph.derive("Subnets of Namespaces", parts.makers, parts.make))
+    outputs.writes.follow(graph.derive("Subnets of Namespaces", binder.makers, binder.make))
     return Bindings(
-        bindings=graph.derive("bindings", bound, lambda read, name, each: each.binding), wished=parts.wished
+        bindings=graph.derive("bindings", bound, lambda read, name, each: each.binding), wished=binder.wished
     )
 
 
-class _Parts:
+class _Binder:
     """The derivations that lead to a binding."""
 
     def __init__(self, graph: Graph, inputs: Inputs, fabric: Fabric, addressing: Addressing) -> None:
@@ -127,7 +128,7 @@ class _Parts:
         self.makers = graph.index("wishes by subnet to make", wishes, _made)
 
     def _bind_by_subnets(self, read: Read, name: str, namespace: Namespace) -> Binding:
-        """What binds a Namespace if it has no wish of its own."""
+        """The binding of a Namespace that has no wish of its own."""
         named, labelled = read.select(self._selectors, ("name", name)), read.select(self._selectors, _BY_LABELS)
         labels = namespace.metadata.labels
         bound = {**named, **{k: v for k, v in labelled.items() if any(matches(each, labels) for each in v.selectors)}}
@@ -144,13 +145,13 @@ class _Parts:
 
         wish = parse_wish(namespace, otherwise)
         if wish.makes in self._fabric.initial:
-            wish = replace(wish, shape={})  # these are the administrator's to shape
+            wish = replace(wish, shape={})  # these Subnets are the administrator's to shape
         if wish == Wish():
             return None
         return _Wished(namespace=name, age=namespace.metadata.creation_timestamp, wish=wish)
 
     def annotations(self, read: Read, binding: Binding) -> dict[str, str]:
-        """What a Namespace with a binding should say."""
+        """What the annotations of a Namespace with this binding should say."""
         found = [read.get(self._addressing.effective, name) for name in binding.subnets]
         return told([subnet for subnet in found if subnet is not None], binding.pools)
 
@@ -184,14 +185,16 @@ class _Parts:
         return _Bound(binding=replace(bound, subnets=there, refusal="" if there else problem), problem=problem)
 
     def _bind_to_own(self, read: Read, bound: Binding, wish: Wish, makes: str) -> _Bound:
-        """The binding to the Subnet that a Namespace's annotations make."""
+        """The binding to the Subnet that the annotations of a Namespace make."""
         judged, ready = read.get(self._addressing.judged, makes), self.is_ready(read, makes)
         refusal = f"subnet {makes}: {judged.refusal}" if judged is not None and judged.refusal else ""
         binding = replace(bound, subnets=wish.switches, pending=not ready, refusal="" if ready else refusal)
         return _Bound(binding=binding, problem=refusal)
 
     def _clash(self, read: Read, name: str, wish: Wish) -> str:
-        """What stands between a Namespace and the Subnet it wishes for: another's wish, or an object of its own."""
+        """What keeps a Namespace from the Subnet it wishes for: the wish of another Namespace, or a Subnet that a user
+        made. Empty when nothing does.
+        """
         if wish.makes is None:
             return ""
         makes, cidr = wish.makes, wish.shape[names.CIDR]
@@ -214,8 +217,8 @@ class _Parts:
         )
 
     def make(self, read: Read, name: str, members: Mapping[str, _Wished]) -> Wanted | None:
-        """The Subnet that Namespaces wish for. Several may share one; the oldest says what it looks like, and while it
-        says what cannot be understood, the Subnet stays as it is.
+        """Make or change the Subnet that Namespaces wish for. Several may share one: the oldest shapes it. While the
+        wish of the oldest cannot be understood, the Subnet stays as it is.
         """
         ordered = sorted(members.values(), key=lambda each: each.rank)
         sound = [each for each in ordered if wish_problem(each.wish) is None]
@@ -225,7 +228,7 @@ class _Parts:
         if subnet is not None and (
             names.MADE_BY_NAMESPACE not in subnet.metadata.labels or subnet.metadata.deletion_timestamp
         ):
-            return None  # an object of its own, or the last one of this name is not gone yet
+            return None  # a user made it, or the former Subnet of this name is not gone yet
         alike = [each.namespace for each in sound if _agree(sound[0].wish, each.wish)]
         spec = wished_spec(sound[0].wish, alike)
         if subnet is not None and names.FINALIZER in subnet.metadata.finalizers and _has(subnet.spec, spec):
@@ -236,7 +239,7 @@ class _Parts:
 
 
 def define_initial(graph: Graph, inputs: Inputs, outputs: Outputs, fabric: Fabric) -> None:
-    """The Subnets that must be there in any case."""
+    """Derive the initial Subnets that are missing: those that must exist in any case."""
     initial = graph.collection("initial subnets", str, dict)
     initial.replace({name: dict(spec) for name, spec in fabric.initial.items()})
 
@@ -262,7 +265,7 @@ def _selector(read: Read, name: str, subnet: crd.Subnet) -> _Selector | None:
 
 
 def _selected(name: str, each: _Selector) -> Sequence[tuple[str, str]]:
-    """The Namespaces a Subnet names, and one group for those that select by labels."""
+    """The groups of a Subnet: one for each Namespace that it names, and one for all Subnets that select by labels."""
     return [*(("name", namespace) for namespace in each.namespaces), *([_BY_LABELS] if each.selectors else [])]
 
 
@@ -271,7 +274,7 @@ def _made(name: str, each: _Wished) -> tuple[str, ...]:
 
 
 def _agree(first: Wish, other: Wish) -> bool:
-    """Whether the second says nothing else than the first."""
+    """Whether the second wish asks for nothing but what the first asks for."""
     return all(first.shape.get(key) == text for key, text in other.shape.items())
 
 

@@ -1,4 +1,4 @@
-"""What of a Subnet changes only when its user changes it: all but what its status says."""
+"""The part of a Subnet that changes only when a user changes it: all but the status."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from kube_ovn.topology.inputs import Inputs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """A Subnet's spec, and whether the Subnet goes as soon as there is no address in it."""
+    """The spec of a Subnet, and whether the Subnet goes as soon as no address in it is in use."""
 
     uid: str
     spec: crd.SubnetSpec
@@ -18,6 +18,8 @@ class Features:
 
 
 def define(graph: Graph, inputs: Inputs, fabric: Fabric) -> Derived[str, crd.Subnet, Features]:
+    """Derive the features of each Subnet, by its name."""
+
     def features(read: object, name: str, subnet: crd.Subnet) -> Features:
         meta = subnet.metadata
         return Features(uid=meta.uid, spec=subnet.spec, leaving=is_leaving(subnet, fabric))
@@ -26,5 +28,5 @@ def define(graph: Graph, inputs: Inputs, fabric: Fabric) -> Derived[str, crd.Sub
 
 
 def is_leaving(subnet: crd.Subnet, fabric: Fabric) -> bool:
-    """Whether a Subnet goes as soon as there is no address in it: the configured ones stay."""
+    """Whether a Subnet goes as soon as no address in it is in use. The configured Subnets stay."""
     return bool(subnet.metadata.deletion_timestamp) and subnet.metadata.name not in fabric.initial

@@ -1,7 +1,8 @@
-"""A Namespace: which subnets its Pods fall to, as its annotations wish or as Subnets say, and what is told on it. Pure.
+"""A Namespace: which subnets it is bound to, as its annotations wish or as Subnets say, and what is written to it.
+Pure.
 
-The same annotations carry wishes of users and what the controller writes back. `names.WRITTEN_BACK` tells them apart:
-it records what was written, and whatever differs from that is a wish.
+The same annotations carry the wishes of users and what the controller writes back. `names.WRITTEN_BACK` tells them
+apart: it records what was written. Whatever differs from the record is a wish.
 """
 
 import re
@@ -19,7 +20,7 @@ from kube_ovn.model.network import Kind, ObjectRef, Subnet, Told, cluster_ref
 from kube_ovn.topology.subnets.verdict import parse_subnet
 
 WRITTEN = (names.LOGICAL_SWITCH, names.CIDR, names.EXCLUDE_IPS, names.IP_POOL)
-"""Annotations that are written back."""
+"""Annotations that the controller writes back."""
 SHAPING = (
     names.CIDR,
     names.GATEWAY,
@@ -30,7 +31,7 @@ SHAPING = (
     names.GATEWAY_NODE,
     names.NAT_OUTGOING,
 )
-"""Annotations that make and change the Subnet a Namespace wishes for."""
+"""Annotations that shape the Subnet that a Namespace wishes for."""
 
 GATEWAY_TYPES = ("distributed", "centralized")
 MOST_OF_A_NAME = 253
@@ -42,12 +43,12 @@ Annotations = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binding:
-    """Where the Pods of a Namespace get their addresses: subnets in order, and pools if there are any."""
+    """Where the Pods of a Namespace get their addresses: the subnets in order, and the pools, if there are any."""
 
     subnets: tuple[str, ...]
     pools: tuple[str, ...] = ()
     pending: bool = False
-    """Whether a subnet is wished for and not there yet, so that Pods wait and their users are told nothing."""
+    """Whether a wished subnet is not there yet. Then Pods wait, and their users are told nothing."""
     refusal: str = ""
     """Why there is no subnet."""
 
@@ -62,13 +63,14 @@ class Wish:
 
     @property
     def makes(self) -> str | None:
-        """The name of the Subnet that is to be made."""
+        """The name of the Subnet that is to be made; None when none is."""
         return self.switches[0] if names.CIDR in self.shape and len(self.switches) == 1 else None
 
 
 def parse_wish(namespace: Namespace, otherwise: Callable[[], Annotations]) -> Wish:
-    """The user's part of the annotations. `otherwise` gives what would be written if there were no wish: a Namespace
-    without a record, as another implementation or an older version left it, says that, and means nothing by it.
+    """The part of the annotations that the user wrote. `otherwise`: gives what would be written if there were no wish.
+    A Namespace without a record says just that when another implementation or an older version left it, and then it is
+    no wish.
     """
     annotations = namespace.metadata.annotations
     known = otherwise() if names.WRITTEN_BACK not in annotations else written(namespace)
@@ -85,7 +87,7 @@ def parse_wish(namespace: Namespace, otherwise: Callable[[], Annotations]) -> Wi
 
 
 def written(namespace: Namespace) -> dict[str, str]:
-    """What the controller wrote, as recorded; a record that was damaged says nothing."""
+    """What the controller wrote, as recorded; empty when the record is damaged."""
     try:
         return msgspec.json.decode(namespace.metadata.annotations.get(names.WRITTEN_BACK, "{}"), type=dict[str, str])
     except msgspec.DecodeError:
@@ -93,7 +95,7 @@ def written(namespace: Namespace) -> dict[str, str]:
 
 
 def wish_problem(wish: Wish) -> str | None:
-    """What is wrong with a wish in itself."""
+    """What is wrong with a wish in itself; None when nothing is."""
     if wish.shape and not wish.switches and names.CIDR in wish.shape:
         return f"annotation {names.CIDR} makes a subnet, and {names.LOGICAL_SWITCH} must name it; add it"
     if wish.shape and len(wish.switches) > 1 and names.CIDR in wish.shape:
@@ -113,7 +115,7 @@ def wish_problem(wish: Wish) -> str | None:
 
 
 def _shape_problem(name: str, wish: Wish) -> str | None:
-    """What the API server would refuse: the Subnet is not there to say it on."""
+    """What the API server would refuse of a wished Subnet. There is no Subnet yet on which to tell it."""
     shape = wish.shape
     if not _NAME.fullmatch(name) or len(name) > MOST_OF_A_NAME:
         return f"annotation {names.LOGICAL_SWITCH} is {name!r}, which is no name of an object; use a-z, 0-9, - and ."
@@ -134,7 +136,7 @@ def _shape_problem(name: str, wish: Wish) -> str | None:
 
 
 def wished_spec(wish: Wish, namespaces: Sequence[str]) -> dict[str, object]:
-    """The fields of the spec that annotations decide, all of them: what they do not speak of has its default."""
+    """The fields of the spec that annotations decide, all of them. A field without an annotation has its default."""
     shape = wish.shape
     return {
         "cidrBlock": shape[names.CIDR],
@@ -177,8 +179,8 @@ def _holds(requirement: SelectorRequirement, labels: Mapping[str, str]) -> bool:
 
 
 def told(subnets: Iterable[Subnet], pools: Sequence[str]) -> dict[str, str]:
-    """What people and tools read on the Namespace: an entry a subnet. The gateway is among what is never handed out, as
-    users expect.
+    """What users and tools read on the Namespace, one entry for each subnet. The gateway is among the excluded
+    addresses, as users expect.
     """
     listed = list(subnets)
     texts = {
@@ -191,7 +193,9 @@ def told(subnets: Iterable[Subnet], pools: Sequence[str]) -> dict[str, str]:
 
 
 def told_annotations(namespace: Namespace, wanted: Annotations, wish: Wish) -> dict[str, str | None]:
-    """The annotations to write: what of `wanted` is neither there nor wished for, and the record of what we wrote."""
+    """The annotations to write: what of `wanted` is neither there nor wished for, and the record of what is written.
+    None removes an annotation.
+    """
     annotations = namespace.metadata.annotations
     before = written(namespace)
     wished = {*wish.shape, *([names.LOGICAL_SWITCH] if wish.switches else []), *([names.IP_POOL] if wish.pools else [])}

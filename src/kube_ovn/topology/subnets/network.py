@@ -1,7 +1,7 @@
-"""The rows of subnets, of the router and of IPPools, and the set of the nodes' own addresses.
+"""The rows of subnets, of the router and of IPPools, and the sets of the nodes' own addresses.
 
-Reads what is in effect; makes `switches`, the names of the logical switches, and `conflicts`, the addresses of Nodes
-that lie in a subnet.
+Reads effective subnets, IPPools, Nodes and occupancies. Makes `switches`, the names of the logical switches, and
+`conflicts`, the addresses of Nodes that lie in a subnet.
 """
 
 from bisect import bisect_right
@@ -33,12 +33,12 @@ Conflicts = tuple[tuple[Address, str], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """What others read."""
+    """What other parts read of the network."""
 
     switches: Source[str, bool]
     """The names of the logical switches of subnets."""
     covering: Derived[str, bool, "Covering"]
-    """One key, `ONE`."""
+    """Under the one key `ONE`."""
     conflicts: Source[str, Conflicts]
     """By the name of the Node."""
     conflicts_by_subnet: Index[str, str, Conflicts]
@@ -50,7 +50,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Covering:
-    """Which subnet holds an address: all spans, sorted; they do not overlap."""
+    """Finds the subnet that holds an address: the spans of all subnets, sorted; they do not overlap."""
 
     spans: tuple[tuple[int, int, int, str], ...]
     """IP version, first and last number, name of the subnet."""
@@ -67,7 +67,7 @@ class Covering:
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """What of a subnet's occupancy its rows depend on."""
+    """The part of a subnet's occupancy that its rows depend on."""
 
     old_gateways: tuple[Address, ...]
     in_use: bool
@@ -82,6 +82,7 @@ def define(
     addressing: Addressing,
     grants: Grants,
 ) -> Network:
+    """Derive the rows of subnets, of the router and of IPPools, and the sets of the nodes' addresses."""
     uses = graph.derive("uses of subnets", grants.occupancy, _use)
 
     def render(read: Read, name: str, subnet: Subnet) -> State | None:

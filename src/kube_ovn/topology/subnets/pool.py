@@ -1,4 +1,4 @@
-"""IPPools: parts of subnets that only those get addresses from who ask for them. Pure."""
+"""IPPools: parts of subnets from which only Pods that ask for the pool get addresses. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +16,16 @@ from kube_ovn.topology.subnets.verdict import parse_range
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolVerdict:
-    """What of an IPPool counts: ranges in the order of its subnet's CIDRs; `refusal` says what does not, and why."""
+    """What of an IPPool counts: ranges in the order of its subnet's CIDRs. `refusal` says what does not count,
+    and why.
+    """
 
     ranges: tuple[Ranges, ...] = ()
     refusal: str = ""
 
 
-def settle_pools(pools: Iterable[IPPool], subnets: Mapping[str, Subnet]) -> dict[str, PoolVerdict]:
-    """What each pool gets, by name; an address that two want is the older one's."""
+def judge_pools(pools: Iterable[IPPool], subnets: Mapping[str, Subnet]) -> dict[str, PoolVerdict]:
+    """The verdict on each pool, by the name of the pool. An address that two pools want goes to the older one."""
     taken: dict[str, list[Ranges]] = {}
     verdicts: dict[str, PoolVerdict] = {}
     for pool in sorted(pools, key=lambda pool: (pool.metadata.creation_timestamp, pool.metadata.name)):
@@ -34,13 +36,13 @@ def settle_pools(pools: Iterable[IPPool], subnets: Mapping[str, Subnet]) -> dict
             )
             continue
         others = taken.setdefault(subnet.name, [Ranges()] * len(subnet.cidrs))
-        verdict = _settle_pool(pool, subnet, others)
+        verdict = _judge_pool(pool, subnet, others)
         taken[subnet.name] = [mine | theirs for mine, theirs in zip(verdict.ranges, others, strict=True)]
         verdicts[pool.metadata.name] = verdict
     return verdicts
 
 
-def _settle_pool(pool: IPPool, subnet: Subnet, others: Sequence[Ranges]) -> PoolVerdict:
+def _judge_pool(pool: IPPool, subnet: Subnet, others: Sequence[Ranges]) -> PoolVerdict:
     spans: list[list[Span]] = [[] for _ in subnet.cidrs]
     faults: list[str] = []
     for text in pool.spec.ips:
@@ -57,7 +59,9 @@ def _settle_pool(pool: IPPool, subnet: Subnet, others: Sequence[Ranges]) -> Pool
 
 
 def _parse_entry(text: str, subnet: Subnet) -> tuple[int, Span]:
-    """Which of the subnet's CIDRs an address, CIDR or range lies in, and its numbers."""
+    """Parse an address, CIDR or range. Returns the index of the subnet's CIDR that holds it, and its first and last
+    number. Raises ValueError.
+    """
     if "/" in text:
         network = ip_network(text.strip(), strict=False)
         low, high = network.network_address, network.broadcast_address
@@ -70,7 +74,7 @@ def _parse_entry(text: str, subnet: Subnet) -> tuple[int, Span]:
 
 
 def render_pool(pool: IPPool, verdict: PoolVerdict, subnet: Subnet) -> dict[Key, Row | None]:
-    """The pool's Address_Sets, for ACLs and policies of users that name them."""
+    """The rows of a pool's Address_Sets, for ACLs and policies of users that name them."""
     rows, members = [], []
     for ranges, cidr in zip(verdict.ranges, subnet.cidrs, strict=True):
         name = names.pool_address_set(pool.metadata.name, cidr.version)
@@ -80,7 +84,7 @@ def render_pool(pool: IPPool, verdict: PoolVerdict, subnet: Subnet) -> dict[Key,
 
 
 def _prefixes(ranges: Ranges, version: int) -> list[str]:
-    """The fewest CIDRs that are these ranges: what an Address_Set holds, and no more flows than needed."""
+    """The fewest CIDRs that make up these ranges: entries of an Address_Set, with no more flows than needed."""
     bits = 32 if version == 4 else 128
     found = []
     for low, high in ranges.spans:

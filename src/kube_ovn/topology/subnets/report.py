@@ -1,9 +1,9 @@
 """What is written to Subnets, IPPools and Vpcs, and what their users are told: statuses, finalizers, Events.
 
-The last of the parts about subnets: it reads what all others made of them.
+The last of the files here that derive: it reads the results of all others.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -13,6 +13,7 @@ from kube_ovn.model.expression import parse_match
 from kube_ovn.model.kube import VersionedMeta
 from kube_ovn.model.nb import AddressSet, PortGroup
 from kube_ovn.model.network import Kind, Subnet, Told, cluster_ref
+from kube_ovn.model.resource import VPCS
 from kube_ovn.model.row import RowKey
 from kube_ovn.model.writes import Apply, ApplyStatus, Aspect, Create, Delete, Let, Write, WriteKey
 from kube_ovn.topology.addresses.grants import Grants
@@ -38,7 +39,7 @@ class Report:
 
     status: Wanted | None
     object: Wanted | None = None
-    """What of the object besides its status is ours."""
+    """The fields of the object that the controller owns besides the status."""
     told: Told | None = None
     notice: Told | None = None
 
@@ -57,6 +58,7 @@ class Reads:
 
 
 def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
+    """Derive the statuses, finalizers and Events of Subnets, IPPools and Vpcs."""
     inputs, fabric = on.inputs, on.fabric
 
     def subnet_report(read: Read, name: str, subnet: crd.Subnet) -> Report:
@@ -75,7 +77,7 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
         )
 
     def missing_vpc(read: Read, key: str, value: bool) -> Wanted | None:
-        if read.get(inputs.vpcs, fabric.router) is not None:
+        if read.get(inputs.vpcs, fabric.router) is not None or read.get(inputs.unknown, VPCS.name):
             return None
         body = {"metadata": {"name": fabric.router}, "spec": {}}
         write = Create(object=cluster_ref(Kind.VPC, fabric.router, ""), body=body)
@@ -121,7 +123,7 @@ def _subnet(read: Read, on: Reads, subnet: crd.Subnet) -> Report:
 
 
 def _complaint(read: Read, on: Reads, subnet: crd.Subnet, judged: Judged, way: Exit | None) -> str:
-    """All that is wrong with a Subnet, in one sentence."""
+    """All that is wrong with a Subnet, in one sentence; empty when nothing is."""
     name, versions = subnet.metadata.name, judged.effective.versions if judged.effective is not None else ()
     conflict = _conflict(read, on, judged.effective)
     ref = cluster_ref(Kind.SUBNET, name, subnet.metadata.uid)
@@ -138,7 +140,7 @@ def _complaint(read: Read, on: Reads, subnet: crd.Subnet, judged: Judged, way: E
 
 
 def _missing(read: Read, on: Reads, spec: crd.SubnetSpec) -> list[str]:
-    """Sets and groups that rules name and that are not there: OVN leaves such a rule out."""
+    """Sets and groups that rules name and that do not exist: OVN leaves such a rule out."""
     found: list[str] = []
     for number, acl in enumerate(spec.acls):
         if match_fault(acl.direction, acl.match):
@@ -152,7 +154,7 @@ def _missing(read: Read, on: Reads, spec: crd.SubnetSpec) -> list[str]:
 
 
 def _is_set(read: Read, on: Reads, name: str) -> bool:
-    """Whether there is an Address_Set of a name. OVN makes two for each Port_Group."""
+    """Whether an Address_Set of this name exists. OVN makes two for each Port_Group."""
     if name in map(names.node_address_set, (4, 6)) or read.select(on.network.sets, name):
         return True
     group = name.removesuffix("_ip4").removesuffix("_ip6")
@@ -168,7 +170,9 @@ def _is_group(read: Read, on: Reads, name: str) -> bool:
 
 
 def _conflict(read: Read, on: Reads, effective: Subnet | None) -> str:
-    """A node whose address lies in a subnet cannot be reached from it: said, not refused, since nodes come later."""
+    """A node with an address in a subnet, which cannot be reached from that subnet. It is told and not refused, because
+    nodes come later.
+    """
     if effective is None:
         return ""
     members = read.select(on.network.conflicts_by_subnet, effective.name)
@@ -181,7 +185,7 @@ def _conflict(read: Read, on: Reads, effective: Subnet | None) -> str:
 
 
 def _notice(subnet: crd.Subnet, status: crd.SubnetStatus) -> Told | None:
-    """Said once when the kind of gateway changed, or the nodes. That there are none any more is a problem."""
+    """The Event that the kind of gateway changed, or the gateway nodes. That no node is left is told as a problem."""
     before, now = _gateways(subnet.status), _gateways(status)
     if now in (before, ""):
         return None
@@ -201,8 +205,8 @@ def _object(read: Read, on: Reads, subnet: crd.Subnet, accepted: Subnet | None) 
 
 
 def _object_write(read: Read, on: Reads, subnet: crd.Subnet, accepted: Subnet | None) -> Write | None:
-    """What of a Subnet besides its status is ours: a finalizer, and the protocol for `kubectl get`. A Subnet that
-    annotations made goes when no Namespace names it any more.
+    """What the controller writes to a Subnet besides the status: a finalizer, and the protocol for `kubectl get`. A
+    Subnet that annotations made is removed when no Namespace names it any more.
     """
     meta = subnet.metadata
     ref = cluster_ref(Kind.SUBNET, meta.name, meta.uid)
@@ -246,9 +250,11 @@ def _pool(read: Read, on: Reads, pool: crd.IPPool) -> Report:
     usage = occupancy.pools.get(meta.name, ()) if occupancy is not None else ()
     refused = read.get(on.inputs.refused, cluster_ref(Kind.IPPOOL, meta.name, meta.uid))
     words = f"the Northbound database does not take its rows: {refused}" if refused else ""
+    complaint = "; ".join(filter(None, (verdict.refusal, words)))
+    status = pool_status(pool, replace(verdict, refusal=complaint), usage)
     return Report(
-        status=_status(Kind.IPPOOL, meta, pool.status, pool_status(pool, verdict, usage)),
-        told=_told(Kind.IPPOOL, meta.name, meta.uid, "; ".join(filter(None, (verdict.refusal, words)))),
+        status=_status(Kind.IPPOOL, meta, pool.status, status),
+        told=_told(Kind.IPPOOL, meta.name, meta.uid, complaint),
     )
 
 
@@ -274,5 +280,5 @@ def _told(kind: Kind, name: str, uid: str, complaint: str, reason: str = names.V
 
 
 def _gateways(status: crd.SubnetStatus) -> str | None:
-    """The nodes a subnet leaves through, as its status tells; None for one that is distributed."""
+    """The nodes that packets leave a subnet through, as its status says; None for a distributed subnet."""
     return status.activate_gateway if any(each.type == GATEWAY for each in status.conditions) else None

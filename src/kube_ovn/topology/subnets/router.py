@@ -1,4 +1,4 @@
-"""A VPC: one logical router, and its default route. Pure; the rows go into the desired Northbound state."""
+"""A VPC: one logical router and its default route. Pure."""
 
 from kube_ovn.model.nb import LogicalRouter, LogicalRouterStaticRoute
 from kube_ovn.model.network import Subnet
@@ -15,10 +15,11 @@ _OPTIONS = {
 
 
 def render_vpc(router: str, join: Subnet | None) -> dict[Key, Row | None]:
-    """The router, with a default route so that packets for the outside reach the policy stage, which picks the gateway.
+    """The router, with a default route that brings packets for the outside to the policy stage, where the gateway is
+    picked.
 
-    There is none before the join subnet is there. The next hop is the router's own address on the join switch; no
-    packet is ever sent there (ovn-northd(8): without a route a packet is dropped before policies are looked at).
+    There is no route before the join subnet exists. The next hop is the router's own address on the join switch; no
+    packet is ever sent there (ovn-northd(8): a packet without a route is dropped before policies are looked at).
     """
     routes = [
         LogicalRouterStaticRoute(

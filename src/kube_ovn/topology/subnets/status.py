@@ -1,6 +1,6 @@
 """What the status of a Subnet, an IPPool and a Vpc should say. Pure: counts are derived each time, never kept.
 
-The times of conditions are filled in by who writes (`controller.send`): nothing here knows the time.
+`controller.send` fills in the times of conditions: nothing here knows the time.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ from kube_ovn.topology.gateways.groups import Exit
 from kube_ovn.topology.subnets.pool import PoolVerdict
 
 MOST_RANGES = 100
-"""Ranges shown in a status: a summary, not thousands of addresses."""
+"""The most ranges shown in a status: a summary, not thousands of addresses."""
 MOST_EXACT = 1 << 53
-"""Beyond, a JSON number is a double to many readers, the API server among them."""
+"""Above this number a JSON number is a double to many readers, the API server among them."""
 
 MOST_OF_A_MESSAGE = 4096
 READY, VALIDATED, GATEWAY = "Ready", "Validated", names.GATEWAY_CONDITION
@@ -37,9 +37,10 @@ def subnet_status(
     *,
     in_effect: bool,
 ) -> crd.SubnetStatus:
-    """`waiting_for`: for whom the removal of a Subnet waits; None when it is not being deleted.
+    """The status of a Subnet.
 
-    `way`: how it is left, if it is centralized.
+    `waiting_for`: what the removal of the Subnet waits for; None when it is not being deleted. `way`: the exit of the
+    Subnet, if it is centralized.
     """
     conditions = _conditions(subnet.metadata, complaint, _readiness(complaint, waiting_for, in_effect))
     if way is not None:
@@ -55,13 +56,14 @@ def subnet_status(
 
 
 def pool_status(pool: crd.IPPool, verdict: PoolVerdict, usage: Sequence[Usage]) -> crd.IPPoolStatus:
+    """The status of an IPPool. `usage`: one entry for each CIDR of the subnet."""
     readiness = ("True", "", "") if any(verdict.ranges) else ("False", names.VALIDATE_SUBNET_FAILED, verdict.refusal)
     status = crd.IPPoolStatus(conditions=_conditions(pool.metadata, verdict.refusal, readiness))
     return replace(status, **_counts(usage))
 
 
 def vpc_status(vpc: crd.Vpc, router: str, default: str, subnets: Sequence[str]) -> crd.VpcStatus:
-    """The default Vpc's; any other is told that it has to wait for a later version."""
+    """The status of the default Vpc. Any other Vpc is not supported yet, and its status says so."""
     meta = vpc.metadata
     if meta.name != router:
         complaint = f"custom VPCs are not supported yet; subnets use Vpc {router}"
@@ -89,7 +91,7 @@ def _timeless(
 
 
 def _comparable(status: crd.SubnetStatus | crd.IPPoolStatus | crd.VpcStatus) -> Mapping[str, object]:
-    """Counts in one form: those that are too large for a double's precision come back as whole numbers or as floats."""
+    """Counts in one form: a count beyond the precision of a double comes back as an integer or as a float."""
     if isinstance(status, crd.VpcStatus):
         return {}
     return {
@@ -125,16 +127,16 @@ def _condition(meta: ObjectMeta, kind: str, status: str, reason: str, message: s
 
 
 def _gateway(way: Exit) -> tuple[str, str, str]:
-    """Whether packets can leave a centralized subnet."""
+    """Status, reason and message of the condition that packets can leave a centralized subnet."""
     if way.flaw:
         return "False", names.NO_READY_GATEWAY, way.flaw
     return "True", names.GATEWAY_READY, "; ".join(way.absent)
 
 
 def _rules(spec: crd.SubnetSpec) -> Iterator[crd.EffectiveNatRule]:
-    """Those that can be read, under the names they have on the nodes."""
+    """The rules that can be read, under the names that they have on the nodes."""
     for rule in spec.nat_outgoing_policy_rules if spec.nat_outgoing else ():
-        with contextlib.suppress(ValueError):  # told as a fault of the Subnet
+        with contextlib.suppress(ValueError):  # told by `switch.faults`
             yield crd.EffectiveNatRule(rule_id=parse_nat_rule(rule).id, match=rule.match, action=rule.action)
 
 

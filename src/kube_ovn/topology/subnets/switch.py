@@ -26,28 +26,29 @@ _RA = {"address_mode": "dhcpv6_stateful", "max_interval": "30", "min_interval": 
 _DHCP_SERVER = "169.254.0.254"
 _LEASE_SECONDS = "3600"
 _BITS = {".ip4": 32, "_ip4": 32, ".ip6": 128, "_ip6": 128}
-"""Bits of the addresses in a set, by the end of its name."""
+"""Bits of the addresses in a set, by the end of the set's name."""
 _COMMIT = 1
-"""A label of ACLs; it stands for nothing, only that there is one counts."""
+"""The label of ACLs. Its value means nothing; it only counts that there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubnetInputs:
-    """All that a subnet's rows depend on; equal inputs, equal rows."""
+    """All that a subnet's rows depend on. Equal inputs make equal rows."""
 
     router: str
     subnet: Subnet
     spec: SubnetSpec
     old_gateways: tuple[Address, ...]
-    """Addresses the router answers besides the gateways: gateways of those who were there before a change."""
+    """Addresses that the router answers besides the gateways: former gateways that owners still use."""
     join: tuple[Network, ...]
     dns: bool
-    """Whether its switch answers for names."""
+    """Whether the switch answers questions for names."""
 
 
 def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
-    """The switch, both ends of its joint with the router, the policy that keeps traffic to it inside the fabric, its
-    ACLs and DHCP options. Texts in the spec that cannot be read are left out here and told by `faults`.
+    """The rows of a subnet: the switch, both ends of its joint with the router, the policy that keeps traffic to the
+    subnet inside the fabric, ACLs and DHCP options. A text in the spec that cannot be read is left out here and told by
+    `faults`.
     """
     router, subnet = inputs.router, inputs.subnet
     lrp, lsp = names.router_port(router, subnet.name), names.switch_port(subnet.name, router)
@@ -88,8 +89,8 @@ def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
 
 
 def faults(spec: SubnetSpec, versions: Collection[int]) -> list[str]:
-    """What of a spec's features cannot be read, or not be done with these IP families; the CRD's schema refuses most of
-    it.
+    """What of a spec's features cannot be read, or cannot be done with these IP families, one sentence each. The CRD's
+    schema refuses most of it.
     """
     found = [f"allowSubnets: {text!r} is not a CIDR" for text in spec.allow_subnets if not _networks([text])]
     found += [
@@ -135,7 +136,7 @@ def match_fault(direction: str, match: str) -> str:
 
 
 def parse_options(text: str) -> dict[str, str]:
-    """`key=value,key=value`; a value in braces may hold commas, as in `dns_server={8.8.8.8,1.1.1.1}`.
+    """Parse `key=value,key=value`; a value in braces may hold commas, as in `dns_server={8.8.8.8,1.1.1.1}`.
 
     Raises ValueError.
     """
@@ -158,12 +159,14 @@ def parse_options(text: str) -> dict[str, str]:
 
 
 def dhcp_key(subnet: str, version: int) -> str:
-    """Key of a subnet's DHCP_Options row."""
+    """The key of a subnet's DHCP_Options row."""
     return f"{subnet} ipv{version}"
 
 
 def dhcp_options(subnet: Subnet, version: int, gateway: Address, text: str, mtu: int) -> dict[str, str]:
-    """The options of one family: what the user asks for, and what OVN cannot do without (ovn-nb(5), DHCP_Options)."""
+    """The DHCP options of one IP family: those that the user asks for, and those that OVN needs (ovn-nb(5),
+    DHCP_Options).
+    """
     mac = names.derived_mac(subnet.name, "dhcp")
     try:
         wanted = parse_options(text)
@@ -202,7 +205,7 @@ def _acls(inputs: SubnetInputs) -> list[Acl]:
         acls.append(_dns_commit(subnet))
     if not spec.private:
         return acls
-    # The traffic of a joint with the router passes as well: what leaves the subnet is dropped there.
+    # Traffic at the joint with the router passes these ACLs as well: what leaves the subnet is dropped there.
     acls.append(_acl(subnet, "private", "to-lport", names.ACL_PRIVATE_DROP, "ip", "drop"))
     for cidr in subnet.cidrs:
         ip = f"ip{cidr.version}"
@@ -221,9 +224,10 @@ def _acls(inputs: SubnetInputs) -> list[Acl]:
 
 
 def _dns_guard(subnet: Subnet) -> Acl:
-    """OVN takes a packet to port 53 for a question, and one from port 53 that its controller has seen for an answer of
-    its own, which no ACL may stop. What is both and no question would pass every ACL (CVE-2025-0650, as far as it is
-    left in OVN 25.03: `flags.from_ctrl` in ls_out_acl_eval). It is refused before, with the port it has in the end.
+    """Refuses packets that go from port 53 to port 53. OVN takes a packet to port 53 for a question, and a packet from
+    port 53 that its controller has seen for an answer of its own, which no ACL may stop. A packet that is both, and no
+    question, would pass every ACL (CVE-2025-0650, as far as it is left in OVN 25.03: `flags.from_ctrl` in
+    ls_out_acl_eval). It is refused before that, at the port that it has after load balancing.
     """
     return Acl(
         priority=names.ACL_DNS_GUARD,
@@ -237,17 +241,18 @@ def _dns_guard(subnet: Subnet) -> Acl:
 
 
 def _dns_commit(subnet: Subnet) -> Acl:
-    """The second question from the same port to a Service's address is of a connection that is known: the packet has
-    been sent to the backend's address when OVN answers it, and on its way back Open vSwitch's userspace datapath takes
-    it for one whose addresses are restored already (`handle_nat` in lib/conntrack.c, 3.5). The client would see an
-    answer from somebody it never asked. OVN forgets what the packet has been through when it commits the connection
-    once more, which is what it does for an ACL with a label. Whatever else allows such packets in this stage, after the
-    load balancers and before this is looked at, needs a label too.
+    """Commits the connection of a question once more. The second question from one port to the address of a Service
+    belongs to a known connection: when OVN answers it, the packet was sent to the endpoint's address already. On its
+    way back the userspace datapath of Open vSwitch takes it for a packet with addresses that are restored already
+    (`handle_nat` in lib/conntrack.c, 3.5). The client would see an answer from an address that it never asked. OVN
+    forgets what the packet has been through when it commits the connection once more, which it does for an ACL with a
+    label. Whatever else allows such packets in this stage, after the load balancers and before this ACL, needs a label
+    too.
     """
     return Acl(
         priority=names.ACL_DNS_COMMIT,
         direction="from-lport",
-        match=f"ct.est && udp.dst == {names.DNS_PORT}",  # what the router sent is not tracked, and is not to be
+        match=f"ct.est && udp.dst == {names.DNS_PORT}",  # what the router sent is not tracked, and must not be
         action="allow-related",
         tier=names.TIER_LAST,
         label=_COMMIT,
@@ -272,7 +277,7 @@ def _acl(subnet: Subnet, what: str, direction: str, priority: int, match: str, a
 
 
 def _networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """Those of the texts that are CIDRs, each once."""
+    """The CIDRs among some texts, each once."""
     found: dict[Network, None] = {}
     for text in texts:
         try:

@@ -1,8 +1,7 @@
-"""Subnets as users wish them, and which of those wishes can be met. Pure.
+"""Subnets as users wish them, and which of these wishes can be met. Pure.
 
-What is in effect is what a Subnet's status says (`cidrBlock`, `gateway`): it is written before it is used, so a pass
-needs no memory, and a wish that cannot be met (an overlap, a range without addresses that are in use) leaves it as it
-is.
+The status of a Subnet says what is in effect (`cidrBlock`, `gateway`). It is written before it is used, so a pass needs
+no memory. A wish that cannot be met leaves it as it is: an overlap, or a CIDR that lacks an address in use.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,9 +15,9 @@ from kube_ovn.model.ranges import Ranges, host_ranges
 
 _SPECIAL = tuple(map(ip_network, ("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::1/128", "fe80::/10", "ff00::/8")))
 SMALLEST = 4
-"""Addresses a CIDR must have: its own, the gateway's, the broadcast address, and one for a Pod."""
+"""The fewest addresses of a CIDR: its network address, the gateway, the broadcast address, and one for a Pod."""
 MOST_NAMED = 5
-"""Of those who stand in the way of a change, so many are named in a message."""
+"""The most names in a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +37,13 @@ class Claim:
     """Its creation timestamp."""
     wanted: Subnet | None
     complaint: str
-    """Why its spec asks for nothing that can be."""
+    """Why the spec asks for nothing that is possible; empty when it does not."""
     held: Subnet | None
-    """What is in effect; or what was accepted a moment ago, while its status does not say so yet."""
+    """What is in effect; or what was accepted a moment ago and is not in the status yet."""
 
 
 def parse_subnet(name: str, cidr: str, gateway: str = "", exclude: Iterable[str] = ()) -> Subnet:
-    """A subnet from its texts: CIDRs, gateways (default: first address of each), ranges `a..b`.
+    """A subnet from texts: CIDRs, gateways (default: the first address of each CIDR) and excluded ranges `a..b`.
 
     Raises ValueError with a sentence for the user.
     """
@@ -68,7 +67,7 @@ def parse_subnet(name: str, cidr: str, gateway: str = "", exclude: Iterable[str]
 
 
 def parse_range(text: str) -> tuple[Address, Address]:
-    """`a`, or `a..b`. Raises ValueError."""
+    """Parse `a` or `a..b` into the first and the last address. Raises ValueError."""
     first, _, last = text.partition("..")
     try:
         low, high = ip_address(first.strip()), ip_address(last.strip() or first.strip())
@@ -104,15 +103,17 @@ def parse_spec(subnet: crd.Subnet, router: str) -> Subnet:
 
 
 def in_effect(subnet: crd.Subnet) -> Subnet | None:
-    """The subnet as its status says it is, with what its spec excludes; None while nothing is accepted."""
+    """The subnet as its status says, with the ranges that its spec excludes; None while the status says nothing, or
+    nothing that can be read.
+    """
     status = subnet.status
     if not status.cidr_block:
         return None
-    exclude = [text for text in subnet.spec.exclude_ips if _is_range(text)]  # the others are told of as refused
+    exclude = [text for text in subnet.spec.exclude_ips if _is_range(text)]  # `parse_spec` refuses the others
     try:
         return parse_subnet(subnet.metadata.name, status.cidr_block, status.gateway, exclude)
     except ValueError:
-        return None  # somebody wrote into the status; what the spec says is looked at anew
+        return None  # the status was damaged; the spec is judged anew
 
 
 def _is_range(text: str) -> bool:
@@ -124,7 +125,7 @@ def _is_range(text: str) -> bool:
 
 
 def parse_claim(subnet: crd.Subnet, router: str, held: Subnet | None) -> Claim:
-    """What a Subnet wants. Texts that cannot be read are its complaint."""
+    """What a Subnet wants. A spec that cannot be read becomes the complaint."""
     meta = subnet.metadata
     try:
         wanted, complaint = parse_spec(subnet, router), ""
@@ -139,10 +140,10 @@ def judge(
     find_users: Callable[[str], Sequence[tuple[Address, str]]],
     find_obstacle: Callable[[str], str],
 ) -> dict[str, Verdict]:
-    """Which wishes can be met, by the name of the Subnet. `find_users`: the addresses in use in a subnet, and the
-    labels of their owners; `find_obstacle`: why a new subnet cannot have its name, or the empty text.
+    """Which wishes can be met, by the name of the Subnet. `find_users`: the addresses in use in a subnet, each with the
+    label of its owner. `find_obstacle`: why a new subnet cannot have its name; empty when it can.
 
-    A Subnet that has a CIDR keeps it; of several that want one the oldest gets it.
+    A Subnet that has a CIDR keeps it. Of several that want one, the oldest gets it.
     """
     ordered = sorted(claims, key=lambda claim: (claim.age, claim.name))
     taken: dict[str, tuple[Subnet, ...]] = {claim.name: (claim.held,) for claim in ordered if claim.held is not None}
@@ -159,7 +160,7 @@ def judge(
             elif obstacle := find_obstacle(name):
                 raise ValueError(obstacle)
             verdicts[name] = Verdict(accepted=wanted)
-            # What it has stays its until its status says otherwise: its user may change the spec back before.
+            # A Subnet keeps what it has until its status says otherwise: the user may change the spec back before that.
             taken[name] = (wanted,) if held is None else (held, wanted)
         except ValueError as error:
             verdicts[name] = Verdict(accepted=held, refusal=str(error))
@@ -167,7 +168,7 @@ def judge(
 
 
 def until_written(held: Subnet, accepted: Subnet) -> Subnet:
-    """A subnet until its status says what was accepted: what will not be in it is not handed out any more."""
+    """A subnet until its status says what was accepted: addresses that will not be in it are not granted any more."""
     leaving: list[tuple[Address, Address]] = []
     for cidr in held.cidrs:
         stay = Ranges.of(span for c in accepted.cidrs if c.version == cidr.version for span in host_ranges(c).spans)
@@ -195,7 +196,9 @@ def _check_others(wanted: Subnet, claims: Mapping[str, Sequence[Subnet]]) -> Non
 
 
 def _check_users(wanted: Subnet, held: Subnet, find_users: Callable[[str], Sequence[tuple[Address, str]]]) -> None:
-    """An address in use stays so: the new CIDR must hold it, and the new gateway must be another."""
+    """Check that addresses in use stay in use: the new CIDR must hold them and the gateways that serve them, and none
+    may be a new gateway. Raises ValueError.
+    """
     if (wanted.cidrs, wanted.gateways) == (held.cidrs, held.gateways):
         return
     users = find_users(wanted.name)
@@ -217,6 +220,6 @@ def _check_users(wanted: Subnet, held: Subnet, find_users: Callable[[str], Seque
 
 
 def format_names(items: Sequence[str]) -> str:
-    """The first few, and how many more there are."""
+    """The first few items, and how many more there are."""
     shown = ", ".join(items[:MOST_NAMED])
     return shown if len(items) <= MOST_NAMED else f"{shown} and {len(items) - MOST_NAMED} more"
