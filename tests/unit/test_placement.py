@@ -43,7 +43,7 @@ class Place:
         self._readiness: Collection[str, str] = graph.collection("readiness", str, str)
         effective: Collection[str, Subnet] = graph.collection("effective", str, Subnet)
         self._sets: Collection[Name, StatefulSet] = graph.collection("sets", Name, StatefulSet)
-        self._holders = holders.define(graph, inputs, grants)
+        self._holders = holders.define(graph, inputs, grants, {})
         self._graph, self._inputs = graph, inputs
         self._on = Reads(
             fabric=fabric(),

@@ -70,7 +70,7 @@ class Topology:
         held = grants.define(graph)
         sets = graph.index("StatefulSets by UID", inputs.sets, lambda name, each: (each.metadata.uid,))
         recorded = memory.define_recorded(graph, inputs.ips)
-        having = holders.define(graph, inputs, held)
+        having = holders.define(graph, inputs, held, confirmed)
         effect = addressing.define_in_effect(graph, inputs, held)
         slices = services.index_slices(graph, inputs)
         checked = checks.define(graph, inputs, slices, having, held, effect)

@@ -5,12 +5,14 @@ Node's record. A reservation under the name of a holder's record owns the grant 
 uses another address.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kube_ovn.derive import Collection, Derived, Graph, Index, Read
 from kube_ovn.model import names
 from kube_ovn.model.crd import IP
 from kube_ovn.model.kube import Node, Pod
+from kube_ovn.model.network import Grant
 from kube_ovn.topology.addresses.grants import Grants
 from kube_ovn.topology.addresses.ledger import Owner
 from kube_ovn.topology.addresses.memory import (
@@ -18,7 +20,6 @@ from kube_ovn.topology.addresses.memory import (
     owner_of,
     owner_of_ip,
     read_addresses,
-    remembered,
     stateful_set,
 )
 from kube_ovn.topology.inputs import Inputs
@@ -60,21 +61,26 @@ class Holders:
         return ip is not None and owner_of_ip(ip).key == holder.owner.key
 
 
-def define(graph: Graph, inputs: Inputs, grants: Grants) -> Holders:
-    """Derive the holders from Nodes, Pods and IP objects."""
+def define(graph: Graph, inputs: Inputs, grants: Grants, confirmed: Mapping[str, Grant]) -> Holders:
+    """Derive the holders from Nodes, Pods and IP objects. `confirmed`: the grants that ports carried when the process
+    started, by the UID of the Pod or Node.
+    """
     node_records = graph.index("nodes by record", inputs.nodes, lambda name, node: (node_record(name),))
 
     def owner(read: Read, item: Node | Pod, record: str) -> Owner:
-        own, ip = owner_of(item), read.get(inputs.ips, record)
+        own, ip, uid = owner_of(item), read.get(inputs.ips, record), item.metadata.uid
         if ip is None or not is_reservation(ip):
             return own
-        reserved = set(read_addresses(ip))
-        held = read.get(grants.held, own.key)
-        told = remembered(item.metadata.annotations)
-        in_use = held.grant if held is not None and held.recorded else told
-        if in_use is not None and not reserved <= set(in_use.addresses):
+        reservation = owner_of_ip(ip)
+        reserved = read.get(grants.held, reservation.key)
+        if reserved is not None and reserved.uid == uid:
+            return reservation
+        # Annotations do not count here: a user can change them, and with them the owner, and with that the annotations.
+        held, port = read.get(grants.held, own.key), confirmed.get(uid)
+        in_use = held.grant if held is not None and held.recorded else port
+        if in_use is not None and not set(read_addresses(ip)) <= set(in_use.addresses):
             return own
-        return owner_of_ip(ip)
+        return reservation
 
     def node_holder(read: Read, name: str, node: Node) -> Holder | None:
         uid, record = node.metadata.uid, node_record(name)

@@ -1,0 +1,55 @@
+"""All that tests of histories know of a Topology."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kube_ovn.model.kube import Object
+from kube_ovn.model.network import Grant, Told
+from kube_ovn.model.row import RowKey, State
+from kube_ovn.model.writes import Write, WriteKey
+from kube_ovn.topology.addresses.memory import confirmed
+from kube_ovn.topology.fabric import Fabric
+from kube_ovn.topology.graph import Topology
+from tests import clusters
+from tests.clusters import Snapshot
+
+
+def start(of: Fabric, northbound: State) -> Topology:
+    """A controller that starts with what the Northbound database has."""
+    return Topology(of, confirmed(northbound))
+
+
+def show(
+    topology: Topology, objects: Mapping[str, Object], changed: Iterable[Object] | None, foreign: frozenset[RowKey]
+) -> None:
+    """A pass: how things are, by UID, and the objects that came, changed or went; None when any may have."""
+    named = None if changed is None else {(item.metadata.namespace, item.metadata.name) for item in changed}
+    clusters.show(topology, Snapshot(objects=objects, changed=named, foreign=foreign))
+
+
+def stands(topology: Topology) -> bool:
+    """Whether its rows count: before, the database stays as it is."""
+    return topology.standing
+
+
+def rows(topology: Topology) -> State:
+    return topology.state
+
+
+def writes(topology: Topology) -> Mapping[WriteKey, Write]:
+    return topology.writes
+
+
+def told(topology: Topology) -> Mapping[Any, Told]:
+    """What users are told now."""
+    return topology.told
+
+
+def complaints(topology: Topology) -> Mapping[str, str]:
+    """What is wrong with objects, by UID."""
+    return {uid: problem.message for uid, problem in topology.problems.items()}
+
+
+def grants(topology: Topology) -> Mapping[str, Grant]:
+    """The addresses of each owner, by the owner's key."""
+    return topology.grants

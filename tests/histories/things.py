@@ -1,0 +1,107 @@
+"""The objects that histories make: of every kind, with few names and few addresses, so that they meet."""
+
+from collections.abc import Mapping
+
+from kube_ovn.model import names
+from kube_ovn.model.crd import LabelSelector, Vpc
+from kube_ovn.model.kube import Object, ServicePort, VersionedMeta
+from kube_ovn.model.row import RowKey
+from tests.clusters import (
+    fabric,
+    gateway,
+    namespace,
+    node,
+    pod,
+    pool,
+    reservation,
+    service,
+    slice_of,
+    stateful_set,
+    subnet,
+)
+
+AGES = ("2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z")
+WEB = stateful_set("web", 2)
+POOLED = {names.IP_POOL: "10.16.0.2;10.16.0.3"}
+CHECKED = {names.HEALTH_CHECK: "true"}
+
+
+def identity(item: Object) -> str:
+    """What an object has in common with its namesakes."""
+    meta = item.metadata
+    name = f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
+    return f"{type(item).__name__} {name}"
+
+
+_THINGS: tuple[Object, ...] = (
+    pod("a"),
+    pod("b", annotations={names.IP_ADDRESS: "10.16.0.3"}),
+    pod("a", namespace="third"),
+    pod("node-a", "node2"),
+    pod("a", namespace="default-ovn-cluster"),
+    pod("web-0", parent=WEB),
+    pod("web-1", annotations=POOLED, parent=WEB),
+    pod("web-2", annotations=POOLED, parent=WEB),
+    pod("c", annotations={names.IP_POOL: "few"}),
+    pod("d", annotations={names.LOGICAL_SWITCH: "blue"}),
+    pod("host", host_network=True),
+    gateway("node1", 1, egress="true"),
+    gateway("node2", 2, ready=False),
+    node("a.default", 3),
+    namespace("default"),
+    namespace("third", {"team": "blue"}),
+    namespace("default-ovn-cluster"),
+    namespace("other", None, **{names.LOGICAL_SWITCH: "own", names.CIDR: "10.30.0.0/29"}),
+    subnet("blue", "10.20.0.0/29", namespaces=("third",)),
+    subnet("a.default", "10.21.0.0/29", namespace_selectors=(LabelSelector(match_labels={"team": "blue"}),)),
+    subnet("out", "10.20.0.0/28", gateway_type="centralized", gateway_node="node2,node1", private=True),
+    subnet("dual", "10.22.0.0/29,fd00:22::/125", enable_dhcp=True, enable_ipv6_ra=True),
+    reservation("a.default", "ovn-default", "10.16.0.4"),
+    reservation("d.default", "blue", "10.20.0.3"),
+    reservation("kept", "blue", "10.20.0.2"),
+    reservation("checks-blue", "blue", "10.20.0.4"),
+    pool("few", "ovn-default", "10.16.0.4..10.16.0.5"),
+    pool("more", "blue", "10.20.0.2", namespaces=("third",)),
+    Vpc(metadata=VersionedMeta(name="other", uid="")),
+    WEB,
+    service("web", "10.96.0.20", internal_traffic_policy="Local"),
+    service("out", "10.96.0.21", external_ips=("192.0.2.1", "10.20.0.3")),
+    service("dns", "10.96.0.10", ports=(ServicePort(port=53, protocol="UDP"),)),
+    service("checked", "10.96.0.22", annotations=CHECKED),
+    slice_of("web", "10.16.0.2", "10.16.0.3", nodes=("node1", "node2"), zones=("east", "west")),
+    slice_of("checked", "10.16.0.2", pods=("a",)),
+    slice_of("checked", "10.20.0.2", uid="slice-checked-too", pods=("web-0",)),
+)
+TEMPLATES = {identity(item): item for item in _THINGS}
+FOREIGN = (
+    RowKey("Logical_Switch_Port", "a.default"),
+    RowKey("Logical_Switch_Port", "node-node1"),
+    RowKey("Logical_Switch_Port", "blue-ovn-cluster"),
+    RowKey("Logical_Switch_Port", "a.default-ovn-cluster"),
+    RowKey("Port_Group", "node.node2"),
+)
+FABRICS = {
+    "small": fabric("10.16.0.0/29", "100.64.0.0/29"),
+    "dual": fabric("10.16.0.0/29,fd00:16::/125", "100.64.0.0/29,fd00:64::/125"),
+}
+
+_ALWAYS = ("Namespace default", "Namespace third", "Node node1")
+STANDING: Mapping[str, tuple[str, ...]] = {
+    "nothing": (),
+    "pods": (*_ALWAYS, "StatefulSet default/web", "Pod default/a", "Pod default/web-0", "Pod default/web-1"),
+    "names": (*_ALWAYS, "Namespace default-ovn-cluster", "Pod default-ovn-cluster/a", "Pod default/node-a"),
+    "subnets": (*_ALWAYS, "Subnet blue", "Subnet out", "IPPool few", "IPPool more", "IP kept", "Pod default/c"),
+    "services": (
+        *_ALWAYS,
+        "Pod default/a",
+        "Subnet blue",
+        "StatefulSet default/web",
+        "Pod default/web-0",
+        "Service default/web",
+        "Service default/checked",
+        "EndpointSlice default/slice-uid-web",
+        "EndpointSlice default/slice-uid-checked",
+    ),
+    "everything": tuple(name for name in TEMPLATES if name not in ("Subnet out", "IP a.default", "IP checks-blue")),
+}
+"""Clusters that are there and calm when a history begins."""

@@ -1,0 +1,264 @@
+"""What was given stays given: a running Pod keeps its port and addresses, and what is reserved stays reserved, whatever
+comes later, also when a controller starts anew.
+
+No comparison with a controller that starts later shows these faults, because that one forgets alike.
+"""
+
+import msgspec
+import pytest
+
+from kube_ovn.model import names
+from kube_ovn.model.crd import IP, Subnet
+from kube_ovn.model.kube import Object, OwnerReference, Pod
+from kube_ovn.model.nb import LogicalSwitchPort
+from kube_ovn.model.row import RowKey
+from tests.clusters import fabric, gateway, namespace, pod, reservation, stateful_set, subnet
+from tests.histories.controller import complaints, grants, rows, writes
+from tests.histories.fields import Edit
+from tests.histories.steps import NOTHING, Pass, Restart
+from tests.histories.world import World
+
+LISTED = {names.IP_POOL: "10.16.0.11;10.16.0.12"}
+RESTARTS = pytest.mark.parametrize(
+    "again", [None, Restart(), Restart(lost=True)], ids=["goes on", "anew", "anew, empty"]
+)
+"""The controller goes on, or another starts, with the database or without."""
+
+
+def world(*objects: Object) -> World:
+    """A cluster with a node that is calm with these objects in it."""
+    made = World(fabric(), [gateway("node1", 1), namespace("default"), *objects])
+    made.calm()
+    return made
+
+
+def put(where: World, *objects: Object) -> None:
+    where.server.put(*objects)
+    where.calm()
+
+
+def edit(where: World, item: Object, *path: str, value: object, entry: str = "") -> None:
+    now = where.server.objects[item.metadata.uid]
+    where.server.edit(now, Edit(kind=type(item), number=0, path=path, value=value, entry=entry))
+
+
+def annotate(where: World, item: Object, key: str, text: str) -> None:
+    edit(where, item, "metadata", "annotations", value=text, entry=key)
+
+
+def told_about(where: World, item: Object) -> str:
+    return complaints(where.topology).get(item.metadata.uid, "")
+
+
+def addresses(where: World, item: Pod) -> str:
+    """What a Pod was told."""
+    return where.server.objects[item.metadata.uid].metadata.annotations.get(names.IP_ADDRESS, "")
+
+
+def port(where: World, name: str) -> LogicalSwitchPort:
+    row = rows(where.topology).get(RowKey(LogicalSwitchPort.TABLE, name))
+    assert isinstance(row, LogicalSwitchPort)
+    return row
+
+
+# --- 8: a Subnet that is refused cuts off nothing ---
+
+
+@RESTARTS
+def test_a_pod_keeps_its_port_when_a_subnet_comes_whose_joint_would_have_its_name(again: Restart | None) -> None:
+    runs, joint = pod("a", namespace="default-ovn-cluster"), subnet("a.default", "10.20.0.0/24")
+    where = world(namespace("default-ovn-cluster"), runs)
+    found = port(where, "a.default-ovn-cluster")
+    put(where, joint)
+    assert "a.default-ovn-cluster" in told_about(where, joint)
+    if again is not None:
+        where.take(again)
+        where.make_pass(Pass())
+        assert port(where, "a.default-ovn-cluster") == found
+    annotate(where, runs, names.PORT_SECURITY, "false")
+    where.calm()
+    now = port(where, "a.default-ovn-cluster")
+    assert (now.addresses, now.external_ids) == (found.addresses, found.external_ids)
+    assert not now.port_security, "and what its user changed is done"
+    assert not told_about(where, runs)
+    assert "a.default-ovn-cluster" in told_about(where, joint)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_pod_keeps_its_port_when_such_a_subnet_comes_before_a_controller_starts(lost: bool) -> None:
+    runs, joint = pod("a", namespace="default-ovn-cluster"), subnet("a.default", "10.20.0.0/24")
+    where = world(namespace("default-ovn-cluster"), runs)
+    found = port(where, "a.default-ovn-cluster")
+    where.server.put(joint)
+    where.take(Restart(lost))
+    where.make_pass(Pass())
+    assert port(where, "a.default-ovn-cluster") == found
+    where.calm()
+    assert port(where, "a.default-ovn-cluster") == found
+    assert "a.default-ovn-cluster" in told_about(where, joint)
+
+
+def test_a_node_keeps_its_port_when_a_subnet_comes_whose_joint_would_have_its_name() -> None:
+    where, joint = world(gateway("x-ovn-cluster", 2)), subnet("node-x", "10.20.0.0/24")
+    found = port(where, "node-x-ovn-cluster")
+    put(where, joint)
+    assert "node-x-ovn-cluster" in told_about(where, joint)
+    where.take(Restart())
+    where.calm()
+    annotate(where, gateway("x-ovn-cluster", 2), names.CHASSIS, "another")
+    where.calm()
+    assert port(where, "node-x-ovn-cluster") == found
+
+
+# --- 9: two watches race ---
+
+
+def test_a_pod_that_is_seen_before_its_stateful_set_waits_for_its_own_number() -> None:
+    web = stateful_set("web", 2, 1)
+    first, second = (pod(name, parent=web, annotations=LISTED) for name in ("web-1", "web-2"))
+    where = world(second)
+    assert not told_about(where, second)
+    assert where.server.find(IP, "web-2.default") is None
+    assert not addresses(where, second)
+    put(where, web)
+    assert addresses(where, second) == "10.16.0.12"
+    put(where, first)
+    assert addresses(where, first) == "10.16.0.11"
+    assert not told_about(where, first)
+
+
+def test_a_pod_that_is_seen_before_its_stateful_set_waits_also_in_a_race() -> None:
+    """Both are there, and one of the watches is late; nothing that was decided meanwhile may be on its way."""
+    web = stateful_set("web", 2, 1)
+    both = [pod(name, parent=web, annotations=LISTED) for name in ("web-1", "web-2")]
+    where = world()
+    where.server.put(web, *both)
+    where.make_pass(Pass(-1, (type(web),)))
+    assert not [write for write in writes(where.topology).values() if write.object.name.startswith("web")]
+    assert not any(told_about(where, each) for each in both)
+    where.calm()
+    assert [addresses(where, each) for each in both] == ["10.16.0.11", "10.16.0.12"]
+
+
+@RESTARTS
+def test_a_pod_that_runs_does_not_lose_its_address_with_its_stateful_set(again: Restart | None) -> None:
+    """As with `kubectl delete --cascade=orphan`: only a Pod without an address waits."""
+    web = stateful_set("web", 2, 1)
+    first = pod("web-2", parent=web, annotations=LISTED)
+    where = world(web, first)
+    found = port(where, "web-2.default")
+    where.server.remove(web.metadata.uid)
+    where.calm()
+    if again is not None:
+        where.take(again)
+        where.calm()
+    assert port(where, "web-2.default") == found
+    assert not told_about(where, first)
+
+
+@pytest.mark.parametrize(("version", "waits"), [("apps.example.com/v1", False), ("apps/v1", True), ("", True)])
+def test_only_a_stateful_set_that_is_followed_is_waited_for(version: str, waits: bool) -> None:
+    """Those of another API group are not, so their Pods get an address of the list."""
+    reference = {"kind": "StatefulSet", "name": "web", "uid": "another-uid", "apiVersion": version}
+    owner = msgspec.convert(reference, OwnerReference)
+    bare = pod("web-1", annotations=LISTED)
+    made = msgspec.structs.replace(bare, metadata=msgspec.structs.replace(bare.metadata, owner_references=(owner,)))
+    where = world(made)
+    assert addresses(where, made) in ([""] if waits else ["10.16.0.11", "10.16.0.12"])
+    assert not told_about(where, made)
+
+
+# --- 10: what is reserved stays reserved ---
+
+
+@RESTARTS
+def test_a_reservation_holds_when_its_address_is_excluded_later(again: Restart | None) -> None:
+    kept, blue = reservation("kept", "blue", "10.20.0.5"), subnet("blue", "10.20.0.0/29")
+    where = world(blue, kept)
+    made = where.server.get(IP, "kept")
+    assert made.spec.mac_address, "it is complete"
+    edit(where, blue, "spec", "exclude_ips", value=("10.20.0.4..10.20.0.6",))
+    where.calm()
+    if again is not None:
+        where.take(again)
+        where.calm()
+    assert not told_about(where, kept)
+    assert where.server.get(IP, "kept") == made
+    assert "10.20.0.5" in where.server.get(Subnet, "blue").status.v4_using_ip_range
+    meant = pod("kept", annotations={names.LOGICAL_SWITCH: "blue"})
+    thief = pod("b", annotations={names.LOGICAL_SWITCH: "blue", names.IP_ADDRESS: "10.20.0.5"})
+    put(where, meant, thief)
+    assert "10.20.0.5" in told_about(where, thief)
+
+
+@RESTARTS
+def test_a_pod_gets_what_is_reserved_for_it_also_when_that_is_excluded_later(again: Restart | None) -> None:
+    kept, blue = reservation("a.default", "blue", "10.20.0.5"), subnet("blue", "10.20.0.0/29")
+    where = world(blue, kept)
+    edit(where, blue, "spec", "exclude_ips", value=("10.20.0.5",))
+    where.calm()
+    if again is not None:
+        where.take(again)
+        where.calm()
+    meant = pod("a", annotations={names.LOGICAL_SWITCH: "blue"})
+    put(where, meant)
+    assert addresses(where, meant) == "10.20.0.5"
+
+
+def test_what_is_excluded_already_cannot_be_reserved() -> None:
+    kept = reservation("kept", "blue", "10.20.0.5")
+    where = world(subnet("blue", "10.20.0.0/29", exclude_ips=("10.20.0.5",)), kept)
+    assert "reserves nothing" in told_about(where, kept)
+    assert not where.server.get(IP, "kept").spec.mac_address
+
+
+# --- 11: a reservation that comes while a Pod's first record is on its way ---
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_pod_that_was_told_nothing_yet_takes_what_is_reserved_for_it(late: bool) -> None:
+    first, kept = pod("a"), reservation("a.default", "ovn-default", "10.16.0.40")
+    where = world()
+    where.server.put(first)
+    where.make_pass(NOTHING)
+    (given,) = grants(where.topology)[first.metadata.uid].addresses
+    assert str(given) != "10.16.0.40"
+    where.server.put(kept)
+    if late:  # the record is decided once more before the controller hears of the reservation
+        where.make_pass(Pass(deaf=(IP,)))
+    where.calm()
+    assert addresses(where, first) == "10.16.0.40"
+    spec = where.server.get(IP, "a.default").spec
+    assert (spec.ip_address, spec.v4_ip_address) == ("10.16.0.40", "10.16.0.40")
+    assert [port(where, "a.default").addresses] == [{f"{spec.mac_address} 10.16.0.40"}]
+    assert not told_about(where, kept)
+    assert not told_about(where, first)
+
+
+@RESTARTS
+@pytest.mark.parametrize("text", ["10.16.0.41", "10.16.0.1", "nonsense", None])
+def test_a_user_cannot_change_what_a_pod_with_a_reservation_was_told(text: str | None, again: Restart | None) -> None:
+    """Found by histories: a controller that took the annotation for the Pod's address never came to an end."""
+    first, kept = pod("a"), reservation("a.default", "ovn-default", "10.16.0.40")
+    where = world(first, kept)
+    found = port(where, "a.default")
+    edit(where, first, "metadata", "annotations", value=text, entry=names.IP_ADDRESS)
+    if again is not None:
+        where.take(again)
+    where.calm()
+    assert port(where, "a.default") == found
+    assert addresses(where, first) == "10.16.0.40"
+    assert not told_about(where, kept)
+
+
+def test_what_such_a_pod_had_is_free() -> None:
+    first, kept = pod("a"), reservation("a.default", "ovn-default", "10.16.0.40")
+    where = world()
+    where.server.put(first)
+    where.make_pass(NOTHING)
+    (given,) = grants(where.topology)[first.metadata.uid].addresses
+    put(where, kept)
+    other = pod("b", annotations={names.IP_ADDRESS: str(given)})
+    put(where, other)
+    assert addresses(where, other) == str(given)
+    assert not told_about(where, other)

@@ -1,0 +1,226 @@
+"""What was decided is decided anew when what it was decided from changes: a controller that saw a change ends with what
+one that starts afterwards makes of the outcome.
+
+Each of these was wrong once: the controller had kept what it knew. `World.calm` compares rows, writes and what users
+are told with those of a controller that starts then.
+"""
+
+from ipaddress import ip_address
+
+from kube_ovn.model import names
+from kube_ovn.model.crd import IP, IPPool, Subnet
+from kube_ovn.model.kube import Node, NodeAddress, NodeStatus, Object, Pod
+from kube_ovn.model.nb import LoadBalancer
+from kube_ovn.model.row import RowKey
+from tests.clusters import (
+    fabric,
+    gateway,
+    namespace,
+    pod,
+    pool,
+    reservation,
+    service,
+    slice_of,
+    stateful_set,
+    subnet,
+)
+from tests.histories.controller import complaints, grants, rows
+from tests.histories.fields import Edit
+from tests.histories.steps import NOTHING
+from tests.histories.world import World
+
+LISTED = {names.IP_POOL: "10.16.0.11;10.16.0.12"}
+
+
+def world(*objects: Object) -> World:
+    """A cluster with a node that is calm with these objects in it."""
+    made = World(fabric(), [gateway("node1", 1), namespace("default"), *objects])
+    made.calm()
+    return made
+
+
+def put(where: World, *objects: Object) -> None:
+    where.server.put(*objects)
+    where.calm()
+
+
+def go(where: World, item: Object) -> None:
+    """An object goes at once, whatever finalizers it has."""
+    del where.server.objects[item.metadata.uid]
+    where.calm()
+
+
+def edit(where: World, item: Object, *path: str, value: object, entry: str = "") -> None:
+    now = where.server.objects[item.metadata.uid]
+    where.server.edit(now, Edit(kind=type(item), number=0, path=path, value=value, entry=entry))
+    where.calm()
+
+
+def told_about(where: World, item: Object) -> str:
+    return complaints(where.topology).get(item.metadata.uid, "")
+
+
+def addresses(where: World, item: Pod) -> str:
+    """What a Pod was told."""
+    return where.server.objects[item.metadata.uid].metadata.annotations.get(names.IP_ADDRESS, "")
+
+
+def test_a_subnet_over_a_nodes_address_comes_after_the_node_and_goes_again() -> None:
+    inside = Node(
+        metadata=gateway("node2", 2).metadata,
+        status=NodeStatus(addresses=(NodeAddress(type="InternalIP", address="10.20.0.3"),)),
+    )
+    where, blue = world(inside), subnet("blue", "10.20.0.0/24")
+    assert not told_about(where, inside)
+    put(where, blue)
+    assert "10.20.0.3" in told_about(where, inside)
+    assert "node2" in told_about(where, blue)
+    where.server.remove(blue.metadata.uid)
+    where.calm()
+    assert not told_about(where, inside)
+
+
+def test_a_subnet_changes_its_cidr_and_holds_a_nodes_address_no_more() -> None:
+    inside = Node(
+        metadata=gateway("node2", 2).metadata,
+        status=NodeStatus(addresses=(NodeAddress(type="InternalIP", address="10.20.0.3"),)),
+    )
+    blue = subnet("blue", "10.20.0.0/24")
+    where = world(inside, blue)
+    assert told_about(where, inside)
+    edit(where, blue, "spec", "cidr_block", value="10.20.0.0/31")
+    assert told_about(where, inside), "nothing fits in that, so nothing changes"
+    edit(where, blue, "spec", "cidr_block", value="10.20.1.0/24")
+    assert not told_about(where, inside)
+
+
+def test_a_pod_whose_port_would_be_named_like_a_subnets_joint_comes_in_when_the_subnet_goes() -> None:
+    late = pod("a", namespace="default-ovn-cluster")
+    joint = subnet("a.default", "10.20.0.0/24")
+    where = world(namespace("default-ovn-cluster"), joint)
+    put(where, late)
+    assert "a.default" in told_about(where, late)
+    assert not addresses(where, late)
+    where.server.remove(joint.metadata.uid)
+    where.calm()
+    assert not told_about(where, late)
+    assert addresses(where, late)
+
+
+def test_a_subnet_whose_joint_is_named_like_a_pods_port_is_accepted_when_the_pod_goes() -> None:
+    early = pod("a", namespace="default-ovn-cluster")
+    joint = subnet("a.default", "10.20.0.0/24")
+    where = world(namespace("default-ovn-cluster"), early)
+    put(where, joint)
+    assert "a.default-ovn-cluster" in told_about(where, joint)
+    go(where, early)
+    assert not told_about(where, joint)
+    assert where.server.get(Subnet, "a.default").status.cidr_block == "10.20.0.0/24"
+
+
+def test_a_subnet_that_a_foreign_row_kept_out_comes_in_when_the_row_goes() -> None:
+    where, blue = world(), subnet("blue", "10.20.0.0/24")
+    where.toggle(RowKey("Logical_Switch_Port", "blue-ovn-cluster"))
+    put(where, blue)
+    assert "blue-ovn-cluster" in told_about(where, blue)
+    where.toggle(RowKey("Logical_Switch_Port", "blue-ovn-cluster"))
+    where.calm()
+    assert not told_about(where, blue)
+    assert RowKey("Logical_Switch", "blue") in rows(where.topology)
+
+
+def test_a_pod_that_waits_in_a_full_subnet_is_given_what_another_had_and_was_never_recorded() -> None:
+    """No write is carried out meanwhile: the echo of a status must not be needed."""
+    first, second = (
+        pod("a", annotations={names.LOGICAL_SWITCH: "one"}),
+        pod("b", annotations={names.LOGICAL_SWITCH: "one"}),
+    )
+    where = world(subnet("one", "10.20.0.0/30"))
+    where.server.put(first)
+    where.make_pass(NOTHING)
+    where.server.put(second)
+    where.make_pass(NOTHING)
+    assert "no available address" in told_about(where, second)
+    where.server.remove(first.metadata.uid)
+    where.make_pass(NOTHING)
+    assert not told_about(where, second)
+    assert [str(grants(where.topology)[second.metadata.uid].addresses[0])] == ["10.20.0.2"]
+    where.agree()
+
+
+def test_a_pod_has_another_number_when_its_stateful_set_begins_elsewhere() -> None:
+    web = stateful_set("web", 3)
+    third = pod("web-2", parent=web, annotations=LISTED)
+    where = world(web, third)
+    assert "is number 3" in told_about(where, third)
+    edit(where, web, "spec", "ordinals", "start", value=1)
+    assert not told_about(where, third)
+    assert addresses(where, third) == "10.16.0.12"
+
+
+def test_health_checks_go_and_come_back_with_a_pod_whose_record_and_slice_stay() -> None:
+    web = stateful_set("web", 1)
+    first = pod("web-0", parent=web)
+    where = world(web, first, service("checked", "10.96.0.20", annotations={names.HEALTH_CHECK: "true"}))
+    found = addresses(where, first)
+    put(where, slice_of("checked", found, pods=("web-0",)))
+    assert checked(where) == {found}
+    go(where, first)
+    assert where.server.find(IP, "web-0.default") is not None, "its record stays"
+    assert checked(where) == set()
+    put(where, pod("web-0", uid="another", parent=web))
+    assert checked(where) == {found}
+
+
+def test_a_reservation_holds_again_when_its_subnet_is_made_anew() -> None:
+    blue, kept = subnet("blue", "10.20.0.0/29"), reservation("kept", "blue", "10.20.0.2")
+    where = world(blue, kept)
+    assert where.server.get(IP, "kept").spec.mac_address
+    go(where, where.server.get(Subnet, "blue"))
+    assert "subnet blue does not exist" in told_about(where, kept)
+    put(where, subnet("blue", "10.20.0.0/29", uid="another"))
+    assert not told_about(where, kept)
+    other = pod("a", annotations={names.LOGICAL_SWITCH: "blue"})
+    put(where, other)
+    assert addresses(where, other) == "10.20.0.3"
+
+
+def test_a_reservation_that_was_never_completed_is_completed_when_its_subnet_is_made_anew() -> None:
+    kept = reservation("kept", "blue", "10.20.0.2")
+    where = world(kept)
+    assert "subnet blue does not exist" in told_about(where, kept)
+    put(where, subnet("blue", "10.20.0.0/29"))
+    assert not told_about(where, kept)
+    assert where.server.get(IP, "kept").spec.ip_address == "10.20.0.2"
+
+
+def test_a_pod_of_a_pool_waits_for_the_pool_and_then_for_its_addresses() -> None:
+    """Found by histories beside the others: a pool comes, changes and goes in place."""
+    few = pool("few", "ovn-default", "10.16.0.40")
+    one, two = (pod(name, annotations={names.IP_POOL: "few"}) for name in "ab")
+    where = world(one, two)
+    assert "few does not exist" in told_about(where, one)
+    put(where, few)
+    assert {addresses(where, one), addresses(where, two)} == {"10.16.0.40", ""}
+    edit(where, where.server.get(IPPool, "few"), "spec", "ips", value=("10.16.0.40..10.16.0.41",))
+    assert {addresses(where, one), addresses(where, two)} == {"10.16.0.40", "10.16.0.41"}
+
+
+def test_a_message_names_the_owner_of_an_address_as_its_record_does_now() -> None:
+    """Found by histories: whose address it is was said in the words of an earlier version of the record."""
+    where = world(pod("a", annotations={names.IP_ADDRESS: "10.16.0.40"}))
+    late = pod("b", annotations={names.IP_ADDRESS: "10.16.0.40"})
+    put(where, late)
+    assert "Pod default/a" in told_about(where, late)
+    edit(where, where.server.get(IP, "a.default"), "spec", "pod_name", value="other")
+    assert told_about(where, late)
+
+
+def checked(where: World) -> set[str]:
+    """The endpoints that are asked whether they answer."""
+    return {
+        str(ip_address(endpoint))
+        for row in rows(where.topology).values()
+        if isinstance(row, LoadBalancer)
+        for endpoint in row.ip_port_mappings
+    }
