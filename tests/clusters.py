@@ -232,7 +232,8 @@ def show(topology: Topology, view: Snapshot) -> None:
     """Let a topology see a snapshot, and decide."""
     stores: dict[Resource[Any], Shown] = {kind: Shown(view, kind) for kind in FOLLOWED}
     topology.look(stores, view.foreign, view.unknown)
-    topology.settle()
+    restless = topology.settle()
+    assert not restless, f"{restless} do not come to rest"
 
 
 def granted(subnet: str, address: str, mac: str = "0a:00:00:00:00:07") -> dict[str, str]:

@@ -31,7 +31,7 @@ V = TypeVar("V")
 FEW = 8
 """Readers of one key that are kept in a tuple."""
 MOST_ROUNDS = 20
-"""Rounds after which a graph whose steps go on changing their own inputs is given up."""
+"""Rounds after which a graph whose steps go on changing their own inputs is left for the next call."""
 
 
 class _All:
@@ -400,13 +400,18 @@ class Graph:
         self._parts.append(made)
         return made
 
-    def settle(self) -> None:
-        """Bring everything up to date: rounds in the order of definition, until one finds nothing to do."""
+    def settle(self) -> list[str]:
+        """Bring everything up to date: rounds in the order of definition, until one finds nothing to do.
+
+        Returns the names of what was at work in the last of `MOST_ROUNDS` rounds: none, unless steps and derivations
+        change one another without end, which is a fault of the program. The next call goes on from there.
+        """
+        busy: list[str] = []
         for _ in range(MOST_ROUNDS):
-            busy = [part.settle() for part in self._parts]
-            if not any(busy):
-                return
-        raise RuntimeError(f"the graph does not come to rest: {[part.name for part in self._parts if part.settle()]}")
+            busy = [part.name for part in self._parts if part.settle()]
+            if not busy:
+                break
+        return busy
 
     def verify(self) -> list[StaleCell]:
         """Work everything out anew and compare. Call it when all is settled."""

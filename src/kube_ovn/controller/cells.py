@@ -17,12 +17,21 @@ log = structlog.get_logger()
 
 STALE = Counter("kube_ovn_controller_stale_cells_total", "Cells that were not what they would be if worked out anew")
 
+UNSETTLED = Counter("kube_ovn_controller_unsettled_passes_total", "Passes after which values still changed each other")
+
 PERIOD = 0.5
 """Seconds between two looks."""
 SLICE = 40
 """Cells in one look: about a millisecond."""
 MOST_OF_A_VALUE = 500
 """Characters of a value in the log."""
+
+
+def report_restless(names: list[str]) -> None:
+    """Log and count that these derivations do not come to rest: one object's fault must not end the process."""
+    if names:
+        UNSETTLED.inc()
+        log.error("derivations do not come to rest", derivations=names)
 
 
 class Work:

@@ -18,7 +18,7 @@ from functools import partial
 import structlog
 
 from kube_ovn.config import parse_flags
-from kube_ovn.controller.cells import Work, verify
+from kube_ovn.controller.cells import Work, report_restless, verify
 from kube_ovn.controller.loop import Loop
 from kube_ovn.controller.optional import OPTIONAL
 from kube_ovn.controller.progress import Progress
@@ -233,7 +233,7 @@ class Controller:
         targets = self._targets.by_kind.values()
         unknown = {target.resource.name for target in targets if not target.store.synced.is_set()}
         topology.look({target.resource: target.store for target in targets}, foreign, unknown)
-        topology.settle()
+        report_restless(topology.settle())
         return unknown
 
     def _refused(self, write: Write, error: KubeError) -> None:

@@ -183,10 +183,11 @@ class Topology:
         """Set the objects that have rows which the database refuses now, each with the database's words."""
         self.inputs.feed_refused(refused)
 
-    def settle(self) -> None:
-        """Bring all derivations up to date."""
-        self.graph.settle()
+    def settle(self) -> list[str]:
+        """Bring all derivations up to date. Returns the names of those that do not come to rest, which is a fault."""
+        restless = self.graph.settle()
         self.outputs.writes.offer_again(self.inputs.take_seen())
+        return restless
 
     # --- out ---
 
