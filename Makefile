@@ -1,9 +1,10 @@
 # The two commands a newcomer needs are `make demo` and `make test`; everything else is for those who change the code.
 NODES ?= 2
+LANES ?= 5
 PY := .venv/bin/python
 VENV := .venv/.stamp
 
-.PHONY: help demo conformance down deps check soak format test bench requirements install.yaml clean
+.PHONY: help demo conformance down deps check lint soak format test bench requirements install.yaml clean
 
 help:  ## list the targets
 	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -25,12 +26,14 @@ conformance: $(VENV)  ## Kubernetes' own cases for Services and DNS, on the sand
 down: $(VENV)  ## remove the sandbox: no process, namespace, mount or link stays
 	$(PY) -m sandbox down
 
-check: $(VENV)  ## format, lint, types, layers, unit, property and golden tests (under two minutes)
+check: lint  ## format, lint, types, layers, unit, property and golden tests (under two minutes)
+	KUBE_OVN_SOAK_STEPS=5000 $(PY) -m pytest tests/unit tests/properties tests/golden
+
+lint: $(VENV)  ## format, lint, types, layers
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	PYTHONPATH=src .venv/bin/lint-imports --no-cache
-	KUBE_OVN_SOAK_STEPS=5000 $(PY) -m pytest tests/unit tests/properties tests/golden
 
 soak: $(VENV)  ## a million steps of the address state machine with crashes (CI takes a hundred thousand)
 	KUBE_OVN_SOAK_STEPS=1000000 $(PY) -m pytest tests/properties/test_crashes.py
@@ -39,8 +42,8 @@ format: $(VENV)  ## rewrite the sources in the project's format
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
-test: deps check  ## everything: check, real daemons, real cluster; one summary line of pytest at the end
-	$(PY) -m pytest
+test: deps lint  ## everything: lint, all tests side by side (tests/lanes.py), the ten slowest; one summary line at the end
+	$(PY) -m pytest --lanes $(LANES) --durations=10
 
 deps: $(VENV)
 	@$(PY) -m sandbox deps

@@ -24,7 +24,6 @@ from sandbox.progress import say
 from tests.cluster.fabric import own_subnet
 from tests.cluster.gateways import (
     BFD_INTERVAL,
-    CIDR4,
     RATE,
     active,
     are_watched,
@@ -40,6 +39,7 @@ from tests.cluster.lab import Scene, until, wait_until_healthy
 from tests.clusters import Api, fabric, gateway, namespace, settle, show, step, subnet
 
 SUBNETS, NODES, TABLE_SUBNETS = 100, 50, 200
+CIDR4 = "10.80.0.0/24"
 RUNS, MOVES = 5, 5
 FAILURES = {hung: 5, cut_off: 5, dead: 2}
 """How often each is tried."""

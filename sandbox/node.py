@@ -20,6 +20,7 @@ from sandbox.paths import PROJECT, STATE, SandboxError
 PACKAGES = (
     "ca-certificates",
     "containerd",
+    "crun",
     "curl",
     "ethtool",
     "etcd-server",
@@ -69,6 +70,7 @@ conf_dir = "/etc/cni/net.d"
 runtime_type = "io.containerd.runc.v2"
 
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+BinaryName = "/usr/bin/crun"
 SystemdCgroup = false
 """
 
@@ -178,23 +180,25 @@ def init_pid(node: Node) -> int:
     running = process.observe(node.name)
     if running is None:
         raise SandboxError(f"{node.name} does not run; `sandbox up` starts it")
-    children = _children(running.pid)
+    known = _inits.get(running.pid)
+    if known is not None and _parent(known) == running.pid:
+        return known
+    children = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _parent(pid) == running.pid]
     if len(children) != 1:
         raise SandboxError(f"{node.name} is not ready yet: {process.last_words(node.name)}")
+    _inits[running.pid] = children[0]
     return children[0]
 
 
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                fields = (entry / "stat").read_text().rpartition(") ")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(fields[1]) == pid:
-                found.append(int(entry.name))
-    return found
+_inits: dict[int, int] = {}
+"""First processes of nodes by the process that was started for each: to look for them takes time."""
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def enter_arguments(node: Node, command: Sequence[str]) -> list[str]:

@@ -1,11 +1,8 @@
-"""Runs in a Pod's network, as a script: asks a DNS server one thing and prints what it says as JSON.
+"""Asks a DNS server one thing from within the network of a Pod."""
 
-Its argument is a JSON object: server, name, kind; optionally tcp, edns (bytes), questions (more names), source_port.
-"""
-
-import json
-import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import dns.exception
 import dns.flags
@@ -16,29 +13,43 @@ import dns.rcode
 PATIENCE = 3.0
 
 
-def main(text: str) -> None:
-    asked = json.loads(text)
-    query = dns.message.make_query(asked["name"], asked.get("kind", "A"), use_edns=0 if "edns" in asked else None)
-    if "edns" in asked:
-        query.use_edns(0, payload=asked["edns"])
-    for name in asked.get("questions", ()):
-        query.question += dns.message.make_query(name, asked.get("kind", "A")).question
-    ask = dns.query.tcp if asked.get("tcp") else dns.query.udp
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    code: str
+    """The server's, or what went wrong."""
+    answers: list[str]
+    truncated: bool
+    seconds: float
+
+
+def ask_server(
+    server: str,
+    name: str,
+    kind: str,
+    *,
+    tcp: bool = False,
+    edns: int | None = None,
+    questions: Sequence[str] = (),
+    source_port: int = 0,
+) -> Answer:
+    """What a server says. `edns`: how many bytes it may say; `questions`: more names in the same message."""
+    query = dns.message.make_query(name, kind, use_edns=None if edns is None else 0)
+    if edns is not None:
+        query.use_edns(0, payload=edns)
+    for each in questions:
+        query.question += dns.message.make_query(each, kind).question
     started = time.monotonic()
     try:
-        reply = ask(query, asked["server"], timeout=PATIENCE, source_port=asked.get("source_port", 0))
+        if tcp:
+            reply = dns.query.tcp(query, server, timeout=PATIENCE, source_port=source_port)
+        else:
+            reply = dns.query.udp(query, server, timeout=PATIENCE, source_port=source_port)
     except (OSError, dns.exception.DNSException) as error:
         spent = time.monotonic() - started
-        print(json.dumps({"code": type(error).__name__, "answers": [], "truncated": False, "seconds": spent}))
-        return
-    found = {
-        "code": dns.rcode.to_text(reply.rcode()),
-        "answers": [str(each) for rrset in reply.answer for each in rrset],
-        "truncated": bool(reply.flags & dns.flags.TC),
-        "seconds": time.monotonic() - started,
-    }
-    print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
+        return Answer(code=type(error).__name__, answers=[], truncated=False, seconds=spent)
+    return Answer(
+        code=dns.rcode.to_text(reply.rcode()),
+        answers=[str(each) for rrset in reply.answer for each in rrset],
+        truncated=bool(reply.flags & dns.flags.TC),
+        seconds=time.monotonic() - started,
+    )

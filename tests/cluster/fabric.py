@@ -1,13 +1,45 @@
 """What cluster tests see and make of the fabric's own objects: Subnets, IP objects, and what is said of them."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, TypeVar
 
 from sandbox.demo import SYSTEM, kubectl
-from sandbox.paths import SandboxError
-from tests.cluster.lab import Json, Scene, get, until
+from tests.cluster import kube
+from tests.cluster.kube import Json, Objects
+from tests.cluster.lab import Scene
+
+T = TypeVar("T")
+_FIRST_V4, _FIRST_V6 = IPv4Address("10.128.0.0"), IPv6Address("fd01::")
+_PARTS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Addresses that no other test of a run has: sixteen networks of each family."""
+
+    number: int
+    """The test's, in this run."""
+
+    def v4(self, host: int, part: int = 0) -> str:
+        """An IPv4 address of one of the networks."""
+        return str(_FIRST_V4 + ((self.number * _PARTS + part) << 8) + host)
+
+    def v6(self, host: int, part: int = 0) -> str:
+        """The IPv6 address whose last digits read like the IPv4 one's."""
+        return str(_FIRST_V6 + (self.number << 80) + (part << 64) + int(str(host), 16))
+
+    def cidr4(self, part: int = 0, length: int = 24) -> str:
+        return f"{self.v4(0, part)}/{length}"
+
+    def cidr6(self, part: int = 0, length: int = 112) -> str:
+        return f"{self.v6(0, part)}/{length}"
+
+    def both(self, part: int = 0) -> str:
+        """As a Subnet of both families has it."""
+        return f"{self.cidr4(part)},{self.cidr6(part)}"
 
 
 def subnet(name: str, cidr: str, **spec: Any) -> Json:
@@ -20,75 +52,99 @@ def subnet(name: str, cidr: str, **spec: Any) -> Json:
     }
 
 
-def apply(*objects: Json) -> str:
-    return kubectl("apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
-
-
 def ready(*names: str, within: float = 20) -> None:
-    """As a user waits."""
-    for name in names:
-        try:
-            kubectl("wait", "--for=create", f"subnet/{name}", f"--timeout={within:g}s")
-            kubectl("wait", "--for=condition=Ready", f"subnet/{name}", f"--timeout={within:g}s")
-        except SandboxError as error:
-            error.add_note(kubectl("get", "subnet", "-o", "yaml"))
-            error.add_note(
-                kubectl("logs", "-n", SYSTEM, "deployment/kube-ovn-controller", "--timestamps", "--tail=100")
-            )
-            raise
+    """Wait until Subnets are Ready."""
+
+    def all_ready(seen: Objects) -> bool:
+        return all(name in seen and find_condition(seen[name], "Ready").get("status") == "True" for name in names)
+
+    try:
+        kube.when(all_ready, within, f"Subnets {', '.join(names)} are Ready", "subnet")
+    except AssertionError as error:
+        error.add_note(kubectl("get", "subnet", "-o", "yaml"))
+        error.add_note(kubectl("logs", "-n", SYSTEM, "deployment/kube-ovn-controller", "--timestamps", "--tail=100"))
+        raise
 
 
 @contextmanager
 def own_subnet(scene: Scene, cidr: str, **spec: Any) -> Iterator[str]:
     """A Subnet for the Namespace of a scene; in the end its Pods go, and it with them."""
     name = f"s-{scene.namespace}"
-    apply(subnet(name, cidr, namespaces=[scene.namespace], **spec))
+    kube.apply(subnet(name, cidr, namespaces=[scene.namespace], **spec))
     try:
         ready(name)
         yield name
     finally:
-        scene.kubectl("delete", "statefulset,deployment,pod", "--all", "--wait=false")
-        kubectl("delete", "subnet", name, "--timeout=60s", timeout=70)
+        remove_subnet(scene, name)
 
 
-def read(kind: str, name: str) -> Json:
-    item: Json = json.loads(kubectl("get", kind, name, "-o", "json"))
-    return item
+def remove_subnet(scene: Scene, name: str) -> None:
+    """Delete a Subnet and the Pods of its Namespace, and wait until the Subnet is gone."""
+    for kind in ("statefulset", "deployment", "pod"):
+        kube.delete_all(kind, scene.namespace)
+    kube.remove("subnet", name)
 
 
-def condition(kind: str, name: str, type: str) -> Mapping[str, str]:
+def change(name: str, **spec: object) -> None:
+    """Change fields of a Subnet."""
+    kube.patch("subnet", name, {"spec": spec})
+
+
+def find_condition(item: Json, type: str) -> Mapping[str, Any]:
     """One condition of an object; empty when it has none of that type."""
-    conditions = read(kind, name).get("status", {}).get("conditions", [])
+    conditions = item.get("status", {}).get("conditions", [])
     return next((each for each in conditions if each["type"] == type), {})
+
+
+def condition(kind: str, name: str, type: str) -> Mapping[str, Any]:
+    return find_condition(kube.read(kind, name), type)
+
+
+def becomes(kind: str, name: str, true: Callable[[Json], T | None], within: float, what: str, namespace: str = "") -> T:
+    """Wait until something is true of one object."""
+
+    def seen(objects: Objects) -> T | None:
+        return true(objects[name]) if name in objects else None
+
+    return kube.when(seen, within, what, kind, namespace, fields=f"metadata.name={name}")
 
 
 def told(kind: str, name: str, type: str, part: str, within: float = 20) -> str:
     """Wait until a condition's message says something."""
 
-    def message() -> str | None:
-        text = condition(kind, name, type).get("message", "")
+    def message(item: Json) -> str | None:
+        text: str = find_condition(item, type).get("message", "")
         return text if part in text else None
 
-    return until(message, within, f"condition {type} of {kind} {name} says {part!r}")
+    return becomes(kind, name, message, within, f"condition {type} of {kind} {name} says {part!r}")
 
 
 def warned(kind: str, name: str, part: str, namespace: str = "default", within: float = 30) -> str:
     """Wait until a Warning on an object says something."""
 
-    def message() -> str | None:
-        selector = f"--field-selector=involvedObject.kind={kind},involvedObject.name={name},type=Warning"
-        messages = [str(item["message"]) for item in get("events", "-n", namespace, selector)]
-        return next((text for text in messages if part in text), None)
+    def message(seen: Objects) -> str | None:
+        return next((str(item["message"]) for item in seen.values() if part in item["message"]), None)
 
-    return until(message, within, f"a Warning on {kind} {name} says {part!r}")
+    what = f"a Warning on {kind} {name} says {part!r}"
+    fields = f"involvedObject.kind={kind},involvedObject.name={name},type=Warning"
+    return kube.when(message, within, what, "event", namespace, fields=fields)
 
 
 def recorded(subnets: set[str] | None = None) -> dict[str, Json]:
     """The spec of all IP objects, or of those of some subnets, by name."""
-    items = {item["metadata"]["name"]: item["spec"] for item in get("ips")}
-    return {name: spec for name, spec in items.items() if subnets is None or spec["subnet"] in subnets}
+    return specs({item["metadata"]["name"]: item for item in kube.get("ip")}, subnets)
 
 
-def using(name: str) -> int:
+def specs(items: Objects, subnets: set[str] | None = None) -> dict[str, Json]:
+    found = {name: item["spec"] for name, item in items.items()}
+    return {name: spec for name, spec in found.items() if subnets is None or spec["subnet"] in subnets}
+
+
+def records(condition: Callable[[Mapping[str, Json]], T | None], within: float, what: str) -> T:
+    """Wait until something is true of the specs of all IP objects."""
+    return kube.when(lambda seen: condition(specs(seen)), within, what, "ip")
+
+
+def using(item: Json) -> int:
     """How many addresses of a Subnet its status says are in use."""
-    return int(read("subnet", name).get("status", {}).get("v4usingIPs", 0))
+    return int(item.get("status", {}).get("v4usingIPs", 0))

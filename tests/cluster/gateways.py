@@ -1,6 +1,5 @@
 """What the gateway tests do and see: a centralized subnet, who carries it, and streams of packets through it."""
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from sandbox import cluster, process
 from sandbox.command import run
-from sandbox.demo import SYSTEM, kubectl
+from sandbox.demo import SYSTEM
 from sandbox.layout import (
     OUTSIDE_FAR_V4,
     OUTSIDE_FAR_V6,
@@ -17,11 +16,12 @@ from sandbox.layout import (
     management_v6,
     parse_node,
 )
-from tests.cluster.fabric import own_subnet, read
-from tests.cluster.lab import Pod, Scene, manifest, node_exec, system_pod, until
+from tests.cluster import kube
+from tests.cluster.fabric import Block, becomes, own_subnet
+from tests.cluster.kube import Json
+from tests.cluster.lab import Pod, Scene, execute, manifest, node_exec, system_pod, until
 from tests.cluster.outside import Capture, capturing
 
-CIDR4, CIDR6 = "10.80.0.0/24", "fd00:80::/112"
 FAR4, FAR6 = str(OUTSIDE_FAR_V4.ip), str(OUTSIDE_FAR_V6.ip)
 RATE = 100
 """Pings a second of a stream."""
@@ -38,20 +38,27 @@ def node6(number: int) -> str:
 
 
 @contextmanager
-def centralized(scene: Scene) -> Iterator[str]:
+def centralized(scene: Scene, block: Block) -> Iterator[str]:
     """A subnet of both families that leaves through node2, and through node1 where that cannot."""
     spec = {"gatewayType": "centralized", "gatewayNode": "node2,node1", "natOutgoing": True}
-    with own_subnet(scene, f"{CIDR4},{CIDR6}", **spec) as name:
-        until(lambda: active(name) == "node2", 20, "node2 is the gateway")
+    with own_subnet(scene, block.both(), **spec) as name:
+        leaves_through(name, "node2", within=20)
         yield name
 
 
-def change(name: str, **spec: object) -> None:
-    kubectl("patch", "subnet", name, "--type=merge", "-p", json.dumps({"spec": spec}))
+def leaves_through(name: str, gateways: str, within: float = 10) -> None:
+    """Wait until a Subnet's status says that its Pods leave through these nodes."""
+    what = f"{name} leaves through {gateways or 'the nodes of its Pods'}"
+    becomes("subnet", name, lambda item: _carriers(item) == gateways, within, what)
 
 
 def active(name: str) -> str:
-    return str(read("subnet", name)["status"].get("activateGateway", ""))
+    """The nodes that a Subnet's Pods leave through, as its status has them; empty where each Pod leaves by its own."""
+    return _carriers(kube.read("subnet", name))
+
+
+def _carriers(item: Json) -> str:
+    return str(item["status"].get("activateGateway", ""))
 
 
 def visit(scene: Scene, pod: Pod, address: str) -> str:
@@ -69,11 +76,11 @@ def sees(scene: Scene, pod: Pod, *expected: str, within: float = 20) -> None:
 
 @contextmanager
 def cordoned(name: str) -> Iterator[None]:
-    kubectl("cordon", name)
+    kube.patch("node", name, {"spec": {"unschedulable": True}})
     try:
         yield
     finally:
-        kubectl("uncordon", name)
+        kube.patch("node", name, {"spec": {"unschedulable": None}})
 
 
 @contextmanager
@@ -110,9 +117,7 @@ def cut_off() -> Iterator[None]:
 
 def are_watched(*nodes: str) -> bool:
     """Whether BFD runs between all of them, and no longer at the pace it begins with."""
-    said = [
-        kubectl("exec", "-n", SYSTEM, system_pod("ovs", node).name, "--", "ovs-appctl", "bfd/show") for node in nodes
-    ]
+    said = [execute(system_pod("ovs", node).name, SYSTEM, "ovs-appctl", "bfd/show") for node in nodes]
     return all(text.count(f"Remote Minimum TX Interval: {BFD_INTERVAL}ms") >= len(nodes) - 1 for text in said)
 
 

@@ -1,14 +1,16 @@
-"""What the cluster tests do to the sandbox and see of it: kubectl, Pods of one Namespace, commands inside nodes.
+"""What the cluster tests do to the sandbox and see of it: Pods of one Namespace, commands inside Pods and nodes.
 
-It acts as a user or an administrator would. What OVN's Northbound database holds is read in northbound.py.
+It acts as a user or an administrator would. How the API server is asked is in kube.py; what OVN's Northbound database
+holds is read in northbound.py.
 """
 
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sandbox import node
 from sandbox.command import attempt, run
@@ -16,26 +18,24 @@ from sandbox.demo import SYSTEM, kubectl
 from sandbox.images import TOOLS_IMAGE
 from sandbox.layout import parse_node
 from sandbox.paths import SandboxError
+from tests.cluster import kube
+from tests.cluster.kube import Json, Objects
 
-Json = dict[str, Any]
 T = TypeVar("T")
 
-POLL = 0.2
+POLL = 0.1
 SLEEP = ("sh", "-c", "trap exit TERM; sleep 100000 & wait")
 """Does nothing, and ends when told to: a shell that only sleeps would make each deletion wait for its grace period."""
 HTTP = 8080
 SERVER = ("/agnhost", "netexec", f"--http-port={HTTP}", "--udp-port=-1")
 """A web server: /hostname answers with the Pod's name, /clientip with whom it sees."""
-OUR_WORKLOADS = (
-    "deployment/ovn-central",
-    "daemonset/ovs-ovn",
-    "deployment/kube-ovn-controller",
-    "daemonset/kube-ovn-cni",
-)
+OUR_WORKLOADS = {"deployment": ("ovn-central", "kube-ovn-controller"), "daemonset": ("ovs-ovn", "kube-ovn-cni")}
 
 
 def until(condition: Callable[[], T | None], deadline: float, what: str) -> T:
-    """Ask until the answer is true, and return it. A part of the cluster that is away is no answer yet."""
+    """Ask until the answer is true, and return it. A part of the cluster that is away is no answer yet. What can be
+    seen in the API server's objects alone is awaited with `kube.when`, which does not ask again and again.
+    """
     end = time.monotonic() + deadline
     last: object = None
     while True:
@@ -117,12 +117,6 @@ def manifest(
     }
 
 
-def get(kind: str, *words: str) -> list[Json]:
-    """Objects of a kind."""
-    items: list[Json] = json.loads(kubectl("get", kind, "-o", "json", *words))["items"]
-    return items
-
-
 def node_exec(name: str, *command: str, timeout: float = 20) -> str:
     """What a command inside a node prints; raises SandboxError when it fails."""
     return run(node.enter_arguments(parse_node(name), command), timeout=timeout)
@@ -133,42 +127,85 @@ def node_try(name: str, *command: str, timeout: float = 20) -> bool:
     return attempt(node.enter_arguments(parse_node(name), command), timeout=timeout)[0] == 0
 
 
+INIT_PID = "/run/containerd/io.containerd.runtime.v2.task/k8s.io/{}/init.pid"
+"""Where containerd keeps the number of a container's first process, as its node counts."""
+ENTER = 'exec nsenter --target="$(cat "$0")" --mount --uts --ipc --net --pid -- "$@"'
+
+
+def execute(pod: str, namespace: str, *command: str, timeout: float = 30) -> str:
+    """What a command in a Pod prints; raises SandboxError when it fails. Entered from the node, because `kubectl exec`
+    takes twenty times as much of the machine.
+    """
+    item = kube.read("pod", pod, namespace)
+    running = [each for each in item["status"].get("containerStatuses", []) if "running" in each["state"]]
+    if not running:
+        raise SandboxError(f"no container of {namespace}/{pod} runs")
+    file = INIT_PID.format(running[0]["containerID"].rpartition("/")[2])
+    return node_exec(item["spec"]["nodeName"], "sh", "-c", ENTER, file, *command, timeout=timeout)
+
+
 def system_pod(app: str, on: str | None = None) -> Pod:
     """The one living Pod of a workload of ours, on a node if it runs on each."""
-    found = [read_pod(item) for item in get("pods", "-n", SYSTEM, "-l", f"app={app}") if not _ending(item)]
-    chosen = [pod for pod in found if on in (None, pod.node)]
-    if len(chosen) != 1:
-        raise SandboxError(f"{len(chosen)} Pods of {app} on {on or 'all nodes'}; one is expected")
-    return chosen[0]
+    found = _living(kube.get("pod", SYSTEM, labels=f"app={app}"), on)
+    if len(found) != 1:
+        raise SandboxError(f"{len(found)} Pods of {app} on {on or 'all nodes'}; one is expected")
+    return found[0]
 
 
-def _ending(item: Json) -> bool:
-    return "deletionTimestamp" in item["metadata"]
+def _living(items: Iterable[Json], on: str | None) -> list[Pod]:
+    pods = [read_pod(item) for item in items if "deletionTimestamp" not in item["metadata"]]
+    return [pod for pod in pods if on in (None, pod.node)]
 
 
 def replace_system_pod(app: str, on: str | None = None, *, force: bool = False, ready_within: float = 60) -> Pod:
     """Delete a Pod of ours, with no time to say goodbye if `force`, and wait until its successor is Ready."""
     old = system_pod(app, on)
-    words = ("--grace-period=0", "--force") if force else ()
-    kubectl("delete", "pod", "-n", SYSTEM, old.name, *words, timeout=60)
+    kube.delete("pod", old.name, namespace=SYSTEM, grace=0 if force else None)
 
-    def successor() -> Pod | None:
-        pod = system_pod(app, on or old.node if on else None)
-        return pod if pod.uid != old.uid and pod.ready else None
+    def successor(seen: Objects) -> Pod | None:
+        pods = _living(seen.values(), on)
+        return next((pod for pod in pods if len(pods) == 1 and pod.uid != old.uid and pod.ready), None)
 
-    return until(successor, ready_within, f"successor of {old.name}")
+    return kube.when(successor, ready_within, f"successor of {old.name}", "pod", SYSTEM, labels=f"app={app}")
+
+
+@contextmanager
+def scaled_down(deployment: str) -> Iterator[None]:
+    """No Pod of a Deployment of ours runs."""
+    kube.patch("deployment", deployment, {"spec": {"replicas": 0}}, SYSTEM)
+    try:
+        kube.when(lambda seen: not seen, 60, f"{deployment} is away", "pod", SYSTEM, labels=f"app={deployment}")
+        yield
+    finally:
+        kube.patch("deployment", deployment, {"spec": {"replicas": 1}}, SYSTEM)
 
 
 def wait_until_healthy(deadline: float = 90) -> None:
     """Every workload of ours has all its Pods Ready."""
-    for workload in OUR_WORKLOADS:
-        kubectl("rollout", "status", "-n", SYSTEM, workload, f"--timeout={deadline:g}s", timeout=deadline + 5)
+    for kind, names in OUR_WORKLOADS.items():
+
+        def whole(seen: Objects, names: tuple[str, ...] = names) -> bool:
+            return all(name in seen and _is_whole(seen[name]) for name in names)
+
+        kube.when(whole, deadline, f"{', '.join(names)} have all their Pods Ready", kind, SYSTEM)
+
+
+def _is_whole(workload: Json) -> bool:
+    """As `kubectl rollout status` sees it."""
+    status = workload.get("status", {})
+    if status.get("observedGeneration", 0) < workload["metadata"]["generation"]:
+        return False
+    if "desiredNumberScheduled" in status:
+        wanted = status["desiredNumberScheduled"]
+        return bool(status.get("updatedNumberScheduled", 0) == status.get("numberAvailable", 0) == wanted)
+    wanted = workload["spec"]["replicas"]
+    counted = (status.get(each, 0) for each in ("replicas", "updatedReplicas", "availableReplicas"))
+    return all(count == wanted for count in counted)
 
 
 def ovs(node_name: str, *words: str) -> str:
     """Ask the Open vSwitch of a node."""
-    pod = system_pod("ovs", node_name)
-    return kubectl("exec", "-n", SYSTEM, pod.name, "--", "ovs-vsctl", "--timeout=10", *words)
+    return execute(system_pod("ovs", node_name).name, SYSTEM, "ovs-vsctl", "--timeout=10", *words)
 
 
 def interfaces_of(node_name: str, namespace: str) -> dict[str, str]:
@@ -178,6 +215,22 @@ def interfaces_of(node_name: str, namespace: str) -> dict[str, str]:
     return {dict(ids[1])["iface-id"]: name for name, ids in table["data"]}
 
 
+class Pods(Mapping[str, Pod]):
+    """Pods by name, each read when it is looked at."""
+
+    def __init__(self, items: Objects) -> None:
+        self._items = items
+
+    def __getitem__(self, name: str) -> Pod:
+        return read_pod(self._items[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
 class Scene:
     """One Namespace and the Pods in it."""
 
@@ -185,19 +238,18 @@ class Scene:
         self.namespace = namespace
 
     def open(self) -> None:
-        kubectl("create", "namespace", self.namespace)
+        kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}})
         # Pods of a Namespace without its ServiceAccount are refused.
-        self.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=20s")
+        kube.when(lambda seen: "default" in seen, 20, "the ServiceAccount", "serviceaccount", self.namespace)
 
     def close(self) -> None:
-        kubectl("delete", "namespace", self.namespace, "--wait=false")
+        kube.delete("namespace", self.namespace)
 
     def kubectl(self, *words: str, text: str | None = None, timeout: float = 60) -> str:
         return kubectl("-n", self.namespace, *words, text=text, timeout=timeout)
 
-    def create(self, *pods: Json) -> None:
-        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(pods)})
-        self.kubectl("create", "-f", "-", text=text)
+    def create(self, *objects: Json) -> None:
+        kube.create(*objects, namespace=self.namespace)
 
     def start(self, *pods: Json, within: float = 60) -> list[Pod]:
         """Create Pods and wait until they are Ready; they come back in the same order."""
@@ -205,31 +257,39 @@ class Scene:
         return self.ready(*(pod["metadata"]["name"] for pod in pods), within=within)
 
     def ready(self, *names: str, within: float = 60) -> list[Pod]:
-        def all_ready() -> list[Pod] | None:
-            pods = self.pods()
+        def all_ready(pods: Mapping[str, Pod]) -> list[Pod] | None:
             return [pods[name] for name in names] if all(name in pods and pods[name].ready for name in names) else None
 
         try:
-            return until(all_ready, within, f"{', '.join(names)} Ready")
+            return self.when(all_ready, within, f"{', '.join(names)} Ready")
         except AssertionError as error:
             error.add_note(self.kubectl("get", "events", "--sort-by=.lastTimestamp"))
             raise
 
     def pods(self) -> dict[str, Pod]:
-        return {pod.name: pod for pod in map(read_pod, get("pods", "-n", self.namespace))}
+        return {pod.name: pod for pod in map(read_pod, kube.get("pod", self.namespace))}
 
-    def delete(self, *names: str) -> None:
-        self.kubectl("delete", "pod", *names)
+    def when(self, condition: Callable[[Mapping[str, Pod]], T | None], deadline: float, what: str) -> T:
+        """Wait until a condition is true of the Pods."""
+        return kube.when(lambda seen: condition(Pods(seen)), deadline, what, "pod", self.namespace)
+
+    def annotate(self, kind: str, name: str, annotations: Mapping[str, str | None]) -> None:
+        """Set annotations, and take away those that are None."""
+        kube.patch(kind, name, {"metadata": {"annotations": dict(annotations)}}, self.namespace)
+
+    def delete(self, *names: str, grace: int | None = None) -> None:
+        """Delete Pods, and wait until they are gone."""
+        kube.remove("pod", *names, namespace=self.namespace, grace=grace)
 
     def events(self, pod: str) -> list[tuple[str, str, str]]:
         """Type, reason and message of the Events on a Pod."""
-        items = get("events", "-n", self.namespace, f"--field-selector=involvedObject.name={pod}")
+        items = kube.get("event", self.namespace, fields=f"involvedObject.name={pod}")
         return [(item["type"], item["reason"], item["message"]) for item in items]
 
     def shell(self, pod: Pod | str, script: str, timeout: float = 30) -> str:
         """What a script inside a Pod prints; raises SandboxError when it fails."""
         name = pod if isinstance(pod, str) else pod.name
-        return self.kubectl("exec", name, "--", "sh", "-c", script, timeout=timeout)
+        return execute(name, self.namespace, "sh", "-c", script, timeout=timeout)
 
     def reaches(self, source: Pod | str, address: str) -> bool:
         """Whether one ping of a few is answered."""

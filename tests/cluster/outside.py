@@ -1,6 +1,8 @@
 """The outside host as a witness: which packets it saw, and from whom."""
 
+import http.client
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -9,11 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sandbox.command import run
 from sandbox.layout import OUTSIDE_NETNS
 from sandbox.network import netns_path
 from tests.cluster.lab import until
+from tests.daemon.node import in_netns
+
+PATIENCE = 2.0
+"""Seconds for an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +105,35 @@ def outside(*command: str) -> str:
 
 
 def fetch(url: str) -> str:
-    """What the outside host gets from a web server."""
-    program = (
-        "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode(), end='')"
-    )
-    return outside(sys.executable, "-c", program, url)
+    """What the outside host gets from a web server; raises OSError when it gets nothing."""
+    return in_netns(str(netns_path(OUTSIDE_NETNS)), lambda: _get(url))
+
+
+def dial(address: str, port: int, source_port: int) -> str:
+    """What the outside host hears from a UDP server that it asks for its name; raises OSError when it hears nothing."""
+    return in_netns(str(netns_path(OUTSIDE_NETNS)), lambda: _dial(address, port, source_port))
+
+
+def _get(url: str) -> str:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE)
+    try:
+        connection.request("GET", parts.path)
+        return connection.getresponse().read().decode()
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"{url}: {error!r}") from error
+    finally:
+        connection.close()
+
+
+def _dial(address: str, port: int, source_port: int) -> str:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as client:
+        client.settimeout(PATIENCE)
+        client.bind(("", source_port))
+        client.sendto(b"hostname", (address, port))
+        return client.recv(99).decode()
 
 
 @contextmanager

@@ -1,8 +1,7 @@
 """Addresses that stay: fixed, from lists and pools, reserved, sticky; none leaks, none is doubled, none is forged."""
 
-import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -11,8 +10,10 @@ from sandbox.command import run
 from sandbox.control_plane import ADMIN_KUBECONFIG
 from sandbox.demo import SYSTEM, kubectl
 from sandbox.paths import venv_bin
-from tests.cluster.fabric import apply, own_subnet, read, recorded, using, warned
-from tests.cluster.lab import SLEEP, Json, Scene, get, manifest, node_exec, system_pod, until
+from tests.cluster import kube
+from tests.cluster.fabric import Block, becomes, find_condition, own_subnet, recorded, records, using, warned
+from tests.cluster.kube import Json
+from tests.cluster.lab import SLEEP, Pod, Scene, manifest, node_exec, system_pod, until
 from tests.cluster.northbound import read_ports, read_rows
 
 PREFIX = "ovn.kubernetes.io"
@@ -22,9 +23,9 @@ ADDRESS, MAC, POOL, SWITCH = (f"{PREFIX}/{key}" for key in ("ip_address", "mac_a
 
 
 @pytest.fixture
-def place(scene: Scene) -> Iterator[str]:
-    """A subnet of the Namespace's own, 10.72.0.0/24."""
-    with own_subnet(scene, "10.72.0.0/24") as name:
+def place(scene: Scene, block: Block) -> Iterator[str]:
+    """A subnet of the Namespace's own."""
+    with own_subnet(scene, block.cidr4()) as name:
         yield name
 
 
@@ -51,8 +52,8 @@ def stateful(name: str, replicas: int, annotations: dict[str, str] | None = None
     return made
 
 
-def create(scene: Scene, *objects: Json) -> None:
-    scene.kubectl("create", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+def scale(scene: Scene, kind: str, name: str, replicas: int) -> None:
+    kube.patch(kind, name, {"spec": {"replicas": replicas}}, scene.namespace)
 
 
 def addresses(scene: Scene, *names: str) -> list[str]:
@@ -60,7 +61,7 @@ def addresses(scene: Scene, *names: str) -> list[str]:
 
 
 def test_a_statefulset_keeps_its_addresses(scene: Scene, place: str) -> None:
-    create(scene, stateful("web", 3))
+    scene.create(stateful("web", 3))
     names = [f"web-{n}" for n in range(3)]
     before = scene.ready(*names)
     kept = {pod.name: (pod.ip, pod.annotations[MAC]) for pod in before}
@@ -75,90 +76,86 @@ def test_a_statefulset_keeps_its_addresses(scene: Scene, place: str) -> None:
         (elsewhere,) = scene.ready("web-0")
         assert elsewhere.node != moved
         assert (elsewhere.ip, elsewhere.annotations[MAC]) == kept["web-0"]
-        until(lambda: recorded()[f"web-0.{scene.namespace}"]["nodeName"] == elsewhere.node, 10, "the record follows")
+        records(lambda seen: seen[f"web-0.{scene.namespace}"]["nodeName"] == elsewhere.node, 10, "the record follows")
     finally:
         kubectl("uncordon", moved)
-    scene.kubectl("scale", "statefulset/web", "--replicas=2")
-    until(lambda: f"web-2.{scene.namespace}" not in recorded({place}), 30, "the address of the third is given back")
+    scale(scene, "statefulset", "web", 2)
+    kube.gone("ip", f"web-2.{scene.namespace}", within=30)
     assert f"web-1.{scene.namespace}" in recorded({place})
-    scene.kubectl("delete", "statefulset/web")
-    until(lambda: not any(name.startswith("web-") for name in recorded({place})), 30, "all are given back")
+    kube.delete("statefulset", "web", namespace=scene.namespace)
+    kube.gone("ip", *(f"{name}.{scene.namespace}" for name in names), within=30)
 
 
-def test_element_n_of_a_list_is_for_pod_n(scene: Scene, place: str) -> None:
-    listed = "10.72.0.21;10.72.0.22;10.72.0.23"
-    create(scene, stateful("db", 3, {POOL: listed}, ordinals={"start": 5}))
+def test_element_n_of_a_list_is_for_pod_n(scene: Scene, place: str, block: Block) -> None:
+    listed = ";".join(block.v4(host) for host in (21, 22, 23))
+    scene.create(stateful("db", 3, {POOL: listed}, ordinals={"start": 5}))
     assert addresses(scene, "db-5", "db-6", "db-7") == listed.split(";")
-    scene.kubectl("scale", "statefulset/db", "--replicas=4")
+    scale(scene, "statefulset", "db", 4)
     assert "lists 3 addresses" in warned("Pod", "db-8", "number 4", scene.namespace)
 
 
-def test_a_deployment_takes_the_free_ones_of_its_list(scene: Scene, place: str) -> None:
-    listed = "10.72.0.31;10.72.0.32"
-    create(scene, workload("Deployment", "app", 2, {POOL: listed}))
-    until(
-        lambda: sorted(pod.ip for pod in scene.pods().values() if pod.ready) == listed.split(";"), 40, "both are used"
-    )
-    scene.kubectl("delete", "pod", "-l", "app=app", "--wait=false")
-    until(lambda: sorted(pod.ip for pod in scene.pods().values() if pod.ready) == listed.split(";"), 60, "again both")
-    scene.kubectl("scale", "deployment/app", "--replicas=3")
+def test_a_deployment_takes_the_free_ones_of_its_list(scene: Scene, place: str, block: Block) -> None:
+    listed = [block.v4(host) for host in (31, 32)]
 
-    def refused() -> str | None:
-        late = next((pod for pod in scene.pods().values() if not pod.ip), None)
-        return (
-            next((text for _, _, text in scene.events(late.name) if "all are in use" in text), None) if late else None
-        )
+    def both_are_used(pods: Mapping[str, Pod]) -> bool:
+        return sorted(pod.ip for pod in pods.values() if pod.ready) == listed
 
-    assert f"Pod {scene.namespace}/app-" in until(refused, 30, "the third is told who has them")
+    scene.create(workload("Deployment", "app", 2, {POOL: ";".join(listed)}))
+    scene.when(both_are_used, 40, "both are used")
+    kube.delete_all("pod", scene.namespace, "app=app")
+    scene.when(both_are_used, 60, "again both")
+    scale(scene, "deployment", "app", 3)
+    late = scene.when(lambda pods: next((pod for pod in pods.values() if not pod.ip), None), 30, "a third is made")
+    assert f"Pod {scene.namespace}/app-" in warned("Pod", late.name, "all are in use", scene.namespace)
 
 
-def test_pools_belong_to_those_who_ask(scene: Scene, place: str) -> None:
+def test_pools_belong_to_those_who_ask(scene: Scene, place: str, block: Block) -> None:
     pool = f"p-{scene.namespace}"
-    body = {"subnet": place, "ips": ["10.72.0.2..10.72.0.4", "10.72.0.64/30"]}
-    apply({"apiVersion": "kubeovn.io/v1", "kind": "IPPool", "metadata": {"name": pool}, "spec": body})
-    kubectl("wait", "--for=condition=Ready", f"ippool/{pool}", "--timeout=10s")
+    body = {"subnet": place, "ips": [f"{block.v4(2)}..{block.v4(4)}", f"{block.v4(64)}/30"]}
+    kube.apply({"apiVersion": "kubeovn.io/v1", "kind": "IPPool", "metadata": {"name": pool}, "spec": body})
+    becomes("ippool", pool, lambda item: find_condition(item, "Ready").get("status") == "True", 10, f"{pool} is Ready")
     try:
         outsider, member = scene.start(manifest("outsider"), manifest("member", annotations={POOL: pool}))
-        assert outsider.ip == "10.72.0.5"  # the lowest that is in no pool
-        assert member.ip == "10.72.0.2"
-        until(lambda: read("ippool", pool)["status"]["v4UsingIPs"] == 1, 10, "one is in use")
-        assert read("ippool", pool)["status"]["v4AvailableIPs"] == 6
+        assert outsider.ip == block.v4(5)  # the lowest that is in no pool
+        assert member.ip == block.v4(2)
+        becomes("ippool", pool, lambda item: item["status"]["v4UsingIPs"] == 1, 10, "one is in use")
+        assert kube.read("ippool", pool)["status"]["v4AvailableIPs"] == 6
     finally:
-        kubectl("delete", "ippool", pool)
+        kube.delete("ippool", pool)
 
 
-def test_fixed_and_reserved_addresses(scene: Scene, place: str) -> None:
+def test_fixed_and_reserved_addresses(scene: Scene, place: str, block: Block) -> None:
     mac = "0a:00:00:12:34:56"
     name = f"chosen.{scene.namespace}"
-    reservation = {"subnet": place, "v4IpAddress": "10.72.0.50"}
-    kept = {"subnet": place, "v4IpAddress": "10.72.0.51"}
+    reservation = {"subnet": place, "v4IpAddress": block.v4(50)}
+    kept = {"subnet": place, "v4IpAddress": block.v4(51)}
     for each, spec in ((name, reservation), (f"kept.{scene.namespace}", kept)):
-        apply({"apiVersion": "kubeovn.io/v1", "kind": "IP", "metadata": {"name": each}, "spec": spec})
+        kube.apply({"apiVersion": "kubeovn.io/v1", "kind": "IP", "metadata": {"name": each}, "spec": spec})
     fixed, chosen = scene.start(
-        manifest("fixed", annotations={ADDRESS: "10.72.0.99", MAC: mac}), manifest("chosen", "node2")
+        manifest("fixed", annotations={ADDRESS: block.v4(99), MAC: mac}), manifest("chosen", "node2")
     )
-    assert (fixed.ip, fixed.annotations[MAC]) == ("10.72.0.99", mac)
+    assert (fixed.ip, fixed.annotations[MAC]) == (block.v4(99), mac)
     assert mac in scene.shell(fixed, "cat /sys/class/net/eth0/address")
-    assert chosen.ip == "10.72.0.50"
+    assert chosen.ip == block.v4(50)
     scene.create(
-        manifest("taken", annotations={ADDRESS: "10.72.0.99"}),
+        manifest("taken", annotations={ADDRESS: block.v4(99)}),
         manifest("outside", annotations={ADDRESS: "10.99.0.1"}),
-        manifest("reserved", annotations={ADDRESS: "10.72.0.51"}),
+        manifest("reserved", annotations={ADDRESS: block.v4(51)}),
     )
     assert f"used by Pod {scene.namespace}/fixed" in warned("Pod", "taken", "AddressConflict", scene.namespace)
     assert place in warned("Pod", "outside", "is not in the CIDR", scene.namespace)
     assert f"reservation kept.{scene.namespace}" in warned("Pod", "reserved", "AddressConflict", scene.namespace)
     scene.delete("chosen")
     assert name in recorded({place})  # its user's, not the Pod's
-    kubectl("delete", "ip", name, f"kept.{scene.namespace}")
+    kube.delete("ip", name, f"kept.{scene.namespace}")
     scene.ready("reserved")
 
 
-def test_who_has_an_address_and_who_had_it(scene: Scene, place: str) -> None:
-    address = "10.72.0.120"
+def test_who_has_an_address_and_who_had_it(scene: Scene, place: str, block: Block) -> None:
+    address = block.v4(120)
     scene.start(manifest("first", annotations={ADDRESS: address}))
     scene.delete("first")
-    until(lambda: f"first.{scene.namespace}" not in recorded({place}), 20, "it is given back")
+    kube.gone("ip", f"first.{scene.namespace}", within=20)
     scene.start(manifest("second", annotations={ADDRESS: address}))
     text = run([venv_bin() / "kubectl-ko", "ipam", "explain", address, f"--kubeconfig={ADMIN_KUBECONFIG}"])
     assert f"{scene.namespace}/second" in text
@@ -166,42 +163,42 @@ def test_who_has_an_address_and_who_had_it(scene: Scene, place: str) -> None:
     assert place in text
 
 
-def test_a_forged_source_leaves_no_node(scene: Scene, place: str) -> None:
+def test_a_forged_source_leaves_no_node(scene: Scene, place: str, block: Block) -> None:
     """Another's address and another's MAC, from inside a Pod: neither arrives, on its own node or on another."""
     liar, near, far = scene.start(
         manifest("liar", "node1", securityContext=PRIVILEGED),
         manifest("near", "node1", securityContext=PRIVILEGED),
         manifest("far", "node2", securityContext=PRIVILEGED),
     )
-    watch = "timeout 6 tcpdump -lni eth0 'src host 10.72.0.222' >/tmp/seen 2>/dev/null & sleep 1; echo started"
+    forged = block.v4(222)
+    watch = f"timeout 6 tcpdump -lni eth0 'src host {forged}' >/tmp/seen 2>/dev/null & sleep 1; echo started"
     for target in (near, far):
         scene.shell(target, watch)
-    forge = (
-        "ip address add 10.72.0.222/24 dev eth0; for to in {}; do ping -c 3 -i 0.2 -W 1 -I 10.72.0.222 $to; done; true"
-    )
-    assert " 0 received" in scene.shell(liar, forge.format(f"{near.ip} {far.ip}"))
-    honest = scene.shell(liar, f"ip address del 10.72.0.222/24 dev eth0; ping -c 2 -W 1 {far.ip}")
+    ping = f"for to in {near.ip} {far.ip}; do ping -c 3 -i 0.2 -W 1 -I {forged} $to; done; true"
+    assert " 0 received" in scene.shell(liar, f"ip address add {forged}/24 dev eth0; {ping}")
+    honest = scene.shell(liar, f"ip address del {forged}/24 dev eth0; ping -c 2 -W 1 {far.ip}")
     assert " 2 received" in honest
     scene.shell(liar, "ip link set eth0 down; ip link set eth0 address 0a:11:11:11:11:11; ip link set eth0 up; true")
     assert " 0 received" in scene.shell(
-        liar, f"ip route replace default via 10.72.0.1; ping -c 3 -i 0.2 -W 1 {far.ip} || true"
+        liar, f"ip route replace default via {block.v4(1)}; ping -c 3 -i 0.2 -W 1 {far.ip} || true"
     )
     for target in (near, far):
         assert not scene.shell(target, "sleep 2; cat /tmp/seen").strip()
 
 
-def test_port_security_can_be_switched_off_and_on(scene: Scene, place: str) -> None:
+def test_port_security_can_be_switched_off_and_on(scene: Scene, place: str, block: Block) -> None:
     router, peer = scene.start(
         manifest("router", "node1", securityContext=PRIVILEGED), manifest("peer", "node2", securityContext=PRIVILEGED)
     )
-    scene.shell(router, "ip address add 10.72.0.223/24 dev eth0")
-    ping = f"ping -c 3 -i 0.2 -W 1 -I 10.72.0.223 {peer.ip} || true"
+    second = block.v4(223)
+    scene.shell(router, f"ip address add {second}/24 dev eth0")
+    ping = f"ping -c 3 -i 0.2 -W 1 -I {second} {peer.ip} || true"
     # The peer must find the way back: OVN answers for addresses it knows, and this one it does not.
-    scene.shell(peer, f"ip neighbour replace 10.72.0.223 lladdr {router.annotations[MAC]} dev eth0")
+    scene.shell(peer, f"ip neighbour replace {second} lladdr {router.annotations[MAC]} dev eth0")
     assert " 0 received" in scene.shell(router, ping)
-    scene.kubectl("annotate", "pod", "router", f"{PREFIX}/port_security=false")
+    scene.annotate("pod", "router", {f"{PREFIX}/port_security": "false"})
     until(lambda: " 0 received" not in scene.shell(router, ping), 15, "nothing is checked any more")
-    scene.kubectl("annotate", "pod", "router", f"{PREFIX}/port_security-")
+    scene.annotate("pod", "router", {f"{PREFIX}/port_security": None})
     until(lambda: " 0 received" in scene.shell(router, ping), 15, "it is checked again")
 
 
@@ -209,9 +206,10 @@ def crash_controller() -> None:
     """kill -9, and a new Pod at once: the kubelet would wait ever longer with starting the old one again."""
     old = system_pod(CONTROLLER)
     node_exec(old.node, "pkill", "-9", "-f", "bin/kube-ovn-controller")
-    kubectl("delete", "pod", "-n", SYSTEM, old.name, "--grace-period=0", "--force")
+    kube.delete("pod", old.name, namespace=SYSTEM, grace=0)
 
 
+@pytest.mark.alone
 def test_500_pods_come_and_go_while_the_controller_is_killed(scene: Scene, place: str) -> None:
     """In the end exactly the living Pods' addresses are in use, by every witness there is."""
     chance = random.Random(4)
@@ -221,19 +219,23 @@ def test_500_pods_come_and_go_while_the_controller_is_killed(scene: Scene, place
         scene.create(*(manifest(name, command=SLEEP) for name in new))
         alive += new
         if batch % 4 == 2:
+            scene.when(lambda pods, new=new: any(pods[name].ip for name in new), 60, "the controller is at work")  # type: ignore[misc]
             crash_controller()
         chance.shuffle(alive)
         gone, alive = alive[30:], alive[:30]
-        if gone:
-            scene.kubectl("delete", "pod", "--wait=false", *gone)
+        kube.delete("pod", *gone, namespace=scene.namespace)
     scene.ready(*alive, within=180)
-    until(lambda: set(scene.pods()) == set(alive), 120, "all others are gone")
+    scene.when(lambda pods: pods.keys() == set(alive), 120, "all others are gone")
     wanted = {pod.port: pod.ip for pod in scene.pods().values()}
     assert len(set(wanted.values())) == len(alive)
-    until(lambda: {n: s["ipAddress"] for n, s in recorded({place}).items()} == wanted, 60, "the records are theirs")
-    until(lambda: using(place) == len(alive), 20, "the status says so")
+
+    def are_theirs(records: Mapping[str, Json]) -> bool:
+        return {name: spec["ipAddress"] for name, spec in records.items() if spec["subnet"] == place} == wanted
+
+    records(are_theirs, 60, "the records are theirs")
+    becomes("subnet", place, lambda item: using(item) == len(alive), 20, "the status says so")
     ports = read_ports(scene.namespace)
     assert {name: next(iter(row["addresses"])).split()[1] for name, row in ports.items()} == wanted
     switch = next(row for row in read_rows(nb.LogicalSwitch) if row["name"] == place)
     assert len(switch["ports"]) == len(alive) + 1  # and the router's
-    assert not [item for item in get("ips") if item["metadata"].get("deletionTimestamp")]
+    assert not [item for item in kube.get("ip") if item["metadata"].get("deletionTimestamp")]

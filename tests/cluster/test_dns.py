@@ -1,19 +1,20 @@
 """Names of Services, with no DNS server in the cluster."""
 
 import json
-import sys
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sandbox import node
-from sandbox.command import run
 from sandbox.layout import API_SERVICE_V4, parse_node
-from tests.cluster.fabric import own_subnet
+from tests.cluster import kube
+from tests.cluster.ask import Answer, ask_server
+from tests.cluster.fabric import Block, own_subnet
 from tests.cluster.lab import HTTP, Pod, Scene, interfaces_of, manifest, ovs, until
 from tests.cluster.test_services import backend, create, serves, service, slice_of
+from tests.daemon.node import in_netns
 
 ZONE = "cluster.local"
 NOBODY = "198.51.100.53"
@@ -24,23 +25,21 @@ AT_ONCE = 1.0
 """Seconds; a resolver that waits for a second answer waits five."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    code: str
-    answers: list[str]
-    truncated: bool
-    seconds: float
-
-
 def ask(pod: Pod, name: str, kind: str = "A", server: str = CLUSTER_DNS, **how: Any) -> Answer:
     """What a server says to a Pod."""
+    if pod.uid not in _netns:
+        _netns[pod.uid] = _find_netns(pod)
+    return in_netns(_netns[pod.uid], lambda: ask_server(server, name, kind, **how))
+
+
+_netns: dict[str, str] = {}
+"""Files that stand for the networks of Pods, on this machine, by UID."""
+
+
+def _find_netns(pod: Pod) -> str:
     (nic,) = [nic for port, nic in interfaces_of(pod.node, pod.namespace).items() if port == pod.port]
     netns = json.loads(ovs(pod.node, "get", "Interface", nic, "external_ids:pod_netns"))
-    place = f"/proc/{node.init_pid(parse_node(pod.node))}/root/run/netns/{Path(netns).name}"
-    script = str(Path(__file__).with_name("ask.py"))
-    asked = json.dumps({"server": server, "name": name, "kind": kind, **how})
-    said = run(["nsenter", f"--net={place}", "--", sys.executable, script, asked], timeout=20)
-    return Answer(**json.loads(said))
+    return f"/proc/{node.init_pid(parse_node(pod.node))}/root/run/netns/{Path(netns).name}"
 
 
 def answers(pod: Pod, name: str, kind: str = "A", server: str = CLUSTER_DNS, **how: Any) -> list[str]:
@@ -68,15 +67,15 @@ def test_a_service_is_found_by_name_whatever_server_is_asked(scene: Scene) -> No
             assert answers(pod, name, server=server, edns=1232) == [address]
             assert answers(pod, reverse, "PTR", server) == [f"{name}."]
             assert answers(pod, f"kubernetes.default.svc.{ZONE}", server=server) == [str(API_SERVICE_V4)]
-    scene.kubectl("delete", "service", "web")
+    kube.delete("service", "web", namespace=scene.namespace)
     until(lambda: ask(pods[0], name).code == "NXDOMAIN", 10, f"{name} is gone")
 
 
 @pytest.mark.parametrize("allowed_by", ["nobody", "a user's ACL"])
-def test_whoever_was_asked_answers_every_question_from_one_port(scene: Scene, allowed_by: str) -> None:
+def test_whoever_was_asked_answers_every_question_from_one_port(scene: Scene, block: Block, allowed_by: str) -> None:
     """As resolvers ask for both families, and for one name after another; a stranger's answer is thrown away."""
     acl = {"direction": "from-lport", "priority": 1000, "match": "udp", "action": "allow-related"}
-    with own_subnet(scene, "10.77.0.0/24", acls=[acl] if allowed_by != "nobody" else []):
+    with own_subnet(scene, block.cidr4(), acls=[acl] if allowed_by != "nobody" else []):
         (pod,) = scene.start(manifest("one", "node1"))
         known, unknown = f"kubernetes.default.svc.{ZONE}", f"none.{scene.namespace}.svc.{ZONE}"
         for _ in range(2):
@@ -135,7 +134,7 @@ def test_pods_behind_a_headless_service_have_names(scene: Scene) -> None:
     named = backend("web1", "node1")
     named["spec"] |= {"hostname": "first", "subdomain": "web"}
     one, two = scene.start(named, backend("web2", "node2"))
-    scene.kubectl("create", "-f", "-", text=json.dumps(service("web", clusterIP="None")))
+    scene.create(service("web", clusterIP="None"))
     name = f"web.{scene.namespace}.svc.{ZONE}"
     until(lambda: ask(one, name, server=NOBODY).answers, 10, "the names are known")
     until(lambda: sorted(ask(one, name).answers) == sorted([one.ip, two.ip]), 10, "both are known")
@@ -149,10 +148,9 @@ def test_pods_behind_a_headless_service_have_names(scene: Scene) -> None:
 
 def test_more_addresses_than_fit_are_truncated_and_told_over_tcp(scene: Scene) -> None:
     (pod,) = scene.start(manifest("one", "node1"))
-    scene.kubectl("create", "-f", "-", text=json.dumps(service("many", clusterIP="None", selector=None)))
+    scene.create(service("many", clusterIP="None", selector=None))
     listed = {part: [f"10.16.{number}.{last}" for last in range(1, 101)] for part, number in (("a", 200), ("b", 201))}
-    slices = [slice_of("many", *addresses, part=part) for part, addresses in listed.items()]
-    scene.kubectl("create", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": slices}))
+    scene.create(*(slice_of("many", *addresses, part=part) for part, addresses in listed.items()))
     name = f"many.{scene.namespace}.svc.{ZONE}"
     until(lambda: len(ask(pod, name, tcp=True).answers) == 200, 10, "all are told")
     plain = ask(pod, name)
@@ -160,6 +158,7 @@ def test_more_addresses_than_fit_are_truncated_and_told_over_tcp(scene: Scene) -
     assert len(plain.answers) < 200
 
 
+@pytest.mark.alone
 def test_a_dns_server_takes_over_when_it_is_ready_and_hands_back(scene: Scene) -> None:
     """Anything that answers at its port will do for one: it says who it is, to what is no question at all."""
     server = manifest("server", "node2", command=("/agnhost", "netexec", "--http-port=8080", "--udp-port=53"))
@@ -167,8 +166,7 @@ def test_a_dns_server_takes_over_when_it_is_ready_and_hands_back(scene: Scene) -
     client = scene.start(manifest("client", "node1"), server)[0]
     ports = [{"name": "dns", "port": 53, "targetPort": 53, "protocol": "UDP"}]
     spec = {"clusterIP": CLUSTER_DNS, "selector": {"app": "dns"}, "ports": ports}
-    made = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "dns"}, "spec": spec}
-    scene.kubectl("create", "-f", "-", text=json.dumps(made))
+    scene.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "dns"}, "spec": spec})
     say = f"echo hostname | nc -u -w 1 {CLUSTER_DNS} 53 || true"
     until(lambda: "server" in scene.shell(client, say), 15, "the server is asked")
     name = f"kubernetes.default.svc.{ZONE}"
@@ -177,11 +175,11 @@ def test_a_dns_server_takes_over_when_it_is_ready_and_hands_back(scene: Scene) -
     until(lambda: ask(client, name, "AAAA").code == "NOERROR", 15, "the nodes answer again")
 
 
-def test_a_dns_record_opens_no_door(scene: Scene) -> None:
+def test_a_dns_record_opens_no_door(scene: Scene, block: Block) -> None:
     """CVE-2025-0650: with DNS records on a switch some UDP packets pass the ACLs of their receiver. Ports that look
     like DNS, towards a subnet that is private; to the Pod itself, and through a Service that leads to that port.
     """
-    with own_subnet(scene, "10.77.0.0/24", private=True):
+    with own_subnet(scene, block.cidr4(), private=True):
         made = backend("inside", "node1")
         made["spec"]["containers"][0]["command"] = ("/agnhost", "netexec", f"--http-port={HTTP}", "--udp-port=53")
         others = [manifest("same", "node1"), manifest("other", "node2")]
@@ -192,10 +190,14 @@ def test_a_dns_record_opens_no_door(scene: Scene) -> None:
         address = create(scene, "web", ports=ports)
         _asked(scene, friend, address, 5300, 5353, {"inside"})
         _asked(scene, friend, inside.ip, 53, 5353, {"inside"})
-        for stranger in strangers:
-            for source in (53, 5353):
-                _asked(scene, stranger, inside.ip, 53, source, set())
-                _asked(scene, stranger, address, 5300, source, set())
+
+        def stays_out(stranger: Pod, source: int) -> None:
+            _asked(scene, stranger, inside.ip, 53, source, set())
+            _asked(scene, stranger, address, 5300, source, set())
+
+        with ThreadPoolExecutor() as pool:
+            # Each waits for answers that do not come.
+            list(pool.map(stays_out, strangers * 2, (53, 53, 5353, 5353)))
 
 
 def _asked(scene: Scene, client: Pod, address: str, port: int, source: int, wanted: set[str]) -> None:

@@ -1,26 +1,24 @@
 """The same in a cluster of both families: addresses, isolation, fixed and sticky ones, forged sources, the way out."""
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
-from sandbox.demo import kubectl
 from sandbox.layout import OUTSIDE_FAR_V4, OUTSIDE_FAR_V6, IpFamily
-from tests.cluster.fabric import apply, own_subnet, read, ready, recorded, subnet, told, warned
+from tests.cluster import kube
+from tests.cluster.fabric import Block, change, own_subnet, ready, recorded, subnet, told, warned
 from tests.cluster.lab import HTTP, SERVER, Pod, Scene, manifest, until
-from tests.cluster.test_addresses import ADDRESS, MAC, POOL, PRIVILEGED, SWITCH, create, stateful
+from tests.cluster.test_addresses import ADDRESS, MAC, POOL, PRIVILEGED, SWITCH, stateful
 from tests.cluster.test_dns import CLUSTER_DNS, NOBODY, ZONE, ask
 from tests.cluster.test_services import answers, answers_node, backend, heard, read_service, service
 
 FAMILY = IpFamily.DUAL
 CLUSTER_DNS_BOTH = (CLUSTER_DNS, "fd00:10:96::a")
-BOTH = "10.73.0.0/24,fd00:73::/112"
 
 
 @pytest.fixture
-def place(scene: Scene) -> Iterator[str]:
-    with own_subnet(scene, BOTH, natOutgoing=True) as name:
+def place(scene: Scene, block: Block) -> Iterator[str]:
+    with own_subnet(scene, block.both(), natOutgoing=True) as name:
         yield name
 
 
@@ -49,39 +47,41 @@ def test_pods_reach_each_other_and_the_outside_in_both_families(scene: Scene, pl
     assert "3 received" in scene.shell(near, f"ping -c 3 -i 0.2 -W 2 -M do -s {mtu - 48} {v6}")
     for address in (str(OUTSIDE_FAR_V4.ip), f"[{OUTSIDE_FAR_V6.ip}]"):
         assert scene.shell(near, f"curl -sS --max-time 5 'http://{address}/'")
-    status = read("subnet", place)["status"]
+    made = kube.read("subnet", place)
+    status = made["status"]
     assert (status["v4availableIPs"], status["v6availableIPs"]) == (251, 65532)
-    assert read("subnet", place)["spec"]["protocol"] == "Dual"
+    assert made["spec"]["protocol"] == "Dual"
 
 
-def test_one_family_on_request(scene: Scene, place: str) -> None:
+def test_one_family_on_request(scene: Scene, place: str, block: Block) -> None:
     key = "ovn.kubernetes.io/ip_family"
     v4, v6 = scene.start(manifest("v4", annotations={key: "ipv4"}), manifest("v6", annotations={key: "ipv6"}))
     assert "," not in v4.annotations[ADDRESS]
     assert ":" in v6.annotations[ADDRESS]
     assert "," not in v6.annotations[ADDRESS]
-    assert "inet6 fd00" not in scene.shell(v4, "ip -6 address show eth0")
-    single = f"v4-{scene.namespace}"
-    apply(subnet(single, "10.74.0.0/28"))
+    assert "inet6 fd0" not in scene.shell(v4, "ip -6 address show eth0")
+    single, cidr = f"v4-{scene.namespace}", block.cidr4(1, length=28)
+    kube.apply(subnet(single, cidr))
     try:
         ready(single)
         scene.create(manifest("wrong", annotations={key: "ipv6", SWITCH: single}))
-        assert "10.74.0.0/28" in warned("Pod", "wrong", "has no IPv6 addresses", scene.namespace)
+        assert cidr in warned("Pod", "wrong", "has no IPv6 addresses", scene.namespace)
     finally:
         scene.delete("wrong")
-        kubectl("delete", "subnet", single, "--wait=false")
+        kube.delete("subnet", single)
 
 
-def test_fixed_listed_and_sticky_addresses_in_both_families(scene: Scene, place: str) -> None:
-    create(scene, stateful("db", 2, {POOL: "10.73.0.21,fd00:73::21;10.73.0.22,fd00:73::22"}), stateful("web", 2))
+def test_fixed_listed_and_sticky_addresses_in_both_families(scene: Scene, place: str, block: Block) -> None:
+    listed = [(block.v4(host), block.v6(host)) for host in (21, 22)]
+    scene.create(stateful("db", 2, {POOL: ";".join(map(",".join, listed))}), stateful("web", 2))
     db = scene.ready("db-0", "db-1")
-    assert [both(pod) for pod in db] == [("10.73.0.21", "fd00:73::21"), ("10.73.0.22", "fd00:73::22")]
+    assert [both(pod) for pod in db] == listed
     kept = {pod.name: (pod.annotations[ADDRESS], pod.annotations[MAC]) for pod in scene.ready("web-0", "web-1")}
     scene.delete("web-0", "web-1")
     again = scene.ready("web-0", "web-1")
     assert {pod.name: (pod.annotations[ADDRESS], pod.annotations[MAC]) for pod in again} == kept
-    (half,) = scene.start(manifest("half", annotations={ADDRESS: "fd00:73::77"}))
-    assert both(half)[1] == "fd00:73::77"  # and an IPv4 address of the subnet's choice
+    (half,) = scene.start(manifest("half", annotations={ADDRESS: block.v6(77)}))
+    assert both(half)[1] == block.v6(77)  # and an IPv4 address of the subnet's choice
     talk(scene, half, again[0])
 
 
@@ -89,39 +89,36 @@ def test_a_private_subnet_is_closed_in_both_families(scene: Scene, place: str) -
     inside, peer = scene.start(manifest("inside", "node1"), manifest("peer", "node2"))
     outside = scene.start(manifest("outside", "node1", annotations={SWITCH: "ovn-default"}))[0]
     talk(scene, outside, inside)
-    change = {"private": True}
-    kubectl("patch", "subnet", place, "--type=merge", "-p", json.dumps({"spec": change}))
+    change(place, private=True)
     for address in both(inside):
         until(lambda address=address: not scene.reaches(outside, address), 20, f"{address} is closed")  # type: ignore[misc]
     for address in both(outside):
         assert not scene.reaches(inside, address)
     talk(scene, inside, peer)
-    default = read("subnet", "ovn-default")["spec"]["cidrBlock"].split(",")
-    kubectl("patch", "subnet", place, "--type=merge", "-p", json.dumps({"spec": {"allowSubnets": default}}))
+    change(place, allowSubnets=kube.read("subnet", "ovn-default")["spec"]["cidrBlock"].split(","))
     talk(scene, outside, inside)
 
 
 def test_the_kubelet_probes_a_private_subnet(scene: Scene, place: str) -> None:
-    kubectl("patch", "subnet", place, "--type=merge", "-p", '{"spec": {"private": true}}')
+    change(place, private=True)
     probe = {"httpGet": {"path": "/hostname", "port": HTTP}, "periodSeconds": 1}
     scene.start(manifest("probed", "node1", command=SERVER, readinessProbe=probe))
 
 
-def test_forged_ipv6_leaves_no_node(scene: Scene, place: str) -> None:
+def test_forged_ipv6_leaves_no_node(scene: Scene, place: str, block: Block) -> None:
     liar, far = scene.start(
         manifest("liar", "node1", securityContext=PRIVILEGED), manifest("far", "node2", securityContext=PRIVILEGED)
     )
-    v6 = both(far)[1]
-    scene.shell(far, "timeout 8 tcpdump -lni eth0 'src host fd00:73::222' >/tmp/seen 2>/dev/null & sleep 1; echo on")
-    forge = f"ip address add fd00:73::222/112 dev eth0 nodad; ping -c 4 -i 0.2 -W 1 -I fd00:73::222 {v6} || true"
+    v6, forged = both(far)[1], block.v6(222)
+    scene.shell(far, f"timeout 8 tcpdump -lni eth0 'src host {forged}' >/tmp/seen 2>/dev/null & sleep 1; echo on")
+    forge = f"ip address add {forged}/112 dev eth0 nodad; ping -c 4 -i 0.2 -W 1 -I {forged} {v6} || true"
     assert " 0 received" in scene.shell(liar, forge)
-    assert " 2 received" in scene.shell(liar, f"ip address del fd00:73::222/112 dev eth0; ping -c 2 -W 1 {v6}")
+    assert " 2 received" in scene.shell(liar, f"ip address del {forged}/112 dev eth0; ping -c 2 -W 1 {v6}")
     assert not scene.shell(far, "sleep 2; cat /tmp/seen").strip()
 
 
 def test_router_advertisements_and_dhcp_where_asked(scene: Scene, place: str) -> None:
-    change = {"enableIPv6RA": True, "enableDHCP": True}
-    kubectl("patch", "subnet", place, "--type=merge", "-p", json.dumps({"spec": change}))
+    change(place, enableIPv6RA=True, enableDHCP=True)
     (pod,) = scene.start(manifest("pod", "node1", securityContext=PRIVILEGED))
     ask = "timeout 10 tcpdump -c 1 -lni eth0 'icmp6 and ip6[40] == 134' 2>/dev/null & sleep 1; "
     ask += "ip link set eth0 down; ip link set eth0 up; wait"
@@ -130,16 +127,16 @@ def test_router_advertisements_and_dhcp_where_asked(scene: Scene, place: str) ->
     assert f"lease of {both(pod)[0]} obtained" in lease
 
 
-def test_uppercase_and_wrong_families_are_refused(scene: Scene, place: str) -> None:
-    scene.create(manifest("outside", annotations={ADDRESS: "10.73.0.9,fd00:99::9"}))
+def test_uppercase_and_wrong_families_are_refused(scene: Scene, place: str, block: Block) -> None:
+    scene.create(manifest("outside", annotations={ADDRESS: f"{block.v4(9)},fd00:99::9"}))
     assert place in warned("Pod", "outside", "fd00:99::9 is not in the CIDR", scene.namespace)
     name = f"x-{scene.namespace}"
-    apply(subnet(name, "10.75.0.0/24,fd00:73::/120"))
+    kube.apply(subnet(name, f"{block.cidr4(1)},{block.cidr6(length=120)}"))
     try:
         told("subnet", name, "Validated", f"of subnet {place}")
         assert not recorded({name})
     finally:
-        kubectl("delete", "subnet", name, "--wait=false")
+        kube.delete("subnet", name)
 
 
 def test_services_and_names_in_both_families(scene: Scene) -> None:
@@ -149,7 +146,7 @@ def test_services_and_names_in_both_families(scene: Scene) -> None:
     )[2:]
     for name, policy in (("web", "Cluster"), ("near", "Local")):
         made = service(name, ipFamilyPolicy="RequireDualStack", internalTrafficPolicy=policy, selector={"app": "web"})
-        scene.kubectl("create", "-f", "-", text=json.dumps(made))
+        scene.create(made)
     for name, wanted in (("web", set(names)), ("near", {"web1"})):
         _in_both_families(scene, name, wanted, one)
     heard(scene, two, f"near.{scene.namespace}", "web2")

@@ -9,30 +9,41 @@ import pytest
 
 from sandbox.demo import SYSTEM, kubectl
 from sandbox.layout import IpFamily
-from tests.cluster.fabric import apply, subnet
+from tests.cluster import kube
+from tests.cluster.fabric import Block, change, subnet
 from tests.cluster.gateways import (
     BFD_INTERVAL,
-    CIDR4,
     FAR4,
     RATE,
     Stream,
-    active,
     are_watched,
     centralized,
-    change,
     cordoned,
     cut_off,
     dead,
     hung,
+    leaves_through,
     node4,
     node6,
     sees,
     silence,
     streaming,
 )
-from tests.cluster.lab import HTTP, SERVER, Scene, get, manifest, node_exec, system_pod, until, wait_until_healthy
+from tests.cluster.lab import (
+    HTTP,
+    SERVER,
+    Scene,
+    execute,
+    manifest,
+    node_exec,
+    scaled_down,
+    system_pod,
+    until,
+    wait_until_healthy,
+)
 from tests.cluster.outside import Seen, capturing, routed, talking
 
+pytestmark = pytest.mark.alone
 FAMILY, NODE_COUNT = IpFamily.DUAL, 3
 Away = Callable[[str], AbstractContextManager[None]]
 Failure = Callable[[], AbstractContextManager[None]]
@@ -41,29 +52,33 @@ Failure = Callable[[], AbstractContextManager[None]]
 @pytest.fixture(scope="module")
 def watched(cluster: dict[str, str]) -> Iterator[None]:
     """A centralized subnet nobody is in: as long as there is one, BFD runs between all nodes. It begins slowly."""
-    apply(subnet("watched", "10.83.0.0/24", gatewayType="centralized", gatewayNode="node1"))
+    kube.apply(subnet("watched", "10.83.0.0/24", gatewayType="centralized", gatewayNode="node1"))
     try:
         until(lambda: are_watched("node1", "node2", "node3"), 20, "BFD runs between all nodes")
         yield
     finally:
-        kubectl("delete", "subnet", "watched", "--timeout=60s", timeout=70)
+        kube.remove("subnet", "watched")
 
 
 @pytest.fixture
-def place(scene: Scene, watched: None) -> Iterator[str]:
-    with centralized(scene) as name:
+def place(scene: Scene, watched: None, block: Block) -> Iterator[str]:
+    with centralized(scene, block) as name:
         yield name
 
 
+def label(node: str, key: str, value: str | None) -> None:
+    kube.patch("node", node, {"metadata": {"labels": {key: value}}})
+
+
 @contextmanager
-def labelled(label: str, *nodes: str) -> Iterator[None]:
+def labelled(key: str, *nodes: str) -> Iterator[None]:
     for name in nodes:
-        kubectl("label", "node", name, label)
+        label(name, key, "true")
     try:
         yield
     finally:
         for name in nodes:
-            kubectl("label", "node", name, label.partition("=")[0] + "-")
+            label(name, key, None)
 
 
 @contextmanager
@@ -83,7 +98,7 @@ def test_a_gateway_is_left_on_purpose(
 ) -> None:
     with streaming(scene, tmp_path, seen_as=seen_as) as (stream, capture):
         with away("node2"):
-            until(lambda: active(place) == "node1", 10, "node1 is the gateway")
+            leaves_through(place, "node1")
             until(lambda: capture.seen()[-1].source == seen_as(1), 10, "the stream moved")
         until(lambda: capture.seen()[-1].source == seen_as(2), 10, "the stream came back")
         _, lost = stream.lost()
@@ -92,19 +107,19 @@ def test_a_gateway_is_left_on_purpose(
 
 def test_a_gateway_that_loses_its_label_is_left_without_loss(scene: Scene, place: str, tmp_path: Path) -> None:
     key = f"{scene.namespace}/egress"
-    with labelled(f"{key}=true", "node1", "node2"):
+    with labelled(key, "node1", "node2"):
         selectors = [{"matchLabels": {key: "true"}}]
         change(place, gatewayNode="", gatewayNodeSelectors=selectors)
-        until(lambda: active(place) == "node1", 10, "the first by name is the gateway")
-        kubectl("label", "node", "node1", f"{key}-")
-        until(lambda: active(place) == "node2", 10, "node2 is the gateway")
+        leaves_through(place, "node1")  # the first by name
+        label("node1", key, None)
+        leaves_through(place, "node2")
         with streaming(scene, tmp_path) as (stream, capture):
-            kubectl("label", "node", "node1", f"{key}=true")
+            label("node1", key, "true")
             until(lambda: capture.seen()[-1].source == node4(1), 10, "the stream moved")
-            kubectl("label", "node", "node1", f"{key}-")
+            label("node1", key, None)
             until(lambda: capture.seen()[-1].source == node4(2), 10, "the stream came back")
             _, lost = stream.lost()
-        kubectl("label", "node", "node1", f"{key}=true")
+        label("node1", key, "true")
     assert len(lost) <= 2, "one for each of two moves"
 
 
@@ -161,22 +176,20 @@ def test_two_gateways_never_carry_at_a_time(scene: Scene, place: str, tmp_path: 
             stream.lost()
 
 
-def test_the_host_stops_what_the_fabric_sends_another_way(scene: Scene, place: str, tmp_path: Path) -> None:
+def test_the_host_stops_what_the_fabric_sends_another_way(
+    scene: Scene, place: str, block: Block, tmp_path: Path
+) -> None:
     """Somebody removes the policy while no controller runs."""
     (pod,) = scene.start(manifest("pod", "node1"))
     sees(scene, pod, node4(2))
     central = system_pod("ovn-central").name
-    kubectl("scale", "deployment/kube-ovn-controller", "-n", SYSTEM, "--replicas=0")
-    try:
-        until(lambda: not get("pods", "-n", SYSTEM, "-l", "app=kube-ovn-controller"), 60, "the controller is gone")
-        remove = ("ovn-nbctl", "lr-policy-del", "ovn-cluster", "29010", f"ip4.src == {CIDR4}")
-        kubectl("exec", "-n", SYSTEM, central, "--", *remove)
+    with scaled_down("kube-ovn-controller"):
+        remove = ("ovn-nbctl", "lr-policy-del", "ovn-cluster", "29010", f"ip4.src == {block.cidr4()}")
+        execute(central, SYSTEM, *remove)
         with capturing(tmp_path) as capture:
             scene.shell(pod, f"ping -c 20 -i 0.05 -W 1 {FAR4} || true")
             assert not capture.seen()
         assert guarded("node1") > 0, "they came to the host"
-    finally:
-        kubectl("scale", "deployment/kube-ovn-controller", "-n", SYSTEM, "--replicas=1")
     sees(scene, pod, node4(2), within=60)
 
 
@@ -188,12 +201,14 @@ def guarded(node: str) -> int:
     return int(found[1])
 
 
-def test_with_ecmp_only_the_share_of_the_lost_gateway_moves(scene: Scene, place: str, tmp_path: Path) -> None:
+def test_with_ecmp_only_the_share_of_the_lost_gateway_moves(
+    scene: Scene, place: str, block: Block, tmp_path: Path
+) -> None:
     """Without NAT, so that each Pod can be told by its address and its gateway by its MAC."""
     change(place, natOutgoing=False, enableEcmp=True)
     pods = scene.start(*(manifest(f"p{n}", "node3") for n in range(12)))
     macs = {name: node_exec(name, "cat", "/sys/class/net/eth0/address").strip() for name in ("node1", "node2")}
-    with routed((CIDR4, node4(1))), capturing(tmp_path) as capture:
+    with routed((block.cidr4(), node4(1))), capturing(tmp_path) as capture:
         streams = {pod.ip: Stream(scene, pod) for pod in pods}
         until(lambda: capture.sources() == streams.keys(), 10, "all arrive")
         moving = {each.source for each in capture.seen() if each.sender == macs["node2"]}
@@ -207,11 +222,11 @@ def test_with_ecmp_only_the_share_of_the_lost_gateway_moves(scene: Scene, place:
     assert max(lost.values()) < 2 * RATE
 
 
-def test_a_connection_lives_through_moves_without_nat(scene: Scene, place: str, tmp_path: Path) -> None:
+def test_a_connection_lives_through_moves_without_nat(scene: Scene, place: str, block: Block, tmp_path: Path) -> None:
     """From outside, over node3, whoever is the gateway."""
     change(place, natOutgoing=False)
     (pod,) = scene.start(manifest("pod", "node1", command=SERVER))
-    with routed((CIDR4, node4(3))):
+    with routed((block.cidr4(), node4(3))):
         sees(scene, pod, pod.ip)
         with talking(tmp_path, pod.ip, HTTP) as talk:
             talk.goes_on()
@@ -221,5 +236,5 @@ def test_a_connection_lives_through_moves_without_nat(scene: Scene, place: str, 
                 ({"gatewayType": "centralized", "gatewayNode": "node2"}, "node2"),
             ):
                 change(place, **spec)
-                until(lambda gateway=gateway: active(place) == gateway, 10, f"{spec} is in effect")  # type: ignore[misc]
+                leaves_through(place, gateway)
                 talk.goes_on()

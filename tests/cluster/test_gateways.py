@@ -7,25 +7,34 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.demo import kubectl
 from sandbox.layout import IpFamily, management_v4
-from tests.cluster.fabric import apply, condition, read, ready, subnet, told, warned
+from tests.cluster import kube
+from tests.cluster.fabric import (
+    Block,
+    becomes,
+    change,
+    condition,
+    ready,
+    remove_subnet,
+    subnet,
+    told,
+    warned,
+)
 from tests.cluster.gateways import (
-    CIDR4,
-    CIDR6,
     FAR4,
     FAR6,
     RATE,
     Stream,
     active,
     centralized,
-    change,
+    leaves_through,
     node4,
     node6,
     sees,
     visit,
 )
-from tests.cluster.lab import HTTP, SERVER, Pod, Scene, get, manifest, node_exec, until
+from tests.cluster.kube import Objects
+from tests.cluster.lab import HTTP, SERVER, Pod, Scene, manifest, node_exec, until
 from tests.cluster.outside import capturing, fetch, routed
 from tests.cluster.test_addresses import ADDRESS, SWITCH
 
@@ -33,8 +42,8 @@ FAMILY, NODE_COUNT = IpFamily.DUAL, 3
 
 
 @pytest.fixture
-def place(scene: Scene) -> Iterator[str]:
-    with centralized(scene) as name:
+def place(scene: Scene, block: Block) -> Iterator[str]:
+    with centralized(scene, block) as name:
         yield name
 
 
@@ -46,7 +55,7 @@ def test_pods_of_all_nodes_leave_through_the_chosen_one(scene: Scene, place: str
     assert condition("subnet", place, "GatewayReady")["status"] == "True"
     said(place, "SubnetGatewayTypeChanged", "leave through node2")
     change(place, gatewayNode="node3")
-    until(lambda: active(place) == "node3", 10, "node3 is the gateway")
+    leaves_through(place, "node3")
     said(place, "SubnetGatewayNodeChanged", "leave through node3, not through node2 any more")
     for pod in pods:
         sees(scene, pod, node4(3), node6(3))
@@ -61,11 +70,11 @@ def test_pods_of_all_nodes_leave_through_the_chosen_one(scene: Scene, place: str
 def said(name: str, reason: str, part: str) -> None:
     """Wait until an Event on a Subnet says something."""
 
-    def found() -> bool:
-        items = get("events", f"--field-selector=involvedObject.kind=Subnet,involvedObject.name={name}")
-        return any(item["reason"] == reason and part in item["message"] for item in items)
+    def found(events: Objects) -> bool:
+        return any(item["reason"] == reason and part in item["message"] for item in events.values())
 
-    until(found, 10, f"an Event {reason} on Subnet {name} says {part!r}")
+    fields = f"involvedObject.kind=Subnet,involvedObject.name={name}"
+    kube.when(found, 10, f"an Event {reason} on Subnet {name} says {part!r}", "event", fields=fields)
 
 
 def test_a_fixed_source_address(scene: Scene, place: str) -> None:
@@ -91,7 +100,7 @@ def test_a_source_address_the_gateway_does_not_have_is_refused(scene: Scene, pla
     sees(scene, pod, node4(2))
 
 
-def test_a_router_outside_of_the_subnets_own(scene: Scene, place: str) -> None:
+def test_a_router_outside_of_the_subnets_own(scene: Scene, place: str, block: Block) -> None:
     router, nowhere = management_v4(254).ip, management_v4(94).ip
     change(
         place,
@@ -102,7 +111,7 @@ def test_a_router_outside_of_the_subnets_own(scene: Scene, place: str) -> None:
     )
     (pod,) = scene.start(manifest("pod", "node1"))
     v4 = pod.annotations[ADDRESS].split(",")[0]
-    with routed((CIDR4, node4(2))):
+    with routed((block.cidr4(), node4(2))):
         until(lambda: "via 172.30.0.254" in node_exec("node2", "ip", "route", "show", "table", "1002"), 10, "the route")
         sees(scene, pod, v4)
         change(place, externalEgressGateway=str(nowhere))
@@ -112,25 +121,27 @@ def test_a_router_outside_of_the_subnets_own(scene: Scene, place: str) -> None:
     until(lambda: "1002" not in node_exec("node2", "ip", "rule"), 10, "the rule is gone")
 
 
-def test_without_nat_the_outside_sees_and_reaches_the_pod_itself(scene: Scene, place: str) -> None:
+def test_without_nat_the_outside_sees_and_reaches_the_pod_itself(scene: Scene, place: str, block: Block) -> None:
     change(place, natOutgoing=False)
     (pod,) = scene.start(manifest("pod", "node3", command=SERVER))
     v4, v6 = pod.annotations[ADDRESS].split(",")
-    with routed((CIDR4, node4(2)), (CIDR6, node6(2))):
+    with routed((block.cidr4(), node4(2)), (block.cidr6(), node6(2))):
         sees(scene, pod, v4, v6)
         assert fetch(f"http://{v4}:{HTTP}/hostname") == "pod"
         assert fetch(f"http://[{v6}]:{HTTP}/hostname") == "pod"
 
 
-def test_exceptions_from_nat(scene: Scene, place: str) -> None:
+def test_exceptions_from_nat(scene: Scene, place: str, block: Block) -> None:
     (pod,) = scene.start(manifest("pod", "node1"))
     v4 = pod.annotations[ADDRESS].split(",")[0]
     rules = [{"match": {"srcIPs": v4, "dstIPs": f"{FAR4}/32"}, "action": "forward"}]
-    with routed((CIDR4, node4(2))):
+    with routed((block.cidr4(), node4(2))):
         sees(scene, pod, node4(2))
         change(place, natOutgoingPolicyRules=rules)
         sees(scene, pod, v4, node6(2))
-    (rule,) = until(lambda: read("subnet", place)["status"].get("natOutgoingPolicyRules"), 10, "the rules in effect")
+    (rule,) = becomes(
+        "subnet", place, lambda item: item["status"].get("natOutgoingPolicyRules"), 10, "the rules are in effect"
+    )
     assert f"rule {rule['ruleID']} of {place}" in node_exec("node2", "nft", "list", "table", "inet", "kube-ovn")
 
 
@@ -209,7 +220,7 @@ def digest(node: str) -> str:
 
 def test_with_ecmp_all_gateways_carry_a_share(scene: Scene, place: str) -> None:
     change(place, enableEcmp=True)
-    until(lambda: active(place) == "node2,node1", 10, "both are gateways")
+    leaves_through(place, "node2,node1")
     pods = scene.start(*(manifest(f"p{n}", f"node{1 + n % 3}") for n in range(6)))
 
     def carriers() -> set[str]:
@@ -220,29 +231,28 @@ def test_with_ecmp_all_gateways_carry_a_share(scene: Scene, place: str) -> None:
     until(lambda: carriers() == {node4(2)}, 20, "one is left")
 
 
-def test_a_change_of_the_type_loses_next_to_nothing(scene: Scene, place: str, tmp_path: Path) -> None:
+def test_a_change_of_the_type_loses_next_to_nothing(scene: Scene, place: str, block: Block, tmp_path: Path) -> None:
     """There and back; without NAT, so that a connection lives through it: the outside sees one address all the time.
 
     Another subnet has the same gateways, so that BFD runs between the nodes already.
     """
-    name = f"moving-{scene.namespace}"
-    apply(subnet(name, "10.82.0.0/24", gatewayNode="node2,node1"))
+    name, cidr = f"moving-{scene.namespace}", block.cidr4(1)
+    kube.apply(subnet(name, cidr, gatewayNode="node2,node1"))
     try:
         ready(name)
         (pod,) = scene.start(manifest("pod", "node3", annotations={SWITCH: name}))
-        with routed(("10.82.0.0/24", node4(2))), capturing(tmp_path) as capture:
+        with routed((cidr, node4(2))), capturing(tmp_path) as capture:
             sees(scene, pod, pod.ip)
             stream = Stream(scene, pod)
             for kind, gateways in (("centralized", "node2"), ("distributed", "")) * 2:
                 change(name, gatewayType=kind)
-                until(lambda gateways=gateways: active(name) == gateways, 10, f"{kind} is in effect")  # type: ignore[misc]
+                leaves_through(name, gateways)
             sent, lost = stream.lost()
             assert capture.sources() == {pod.ip}
         print(f"four changes of the type: {len(lost)} of {sent} packets lost at {RATE}/s")
         assert len(lost) <= 4 * 10
     finally:
-        scene.kubectl("delete", "pod", "--all", "--wait=false")
-        kubectl("delete", "subnet", name, "--timeout=60s", timeout=70)
+        remove_subnet(scene, name)
 
 
 def test_no_pod_is_ever_seen_with_another_address(scene: Scene, place: str, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """A cluster that speaks IPv6 alone: nodes, databases, tunnels and Pods."""
 
 from sandbox.layout import IpFamily
-from tests.cluster.fabric import own_subnet
-from tests.cluster.gateways import CIDR6, FAR6, change, node6, sees
+from tests.cluster.fabric import Block, change, own_subnet
+from tests.cluster.gateways import FAR6, node6, sees
 from tests.cluster.lab import HTTP, SERVER, Scene, manifest, until
 from tests.cluster.outside import fetch, routed
 from tests.cluster.test_dns import ZONE, ask
@@ -20,12 +20,12 @@ def test_pods_reach_each_other_and_the_outside(scene: Scene) -> None:
     assert scene.shell(near, f"curl -sS --max-time 5 'http://[{FAR6}]/'")
 
 
-def test_a_centralized_subnet_leaves_through_its_gateway(scene: Scene) -> None:
-    with own_subnet(scene, CIDR6, gatewayType="centralized", gatewayNode="node2", natOutgoing=True) as place:
+def test_a_centralized_subnet_leaves_through_its_gateway(scene: Scene, block: Block) -> None:
+    with own_subnet(scene, block.cidr6(), gatewayType="centralized", gatewayNode="node2", natOutgoing=True) as place:
         (pod,) = scene.start(manifest("pod", "node1", command=SERVER))
         sees(scene, pod, node6(2))
         change(place, natOutgoing=False)
-        with routed((CIDR6, node6(2))):
+        with routed((block.cidr6(), node6(2))):
             sees(scene, pod, pod.ip)
             assert fetch(f"http://[{pod.ip}]:{HTTP}/hostname") == "pod"
 

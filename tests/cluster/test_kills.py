@@ -7,17 +7,20 @@ import urllib.request
 import pytest
 
 from kube_ovn.model import nb
-from sandbox.demo import SYSTEM, kubectl
+from sandbox.demo import SYSTEM
 from sandbox.layout import CONTROL_PLANE_NODE
+from tests.cluster import kube
 from tests.cluster.conftest import no_namespace_left
+from tests.cluster.kube import Objects
 from tests.cluster.lab import (
     Pinging,
     Pod,
     Scene,
-    get,
     manifest,
     node_exec,
+    read_pod,
     replace_system_pod,
+    scaled_down,
     system_pod,
     torn,
     until,
@@ -25,6 +28,7 @@ from tests.cluster.lab import (
 )
 from tests.cluster.northbound import all_updates, read_ports, read_rows
 
+pytestmark = pytest.mark.alone
 NODES = ("node1", "node2")
 CONTROLLER = "kube-ovn-controller"
 METRICS = f"http://{CONTROL_PLANE_NODE.v4.ip}:10660/metrics"
@@ -34,14 +38,18 @@ OUTAGE = 8.0
 
 def kill_process(app: str, node: str, pattern: str) -> None:
     """kill -9, and wait until the kubelet has noticed and begun the container anew."""
-    before = _restarts(app)
+    before = _restarts({pod["metadata"]["name"]: pod for pod in kube.get("pod", SYSTEM, labels=f"app={app}")})
     node_exec(node, "pkill", "-9", "-f", pattern)
-    until(lambda: _restarts(app) > before and system_pod(app, node).ready, 60, f"{app} runs again")
+
+    def runs_again(seen: Objects) -> bool:
+        here = [read_pod(item) for item in seen.values() if item["spec"].get("nodeName") == node]
+        return _restarts(seen) > before and len(here) == 1 and here[0].ready
+
+    kube.when(runs_again, 60, f"{app} runs again", "pod", SYSTEM, labels=f"app={app}")
 
 
-def _restarts(app: str) -> int:
-    items = get("pods", "-n", SYSTEM, "-l", f"app={app}")
-    return sum(each["restartCount"] for item in items for each in item["status"].get("containerStatuses", []))
+def _restarts(pods: Objects) -> int:
+    return sum(each["restartCount"] for pod in pods.values() for each in pod["status"].get("containerStatuses", []))
 
 
 def pair(scene: Scene) -> tuple[Pod, Pod]:
@@ -109,7 +117,7 @@ def test_node_daemon_killed_and_replaced(scene: Scene) -> None:
 
 def test_pods_created_while_the_node_daemon_is_away(scene: Scene) -> None:
     daemon = system_pod("kube-ovn-cni", "node2")
-    kubectl("delete", "pod", "-n", SYSTEM, daemon.name, "--grace-period=0", "--force")
+    kube.delete("pod", daemon.name, namespace=SYSTEM, grace=0)
     one, other = scene.start(*(manifest(f"meanwhile-{node}", node) for node in NODES))
     scene.talk_again(one, other)
 
@@ -119,12 +127,8 @@ def test_databases_lost(scene: Scene) -> None:
     one, other = pair(scene)
     before = {name: row["addresses"] for name, row in read_ports(scene.namespace).items()}
     node = system_pod("ovn-central").node
-    kubectl("scale", "deployment/ovn-central", "-n", SYSTEM, "--replicas=0")
-    try:
-        until(lambda: not get("pods", "-n", SYSTEM, "-l", "app=ovn-central"), 60, "ovn-central gone")
+    with scaled_down("ovn-central"):
         node_exec(node, "sh", "-c", "rm -rf /var/lib/ovn/*")
-    finally:
-        kubectl("scale", "deployment/ovn-central", "-n", SYSTEM, "--replicas=1")
     wait_until_healthy()
     until(lambda: read_ports(scene.namespace).keys() == before.keys(), 60, "the ports are back")
     assert {name: row["addresses"] for name, row in read_ports(scene.namespace).items()} == before
@@ -136,7 +140,8 @@ def test_databases_lost(scene: Scene) -> None:
 async def test_controller_restart_writes_nothing(scene: Scene, force: bool) -> None:
     def prepare() -> Pinging:
         one, other = pair(scene)
-        until(lambda: _only_namespace_left(scene), 120, "the Namespaces of earlier tests removed")
+        only = "the Namespaces of earlier tests removed"
+        kube.when(lambda seen: no_namespace_left(seen, except_for=scene.namespace), 120, only, "namespace")
         pinging = Pinging(scene, one, other.ip)
         pinging.start()
         return pinging
@@ -162,10 +167,6 @@ def has_passed_since(begun: float) -> bool:
     return (
         started > begun and leads == 1 and float(values['kube_ovn_controller_pass_seconds_count{stage="commit"}']) > 0
     )
-
-
-def _only_namespace_left(scene: Scene) -> bool:
-    return no_namespace_left(except_for=scene.namespace)
 
 
 def test_northbound_unreachable_for_a_while(scene: Scene) -> None:

@@ -5,10 +5,12 @@ import json
 import pytest
 
 from kube_ovn.model import names, nb
-from sandbox.demo import kubectl
-from tests.cluster.lab import Scene, get, manifest, node_exec, node_try, until, wait_until_healthy
+from tests.cluster import kube
+from tests.cluster.fabric import becomes, find_condition
+from tests.cluster.lab import Scene, manifest, node_exec, node_try, until, wait_until_healthy
 from tests.cluster.northbound import read_rows
 
+pytestmark = pytest.mark.alone
 NODES = ("node1", "node2")
 ROUTES = ("ip", "route", "show", "proto", str(names.ROUTE_PROTOCOL))
 
@@ -70,14 +72,14 @@ def test_a_deleted_node_leaves_and_comes_back(cluster: dict[str, str], scene: Sc
     scene.talk_again(one, other)
     before = rows_of("node2")
     assert before
-    kubectl("delete", "node", "node2")
+    kube.delete("node", "node2")
     try:
         until(lambda: not rows_of("node2"), 20, "the rows of node2 are gone")
     finally:
         node_exec("node2", "pkill", "-x", "kubelet")
-    until(lambda: "node2" in {item["metadata"]["name"] for item in get("nodes")}, 60, "node2 is registered")
+    kube.when(lambda seen: "node2" in seen, 60, "node2 is registered", "node")
     until(lambda: rows_of("node2") == before, 30, "the rows of node2 are back")
-    kubectl("wait", "--for=condition=Ready", "node/node2", "--timeout=60s", timeout=70)
+    becomes("node", "node2", lambda item: find_condition(item, "Ready")["status"] == "True", 60, "node2 is Ready")
     wait_until_healthy()
     scene.talk_again(one, other)
     (new,) = scene.start(manifest("new-node2", "node2"))

@@ -2,10 +2,12 @@
 
 import time
 
+import pytest
+
 from sandbox import cluster as sandbox_cluster
 from sandbox import control_plane, process, rights
 from sandbox.layout import IpFamily
-from tests.cluster.lab import Pinging, Scene, manifest, torn, until, wait_until_healthy
+from tests.cluster.lab import Pinging, Scene, manifest, torn, wait_until_healthy
 
 NODES = ("node1", "node2")
 OUTAGE = 60.0
@@ -20,6 +22,7 @@ more when it comes too early.
 """
 
 
+@pytest.mark.alone
 def test_api_server_gone_for_a_while(cluster: dict[str, str], scene: Scene) -> None:
     one, other = scene.start(*(manifest(f"old-{node}", node) for node in NODES))
     scene.talk_again(one, other)
@@ -32,7 +35,7 @@ def test_api_server_gone_for_a_while(cluster: dict[str, str], scene: Scene) -> N
             time.sleep(OUTAGE)
         finally:
             sandbox_cluster.up(len(cluster), IpFamily.IPV4)
-    until(lambda: scene.pods()["old-node1"].ready, KUBELET_BACK, "old-node1 is Ready")
+    scene.when(lambda pods: pods["old-node1"].ready, KUBELET_BACK, "old-node1 is Ready")
     for each in pinging:
         sent, lost = each.stop()
         assert sent > OUTAGE * 5

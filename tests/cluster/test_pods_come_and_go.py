@@ -2,13 +2,16 @@
 
 import json
 import re
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
-from sandbox.demo import kubectl
 from sandbox.paths import SandboxError
-from tests.cluster.lab import Json, Pod, Scene, interfaces_of, manifest, node_exec, until
+from tests.cluster import kube
+from tests.cluster.fabric import Block, own_subnet
+from tests.cluster.kube import Json, Objects
+from tests.cluster.lab import Pod, Scene, interfaces_of, manifest, node_exec, until
 from tests.cluster.northbound import read_ports
 
 PREFIX = "ovn.kubernetes.io/"
@@ -41,8 +44,15 @@ def leaves_nothing(pod: Pod, link: str) -> bool:
     return True
 
 
+@pytest.fixture
+def place(scene: Scene, block: Block) -> Iterator[str]:
+    """A subnet in which no other test takes an address."""
+    with own_subnet(scene, block.cidr4()) as name:
+        yield name
+
+
 @pytest.mark.parametrize("how", ["deleted", "deleted by force", "Namespace deleted"])
-def test_a_deleted_pod_leaves_nothing(scene: Scene, how: str) -> None:
+def test_a_deleted_pod_leaves_nothing(scene: Scene, place: str, how: str) -> None:
     pods = scene.start(*(manifest(f"gone-{node}", node) for node in NODES))
     scene.talk_again(pods[0], pods[1])
     before = {pod.name: interfaces_of(pod.node, pod.namespace)[pod.port] for pod in pods}
@@ -52,9 +62,10 @@ def test_a_deleted_pod_leaves_nothing(scene: Scene, how: str) -> None:
         case "deleted":
             scene.delete(*before)
         case "deleted by force":
-            scene.delete(*before, "--grace-period=0", "--force")
+            scene.delete(*before, grace=0)
         case _:
-            kubectl("delete", "namespace", scene.namespace, timeout=60)
+            scene.close()
+            kube.gone("namespace", scene.namespace)
             scene.open()
     for pod in pods:
         until(partial(leaves_nothing, pod, before[pod.name]), 30, f"nothing left of {pod.name}")
@@ -71,7 +82,7 @@ def test_a_pod_that_has_ended_holds_no_address(scene: Scene) -> None:
     done = manifest("done", "node2", command=["true"])
     done["spec"]["restartPolicy"] = "Never"
     scene.create(done)
-    until(lambda: scene.pods()["done"].phase == "Succeeded", 30, "done has ended")
+    scene.when(lambda pods: pods["done"].phase == "Succeeded", 30, "done has ended")
     ended = scene.pods()["done"]
     until(lambda: ended.port not in read_ports(scene.namespace), 20, "its port is gone")
     until(lambda: ended.port not in interfaces_of("node2", scene.namespace), 20, "its Interface is gone")
@@ -82,10 +93,9 @@ def test_a_namesake_gets_its_own_port_ten_times(scene: Scene) -> None:
     (peer,) = scene.start(manifest("peer", "node1"))
     seen: set[str] = set()
     for turn in range(10):
-        text = json.dumps(manifest("web-0", NODES[turn % 4 == 3]))
         if turn:
-            scene.kubectl("delete", "pod", "web-0", "--force", "--grace-period=0", "--wait=false")
-        scene.kubectl("create", "-f", "-", text=text)
+            kube.remove("pod", "web-0", namespace=scene.namespace, grace=0)
+        scene.create(manifest("web-0", NODES[turn % 4 == 3]))
         if turn % 3 == 2:
             continue  # replaced before it has started
         (pod,) = scene.ready("web-0", within=40)
@@ -139,8 +149,12 @@ def wishing(name: str, wish: dict[str, str], node: str | None = None) -> Json:
     return manifest(name, node, annotations={PREFIX + key: value for key, value in wish.items()})
 
 
-def warning_on(scene: Scene, pod: str, reason: str, text: str) -> bool:
-    return any(kind == "Warning" and why == reason and text in message for kind, why, message in scene.events(pod))
+def is_warned(scene: Scene, pod: str, reason: str, text: str, within: float) -> None:
+    def is_said(events: Objects) -> bool:
+        return any(item["reason"] == reason and text in item["message"] for item in events.values())
+
+    fields = f"involvedObject.kind=Pod,involvedObject.name={pod},type=Warning"
+    kube.when(is_said, within, f"{reason} on {pod}: {text}", "event", scene.namespace, fields=fields)
 
 
 def test_bad_wishes_are_answered_and_disturb_nobody(scene: Scene) -> None:
@@ -149,13 +163,13 @@ def test_bad_wishes_are_answered_and_disturb_nobody(scene: Scene) -> None:
     scene.talk_again(good[0], good[1])
     for name, (_, reason, text) in BAD.items():
         sentence = text.format(pod=f"{scene.namespace}/{name}")
-        until(partial(warning_on, scene, name, reason, sentence), 15, f"Event on {name}")
+        is_warned(scene, name, reason, sentence, 15)
         assert "Traceback" not in str(scene.events(name))
     pods = scene.pods()
     assert not [name for name in BAD if PREFIX + "allocated" in pods[name].annotations or pods[name].ip]
     assert read_ports(scene.namespace).keys() == {pod.port for pod in good}
     # A corrected wish is enough; nobody restarts anything.
-    scene.kubectl("annotate", "pod", "malformed", f"{PREFIX}ip_address-")
+    scene.annotate("pod", "malformed", {f"{PREFIX}ip_address": None})
     scene.ready("malformed", within=40)
 
 
@@ -163,18 +177,18 @@ def test_bad_routes_are_answered_on_the_pod(scene: Scene) -> None:
     (good,) = scene.start(manifest("good", "node1"))
     scene.create(wishing("bad-routes", {"routes": "[{"}, "node1"))
     text = "annotation ovn.kubernetes.io/routes is not a list of routes"
-    until(lambda: warning_on(scene, "bad-routes", "PodNetworkConfigureFailed", text), 30, "Event on bad-routes")
+    is_warned(scene, "bad-routes", "PodNetworkConfigureFailed", text, 30)
     assert scene.every_ping_answered("good", "10.16.0.1")
-    scene.kubectl("annotate", "pod", "bad-routes", f"{PREFIX}routes-")
+    scene.annotate("pod", "bad-routes", {f"{PREFIX}routes": None})
     bad = scene.ready("bad-routes", within=60)[0]
     scene.talk_again(good, bad)
 
 
-def test_who_waits_for_a_taken_address_gets_it_when_it_is_free(scene: Scene) -> None:
+def test_who_waits_for_a_taken_address_gets_it_when_it_is_free(scene: Scene, place: str) -> None:
     holder, peer = scene.start(manifest("holder", "node1"), manifest("peer", "node1"))
     scene.create(wishing("heir", {"ip_address": holder.ip}, "node2"))
-    text = f"AddressConflict: address {holder.ip} of subnet ovn-default is used by Pod {scene.namespace}/holder"
-    until(lambda: warning_on(scene, "heir", "AcquireAddressFailed", text), 15, "Event on heir")
+    text = f"AddressConflict: address {holder.ip} of subnet {place} is used by Pod {scene.namespace}/holder"
+    is_warned(scene, "heir", "AcquireAddressFailed", text, 15)
     scene.talk_again(peer, holder)
     scene.delete("holder")
     (heir,) = scene.ready("heir", within=30)

@@ -9,8 +9,10 @@ import pytest
 from kube_ovn.model import nb
 from sandbox.layout import API_SERVICE_V4
 from sandbox.paths import SandboxError
-from tests.cluster.fabric import recorded, warned
-from tests.cluster.lab import HTTP, SLEEP, Json, Pod, Scene, manifest, node_exec, until
+from tests.cluster import kube
+from tests.cluster.fabric import records, warned
+from tests.cluster.kube import Json
+from tests.cluster.lab import HTTP, SLEEP, Pod, Scene, manifest, node_exec, until
 from tests.cluster.northbound import read_rows
 
 UDP = 8081
@@ -38,13 +40,12 @@ def backend(name: str, node: str, app: str = "web") -> Json:
 
 def create(scene: Scene, name: str, **spec: object) -> str:
     """Make a Service; its address."""
-    scene.kubectl("create", "-f", "-", text=json.dumps(service(name, **spec)))
+    scene.create(service(name, **spec))
     return str(read_service(scene, name)["spec"]["clusterIP"])
 
 
 def read_service(scene: Scene, name: str) -> Json:
-    made: Json = json.loads(scene.kubectl("get", "service", name, "-o", "json"))
-    return made
+    return kube.read("service", name, scene.namespace)
 
 
 def serves(scene: Scene, address: str, pods: Sequence[str]) -> None:
@@ -81,7 +82,8 @@ def heard(scene: Scene, client: Pod, address: str, backend: str) -> None:
 
 def answers_node(node: str, address: str, count: int = 20, path: str = "hostname") -> set[str]:
     """The same of a node's own process."""
-    return {node_exec(node, "curl", "-gsS", "--max-time", "3", f"http://{address}/{path}") for _ in range(count)}
+    script = f"for n in $(seq {count}); do curl -gsS --max-time 3 http://{address}/{path} || exit; echo; done"
+    return set(filter(None, node_exec(node, "sh", "-c", script, timeout=90).splitlines()))
 
 
 def test_pods_and_nodes_reach_all_backends_and_are_known_by_their_own_address(scene: Scene) -> None:
@@ -157,21 +159,22 @@ def test_an_endpoint_that_stopped_answering_is_left_out_when_asked_for(scene: Sc
     client = scene.start(manifest("client", "node2"), deaf, backend("web2", "node2"))[0]
     made = service("web", ports=[{"name": "http", "port": 80, "targetPort": HTTP}])
     made["metadata"]["annotations"] = {"ovn.kubernetes.io/service_health_check": "true"}
-    scene.kubectl("create", "-f", "-", text=json.dumps(made))
+    scene.create(made)
     address = read_service(scene, "web")["spec"]["clusterIP"]
     serves(scene, address, ["web1", "web2"])
     record = "checks-ovn-default"
-    until(lambda: record in recorded({"ovn-default"}), 10, "there is an address to check from")
-    source = recorded()[record]["v4IpAddress"]
+    checking = records(lambda seen: seen.get(record), 10, "there is an address to check from")
+    assert checking["subnet"] == "ovn-default"
+    source = checking["v4IpAddress"]
     assert source not in {pod.ip for pod in scene.pods().values()}
     until(lambda: answers(scene, client, address) == {"web1", "web2"}, 20, "both answer")
     scene.shell("web1", "pkill agnhost")
     until(lambda: answers(scene, client, address) == {"web2"}, 20, "who does not answer is left out")
     scene.shell("web1", f"{' '.join(BACKEND)} >/dev/null 2>&1 &")
     until(lambda: answers(scene, client, address) == {"web1", "web2"}, 20, "who answers again is asked again")
-    scene.kubectl("annotate", "service/web", "ovn.kubernetes.io/service_health_check=often", "--overwrite")
+    scene.annotate("service", "web", {"ovn.kubernetes.io/service_health_check": "often"})
     assert "neither true nor false" in warned("Service", "web", "service_health_check", scene.namespace)
-    until(lambda: record not in recorded(), 20, "the address is given back")
+    kube.gone("ip", record, within=20)
 
 
 def slice_of(name: str, *addresses: str, port: int = HTTP, part: str = "own", **more: object) -> Json:
@@ -234,17 +237,17 @@ def test_endpoints_that_leave_serve_while_there_is_no_other(scene: Scene) -> Non
     client = scene.start(slow, manifest("client", "node2"))[1]
     address = create(scene, "web")
     serves(scene, address, ["web1"])
-    scene.kubectl("delete", "pod", "web1", "--wait=false")
+    kube.delete("pod", "web1", namespace=scene.namespace)
     until(lambda: scene.pods()["web1"].ready is False or _leaving(scene), 20, "web1 is leaving")
     assert answers(scene, client, address) == {"web1"}
     scene.start(backend("web2", "node1"))
     serves(scene, address, ["web2"])
     assert answers(scene, client, address) == {"web2"}
-    scene.kubectl("delete", "pod", "web1", "--grace-period=0", "--force")
+    scene.delete("web1", grace=0)
 
 
 def _leaving(scene: Scene) -> bool:
-    slices = json.loads(scene.kubectl("get", "endpointslice", "-o", "json"))["items"]
+    slices = kube.get("endpointslice", scene.namespace)
     conditions = [each["conditions"] for item in slices for each in item.get("endpoints") or ()]
     return any(each.get("terminating") and each.get("serving") for each in conditions)
 
@@ -269,7 +272,7 @@ def test_what_a_service_must_not_have_it_is_told(scene: Scene) -> None:
     warned("Service", name, f"192.0.2.81:80/TCP is that of Service {space}/web; use another", space)
     warned("Service", name, f"{pod.ip} is an address of Subnet ovn-default, and stays so", space)
     assert answers(scene, pod, pod.ip + f":{HTTP}") == {"web1"}
-    scene.kubectl("delete", "service", "web")
+    kube.delete("service", "web", namespace=scene.namespace)
     serves(scene, "192.0.2.81", [])
 
 
@@ -286,19 +289,22 @@ def test_odd_services_harm_nobody(scene: Scene) -> None:
     web1 = scene.pods()["web1"].ip
     many = [f"10.16.{100 + number // 250}.{number % 250 + 1}" for number in range(999)]
     made += [slice_of(long, *many, web1), slice_of("odd", web1, web1, "203.0.113.9"), slice_of("gone", web1)]
-    scene.kubectl("create", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": made}))
+    scene.create(*made)
     serves(scene, address, ["web1"])
     rows = {row["name"]: row["vips"] for row in read_rows(nb.LoadBalancer)}
-    (vip,) = until(lambda: _vips(f"{scene.namespace}/{long}/tcp"), 20, "the long one is there").values()
+    vip = until(lambda: _endpoints(f"{scene.namespace}/{long}/tcp"), 20, "the long one is there")
     assert len(vip.split(",")) == 1000
-    (vip,) = until(lambda: _vips(f"{scene.namespace}/odd/tcp"), 20, "the odd one is there").values()
+    vip = until(lambda: _endpoints(f"{scene.namespace}/odd/tcp"), 20, "the odd one is there")
     assert vip == f"{web1}:{HTTP},203.0.113.9:{HTTP}"
     assert not [name for name in rows if name.endswith(("/gone/tcp", "/elsewhere/tcp"))]
     assert answers(scene, client, address) == {"web1"}
 
 
-def _vips(name: str) -> dict[str, str] | None:
-    return next((row["vips"] for row in read_rows(nb.LoadBalancer) if row["name"] == name), None)
+def _endpoints(name: str) -> str:
+    """The endpoints of a load balancer of one address; empty as long as it has none."""
+    return next(
+        (each for row in read_rows(nb.LoadBalancer) if row["name"] == name for each in row["vips"].values()), ""
+    )
 
 
 def _elsewhere() -> Json:
@@ -309,4 +315,4 @@ def test_a_port_out_of_range_is_refused_by_the_api_server(scene: Scene) -> None:
     bad = service("bad")
     bad["spec"]["ports"] = [{"port": 70000}]
     with pytest.raises(SandboxError, match="must be between 1 and 65535"):
-        scene.kubectl("create", "-f", "-", text=json.dumps(bad))
+        scene.create(bad)
