@@ -35,8 +35,8 @@ lint: $(VENV)  ## format, lint, types, layers
 	.venv/bin/mypy
 	PYTHONPATH=src .venv/bin/lint-imports --no-cache
 
-soak: $(VENV)  ## a million steps of the address state machine with crashes (CI takes a hundred thousand)
-	KUBE_OVN_SOAK_STEPS=1000000 $(PY) -m pytest tests/properties/test_crashes.py
+soak: $(VENV)  ## a million steps of the address state machine with crashes, 20,000 histories (CI: a hundred thousand, 300)
+	KUBE_OVN_SOAK_STEPS=1000000 KUBE_OVN_SOAK_HISTORIES=20000 $(PY) -m pytest tests/properties/test_crashes.py tests/properties/test_histories.py
 
 format: $(VENV)  ## rewrite the sources in the project's format
 	.venv/bin/ruff format .

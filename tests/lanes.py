@@ -25,7 +25,7 @@ import pytest
 
 UNDO = 60.0
 """Seconds that a lane has, when the run is interrupted, to undo what its test did."""
-FILLER_NICENESS, INTERRUPTED = 10, 130
+INTERRUPTED = 130
 FORK = multiprocessing.get_context("fork")
 Group = list[pytest.Item]
 
@@ -129,7 +129,7 @@ class Run:
 
     def _start(self, group: Group, *, is_filler: bool) -> None:
         here, there = FORK.Pipe(duplex=False)
-        process = FORK.Process(target=_work, args=(group, there, FILLER_NICENESS if is_filler else 0))
+        process = FORK.Process(target=_work, args=(group, there))
         process.start()
         there.close()
         self._lanes.append(Lane(process=process, pipe=here, left=list(group), is_filler=is_filler))
@@ -188,9 +188,8 @@ def _lost(item: pytest.Item, code: int | None) -> pytest.TestReport:
     return pytest.TestReport(item.nodeid, item.location, {}, "failed", text, "call")
 
 
-def _work(group: Group, pipe: "Connection[Any, Any]", niceness: int) -> None:
+def _work(group: Group, pipe: "Connection[Any, Any]") -> None:
     """Run the tests of a group; the forked process does nothing else."""
-    os.nice(niceness)
     session, manager = group[0].session, group[0].config.pluginmanager
     capture = manager.getplugin("capturemanager")
     if capture is not None:

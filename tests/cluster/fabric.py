@@ -13,6 +13,7 @@ from tests.cluster.lab import Scene
 
 T = TypeVar("T")
 _FIRST_V4, _FIRST_V6 = IPv4Address("10.128.0.0"), IPv6Address("fd01::")
+_FIRST_FAR_V4, _FIRST_FAR_V6 = IPv4Address("198.18.0.1"), IPv6Address("2001:db8:f::1")
 _PARTS = 16
 
 
@@ -36,6 +37,10 @@ class Block:
 
     def cidr6(self, part: int = 0, length: int = 112) -> str:
         return f"{self.v6(0, part)}/{length}"
+
+    def far(self) -> tuple[str, str]:
+        """Addresses of each family for the outside host, of ranges that documentation and benchmarks have."""
+        return str(_FIRST_FAR_V4 + self.number), str(_FIRST_FAR_V6 + self.number)
 
     def both(self, part: int = 0) -> str:
         """As a Subnet of both families has it."""

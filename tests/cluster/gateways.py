@@ -68,7 +68,7 @@ def visit(scene: Scene, pod: Pod, address: str) -> str:
 
 
 def sees(scene: Scene, pod: Pod, *expected: str, within: float = 20) -> None:
-    """The outside host sees these addresses, and no other in between."""
+    """Wait until the outside host sees these addresses."""
     for address in expected:
         far = FAR6 if ":" in address else FAR4
         until(lambda address=address, far=far: visit(scene, pod, far) == address, within, f"{pod.name} is {address}")  # type: ignore[misc]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -54,12 +54,12 @@ class Capture:
 
 
 @contextmanager
-def capturing(folder: Path) -> Iterator[Capture]:
-    """Echo requests of both families, as they come in at the outside host; not those of hosts on its own network that
-    ask for the address it has there.
+def capturing(folder: Path, *addresses: str) -> Iterator[Capture]:
+    """Echo requests of both families, as they come in at the outside host: those to some addresses of it, where others
+    may be sent at the time. Not those of hosts on its own network that ask for the address it has there.
     """
     file = folder / f"capture-{time.monotonic_ns()}.json"
-    argv = [*_inside(), sys.executable, "-P", str(_SNIFF), str(file)]
+    argv = [*_inside(), sys.executable, "-P", str(_SNIFF), str(file), *addresses]
     with subprocess.Popen(argv, text=True) as process:
         try:
             until(file.exists, 10, "the outside host listens")
@@ -134,6 +134,18 @@ def _dial(address: str, port: int, source_port: int) -> str:
         client.bind(("", source_port))
         client.sendto(b"hostname", (address, port))
         return client.recv(99).decode()
+
+
+@contextmanager
+def reachable_at(*addresses: str) -> Iterator[None]:
+    """The outside host has these addresses too, far from the nodes."""
+    try:
+        for address in addresses:
+            outside("ip", "address", "replace", str(ip_interface(address)), "dev", "lo")
+        yield
+    finally:
+        for address in addresses:
+            outside("ip", "address", "delete", str(ip_interface(address)), "dev", "lo")
 
 
 @contextmanager

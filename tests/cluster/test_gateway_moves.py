@@ -206,12 +206,14 @@ def test_with_ecmp_only_the_share_of_the_lost_gateway_moves(
 ) -> None:
     """Without NAT, so that each Pod can be told by its address and its gateway by its MAC."""
     change(place, natOutgoing=False, enableEcmp=True)
+    leaves_through(place, "node2,node1")
     pods = scene.start(*(manifest(f"p{n}", "node3") for n in range(12)))
     macs = {name: node_exec(name, "cat", "/sys/class/net/eth0/address").strip() for name in ("node1", "node2")}
     with routed((block.cidr4(), node4(1))), capturing(tmp_path) as capture:
         streams = {pod.ip: Stream(scene, pod) for pod in pods}
         until(lambda: capture.sources() == streams.keys(), 10, "all arrive")
-        moving = {each.source for each in capture.seen() if each.sender == macs["node2"]}
+        newest = {each.source: each.sender for each in capture.seen()}
+        moving = {source for source, sender in newest.items() if sender == macs["node2"]}
         with cut_off():
             until(lambda: {each.sender for each in capture.seen()[-RATE:]} == {macs["node1"]}, 10, "node1 has all")
             until(lambda: {each.source for each in capture.seen()[-RATE:]} == streams.keys(), 10, "all go on")

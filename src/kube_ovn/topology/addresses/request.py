@@ -204,7 +204,8 @@ def _want(asking: _Asking, holder: Holder) -> Want:
     places = _places(asking)
     addresses, choices = request.addresses, tuple[Choice, ...]()
     if request.choices:
-        number = ordinal(asking.pod, asking.parent()) if stateful_set(asking.pod) is not None else None
+        parent = asking.parent()
+        number = ordinal(asking.pod, parent) if parent is not None else None
         if number is not None:
             addresses = _entry(asking, number)
         else:
