@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,8 +29,9 @@ STRINGS = ColumnType(key="string", value=None, ref_table=None, min=0, max=None)
 MAP = ColumnType(key="string", value="string", ref_table=None, min=0, max=None)
 OPTIONAL = ColumnType(key="integer", value=None, ref_table=None, min=0, max=1)
 
-sets = st.frozensets(st.text(max_size=2), max_size=5)
-maps = st.dictionaries(st.text(max_size=2), st.text(max_size=2), max_size=5)
+SENDABLE = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=2)
+sets = st.frozensets(SENDABLE, max_size=5)
+maps = st.dictionaries(SENDABLE, SENDABLE, max_size=5)
 
 
 @given(sets, sets)
@@ -47,3 +49,11 @@ def test_the_difference_of_maps(old: dict[str, str], new: dict[str, str]) -> Non
 def test_values_survive_the_wire(strings: frozenset[str], entries: dict[str, str], number: int | None) -> None:
     for kind, value in ((STRINGS, strings), (MAP, entries), (OPTIONAL, number)):
         assert decode_value(kind, json.loads(json.dumps(encode_value(kind, value)))) == value
+
+
+@given(SENDABLE, st.sampled_from(["\0", "\ud800", "\udfff"]), SENDABLE)
+def test_what_no_database_can_hold_is_never_sent(before: str, bad: str, after: str) -> None:
+    text = f"{before}{bad}{after}"
+    for value in (frozenset({text}), {text: ""}, {"": text}):
+        with pytest.raises(ValueError, match=r"U\+0000|surrogate"):
+            encode_value(MAP if isinstance(value, dict) else STRINGS, value)
