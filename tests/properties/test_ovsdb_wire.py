@@ -55,5 +55,5 @@ def test_values_survive_the_wire(strings: frozenset[str], entries: dict[str, str
 def test_what_no_database_can_hold_is_never_sent(before: str, bad: str, after: str) -> None:
     text = f"{before}{bad}{after}"
     for value in (frozenset({text}), {text: ""}, {"": text}):
-        with pytest.raises(ValueError, match=r"U\+0000|surrogate"):
+        with pytest.raises(ValueError, match=r"U\+0000|half of a character"):
             encode_value(MAP if isinstance(value, dict) else STRINGS, value)
