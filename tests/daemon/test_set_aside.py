@@ -391,14 +391,27 @@ async def test_what_an_unknown_kind_made_stays_as_it_is(world: World) -> None:
 
 async def test_it_is_tried_again_after_its_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(narrow, "ASIDE_PERIOD", 0.5)
+    world.wishes.put(ref("a"), policy("a", 99999))
+    await world.make_pass()
+    await world.dirty.wait()  # there is something to tell
+    assert world.aside == {"a"}
+    with commits(world) as sizes:
+        await world.make_pass()
+        assert not sizes, "its time has not come"
+        async with asyncio.timeout(DEADLINE):
+            await world.dirty.wait()
+        await world.make_pass()
+    assert sizes
+    assert world.aside == {"a"}
+
+
+async def test_it_is_tried_again_at_once_when_rows_of_others_change(world: World) -> None:
     world.ovn.nbctl("create", "Port_Group", "name=taken")
     world.wishes.put(ref("taken"), group_of("taken"))
     await world.make_pass()
-    await world.dirty.wait()  # there is something to tell
     assert world.aside == {"taken"}
     world.ovn.nbctl("destroy", "Port_Group", "taken")
-    async with asyncio.timeout(DEADLINE):
-        await world.dirty.wait()
+    await until(lambda: RowKey("Port_Group", "taken") not in world.nb.replica.foreign)
     await world.make_pass()
     assert (world.aside, world.agrees_but()) == (set(), True)
 

@@ -29,7 +29,7 @@ STRINGS = ColumnType(key="string", value=None, ref_table=None, min=0, max=None)
 MAP = ColumnType(key="string", value="string", ref_table=None, min=0, max=None)
 OPTIONAL = ColumnType(key="integer", value=None, ref_table=None, min=0, max=1)
 
-SENDABLE = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=2)
+SENDABLE = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=2)
 sets = st.frozensets(SENDABLE, max_size=5)
 maps = st.dictionaries(SENDABLE, SENDABLE, max_size=5)
 

@@ -7,6 +7,7 @@ that ends, or a conflict, while a plan is committed; the second time in a row it
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 
 import structlog
@@ -33,9 +34,8 @@ class Committer:
         """`again` is called when a pass is to be made: there is something to tell, or a unit is to be tried again."""
         self._nb, self._owners, self._again = nb, owners, again
         self._aside = Aside()
-        self._suspects: frozenset[Unit] = (
-            frozenset()
-        )  # units in each plan that came to nothing, since one was committed
+        self._seen = nb.replica.foreign  # keys of the rows of others when the last plan was carried out
+        self._suspects: frozenset[Unit] = frozenset()  # units in each plan that came to nothing since the last commit
         self._told: dict[ObjectRef, str] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: dict[Unit, Unit] = {}  # for which other unit each waits
@@ -56,7 +56,7 @@ class Committer:
     async def commit(self, plan: NorthboundPlan, desired: State) -> None:
         """Carry out what can be; afterwards `left` is the rest. Raises OvsdbError."""
         work = Narrowing(self._nb, self._owners, self._aside, plan, desired)
-        held, again = self._aside.sort(plan, desired, asyncio.get_running_loop().time())
+        held, again = self._aside.sort(plan, desired, self._time())
         try:
             await self._commit_healthy(work, plan, held.union(*again.values()))
             await work.take(again, careful=True)
@@ -66,6 +66,13 @@ class Committer:
             self._leave(work, await work.finish(held))
         finally:
             self._tell()
+
+    def _time(self) -> float:
+        """The time by which units are tried again: the end of time when rows of others came or went, since they may
+        have been in the way.
+        """
+        before, self._seen = self._seen, self._nb.replica.foreign
+        return asyncio.get_running_loop().time() if self._seen is before else math.inf
 
     async def _commit_healthy(self, work: Narrowing, plan: NorthboundPlan, out: set[Key]) -> None:
         """All but what is left out, in one transaction if the database takes it."""

@@ -103,6 +103,7 @@ def _subnet(read: Read, on: Reads, subnet: crd.Subnet) -> Report:
     judged = read.get(on.addressing.judged, name)
     assert judged is not None, "every Subnet is judged"
     way, occupancy = read.get(on.exits, name), read.get(on.grants.occupancy, name)
+    ref = cluster_ref(Kind.SUBNET, name, uid)
     complaint = _complaint(read, on, subnet, judged, way)
     status = subnet_status(
         subnet,
@@ -111,7 +112,7 @@ def _subnet(read: Read, on: Reads, subnet: crd.Subnet) -> Report:
         () if occupancy is None else occupancy.usage,
         _waiting_for(read, on, subnet),
         way,
-        in_effect=judged.effective is not None,
+        in_effect=judged.effective is not None and read.get(on.inputs.refused, ref) is None,
     )
     said = "; ".join(filter(None, (complaint, way.flaw if way is not None else "")))
     return Report(
@@ -251,7 +252,7 @@ def _pool(read: Read, on: Reads, pool: crd.IPPool) -> Report:
     refused = read.get(on.inputs.refused, cluster_ref(Kind.IPPOOL, meta.name, meta.uid))
     words = f"the Northbound database does not take its rows: {refused}" if refused else ""
     complaint = "; ".join(filter(None, (verdict.refusal, words)))
-    status = pool_status(pool, replace(verdict, refusal=complaint), usage)
+    status = pool_status(pool, replace(verdict, refusal=complaint, ranges=() if words else verdict.ranges), usage)
     return Report(
         status=_status(Kind.IPPOOL, meta, pool.status, status),
         told=_told(Kind.IPPOOL, meta.name, meta.uid, complaint),
