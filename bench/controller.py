@@ -80,7 +80,9 @@ class _Run:
 
         async with watching(self._client, namespace) as sights:
             both = await each(bodies, create_and_patch)
+            await sights.until("all Pods are seen", DEADLINE, lambda: len(sights.pods) == count)
             await delete_all(self._client, namespace, DEADLINE)
+            await sights.until("no Pod is left", DEADLINE, lambda: not sights.pods)
             await delete_floor_records(self._client)
             spent = await each(bodies, lambda body: create(self._client, namespace, body))
             say(f"bare POST rate {count / spent:.0f}/s")
