@@ -252,6 +252,11 @@ class Derived(Source[K, V], Generic[K, S, V]):
     def _follow(self, key: K, old: S | None, new: S | None) -> None:
         self.stale[key] = None
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is to be worked out."""
+        return bool(self.stale)
+
     def settle(self) -> bool:
         """Work out what is stale. Whether anything was."""
         if not self.stale:
@@ -334,6 +339,11 @@ class Step:
             self._news.add(source, key)
 
         return follow
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether an input changed since the function was called."""
+        return bool(self._news)
 
     def settle(self) -> bool:
         """Call the function if an input changed. Whether one has."""
@@ -432,6 +442,8 @@ class Graph:
         stale is worked out again by the next `settle`.
         """
         found: list[StaleCell] = []
+        if any(part.is_behind for part in self._parts):
+            return found  # what is to be worked out anyway is not stale
         for _ in range(most):
             if not self._left:
                 self._left = [(derived, key) for derived in self.derivations for key in derived.source.values]

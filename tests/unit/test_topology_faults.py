@@ -1,13 +1,14 @@
 """Odd objects harm themselves: none ends the controller, opens a subnet, or takes an address from who has it."""
 
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import pytest
 
 from kube_ovn.model import names
 from kube_ovn.model.crd import IP, IPSpec, Subnet, SubnetStatus
-from kube_ovn.model.kube import Namespace, ObjectMeta, Pod
+from kube_ovn.model.kube import Namespace, ObjectMeta, Pod, Service
 from kube_ovn.model.nb import Acl, LogicalRouterPort, LogicalSwitchPort
 from kube_ovn.model.writes import Delete
 from kube_ovn.topology.graph import Topology
@@ -16,14 +17,17 @@ from tests.clusters import (
     Api,
     address,
     fabric,
+    gateway,
     granted,
     namespace,
     node,
     pod,
+    service,
     settle,
     settled,
     show,
     stateful_set,
+    step,
     subnet,
 )
 
@@ -242,3 +246,45 @@ def test_while_its_kind_is_unknown_a_stateful_set_is_not_proven_gone(unknown: se
     show(topology, replace(api.snapshot(), unknown=unknown))
     removed = [write.object.name for write in topology.writes.values() if isinstance(write, Delete)]
     assert removed == ([] if unknown else ["web-1.default"])
+
+
+def test_a_subnet_made_anew_before_its_first_status_inherits_nothing() -> None:
+    api = Api(node("node1", 1), namespace("default"))
+    topology, before = settled(api), api.snapshot()
+    first = subnet("s", "10.20.0.0/24", uid="first")
+    api.put(first)
+    show(topology, step(before, api.snapshot()))
+    before = api.snapshot()
+    del api.objects["first"]
+    api.put(subnet("s", "nonsense", uid="second"))
+    settle(topology, api, before)
+    assert api.get(Subnet, "s").status.cidr_block == ""
+    assert topology.state == settled(api).state
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        service("s", "10.96.0.5", annotations={names.AFFINITY_TIMEOUT: "1" * 5000}),
+        service("s", "10.96.0.5", annotations={names.AFFINITY_TIMEOUT: "0"}),
+    ],
+)
+def test_an_absurd_number_ends_no_derivation(made: Service) -> None:
+    topology = settled(Api(node("node1", 1), namespace("default"), made))
+    assert "is no number of seconds" in topology.problems[made.metadata.uid].message
+
+
+def test_gateway_nodes_whose_texts_run_together_are_two_groups() -> None:
+    """Names of nodes have no white space: else the keys of two groups could be one."""
+    nodes = [gateway(f"node{number}", number) for number in (1, 2)]
+    wishes: dict[str, dict[str, Any]] = {
+        "a": {"gateway_node": "node1,node2 from node1"},
+        "b": {"gateway_node": "node1,node2", "enable_ecmp": True},
+    }
+    subnets = [
+        subnet(name, f"10.2{number}.0.0/24", gateway_type="centralized", **wish)
+        for number, (name, wish) in enumerate(wishes.items())
+    ]
+    topology = settled(Api(*nodes, namespace("default"), *subnets))
+    assert "is neither NODE nor NODE:ADDRESS" in topology.problems["subnet-uid-a"].message
+    assert "subnet-uid-b" not in topology.problems

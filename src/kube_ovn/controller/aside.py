@@ -58,7 +58,9 @@ class Aside:
         return {unit: each.reason for unit, each in self.refusals.items() if isinstance(unit, ObjectRef)}
 
     def put(self, unit: Unit, keys: Iterable[Key], desired: State, reason: str, until: float) -> None:
-        self.refusals[unit] = Refusal(reason=reason, wanted=_wanted(keys, desired), until=until)
+        before = self.refusals.get(unit)
+        wanted = {**(before.wanted if before is not None else {}), **_wanted(keys, desired)}
+        self.refusals[unit] = Refusal(reason=reason, wanted=wanted, until=until)
 
     def drop(self, unit: Unit) -> None:
         self.refusals.pop(unit, None)

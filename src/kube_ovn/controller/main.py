@@ -59,6 +59,8 @@ LOOK_DEADLINE = 60.0
 """Seconds for a new leader to see everything as it is."""
 PROBE_PERIOD = 5.0
 RETRY_PERIOD = 0.1
+RESTLESS_PERIOD = 1.0
+"""Seconds until a further pass when derivations did not come to rest."""
 FRESHNESS = 600.0
 """Seconds after which a watch that proved nothing is not believed; a healthy one ends and is begun anew before that.
 
@@ -233,7 +235,9 @@ class Controller:
         targets = self._targets.by_kind.values()
         unknown = {target.resource.name for target in targets if not target.store.synced.is_set()}
         topology.look({target.resource: target.store for target in targets}, foreign, unknown)
-        report_restless(topology.settle())
+        if restless := topology.settle():
+            report_restless(restless)
+            asyncio.get_running_loop().call_later(RESTLESS_PERIOD, self._dirty.mark)
         return unknown
 
     def _refused(self, write: Write, error: KubeError) -> None:

@@ -42,7 +42,7 @@ def parse_gateway_nodes(text: str) -> dict[str, tuple[Address, ...]]:
         name, colon, source = (each.strip() for each in part.strip().partition(":"))
         if not name and not colon:
             continue
-        if not name or (colon and not source):
+        if not name or len(name.split()) > 1 or (colon and not source):
             raise ValueError(f"{part.strip()!r} is neither NODE nor NODE:ADDRESS")
         sources = (*found.get(name, ()), *(parse_addresses(source) if source else ()))
         if len({address.version for address in sources}) != len(sources):

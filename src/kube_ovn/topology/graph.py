@@ -13,7 +13,7 @@ from kube_ovn.derive import Graph, Read
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
 from kube_ovn.model.kube import Object
-from kube_ovn.model.network import Grant, ObjectRef, Told
+from kube_ovn.model.network import Grant, Kind, ObjectRef, Told
 from kube_ovn.model.resource import Resource
 from kube_ovn.model.row import Key, Row, RowKey
 from kube_ovn.model.writes import Write, WriteKey
@@ -236,7 +236,9 @@ class Topology:
         return {key: held.grant for key, held in self._held.held.values.items()}
 
 
-def _tell_refused(read: Read, ref: ObjectRef, words: str) -> Told:
+def _tell_refused(read: Read, ref: ObjectRef, words: str) -> Told | None:
     """What the user of an object is told when the database refuses the object's rows."""
+    if ref.kind in (Kind.SUBNET, Kind.IPPOOL):
+        return None  # told with the rest of what is wrong with them, and in their conditions
     message = f"the Northbound database does not take what {ref.kind} {ref.name} makes: {words}"
     return Told(object=ref, reason=names.CREATE_OVN_PORT_FAILED, message=message)

@@ -367,10 +367,9 @@ class Addresses:
         for source in self._asked:
             for key in news.of(source):
                 fresh |= self._note(source.name, key, source.values.get(key))
-        again = [
-            want for record, want in self._pending.items() if record in fresh or not freed.isdisjoint(_subnets(want))
-        ]
-        for want in sorted(again, key=lambda each: each.order):
+        if freed:
+            fresh |= {record for record, want in self._pending.items() if not freed.isdisjoint(_subnets(want))}
+        for want in sorted((self._pending[record] for record in fresh), key=lambda each: each.order):
             self._grant(want)
         self._publish()
 

@@ -9,7 +9,7 @@ from kube_ovn.model.addr import Address, format_list, parse_addresses, parse_mac
 from kube_ovn.model.crd import StatefulSet, SubnetSpec
 from kube_ovn.model.kube import Pod
 from kube_ovn.model.nb import DhcpOptions, LogicalSwitch, LogicalSwitchPort, PortGroup
-from kube_ovn.model.network import Grant, Kind, ObjectRef, Subnet, Told
+from kube_ovn.model.network import Grant, Kind, ObjectRef, Subnet
 from kube_ovn.model.row import Key, Member, Row, facts, owned
 from kube_ovn.topology.subnets.switch import dhcp_key, dhcp_options, parse_options
 
@@ -93,10 +93,6 @@ def ordinal(pod: Pod, parent: StatefulSet | None) -> int | None:
     if not dash or not text.isdecimal() or len(text) > 9:
         return None
     return int(text) - (parent.spec.ordinals.start if parent is not None else 0)
-
-
-def pod_problem(pod: Pod, reason: str, message: str) -> Told:
-    return Told(object=pod_ref(pod), reason=reason, message=message)
 
 
 def pod_faults(pod: Pod) -> list[str]:

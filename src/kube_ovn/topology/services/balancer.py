@@ -192,7 +192,7 @@ def affinity_timeout(service: Service) -> tuple[int, str]:
     text = service.metadata.annotations.get(names.AFFINITY_TIMEOUT, "")
     if not text:
         return 0, ""
-    if text.isascii() and text.isdecimal() and 0 < int(text) <= _LONGEST_TIMEOUT:
+    if text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) <= _LONGEST_TIMEOUT:
         return int(text), ""
     return 0, (
         f"{names.AFFINITY_TIMEOUT}: {text[:40]!r} is no number of seconds from 1 to {_LONGEST_TIMEOUT}; "

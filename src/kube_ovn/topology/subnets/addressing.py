@@ -76,7 +76,7 @@ def define(
     decided = graph.collection("accepted subnets", str, Subnet)
 
     def claim(read: Read, name: str, subnet: crd.Subnet) -> Claim:
-        return parse_claim(subnet, fabric.router, read.get(held, name) or read.get(decided, name))
+        return parse_claim(subnet, fabric.router, read.get(held, name) or read.get(decided, subnet.metadata.uid))
 
     def judge_all(read: Read, key: str, value: bool) -> dict[str, Verdict]:
         def find_users(name: str) -> list[tuple[Address, str]]:
@@ -111,12 +111,12 @@ def define(
             return UNREADY
         if read.get(effective, name) is not None:
             return READY
-        return COMING if read.get(decided, name) is not None else UNREADY
+        return COMING if read.get(decided, subnet.metadata.uid) is not None else UNREADY
 
     claims = graph.derive("claims of subnets", inputs.subnets, claim)
     verdicts = graph.derive("verdicts about subnets", inputs.one, judge_all)
     judged = graph.derive("judged subnets", claims, judge_one)
-    _remember(graph, judged, decided)
+    _remember(graph, inputs, claims, judged, decided)
     effective = graph.derive("effective subnets", judged, lambda read, name, each: each.effective)
     specs = graph.derive("specs of pools", inputs.pools, lambda read, name, pool: _spec(pool))
     pools = _define_pools(graph, specs, effective)
@@ -130,20 +130,31 @@ def define(
     )
 
 
-def _remember(graph: Graph, judged: Derived[str, Claim, Judged], decided: Collection[str, Subnet]) -> None:
+def _remember(
+    graph: Graph,
+    inputs: Inputs,
+    claims: Source[str, Claim],
+    judged: Source[str, Judged],
+    decided: Collection[str, Subnet],
+) -> None:
     """Have an accepted subnet count until its status says so: of two Subnets that want one CIDR in turn, only one gets
-    it.
+    it. Kept by UID, since a Subnet made anew under the name of another inherits nothing.
     """
+    uids: dict[str, str] = {}  # of the Subnets that are remembered, by name
 
     def remember(news: News) -> None:
-        for name in news.of(judged):
-            each = judged.values.get(name)
+        for name in news.of(judged) | news.of(claims):
+            each, subnet = judged.values.get(name), inputs.subnets.values.get(name)
+            uid, before = "" if subnet is None else subnet.metadata.uid, uids.pop(name, "")
+            if before != uid:
+                decided.drop(before)
             if each is not None and each.effective is None and each.accepted is not None:
-                decided.put(name, each.accepted)
+                decided.put(uid, each.accepted)
+                uids[name] = uid
             else:
-                decided.drop(name)
+                decided.drop(uid)
 
-    graph.step("remember accepted subnets", (judged,), remember)
+    graph.step("remember accepted subnets", (claims, judged), remember)
 
 
 def _define_pools(
