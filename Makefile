@@ -1,6 +1,6 @@
 # The two commands a newcomer needs are `make demo` and `make test`; everything else is for those who change the code.
 NODES ?= 2
-LANES ?= 5
+LANES ?= 4
 PY := .venv/bin/python
 VENV := .venv/.stamp
 

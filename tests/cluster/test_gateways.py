@@ -208,7 +208,7 @@ def test_what_others_have_in_nftables_stays_and_works(scene: Scene, place: str) 
     def listing() -> list[str]:
         return [node_exec("node2", "nft", "--stateless", "list", "table", *table.split()) for table in tables]
 
-    assert scene.reaches(pod, FAR4)
+    until(lambda: scene.reaches(pod, FAR4), 30, "the Pod reaches the outside")  # the gateway of a new Subnet
     ours = digest("node2")
     node_exec("node2", "sh", "-c", f"echo '{text}' | nft -f -")
     try:
