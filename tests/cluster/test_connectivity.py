@@ -17,7 +17,7 @@ from tests.cluster.conftest import PREFIX
 from tests.cluster.kube import Objects
 from tests.cluster.lab import HTTP, SERVER, Pod, Scene, manifest, node_exec
 
-TOGETHER = True
+pytestmark = pytest.mark.alone  # each single packet counts
 KUBELET = 10250
 API = "https://172.30.0.11:6443"
 
