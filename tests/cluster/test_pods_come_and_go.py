@@ -178,7 +178,7 @@ def test_bad_routes_are_answered_on_the_pod(scene: Scene) -> None:
     scene.create(wishing("bad-routes", {"routes": "[{"}, "node1"))
     text = "annotation ovn.kubernetes.io/routes is not a list of routes"
     is_warned(scene, "bad-routes", "PodNetworkConfigureFailed", text, 30)
-    assert scene.every_ping_answered("good", "10.16.0.1")
+    until(lambda: scene.every_ping_answered("good", "10.16.0.1"), 10, "the good Pod is answered")
     scene.annotate("pod", "bad-routes", {f"{PREFIX}routes": None})
     bad = scene.ready("bad-routes", within=60)[0]
     scene.talk_again(good, bad)

@@ -72,7 +72,7 @@ def test_annotations_of_a_namespace_make_change_and_remove_its_subnet(scene: Sce
     annotate(scene, private="true")
     becomes("subnet", name, lambda item: item["spec"].get("private"), 10, "the annotation arrives at the Subnet")
     until(lambda: not scene.reaches(before, two.ip), 20, "the subnet is closed")
-    assert scene.every_ping_answered(one, two.ip)
+    until(lambda: scene.every_ping_answered(one, two.ip), 10, "they talk")
 
     annotate(scene, logical_switch="", cidr="", private="", exclude_ips="")
     told("subnet", name, "Ready", "waiting for Pod")
@@ -189,7 +189,7 @@ def test_deleting_a_subnet_in_use_waits_and_says_for_whom(scene: Scene, block: B
     kube.delete("subnet", name)
     text = told("subnet", name, "Ready", "waiting for")
     assert f"Pod {scene.namespace}/one" in text
-    assert scene.every_ping_answered(one, two.ip)
+    until(lambda: scene.every_ping_answered(one, two.ip), 10, "they talk")
     scene.create(manifest("asks", annotations={SWITCH: name}))
     assert name in warned("Pod", "asks", "is being deleted", scene.namespace)
     scene.delete("one", "two", "asks")
@@ -273,7 +273,7 @@ def test_a_subnet_has_an_mtu_and_acls_of_its_own(scene: Scene, made: list[str], 
     ready(name)
     client, server = scene.start(manifest("client", "node1"), manifest("server", "node2", command=SERVER))
     assert scene.shell(client, "cat /sys/class/net/eth0/mtu").strip() == "1200"
-    assert scene.every_ping_answered(client, server.ip)
+    until(lambda: scene.every_ping_answered(client, server.ip), 10, "they talk")
     fetch = f"curl -sS --max-time 2 http://{server.ip}:{HTTP}/hostname || echo refused"
     assert "refused" in scene.shell(client, fetch)
     change(name, acls=[])
