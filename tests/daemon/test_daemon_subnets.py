@@ -63,7 +63,7 @@ def test_subnet_comes_changes_and_goes(node: Node) -> None:
     assert members(node, "pods4") == {"10.16.0.0/16": "ovn-default"}
     node.create_subnet("team-a", "10.17.0.0/16", natOutgoing=True)
     until("it is there", lambda: members(node, "pods4") == {"10.16.0.0/16": "ovn-default", "10.17.0.0/16": "team-a"})
-    assert f"10.17.0.0/16 {VIA}" in node.ip("route")
+    until("its route is there", lambda: f"10.17.0.0/16 {VIA}" in node.ip("route"))  # written after the table
     node.api("PATCH", "/apis/kubeovn.io/v1/subnets/team-a", {"spec": {"natOutgoing": False}})
     until("its Pods keep their address", lambda: members(node, "pods4") == {"10.16.0.0/16": "ovn-default"})
     fabric = {"10.16.0.0/16": "ovn-default", "10.17.0.0/16": "team-a", "100.64.0.0/16": "join"}
