@@ -34,9 +34,6 @@ class _Changes(Generic[C]):
             if len(self._changed) > most:
                 self._changed = None
 
-    def forget(self) -> None:
-        self._changed = None
-
     def take(self) -> set[C] | None:
         changed, self._changed = self._changed, set()
         return changed

@@ -87,6 +87,7 @@ class Inputs:
         """Holds the one key `ONE`: the source of every derivation with a single cell."""
         self.one.put(ONE, True)
         self._seen: set[str] = set()
+        self._foreign: AbstractSet[RowKey] = frozenset()
 
     def _follow(
         self, resource: Resource[T], key: Callable[[str, str], Any] | None = None, *, early: bool = False
@@ -133,8 +134,12 @@ class Inputs:
         return seen
 
     def feed_foreign(self, rows: AbstractSet[RowKey]) -> None:
-        """Set the foreign rows: those in the database that kube-ovn does not own."""
-        self.foreign.replace(dict.fromkeys(rows, True))
+        """Set the foreign rows: those in the database that kube-ovn does not own. The same set as before, which is what
+        a replica without news of them has, costs nothing.
+        """
+        if rows is not self._foreign:
+            self._foreign = rows
+            self.foreign.replace(dict.fromkeys(rows, True))
 
     def feed_refused(self, refused: Mapping[ObjectRef, str]) -> None:
         """Set the objects that have rows which the database refuses now, each with the database's words."""

@@ -6,7 +6,7 @@ grant of the former Pod only if that is what it asks for.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from kube_ovn.derive import Collection, Derived, Graph, Index, Read, Source
 from kube_ovn.model import names
@@ -105,7 +105,7 @@ class _Asking:
     on: Reads
     pod: Pod
     request: Request
-    binding: Binding = field(default_factory=lambda: Binding(subnets=()))
+    binding: Binding
 
     def parent(self) -> StatefulSet | None:
         """The StatefulSet of the Pod; None when the Pod belongs to none that is followed. Raises WaitError while the
@@ -170,11 +170,10 @@ def ask_for_pod(read: Read, on: Reads, pod: Pod, holder: Holder, former: Grant |
     keep = Keep(record=holder.record, uid=holder.uid, owner=holder.owner)
     if former is not None and (stateful_set(pod) is None or remembered(pod.metadata.annotations) is not None):
         return keep
-    asking = _Asking(read, on, pod, parse_request(pod))
-    binding = read.get(on.bindings, pod.metadata.namespace)
+    request, binding = parse_request(pod), read.get(on.bindings, pod.metadata.namespace)
     if binding is None:
         raise WaitError
-    asking = _Asking(read, on, pod, asking.request, binding)
+    asking = _Asking(read, on, pod, request, binding)
     ip = read.get(on.ips, holder.record)
     reserved = ip is not None and is_reservation(ip) and ip.metadata.uid == holder.owner.key
     if former is not None and (reserved or _still_fits(asking, former)):

@@ -9,7 +9,6 @@ import msgspec
 
 from kube_ovn.derive import Derived, Graph, Read, Source
 from kube_ovn.model import crd, names
-from kube_ovn.model.expression import parse_match
 from kube_ovn.model.kube import VersionedMeta
 from kube_ovn.model.nb import AddressSet, PortGroup
 from kube_ovn.model.network import Kind, Subnet, Told, cluster_ref
@@ -26,7 +25,7 @@ from kube_ovn.topology.subnets.bindings import Bindings
 from kube_ovn.topology.subnets.features import is_leaving
 from kube_ovn.topology.subnets.network import Network
 from kube_ovn.topology.subnets.status import GATEWAY, pool_status, same, subnet_status, vpc_status
-from kube_ovn.topology.subnets.switch import faults, match_fault
+from kube_ovn.topology.subnets.switch import faults, read_match
 from kube_ovn.topology.subnets.verdict import format_names
 
 _PROTOCOLS = {(4,): "IPv4", (6,): "IPv6", (4, 6): "Dual", (6, 4): "Dual"}
@@ -144,9 +143,9 @@ def _missing(read: Read, on: Reads, spec: crd.SubnetSpec) -> list[str]:
     """Sets and groups that rules name and that do not exist: OVN leaves such a rule out."""
     found: list[str] = []
     for number, acl in enumerate(spec.acls):
-        if match_fault(acl.direction, acl.match):
+        match = read_match(acl.direction, acl.match)
+        if isinstance(match, str):
             continue
-        match = parse_match(acl.match)
         absent = [f"${name}" for name in match.address_sets if not _is_set(read, on, name)]
         absent += [f"@{name}" for name in match.port_groups if not _is_group(read, on, name)]
         if absent:

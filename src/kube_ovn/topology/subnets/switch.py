@@ -7,7 +7,7 @@ from functools import lru_cache
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, parse_networks
 from kube_ovn.model.crd import SubnetSpec
-from kube_ovn.model.expression import parse_match
+from kube_ovn.model.expression import Match, parse_match
 from kube_ovn.model.gateway import parse_external, parse_nat_rule
 from kube_ovn.model.nb import (
     Acl,
@@ -96,7 +96,7 @@ def faults(spec: SubnetSpec, versions: Collection[int]) -> list[str]:
     found += [
         f"acls[{number}].match: {fault}; the rule is left out"
         for number, acl in enumerate(spec.acls)
-        if (fault := match_fault(acl.direction, acl.match))
+        if isinstance(fault := read_match(acl.direction, acl.match), str)
     ]
     try:
         external = parse_external(spec)
@@ -123,8 +123,8 @@ def faults(spec: SubnetSpec, versions: Collection[int]) -> list[str]:
 
 
 @lru_cache(maxsize=4096)
-def match_fault(direction: str, match: str) -> str:
-    """Why OVN would not understand the match of an ACL, or would never apply it; empty when it would."""
+def read_match(direction: str, match: str) -> Match | str:
+    """What the match of an ACL names; or why OVN would not understand it, or would never apply it."""
     try:
         parsed = parse_match(match)
         parse_match(match, {name: bits for name in parsed.address_sets if (bits := _BITS.get(name[-4:]))})
@@ -132,7 +132,7 @@ def match_fault(direction: str, match: str) -> str:
         return str(error)
     if direction == "from-lport" and "outport" in parsed.fields:
         return "a from-lport rule is looked at before there is an outport; use to-lport"
-    return ""
+    return parsed
 
 
 def parse_options(text: str) -> dict[str, str]:
@@ -197,7 +197,7 @@ def _acls(inputs: SubnetInputs) -> list[Acl]:
     acls = [
         _acl(subnet, f"user {number}", acl.direction, acl.priority, acl.match, acl.action)
         for number, acl in enumerate(spec.acls)
-        if not match_fault(acl.direction, acl.match)
+        if not isinstance(read_match(acl.direction, acl.match), str)
     ]
     if inputs.dns:
         acls.append(_dns_guard(subnet))
