@@ -102,8 +102,8 @@ def _subnet(read: Read, on: Reads, subnet: crd.Subnet) -> Report:
     judged = read.get(on.addressing.judged, name)
     assert judged is not None, "every Subnet is judged"
     way, occupancy = read.get(on.exits, name), read.get(on.grants.occupancy, name)
-    ref = cluster_ref(Kind.SUBNET, name, uid)
-    complaint = _complaint(read, on, subnet, judged, way)
+    refused = _refused(read, on, Kind.SUBNET, subnet.metadata)
+    complaint = _complaint(read, on, subnet, judged, way, refused)
     status = subnet_status(
         subnet,
         judged.accepted,
@@ -111,7 +111,7 @@ def _subnet(read: Read, on: Reads, subnet: crd.Subnet) -> Report:
         () if occupancy is None else occupancy.usage,
         _waiting_for(read, on, subnet),
         way,
-        in_effect=judged.effective is not None and read.get(on.inputs.refused, ref) is None,
+        in_effect=judged.effective is not None and not refused,
     )
     said = "; ".join(filter(None, (complaint, way.flaw if way is not None else "")))
     return Report(
@@ -122,19 +122,23 @@ def _subnet(read: Read, on: Reads, subnet: crd.Subnet) -> Report:
     )
 
 
-def _complaint(read: Read, on: Reads, subnet: crd.Subnet, judged: Judged, way: Exit | None) -> str:
+def _refused(read: Read, on: Reads, kind: Kind, meta: VersionedMeta) -> str:
+    """What the database says of the rows of an object, in a sentence; empty when it takes them."""
+    words = read.get(on.inputs.refused, cluster_ref(kind, meta.name, meta.uid))
+    return f"the Northbound database does not take its rows: {words}" if words else ""
+
+
+def _complaint(read: Read, on: Reads, subnet: crd.Subnet, judged: Judged, way: Exit | None, refused: str) -> str:
     """All that is wrong with a Subnet, in one sentence; empty when nothing is."""
-    name, versions = subnet.metadata.name, judged.effective.versions if judged.effective is not None else ()
+    versions = judged.effective.versions if judged.effective is not None else ()
     conflict = _conflict(read, on, judged.effective)
-    ref = cluster_ref(Kind.SUBNET, name, subnet.metadata.uid)
-    refused = read.get(on.inputs.refused, ref)
     wrong = (
         judged.refusal,
         *faults(subnet.spec, versions),
         *_missing(read, on, subnet.spec),
         *(way.faults if way is not None else ()),
         conflict,
-        f"the Northbound database does not take its rows: {refused}" if refused else "",
+        refused,
     )
     return "; ".join(each for each in wrong if each)
 
@@ -248,10 +252,9 @@ def _pool(read: Read, on: Reads, pool: crd.IPPool) -> Report:
     )
     assert verdict is not None, "every IPPool is judged"
     usage = occupancy.pools.get(meta.name, ()) if occupancy is not None else ()
-    refused = read.get(on.inputs.refused, cluster_ref(Kind.IPPOOL, meta.name, meta.uid))
-    words = f"the Northbound database does not take its rows: {refused}" if refused else ""
-    complaint = "; ".join(filter(None, (verdict.refusal, words)))
-    status = pool_status(pool, replace(verdict, refusal=complaint, ranges=() if words else verdict.ranges), usage)
+    refused = _refused(read, on, Kind.IPPOOL, meta)
+    complaint = "; ".join(filter(None, (verdict.refusal, refused)))
+    status = pool_status(pool, replace(verdict, refusal=complaint, ranges=() if refused else verdict.ranges), usage)
     return Report(
         status=_status(Kind.IPPOOL, meta, pool.status, status),
         told=_told(Kind.IPPOOL, meta.name, meta.uid, complaint),
