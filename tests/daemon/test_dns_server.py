@@ -20,6 +20,7 @@ from kube_ovn.daemon.dns import Responder
 from kube_ovn.host.dns import Directory
 from kube_ovn.model.addr import Address
 from tests.clusters import service, slice_of
+from tests.node_view import view
 
 ZONE = "cluster.local"
 WEB = f"web.default.svc.{ZONE}"
@@ -29,16 +30,15 @@ PATIENCE = 5.0
 
 
 def directory() -> Directory:
-    made = Directory(ZONE, [ip_network("10.96.0.0/12")])
-    made.put("default", "web", service("web", "10.96.0.20"), [])
-    made.put("default", "there", service("there", type="ExternalName", external_name="www.example.com"), [])
-    long = "a" * 64 + ".com"
-    made.put("default", "long", service("long", type="ExternalName", external_name=long), [])
-    chain = f"there.default.svc.{ZONE}"
-    made.put("default", "chain", service("chain", type="ExternalName", external_name=chain), [])
     many = [f"10.16.{number // 250}.{number % 250 + 1}" for number in range(1000)]
-    made.put("default", "many", service("many", "None"), [slice_of("many", *many)])
-    return made
+    services = [
+        service("web", "10.96.0.20"),
+        service("there", type="ExternalName", external_name="www.example.com"),
+        service("long", type="ExternalName", external_name="a" * 64 + ".com"),
+        service("chain", type="ExternalName", external_name=f"there.default.svc.{ZONE}"),
+        service("many", "None"),
+    ]
+    return view(services, [slice_of("many", *many)]).directory(ZONE)
 
 
 def free_port() -> int:

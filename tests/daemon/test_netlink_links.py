@@ -18,7 +18,7 @@ import pytest
 from kube_ovn.daemon import plumbing
 from kube_ovn.daemon.wait import Broadcast
 from kube_ovn.host.egress import render_table
-from kube_ovn.host.node import LinkKey, Switch
+from kube_ovn.host.node import LinkKey, Toggle
 from kube_ovn.host.subnet import NodeSubnet
 from kube_ovn.linux import icmp, links, netlink, nft, notify, policy
 from kube_ovn.linux.netlink import NetlinkError, Socket
@@ -248,7 +248,7 @@ def test_many_sandboxes_side_by_side() -> None:
 
 def fabric(count: int) -> dict[LinkKey, Route | None]:
     """ovn0 with the routes to so many subnets of both families."""
-    state: dict[LinkKey, Route | None] = {Switch.UP: None, Switch.FORWARDING: None, JOIN: None, JOIN_V6: None}
+    state: dict[LinkKey, Route | None] = {Toggle.UP: None, Toggle.FORWARDING: None, JOIN: None, JOIN_V6: None}
     for number in range(count):
         v4, v6 = ip_network(f"10.{number % 256}.{number // 256}.0/24"), ip_network(f"fd00:16:{number:x}::/64")
         state[v4] = Route(to=v4, via=ip_address("100.64.0.1"), source=ip_address("100.64.0.2"))
@@ -268,8 +268,8 @@ def ours() -> set[Route]:
 def ovn0_state(via: str = "100.64.0.1") -> dict[LinkKey, Route | None]:
     pods = ip_network("10.16.0.0/16")
     return {
-        Switch.UP: None,
-        Switch.FORWARDING: None,
+        Toggle.UP: None,
+        Toggle.FORWARDING: None,
         JOIN: None,
         pods: Route(to=pods, via=ip_address(via), source=ip_address("100.64.0.2")),
     }
@@ -304,19 +304,19 @@ def test_node_settles_and_stays(netns: str) -> None:
     """What is missing is added, what is ours and unwanted removed."""
 
     async def scenario() -> None:
-        assert plumbing.settle(names.NODE_NIC, ovn0_state()) is None
+        assert plumbing.apply(names.NODE_NIC, ovn0_state()) is None
         await ip("link", "add", "ovn0", "type", "veth", "peer", "name", "far")
         await ip("link", "set", "far", "up")
-        index = plumbing.settle(names.NODE_NIC, ovn0_state())
+        index = plumbing.apply(names.NODE_NIC, ovn0_state())
         assert index is not None
-        assert plumbing.settle(names.NODE_NIC, ovn0_state()) == index
+        assert plumbing.apply(names.NODE_NIC, ovn0_state()) == index
         await ip("link", "set", "ovn0", "down")  # and with it the routes are gone
         await ip("address", "add", "192.0.2.1/32", "dev", "ovn0")
-        plumbing.settle(names.NODE_NIC, ovn0_state("100.64.0.3"))
+        plumbing.apply(names.NODE_NIC, ovn0_state("100.64.0.3"))
         with Socket() as root:
             assert [address for _, address in links.list_addresses(root, index)] == [JOIN]
             assert [str(route.via) for route in links.list_routes(root, names.ROUTE_PROTOCOL)] == ["100.64.0.3"]
-        plumbing.settle(names.NODE_NIC, {Switch.UP: None, Switch.FORWARDING: None})
+        plumbing.apply(names.NODE_NIC, {Toggle.UP: None, Toggle.FORWARDING: None})
         with Socket() as root:
             assert links.list_addresses(root, index) == []
             assert links.list_routes(root, names.ROUTE_PROTOCOL) == []
@@ -328,10 +328,10 @@ def test_many_subnets_are_settled_at_once_and_then_left_alone(netns: str) -> Non
     async def scenario() -> None:
         await ip("link", "add", "ovn0", "type", "veth", "peer", "name", "far")
         await ip("link", "set", "far", "up")
-        plumbing.settle(names.NODE_NIC, fabric(0))
+        plumbing.apply(names.NODE_NIC, fabric(0))
         await carrier("ovn0")
         started = time.monotonic()
-        index = plumbing.settle(names.NODE_NIC, fabric(400))
+        index = plumbing.apply(names.NODE_NIC, fabric(400))
         assert time.monotonic() - started < 1
         assert ours() == routes_of(fabric(400))
         told = Told()
@@ -339,11 +339,11 @@ def test_many_subnets_are_settled_at_once_and_then_left_alone(netns: str) -> Non
         watch.indices[names.NODE_NIC] = index
         task = asyncio.create_task(watch.run())
         await told.until(1)
-        plumbing.settle(names.NODE_NIC, fabric(400))  # writes nothing
+        plumbing.apply(names.NODE_NIC, fabric(400))  # writes nothing
         await ip("route", "delete", "10.7.0.0/24")
         await told.until(2)
         assert told.count == 2
-        plumbing.settle(names.NODE_NIC, fabric(2))
+        plumbing.apply(names.NODE_NIC, fabric(2))
         assert ours() == routes_of(fabric(2))
         task.cancel()
 
@@ -357,7 +357,7 @@ def test_a_route_that_is_refused_keeps_no_other_out(netns: str) -> None:
         bad = ip_network("10.99.0.0/16")
         wanted = {**fabric(1), bad: Route(to=bad, via=ip_address("192.0.2.1")), **fabric(100)}
         with pytest.raises(NetlinkError, match=r"route 10\.99\.0\.0/16 via 192\.0\.2\.1: Network is unreachable"):
-            plumbing.settle(names.NODE_NIC, wanted)
+            plumbing.apply(names.NODE_NIC, wanted)
         assert ours() == routes_of(fabric(100))
 
     inside(netns, scenario)
@@ -378,14 +378,14 @@ def test_only_what_concerns_the_node_is_told(netns: str) -> None:
         await ip("link", "add", "ovn0", "type", "veth", "peer", "name", "far")
         await ip("link", "set", "ovn0", "addrgenmode", "none")
         await ip("link", "set", "far", "up")
-        index, told = plumbing.settle(names.NODE_NIC, ovn0_state()), Told()
+        index, told = plumbing.apply(names.NODE_NIC, ovn0_state()), Told()
         await carrier("ovn0")  # what the kernel tells of it by itself must not come later
         watch = notify.LinkWatch([names.NODE_NIC], names.ROUTE_PROTOCOL, told.tell)
         watch.indices[names.NODE_NIC] = index
         task = asyncio.create_task(watch.run())
         await told.until(1)  # at the start, for what happened before
 
-        plumbing.settle(names.NODE_NIC, ovn0_state())  # nothing to write
+        plumbing.apply(names.NODE_NIC, ovn0_state())  # nothing to write
         await ip("address", "add", "192.0.2.9/24", "dev", "far")
         await ip("route", "add", "198.51.100.0/24", "via", "192.0.2.1")
         await ip("link", "add", "pod_h", "type", "veth", "peer", "name", "pod_c")

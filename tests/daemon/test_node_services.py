@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 import msgspec
 import pytest
@@ -15,20 +15,19 @@ import pytest
 from kube_ovn.daemon import plumbing
 from kube_ovn.daemon.health import HealthPorts
 from kube_ovn.daemon.proxy import Proxy, remove_table
-from kube_ovn.daemon.services import Services
-from kube_ovn.discovery.endpoints import Place
-from kube_ovn.host.service import NodeService, Surroundings
+from kube_ovn.daemon.view import View
+from kube_ovn.host.service import NodeService
 from kube_ovn.linux import conntrack, nft
 from kube_ovn.model import names
 from kube_ovn.model.kube import Endpoint, EndpointPort, EndpointSlice, ObjectMeta, Service, ServicePort, ServiceSpec
 from tests.daemon.test_netlink_links import inside, ip, netns, run
+from tests.node_view import OWN, node, view
 
 __all__ = ["netns"]
 
 NODE, ONE, TWO = "192.0.2.1", "192.0.2.11", "192.0.2.12"
 PORT, HEALTH = 30053, 31000
 NETWORKS = (ip_network("10.96.0.0/12"),)
-HERE = Surroundings(place=Place(node="node1"), fabric=(ip_network("10.16.0.0/16"),))
 SERVICE = Service(
     metadata=ObjectMeta(name="dns", namespace="team", uid="uid"),
     spec=ServiceSpec(
@@ -46,7 +45,7 @@ def slice_of(*addresses: str) -> EndpointSlice:
     return EndpointSlice(
         metadata=ObjectMeta(name="dns", namespace="team", uid="slice", labels={names.SERVICE_OF_SLICE: "dns"}),
         address_type="IPv4",
-        endpoints=tuple(Endpoint(addresses=(address,), node_name="node1") for address in addresses),
+        endpoints=tuple(Endpoint(addresses=(address,), node_name=OWN) for address in addresses),
         ports=(EndpointPort(port=5300, protocol="UDP"),),
     )
 
@@ -57,12 +56,8 @@ def _own_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plumbing, "_workers", ThreadPoolExecutor(1))
 
 
-def serving(*endpoints: str) -> Services:
-    services = Services(lambda: None)
-    services.look_around(HERE)
-    services.slices.replace([slice_of(*endpoints)], 0.0)
-    services.store.replace([SERVICE], 0.0)
-    return services
+def serving(*endpoints: str) -> View:
+    return view([SERVICE], [slice_of(*endpoints)], nodes=[node(OWN, NODE)])
 
 
 def listener(address: str) -> socket.socket:
@@ -82,8 +77,8 @@ def test_udp_goes_where_the_service_is_now(netns: str, few: int, monkeypatch: py
         for address in (NODE, ONE, TWO):
             await ip("address", "add", f"{address}/32", "dev", "lo")
         one, two = listener(ONE), listener(TWO)
-        services = serving()
-        proxy = Proxy(NETWORKS, services, lambda: [ip_address(NODE)])
+        known = serving()
+        proxy = Proxy(NETWORKS, known)
         with one, two, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.bind((NODE, 40000))
 
@@ -99,10 +94,10 @@ def test_udp_goes_where_the_service_is_now(netns: str, few: int, monkeypatch: py
 
             assert heard() == []
             for endpoints, expected in (((ONE,), "one"), ((TWO,), "two"), ((ONE, TWO), "two"), ((ONE,), "one")):
-                services.slices.put(slice_of(*endpoints))
+                known.slices.store.put(slice_of(*endpoints))
                 await proxy.make_pass()
                 assert [heard() for _ in range(3)] == [[expected]] * 3, endpoints
-            services.store.remove("uid")
+            known.services.store.remove("uid")
             await proxy.make_pass()
             assert heard() == []
 
@@ -111,7 +106,7 @@ def test_udp_goes_where_the_service_is_now(netns: str, few: int, monkeypatch: py
 
 def test_the_table_comes_back_and_goes_when_it_is_not_wanted(netns: str) -> None:
     async def scenario() -> None:
-        proxy = Proxy(NETWORKS, serving(ONE), list)
+        proxy = Proxy(NETWORKS, serving(ONE))
         watch = asyncio.create_task(proxy.tables.run())
         await proxy.dirty.wait()  # what was before it watched is unknown
         await proxy.make_pass()
@@ -140,18 +135,18 @@ def test_a_load_balancer_hears_whether_there_is_an_endpoint_here(netns: str) -> 
 
     async def scenario() -> None:
         await ip("link", "set", "lo", "up")
-        services = serving(ONE, TWO)
-        ports = HealthPorts(services, tell)
+        known = serving(ONE, TWO)
+        ports = HealthPorts(known, tell)
         with socket.create_server(("", HEALTH)):
             await ports.make_pass()
             await ports.make_pass()
         assert told == [f"team/dns: health check port {HEALTH} of this node: Address already in use"]
         await ports.make_pass()
         assert await ask() == (200, 2)
-        services.slices.put(slice_of())
+        known.slices.store.put(slice_of())
         await ports.make_pass()
         assert await ask() == (503, 0)
-        services.store.put(
+        known.services.store.put(
             msgspec.structs.replace(SERVICE, spec=msgspec.structs.replace(SERVICE.spec, type="NodePort"))
         )
         await ports.make_pass()

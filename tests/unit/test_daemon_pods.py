@@ -8,8 +8,7 @@ from kube_ovn.daemon.node import NodeNetwork
 from kube_ovn.daemon.pods import Pods
 from kube_ovn.daemon.ports import Ports
 from kube_ovn.daemon.settings import Settings
-from kube_ovn.daemon.subnets import Subnets
-from kube_ovn.k8s.watch import Store
+from kube_ovn.daemon.view import View
 from kube_ovn.model import names
 from kube_ovn.model.host import Sandbox
 from kube_ovn.model.kube import ObjectMeta, Pod
@@ -36,12 +35,11 @@ GRANTED = {
 async def test_give_up(monkeypatch: pytest.MonkeyPatch, annotations: dict[str, str], sentence: str) -> None:
     monkeypatch.setattr(pods, "ADD_DEADLINE", 0.05)
     ports = Ports(Client(("unix:/nowhere",), "Open_vSwitch", TABLES, on_change=lambda: None))
-    subnets = Subnets("join", "node1", lambda: None)
-    store: Store[Pod] = Store()
-    store.put(Pod(metadata=ObjectMeta(name="web", namespace="ns", uid="u", annotations=annotations)))
-    node = NodeNetwork(Settings(), lambda: None, subnets, lambda: (), ports, lambda name, message: None)
+    view = View(Settings())
+    view.pods.store.put(Pod(metadata=ObjectMeta(name="web", namespace="ns", uid="u", annotations=annotations)))
+    node = NodeNetwork(Settings(), view, lambda: (), ports, lambda name, message: None)
     sandbox = Sandbox(container="c" * 64, interface="eth0", netns="/x", namespace="ns", pod="web", uid="u")
     with pytest.raises(CniError) as caught:
-        await Pods(store, subnets, node, ports).add(Request(command="ADD", conf=NetConf(), sandbox=sandbox))
+        await Pods(view, node, ports).add(Request(command="ADD", conf=NetConf(), sandbox=sandbox))
     assert caught.value.code is Code.TRY_AGAIN_LATER
     assert str(caught.value) == f"Pod ns/web: {sentence} (waited 0.05 s)"

@@ -1,7 +1,5 @@
 """Answers for the cluster's names, where no DNS server gives them."""
 
-from ipaddress import ip_network
-
 import dns.flags
 import dns.message
 import dns.name
@@ -13,33 +11,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kube_ovn.host.dns import Directory, refusal
-from kube_ovn.model.kube import EndpointSlice, Service, ServicePort
+from kube_ovn.model.kube import ServicePort
 from tests.clusters import service, slice_of
+from tests.node_view import view
 
 ZONE = "cluster.local"
 HTTP = ServicePort(port=80, name="http")
 DB = slice_of("db", "10.16.0.7", "10.16.0.8", hostnames=("db-0", None), name_of_port="http")
 
 
-def directory() -> Directory:
-    made = Directory(ZONE, [ip_network("10.96.0.0/12"), ip_network("10.16.0.0/16")])
-    things: list[tuple[Service, list[EndpointSlice]]] = [
-        (service("web", "10.96.0.20", ports=(HTTP,)), []),
-        (service("dual", "10.96.0.21", "fd00:10:96::21"), []),
-        (service("db", "None", ports=(HTTP,)), [DB]),
-        (service("many", "None"), [slice_of("many", *(f"10.16.1.{number}" for number in range(1, 200)))]),
-        (service("there", type="ExternalName", external_name="www.example.com"), []),
-    ]
-    for item, slices in things:
-        made.put("default", item.metadata.name, item, slices)
-    return made
+MANY = slice_of("many", *(f"10.16.1.{number}" for number in range(1, 200)))
+SERVICES = [
+    service("web", "10.96.0.20", ports=(HTTP,)),
+    service("dual", "10.96.0.21", "fd00:10:96::21"),
+    service("db", "None", ports=(HTTP,)),
+    service("many", "None"),
+    service("there", type="ExternalName", external_name="www.example.com"),
+]
+DIRECTORY = view(SERVICES, [DB, MANY]).directory(ZONE)
 
 
-DIRECTORY = directory()
-
-
-def ask(name: str, kind: str = "A", of: Directory | None = None) -> dns.message.Message | None:
-    return (of or directory()).answer(dns.message.make_query(name, kind))
+def ask(name: str, kind: str = "A", of: Directory = DIRECTORY) -> dns.message.Message | None:
+    return of.answer(dns.message.make_query(name, kind))
 
 
 def found(name: str, kind: str = "A") -> list[str] | str:
@@ -107,14 +100,14 @@ def test_other_names_are_for_others(name: str) -> None:
 
 
 def test_a_name_goes_with_its_service() -> None:
-    of = directory()
-    of.put("default", "db", None, [])
+    known = view(SERVICES, [DB, MANY])
+    of = known.directory(ZONE)
+    known.services.store.remove("service-uid-db")
     for name in (f"db.default.svc.{ZONE}", "7.0.16.10.in-addr.arpa"):
         reply = ask(name, "ANY", of)
         assert reply is not None
         assert reply.rcode() == dns.rcode.NXDOMAIN
-    for name in ("web", "dual", "many", "there"):
-        of.put("default", name, None, [])
+    known.services.store.replace([], 1.0)
     reply = ask(f"default.svc.{ZONE}", "A", of)
     assert reply is not None
     assert reply.rcode() == dns.rcode.NXDOMAIN, "a Namespace has a name as long as it has a Service"
@@ -123,12 +116,12 @@ def test_a_name_goes_with_its_service() -> None:
 def test_what_is_no_plain_question_is_refused_in_its_own_terms() -> None:
     two = dns.message.make_query(WEB, "A")
     two.question += dns.message.make_query(WEB, "AAAA").question
-    reply = directory().answer(two)
+    reply = DIRECTORY.answer(two)
     assert reply is not None
     assert reply.rcode() == dns.rcode.FORMERR
     update = dns.message.make_query(WEB, "A")
     update.set_opcode(dns.opcode.NOTIFY)
-    reply = directory().answer(update)
+    reply = DIRECTORY.answer(update)
     assert reply is not None
     assert reply.rcode() == dns.rcode.NOTIMP
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from kube_ovn.host.egress import render_table
-from kube_ovn.host.node import NodeState, Switch, parse_encaps, render_node, tunnel_overhead
+from kube_ovn.host.node import NodeState, Toggle, parse_encaps, render_node, tunnel_overhead
 from kube_ovn.host.subnet import NodeSubnet, parse_subnet
 from kube_ovn.model import names
 from kube_ovn.model.addr import parse_addresses
@@ -77,12 +77,12 @@ table inet kube-ovn {
         flags interval
     }
     set private4 {
-        comment "subnets that choose who comes in"
+        comment "subnets that only permitted clients may reach"
         type ipv4_addr
         flags interval
     }
     set stopped4 {
-        comment "subnets that cannot leave as they are to"
+        comment "subnets whose packets cannot leave as configured"
         type ipv4_addr
         flags interval
     }
@@ -92,7 +92,7 @@ table inet kube-ovn {
         flags interval
     }
     map egress4 {
-        comment "which counter counts what, egress"
+        comment "the counter of each network, egress"
         type ipv4_addr : counter
         flags interval
         elements = { 10.16.0.0/16 : "egress4-ovn-default",
@@ -100,7 +100,7 @@ table inet kube-ovn {
                      100.64.0.0/16 : "egress4-join" }
     }
     map ingress4 {
-        comment "which counter counts what, ingress"
+        comment "the counter of each network, ingress"
         type ipv4_addr : counter
         flags interval
         elements = { 10.16.0.0/16 : "ingress4-ovn-default",
@@ -108,7 +108,7 @@ table inet kube-ovn {
                      100.64.0.0/16 : "ingress4-join" }
     }
     chain past_gateway {
-        comment "only what was asked of a port of this node leaves past a gateway, with the node's address"
+        comment "only answers of this node's own ports leave past a gateway, with the node's address"
         ct direction reply ct status dnat return
         counter drop
     }
@@ -124,7 +124,7 @@ table inet kube-ovn {
         iifname != { "ovn0", "ovngw0" } oifname "ovn0" counter name ip daddr map @ingress4
     }
     chain own_ports {
-        comment "who asked a port of this node is answered through it, unless the Pod chooses who comes in"
+        comment "requests to ports of this node get its address, for the answers; not in private subnets"
         ip daddr @private4 return
         iifname { "ovn0", "ovngw0" } counter masquerade
         ip daddr @centralized4 counter masquerade
@@ -157,14 +157,14 @@ def test_nothing_until_allocated() -> None:
 def test_state_of_a_node() -> None:
     state = rendered(DEFAULT)
     assert state.nics["ovn0"].link == {
-        Switch.UP: None,
-        Switch.FORWARDING: None,
+        Toggle.UP: None,
+        Toggle.FORWARDING: None,
         InterfaceAddress(address=ip_address("100.64.0.2"), prefix=16): None,
         ip_network("10.16.0.0/16"): route("10.16.0.0/16"),
     }
     assert list(state.nics["ovn0"].link)[:2] == [
-        Switch.UP,
-        Switch.FORWARDING,
+        Toggle.UP,
+        Toggle.FORWARDING,
     ]  # the link is up before its routes are asked for
     ovn0 = state.nics["ovn0"].rows[RowKey("Interface", "ovn0")]
     assert isinstance(ovn0, Interface)

@@ -8,8 +8,8 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from kube_ovn.discovery.endpoints import Place
-from kube_ovn.host.service import Direct, Entry, NodeService, Surroundings, Through, parse_service
-from kube_ovn.host.services import render_services
+from kube_ovn.host.service import Direct, Entry, NodeService, Site, Through, parse_service
+from kube_ovn.host.service_table import render_services
 from kube_ovn.model import names
 from kube_ovn.model.host import Front
 from kube_ovn.model.kube import (
@@ -27,7 +27,7 @@ from kube_ovn.model.kube import (
 )
 
 NETWORKS = (ip_network("10.96.0.0/12"), ip_network("fd00:10:96::/112"))
-HERE = Surroundings(place=Place(node="node1"), fabric=(ip_network("10.16.0.0/16"), ip_network("fd00:10:16::/112")))
+HERE = Site(place=Place(node="node1"), fabric=(ip_network("10.16.0.0/16"), ip_network("fd00:10:16::/112")))
 HTTP = ServicePort(port=80, name="http", node_port=30080)
 VIP = Through(address=ip_address("10.96.0.80"), port=80)
 NODE_PORT = Front(version=4, protocol="tcp", port=30080)

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 
 from kube_ovn.discovery.dns import service_names
 from kube_ovn.discovery.endpoints import Place, backends, choose, source_ranges
-from kube_ovn.host.dns import Directory
-from kube_ovn.host.service import Surroundings as NodeSurroundings
-from kube_ovn.host.service import parse_service
+from kube_ovn.host.service import Site, parse_service
 from kube_ovn.model import names
 from kube_ovn.model.kube import Endpoint, EndpointConditions, EndpointPort, EndpointSlice, Service, ServicePort
 from kube_ovn.model.nb import ChassisTemplateVar, Dns, LoadBalancer
@@ -21,6 +19,7 @@ from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.services.balancer import plan_service, render_service
 from kube_ovn.topology.services.dns import shard
 from tests.clusters import Api, fabric, gateway, namespace, service, settle, settled, slice_of
+from tests.node_view import view as node_view
 
 PORT = ServicePort(port=80)
 
@@ -219,9 +218,8 @@ def test_odd_addresses_and_ports_harm_nobody(texts: list[str], number: int) -> N
         for front, ends in each.items():
             for end in filter(None, ends.split(",")):
                 assert end.startswith("^") or end.startswith("[") == front.startswith("[")
-    directory = Directory("cluster.local")
-    directory.put("default", "odd", odd, slices)
-    parse_service(plain, slices, NodeSurroundings(place=Place(node="node1"), fabric=()))
+    node_view([odd], slices).directory("cluster.local")
+    parse_service(plain, slices, Site(place=Place(node="node1"), fabric=()))
 
 
 def test_an_endpoint_is_read_as_the_api_server_read_it() -> None:

@@ -1,7 +1,7 @@
-"""Telling Kubernetes about this node, once its network is proven to work: its chassis, and that Pods may come.
+"""The announcement of this node once its network is proven to work: the name of its chassis, and that Pods may come.
 
-Writes only what is not there yet, so a restart of the daemon writes nothing. The condition is never set to True again:
-a gateway that does not answer for a while must not drive Pods away that work; the daemon's readiness shows it.
+Only what is missing is written, so a restart of the daemon writes nothing. The condition is never set to True again:
+when the gateway does not answer for a while, Pods that work must not be evicted. The daemon's readiness shows it.
 """
 
 from datetime import UTC, datetime
@@ -31,7 +31,9 @@ class _Node(msgspec.Struct, frozen=True):
 
 
 async def announce(kube: Client, node: Node, chassis: str) -> None:
-    """Bring the Node's annotation and condition up to date. Raises KubeError."""
+    """Write the annotation with the chassis and the condition `NetworkUnavailable` of a Node where they are missing.
+    Raises KubeError.
+    """
     name = node.metadata.name
     if node.metadata.annotations.get(names.CHASSIS) != chassis:
         await kube.annotate(NODES, "", name, {names.CHASSIS: chassis}, node.metadata.uid)

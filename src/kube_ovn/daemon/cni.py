@@ -1,6 +1,6 @@
-"""The CNI protocol: requests as the plugin forwards them, results and errors as the runtime wants them. Pure.
+"""The CNI protocol: requests as the plugin forwards them, results and errors in the form that the runtime reads. Pure.
 
-Section names are those of the CNI specification 1.1.0. What a request asks for is carried out in `pods`.
+Names of sections are those of the CNI specification 1.1.0. Requests are carried out by `pods`.
 """
 
 import re
@@ -11,14 +11,14 @@ import msgspec
 
 from kube_ovn.model.host import PodNetwork, Sandbox
 
-# The conflist we write says 0.3.1, which users of the contract expect; CHECK, STATUS and GC come from runtimes whose
-# administrator has put a configuration of a later version in its place.
+# The configuration that `conflist` writes says 0.3.1, which users of the contract expect. CHECK, STATUS and GC come
+# where an administrator has put a configuration of a later version in its place.
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 COMMANDS = ("ADD", "DEL", "CHECK", "STATUS", "GC")
 
 
 class Code(IntEnum):
-    """Error codes: below 100 the specification's ("Error"), from 100 on our own."""
+    """Error codes: below 100 those of the specification ("Error"), from 100 on those of kube-ovn."""
 
     INCOMPATIBLE_VERSION = 1
     INVALID_ENVIRONMENT = 4
@@ -27,17 +27,17 @@ class Code(IntEnum):
     TRY_AGAIN_LATER = 11
     NOT_AVAILABLE = 50
     NETWORK_NAMESPACE = 100
-    """The Pod's namespace cannot be entered, or its links not made."""
+    """The network namespace of the Pod cannot be entered, or its links cannot be made."""
     SWITCH = 101
     """Open vSwitch did not take the port."""
     DIFFERENT = 102
-    """CHECK: what is there is not what ADD answered."""
+    """CHECK: the interface is not as the result of ADD says."""
     INTERNAL = 103
-    """A fault of the daemon itself; its log says more."""
+    """A fault of the daemon. The daemon's log says more."""
 
 
 class CniError(Exception):
-    """What the runtime is told instead of a result: one sentence, with the name of the Pod where there is one."""
+    """An error for the runtime instead of a result: one sentence, with the name of the Pod where there is one."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
@@ -71,7 +71,7 @@ class _Result(msgspec.Struct, frozen=True):
 
 
 class NetConf(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Network configuration: the keys read here."""
+    """The network configuration: the keys that are read here."""
 
     cni_version: str = "0.1.0"
     name: str = ""
@@ -84,11 +84,13 @@ class Request:
     command: str
     conf: NetConf
     sandbox: Sandbox | None
-    """The attachment the request is about; None for STATUS and GC."""
+    """The attachment that the request is for; None for STATUS and GC."""
 
 
 def parse_request(body: bytes) -> Request:
-    """Read what the plugin sent. Raises CniError with the code the specification has for each fault."""
+    """Parse a request as the plugin sends it: JSON with the environment and the standard input of the plugin. Raises
+    CniError with the code that the specification has for each fault.
+    """
     try:
         envelope = msgspec.json.decode(body, type=_Envelope)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -114,7 +116,7 @@ def parse_request(body: bytes) -> Request:
 
 def _parse_sandbox(command: str, env: dict[str, str]) -> Sandbox:
     args = parse_args(env.get("CNI_ARGS", ""))
-    strict = command != "DEL"  # DEL must remove what is left of any request, and needs the first two only
+    strict = command != "DEL"  # DEL must remove what any request left behind, and needs the first two only
     return Sandbox(
         container=_checked("CNI_CONTAINERID", env, _CONTAINER),
         interface=_checked("CNI_IFNAME", env, _INTERFACE),
@@ -126,13 +128,13 @@ def _parse_sandbox(command: str, env: dict[str, str]) -> Sandbox:
 
 
 def parse_args(text: str) -> dict[str, str]:
-    """CNI_ARGS: `KEY=value;KEY=value`."""
+    """Parse CNI_ARGS: `KEY=value;KEY=value`."""
     return {key: value for key, _, value in (pair.partition("=") for pair in text.split(";"))}
 
 
 _CONTAINER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,255}")
 _INTERFACE = re.compile(r"(?!\.{1,2}$)[^\s/:%]{1,15}")  # as dev_valid_name() of Linux
-_PATH = re.compile(r"(?!.*/\.\.(/|$))/[^\0]{1,1023}")  # absolute, and never upwards
+_PATH = re.compile(r"(?!.*/\.\.(/|$))/[^\0]{1,1023}")  # absolute, without `..`
 _DNS_NAME = re.compile(r"[a-z0-9]([a-z0-9.\-]{0,251}[a-z0-9])?")
 
 
@@ -148,7 +150,9 @@ def _checked(name: str, values: dict[str, str], pattern: re.Pattern[str]) -> str
 
 
 def parse_previous(conf: NetConf, sandbox: Sandbox) -> tuple[str, frozenset[str]]:
-    """The MAC and the addresses (with prefix lengths) ADD gave a sandbox, as the runtime repeats them to CHECK."""
+    """The MAC address and the addresses with prefix lengths that ADD gave a sandbox, from `prevResult`, in which the
+    runtime repeats them for CHECK. Raises CniError.
+    """
     if conf.prev_result is None:
         raise CniError(Code.INVALID_CONFIG, f"prevResult is missing from the CHECK of Pod {sandbox.label}")
     for index, interface in enumerate(conf.prev_result.interfaces):
@@ -159,11 +163,12 @@ def parse_previous(conf: NetConf, sandbox: Sandbox) -> tuple[str, frozenset[str]
 
 
 def format_error(version: str, error: CniError) -> bytes:
+    """The error as JSON ("Error")."""
     return msgspec.json.encode({"cniVersion": version, "code": int(error.code), "msg": str(error)})
 
 
 def format_result(version: str, sandbox: Sandbox, network: PodNetwork, mtu: int) -> bytes:
-    """The answer to ADD in the form of the version asked for."""
+    """The result of ADD as JSON, in the form of the version of the request ("ADD Success"). `mtu`: bytes."""
     if version in ("0.1.0", "0.2.0"):
         return msgspec.json.encode({"cniVersion": version, **_families(network)})
     size = {"mtu": mtu} if version == "1.1.0" else {}

@@ -1,8 +1,8 @@
-"""The node's DNS server, for clusters without one: what is asked of the cluster's names `host.dns` answers, all else
-the node's own resolvers.
+"""The node's DNS server, for clusters without one. Questions for the cluster's names are answered by `host.dns`, all
+others by the node's own resolvers.
 
-Reached at the node's own addresses in the fabric, and there by the fabric's own Pods and nodes only: OVN sends here
-what they ask of their DNS server's address, as long as none is ready there (`topology.service`).
+It listens at the node's own addresses in the fabric and answers only Pods and nodes of the fabric. OVN sends it what
+these ask at the address of the cluster's DNS server, as long as no such server is ready (`topology.services`).
 """
 
 import asyncio
@@ -30,34 +30,37 @@ from kube_ovn.reconcile import Backoff
 log = structlog.get_logger()
 
 WORKERS = 32
-"""Questions being answered at a time."""
+"""Questions that are answered at a time."""
 QUEUE = 512
-"""Datagrams that wait; more are dropped, as a full socket would."""
+"""Datagrams that wait. Further ones are dropped, as by a full socket."""
 DATAGRAM = 1232
-"""Bytes of an answer at most, whatever a client takes: more might be cut in pieces on the way (DNS flag day 2020)."""
+"""The most bytes of an answer, even if a client takes more: a larger datagram may be fragmented (DNS flag day 2020)."""
 PLAIN = 512
-"""Bytes a client takes that does not say (RFC 1035, 4.2.1)."""
+"""Bytes that a client takes if it states no size (RFC 1035, 4.2.1)."""
 OUTSIDE, OUTSIDE_EACH = 24, 8
-"""Questions that wait for the node's resolvers, of all clients and of one; more are refused (SERVFAIL). Fewer than
-there are workers: the cluster's own names never wait for them.
+"""Questions that wait for the node's resolvers: of all clients, and of one. Further ones are refused (SERVFAIL). They
+are fewer than the workers, so that questions for the cluster's own names never wait for resolvers.
 """
 CONNECTIONS, CONNECTIONS_EACH = 64, 8
+"""Connections at a time: of all clients, and of one. Further ones are closed."""
 IDLE = 10.0
-"""Seconds a connection may be silent (RFC 7766, 6.2.3)."""
+"""Seconds for which a connection may be silent (RFC 7766, 6.2.3)."""
 CHAIN = 8
-"""Names that lead to one another."""
+"""The most CNAMEs of one answer that are followed."""
 REMEMBERED = 5.0
-"""Seconds for which the node's list of resolvers is believed."""
+"""Seconds for which the node's list of resolvers is remembered."""
 PATIENCE = 2.0
-"""Seconds for one of the node's resolvers."""
+"""Seconds in which a resolver of the node has to answer."""
 _FREEBIND = {socket.AF_INET: (socket.IPPROTO_IP, 15), socket.AF_INET6: (socket.IPPROTO_IPV6, 78)}
-"""Socket options IP_FREEBIND and IPV6_FREEBIND (ip(7)): ovn0 may not have the address yet, and may lose it."""
+"""Socket options IP_FREEBIND and IPV6_FREEBIND (ip(7)): a server may listen at an address that ovn0 does not have yet,
+or loses.
+"""
 
 _Datagram = tuple[bytes, tuple[str, int], asyncio.DatagramTransport]
 
 
 class Responder:
-    """Answers on UDP and TCP."""
+    """Answers questions on UDP and TCP."""
 
     def __init__(
         self,
@@ -65,21 +68,22 @@ class Responder:
         addresses: Callable[[], Sequence[Address]],
         is_inside: Callable[[str], bool],
         never: Sequence[Network],
-        moved: asyncio.Event,
+        addresses_changed: asyncio.Event,
         *,
         resolv_conf: str = "/etc/resolv.conf",
         port: int = names.DNS_PORT,
     ) -> None:
-        """`is_inside`: whether a client is one of the fabric's. `never`: where resolvers are not to be asked, because
-        they lead here; `resolv_conf` names the node's. `moved` is set when the addresses changed.
+        """`addresses`: the addresses to listen at; `addresses_changed` is set when they may have changed. `is_inside`:
+        whether the address of a client is in the fabric. `never`: the networks in which no resolver is asked, because
+        the question would come back here. `resolv_conf`: the file that names the node's resolvers.
         """
         self._directory, self._addresses, self._is_inside = directory, addresses, is_inside
-        self._never, self._moved = never, moved
+        self._never, self._addresses_changed = never, addresses_changed
         self._resolv_conf, self._port = resolv_conf, port
         self._queue: asyncio.Queue[_Datagram] = asyncio.Queue(QUEUE)
         self._connections: Counter[str] = Counter()
         self._outside: Counter[str] = Counter()
-        self._read = (-math.inf, list[str]())  # when, and the resolvers
+        self._read = (-math.inf, list[str]())  # loop time, and the resolvers
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -90,7 +94,7 @@ class Responder:
     async def _listen(self) -> None:
         backoff = Backoff(ceiling=5.0)
         while True:
-            self._moved.clear()
+            self._addresses_changed.clear()
             addresses = tuple(self._addresses())
             async with contextlib.AsyncExitStack() as stack:
                 try:
@@ -102,8 +106,8 @@ class Responder:
                     continue
                 backoff.reset()
                 while tuple(self._addresses()) == addresses:
-                    await self._moved.wait()
-                    self._moved.clear()
+                    await self._addresses_changed.wait()
+                    self._addresses_changed.clear()
 
     async def _open(self, address: Address, stack: contextlib.AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
@@ -122,7 +126,7 @@ class Responder:
                 transport.sendto(answer, client)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One client's questions, one after another, each after its length (RFC 1035, 4.2.2)."""
+        """Answer the questions of one connection in turn. Each follows its length (RFC 1035, 4.2.2)."""
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError), contextlib.closing(writer):
             client = (writer.get_extra_info("peername") or ("",))[0]
             if not client or not self._is_inside(client):
@@ -140,10 +144,10 @@ class Responder:
                     writer.write(len(answer).to_bytes(2) + answer)
                     async with asyncio.timeout(IDLE):
                         await writer.drain()
-                    await asyncio.sleep(0)  # what is there already would be read without a pause for anybody else
+                    await asyncio.sleep(0)  # else questions that are there already leave other tasks no time
 
     async def answer(self, wire: bytes, client: str, *, stream: bool) -> bytes | None:
-        """The reply on the wire; None for what is no question."""
+        """The reply on the wire; None for a message that is no question."""
         try:
             query = dns.message.from_wire(wire)
         except dns.exception.DNSException:
@@ -152,16 +156,16 @@ class Responder:
             return None
         try:
             answer = await self._answer(query, client, stream=stream)
-        except dns.exception.DNSException as error:  # a name of a Service that the API server takes and DNS does not
+        except dns.exception.DNSException as error:  # the API server takes names of Services that DNS does not
             log.info("a question cannot be answered", question=str(query.question), error=repr(error))
             answer = None
         return answer or make_reply(query, dns.rcode.SERVFAIL).to_wire()
 
     async def _answer(self, query: dns.message.Message, client: str, *, stream: bool) -> bytes | None:
-        """The reply on the wire; None when nobody knows."""
+        """The reply on the wire; None when there is none."""
         reply = self._directory.answer(query)
         if reply is None:
-            reply = await self._ask_others(query, client, stream=stream)
+            reply = await self._forward(query, client, stream=stream)
         else:
             await self._follow(query, reply, client)
         if reply is None:
@@ -172,13 +176,13 @@ class Responder:
         return reply.to_wire(max_size=room, prefer_truncation=True)
 
     async def _follow(self, query: dns.message.Message, reply: dns.message.Message, client: str) -> None:
-        """Add what the target of a CNAME is, as far as anybody knows (RFC 6604)."""
+        """Add the answer for the target of a CNAME, if there is one (RFC 6604)."""
         kind = query.question[0].rdtype if query.question else dns.rdatatype.CNAME
         for _ in range(CHAIN):
             if kind == dns.rdatatype.CNAME or not reply.answer or reply.answer[-1].rdtype != dns.rdatatype.CNAME:
                 return
             target = dns.message.make_query(reply.answer[-1][0].target, kind)
-            found = self._directory.answer(target) or await self._ask_others(target, client, stream=False)
+            found = self._directory.answer(target) or await self._forward(target, client, stream=False)
             if found is None:
                 return
             reply.answer += found.answer
@@ -186,15 +190,15 @@ class Responder:
             if not found.answer:
                 return
 
-    async def _ask_others(self, query: dns.message.Message, client: str, *, stream: bool) -> dns.message.Message | None:
-        """What the node's own resolvers say; None when none of them answers, or too many are being asked."""
+    async def _forward(self, query: dns.message.Message, client: str, *, stream: bool) -> dns.message.Message | None:
+        """The answer of the node's own resolvers; None when none answers, or too many questions wait for them."""
         if self._outside.total() >= OUTSIDE or self._outside[client] >= OUTSIDE_EACH:
             return None
         with _counted(self._outside, client):
             return await self._ask_each(query, stream=stream)
 
     async def _ask_each(self, query: dns.message.Message, *, stream: bool) -> dns.message.Message | None:
-        # Its own number and port for every question: they are all that tells an answer from a forged one.
+        # Only its number and port tell an answer from a forged one, so every question has a number and port of its own.
         number = secrets.randbelow(1 << 16)
         wire = number.to_bytes(2) + query.to_wire()[2:]
         for resolver in self._resolvers():
@@ -211,7 +215,7 @@ class Responder:
         return None
 
     def _resolvers(self) -> list[str]:
-        """The node's resolvers (resolv.conf(5)), as they were a moment ago."""
+        """The addresses of the node's resolvers (resolv.conf(5)), read at most REMEMBERED seconds ago."""
         now = asyncio.get_running_loop().time()
         if now - self._read[0] > REMEMBERED:
             self._read = (now, list(self._read_resolvers()))
@@ -249,7 +253,7 @@ async def _ask_stream(resolver: str, wire: bytes) -> bytes:
 
 
 async def _ask_datagram(resolver: str, wire: bytes) -> bytes:
-    """The first answer with the question's number."""
+    """The first answer that has the number of the question."""
     loop = asyncio.get_running_loop()
     found: asyncio.Future[bytes] = loop.create_future()
     transport, _ = await loop.create_datagram_endpoint(
@@ -276,14 +280,14 @@ class _Answer(asyncio.DatagramProtocol):
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    """Takes questions from the fabric's own clients, as long as there is room."""
+    """Takes questions of clients in the fabric, as long as the queue has room."""
 
     def __init__(self, queue: "asyncio.Queue[_Datagram]", is_inside: Callable[[str], bool]) -> None:
         self._queue, self._is_inside = queue, is_inside
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.DatagramTransport, transport)  # asyncio's own is not derived from it
+        self._transport = cast(asyncio.DatagramTransport, transport)  # asyncio's own transport is not derived from it
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if self._transport is not None and self._is_inside(addr[0]):

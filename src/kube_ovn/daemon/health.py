@@ -9,32 +9,33 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
-from kube_ovn.daemon.services import Services
+from kube_ovn.daemon.view import View
 from kube_ovn.host.service import NodeService
 from kube_ovn.reconcile import Dirty
 
 log = structlog.get_logger()
 
 AGAIN = 10.0
-"""Seconds until a port that somebody else has is tried again."""
+"""Seconds until a port that another program has is tried again."""
 
 
 class HealthPorts:
-    """Opens and closes them as Services come and go."""
+    """Opens and closes these ports as Services come and go."""
 
-    def __init__(self, services: Services, tell: Callable[[NodeService, str], None]) -> None:
-        """`tell`: a sentence to the user of a Service."""
-        self._services, self._tell = services, tell
+    def __init__(self, view: View, tell: Callable[[NodeService, str], None]) -> None:
+        """`tell`: gives the user of a Service a sentence."""
+        self._view, self._tell = view, tell
         self._served: dict[int, NodeService] = {}
         self._open: dict[int, web.AppRunner] = {}
-        self._refused: dict[int, str] = {}  # told already
+        self._refused: dict[int, str] = {}  # why each port is not open, as the user was told
         self._again: asyncio.TimerHandle | None = None
         self.dirty = Dirty()
 
     async def make_pass(self) -> None:
-        services = self._services.effective
+        """Open the ports that are missing and close the others. A port that is refused is tried again later."""
+        services = self._view.node_services
         if services is None:
-            return  # what is open stays so
+            return  # open ports stay open
         self._served = {service.health_port: service for service in services if service.health_port}
         for port in self._open.keys() - self._served.keys():
             await self._open.pop(port).cleanup()
@@ -63,7 +64,7 @@ class HealthPorts:
         await web.SockSite(runner, listener).start()
 
     def _answers(self, port: int) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """The form is kube-proxy's: clouds read it."""
+        """Answers in the form of kube-proxy, which load balancers of clouds read."""
 
         async def answer(request: web.Request) -> web.Response:
             service = self._served.get(port)

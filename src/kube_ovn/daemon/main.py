@@ -1,4 +1,4 @@
-"""kube-ovn-cniserver: one process a node, one TaskGroup. Puts the parts together and decides nothing."""
+"""The process kube-ovn-cniserver: one on each node, with one TaskGroup. Puts the parts together and decides nothing."""
 
 import asyncio
 import os
@@ -13,24 +13,21 @@ from kube_ovn.config import parse_flags
 from kube_ovn.daemon.announce import announce
 from kube_ovn.daemon.conflist import render_conflist, write_conflist
 from kube_ovn.daemon.health import HealthPorts
-from kube_ovn.daemon.names import NameService
+from kube_ovn.daemon.name_service import NameService
 from kube_ovn.daemon.node import NodeNetwork
-from kube_ovn.daemon.nodes import Nodes
 from kube_ovn.daemon.pods import Pods
 from kube_ovn.daemon.ports import PortError, Ports
 from kube_ovn.daemon.proxy import Proxy, remove_table
 from kube_ovn.daemon.server import Server
-from kube_ovn.daemon.services import Services
 from kube_ovn.daemon.settings import ALL_SERVICES, Settings
-from kube_ovn.daemon.subnets import Subnets
-from kube_ovn.discovery.endpoints import Place
+from kube_ovn.daemon.view import Name, View
 from kube_ovn.host.node import parse_encaps
-from kube_ovn.host.service import NodeService, Surroundings
+from kube_ovn.host.service import NodeService
 from kube_ovn.k8s.client import Client as Kube
 from kube_ovn.k8s.client import KubeError
 from kube_ovn.k8s.credentials import CredentialsError, load_credentials
 from kube_ovn.k8s.events import Recorder
-from kube_ovn.k8s.watch import Store, follow
+from kube_ovn.k8s.watch import follow
 from kube_ovn.linux.netlink import NetlinkError
 from kube_ovn.linux.nft import NftError
 from kube_ovn.model import names
@@ -67,28 +64,28 @@ async def _run(settings: Settings) -> None:
 
 
 class Daemon:
-    """The parts of the process and how they hear of one another."""
+    """The parts of the process, and what wakes each of them."""
 
     def __init__(self, settings: Settings, kube: Kube) -> None:
         self._settings, self._kube = settings, kube
-        self._pod_store: Store[Pod] = Store(self._pods_changed)
-        self._nodes = Nodes(settings.node_name, self._own_node_changed, lambda: self._proxy.dirty.mark())
+        view = self._view = View(settings)
         self._repair, self._announce = Dirty(), Dirty()
         self._ovs = Ovs((f"unix:{settings.ovs_socket}",), "Open_vSwitch", TABLES, on_change=self._ovs_changed)
         self._ports = Ports(self._ovs)
-        self._subnets = Subnets(settings.node_switch, settings.node_name, self._subnets_changed)
-        self._node = NodeNetwork(
-            settings, lambda: self._nodes.own, self._subnets, lambda: self._encaps, self._ports, self._tell_of_subnet
-        )
-        self._pods = Pods(self._pod_store, self._subnets, self._node, self._ports)
-        self._services = Services(self._services_changed)
-        self._proxy = Proxy(settings.service_cluster_ip_range, self._services, lambda: self._nodes.addresses)
-        self._health = HealthPorts(self._services, self._tell_of_service)
-        self._names = NameService(settings, kube, self._services)
+        self._node = NodeNetwork(settings, view, lambda: self._encaps, self._ports, self._tell_of_subnet)
+        self._pods = Pods(view, self._node, self._ports)
+        self._proxy = Proxy(settings.service_cluster_ip_range, view)
+        self._health = HealthPorts(view, self._tell_of_service)
+        self._names = NameService(settings, kube, view)
         self._recorder = Recorder(kube, names.CNISERVER, settings.node_name)
         self._chassis: str | None = None
         self._encaps: tuple[Address, ...] = ()
-        self._pods_known = False
+        view.wake(self._repair.mark)
+        view.pods.objects.listen(self._pod_changed)
+        view.wake(self._node.dirty.mark, view.own_nodes, view.effective)
+        view.wake(self._announce.mark, view.own_nodes)
+        view.wake(self._proxy.dirty.mark, view.handled, view.addresses, view.sites)
+        view.wake(self._health.dirty.mark, view.handled, view.sites)
 
     async def run(self) -> None:
         settings, name = self._settings, self._settings.node_name
@@ -101,8 +98,8 @@ class Daemon:
             for part in (
                 self._ovs.run(),
                 self._ports.run(),
-                follow(self._kube, PODS, self._pod_store, f"spec.nodeName={name}"),
-                follow(self._kube, SUBNETS, self._subnets.store),
+                follow(self._kube, PODS, self._view.pods.store, f"spec.nodeName={name}"),
+                follow(self._kube, SUBNETS, self._view.subnets.store),
                 reconcile(self._node.dirty, self._node.make_pass, (NetlinkError, NftError, PortError, TimeoutError)),
                 self._node.links.run(),
                 self._node.tables.run(),
@@ -126,13 +123,13 @@ class Daemon:
         if settings.dns:
             yield self._names.run()
         if settings.dns or settings.services == ALL_SERVICES:
-            yield follow(self._kube, SERVICES, self._services.store)
-            yield follow(self._kube, ENDPOINT_SLICES, self._services.slices)
+            yield follow(self._kube, SERVICES, self._view.services.store)
+            yield follow(self._kube, ENDPOINT_SLICES, self._view.slices.store)
         if settings.services != ALL_SERVICES:
-            yield follow(self._kube, NODES, self._nodes.store, f"metadata.name={settings.node_name}")
+            yield follow(self._kube, NODES, self._view.nodes.store, f"metadata.name={settings.node_name}")
             yield reconcile(Dirty(), remove_table, (NftError,))
             return
-        yield follow(self._kube, NODES, self._nodes.store)
+        yield follow(self._kube, NODES, self._view.nodes.store)
         yield reconcile(self._proxy.dirty, self._proxy.make_pass, (NetlinkError, NftError))
         yield self._proxy.tables.run()
         yield reconcile(self._health.dirty, self._health.make_pass, ())
@@ -142,7 +139,7 @@ class Daemon:
             await self._pods.repair()
 
     async def _keep_conflist(self) -> None:
-        """The runtime learns that the node's network works; who removes the file gets it back."""
+        """Write the CNI configuration when the node's network works, and again when it was removed."""
         await self._node.proven.wait()
         path = Path(self._settings.cni_conf_dir, self._settings.cni_conf_name)
         content = render_conflist(self._settings.bind_socket)
@@ -159,39 +156,14 @@ class Daemon:
         await reconcile(self._announce, self._make_announcement, (KubeError,))
 
     async def _make_announcement(self) -> None:
-        """Kubernetes learns that the node's network works."""
-        node = self._nodes.own
+        """Announce to Kubernetes that the node's network works."""
+        node = self._view.own
         if node is not None and self._chassis:
             await announce(self._kube, node, self._chassis)
 
-    def _own_node_changed(self) -> None:
-        self._node.dirty.mark()
-        self._announce.mark()
-        self._look_around()
-
-    def _subnets_changed(self) -> None:
-        self._node.dirty.mark()
-        self._look_around()
-
-    def _look_around(self) -> None:
-        own, subnets = self._nodes.own, self._subnets.effective
-        if own is not None and subnets:
-            place = Place(node=own.metadata.name, zone=own.metadata.labels.get(names.ZONE, ""))
-            fabric = tuple(network for subnet in subnets for network in subnet.networks)
-            services = self._settings.service_cluster_ip_range
-            self._services.look_around(Surroundings(place=place, fabric=fabric, services=services))
-            self._names.look_around(own, fabric)
-
-    def _services_changed(self) -> None:
-        self._proxy.dirty.mark()
-        self._health.dirty.mark()
-
-    def _pods_changed(self) -> None:
-        """Pods that left may have left something behind; the first full list tells of all that left meanwhile."""
-        changed = self._pod_store.take_changed()
-        left = changed is None or any(uid not in self._pod_store.objects for uid in changed)
-        if left or self._pod_store.synced.is_set() != self._pods_known:
-            self._pods_known = self._pod_store.synced.is_set()
+    def _pod_changed(self, name: Name, before: Pod | None, now: Pod | None) -> None:
+        """A Pod that is gone may have left a port and links behind."""
+        if now is None:
             self._repair.mark()
 
     def _ovs_changed(self) -> None:
@@ -212,19 +184,20 @@ class Daemon:
         self._ports.notify()
 
     def _tell_of_subnet(self, name: str, message: str) -> None:
-        """An Event on a Subnet whose packets cannot leave through this node."""
-        subnet = self._subnets.store.named("", name)
+        """Report an Event on a Subnet whose packets cannot leave through this node."""
+        subnet = self._view.subnets.store.named("", name)
         if subnet is not None:
             ref = cluster_ref(Kind.SUBNET, name, subnet.metadata.uid)
             self._recorder.report(ref, names.GATEWAY_NODE_REFUSED, message)
 
     def _tell_of_service(self, service: NodeService, message: str) -> None:
+        """Report an Event on a Service that this node cannot serve."""
         ref = ObjectRef(kind=Kind.SERVICE, namespace=service.namespace, name=service.name, uid=service.uid)
         self._recorder.report(ref, names.SERVICE_REFUSED, message)
 
     def _report(self, sandbox: Sandbox, message: str) -> None:
-        """An Event on the Pod a request could not be carried out for."""
-        pod = self._pod_store.named(sandbox.namespace, sandbox.pod)
+        """Report an Event on the Pod of a sandbox that could not be connected."""
+        pod = self._view.pods.store.named(sandbox.namespace, sandbox.pod)
         if pod is not None and sandbox.uid in ("", pod.metadata.uid):
             ref = ObjectRef(kind=Kind.POD, namespace=sandbox.namespace, name=sandbox.pod, uid=pod.metadata.uid)
             self._recorder.report(ref, names.POD_NETWORK_CONFIGURE_FAILED, message)

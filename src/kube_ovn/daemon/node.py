@@ -1,7 +1,7 @@
-"""The node's own network: ovn0, its routes, the nftables table; for which Pods it is ready, and whether it works.
+"""The node's own network: ovn0, its routes and the nftables table; which subnets they cover, and whether they work.
 
-One pass compares all of it and writes the difference, so it is the same at the start, after an administrator's change
-and after a restart of Open vSwitch. What should be there is rendered in `host.node`.
+One pass compares everything and writes the difference, at the start as after a change by an administrator or a restart
+of Open vSwitch. `host.node` renders the desired state.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ import structlog
 from kube_ovn.daemon import plumbing
 from kube_ovn.daemon.ports import Ports
 from kube_ovn.daemon.settings import ALL_SERVICES, Settings
-from kube_ovn.daemon.subnets import Subnets
 from kube_ovn.daemon.traffic import Traffic
+from kube_ovn.daemon.view import View
 from kube_ovn.daemon.wait import Broadcast
 from kube_ovn.host.egress import Table
 from kube_ovn.host.node import NodeState, render_node, tunnel_overhead
@@ -21,18 +21,20 @@ from kube_ovn.linux.icmp import echo
 from kube_ovn.linux.notify import LinkWatch, TableWatch
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, is_within
-from kube_ovn.model.kube import Node
 from kube_ovn.reconcile import Dirty
 
 log = structlog.get_logger()
 
 PORT_DEADLINE = 15.0
+"""Seconds to get the ports of the NICs into the database of Open vSwitch."""
 UNPROVEN_WAIT, PROVEN_WAIT = 0.3, 2.0
-"""Seconds for an answer of the join gateway: the first question often meets flows that are half installed."""
+"""Seconds for an answer of the join gateway. Until it has answered they are few, because flows that are half installed
+often lose the first questions.
+"""
 UNPROVEN_PAUSE, PROVEN_PAUSE = 0.1, 5.0
 """Seconds between two questions to the join gateway."""
 FRAGILE_PAUSE = 5.0
-"""Seconds between two looks at what the kernel does not tell of. Nothing is written when nothing changed."""
+"""Seconds between two passes for what the kernel does not notify of. A pass writes nothing when nothing changed."""
 
 
 class NodeNetwork:
@@ -41,21 +43,22 @@ class NodeNetwork:
     def __init__(
         self,
         settings: Settings,
-        node: Callable[[], Node | None],
-        subnets: Subnets,
+        view: View,
         encaps: Callable[[], Collection[Address]],
         ports: Ports,
         tell: Callable[[str, str], None],
     ) -> None:
-        """`tell`: a sentence to the user of a Subnet."""
-        self._settings, self._node, self._subnets, self._encaps, self._ports = settings, node, subnets, encaps, ports
+        """`encaps`: returns the addresses of this node's tunnels. `tell`: gives the user of a Subnet, by its name, a
+        sentence.
+        """
+        self._settings, self._view, self._encaps, self._ports = settings, view, encaps, ports
         self._tell = tell
-        self._stopped: Mapping[str, str] = {}  # told already
+        self._stopped: Mapping[str, str] = {}  # by Subnet, as their users were told
         self._again: asyncio.TimerHandle | None = None
-        self._table: Table | None = None  # as last written, and by nobody else since
+        self._table: Table | None = None  # as last written; None when another program may have changed it
         self._state: NodeState | None = None
         self._covered: frozenset[Network] = frozenset()
-        self._settled = Broadcast()
+        self._passed = Broadcast()
         self._built = asyncio.Event()
         self.dirty = Dirty()
         self.proven = asyncio.Event()
@@ -69,34 +72,34 @@ class NodeNetwork:
         self.tables = TableWatch(names.NFT_TABLE, self._distrust_table)
 
     async def make_pass(self) -> None:
-        """Bring the node to what it should be. Raises NetlinkError, NftError, TimeoutError."""
+        """Bring the node to its desired state. Raises NetlinkError, NftError, PortError, TimeoutError."""
         self.mtu = self._settings.mtu or await self._derive_mtu()
         local = await plumbing.run(plumbing.list_addresses)
         state = self._render(self.mtu, local) if self.mtu else None
         if state is None:
-            return  # what runs here goes on
+            return  # the node stays as it is
         async with asyncio.timeout(PORT_DEADLINE):
             for name, nic in state.nics.items():
                 await self._ports.put(name, nic.rows)
-        # Before a packet can come in: what leaves untranslated once goes on so. A detour is there before the table lets
-        # the first packet to it, and until the table stops the last.
+        # The table is there before a packet can come in: a connection that leaves without translation once does so to
+        # its end. A detour is there before the table lets a first packet through to it, and until the table stops them.
         complaints = await plumbing.run(plumbing.add_detours, state.detours)
         await self._put_table(state.table)
         await plumbing.run(plumbing.delete_detours, state.detours)
         for name, nic in state.nics.items():
-            self.links.indices[name] = await plumbing.run(plumbing.settle, name, nic.link)
+            self.links.indices[name] = await plumbing.run(plumbing.apply, name, nic.link)
         self._complain(state.stopped, complaints)
         self._look_again(state.fragile)
         self._state = state
         self._covered = frozenset() if None in self.links.indices.values() else state.networks
         if self._covered:
             self._built.set()
-            self._settled.notify()
+            self._passed.notify()
 
     async def _put_table(self, table: Table) -> None:
         if table == self._table:
             return
-        self.tables.own, self._table = table.comment, table  # known before: distrust that comes meanwhile must stay
+        self.tables.own, self._table = table.comment, table  # set first: `_distrust_table` may be called meanwhile
         try:
             await self.traffic.replace(table)
         except BaseException:
@@ -104,7 +107,7 @@ class NodeNetwork:
             raise
 
     def _complain(self, stopped: Mapping[str, str], refused: Sequence[str]) -> None:
-        """Tell once whose packets are stopped here, and why."""
+        """Tell the user of each Subnet once why packets of the Subnet are stopped here."""
         for name, reason in stopped.items():
             if self._stopped.get(name) != reason:
                 self._tell(name, f"packets to the outside are stopped on node {self._settings.node_name}: {reason}")
@@ -113,19 +116,19 @@ class NodeNetwork:
             log.error("packets of a subnet with externalEgressGateway are stopped here", errors=refused)
 
     def _look_again(self, fragile: bool) -> None:
-        """In a while, if something may change of which nobody tells."""
+        """Make another pass in a while if something may change that the kernel does not notify of."""
         if self._again is not None:
             self._again.cancel()
         self._again = asyncio.get_running_loop().call_later(FRAGILE_PAUSE, self.dirty.mark) if fragile else None
 
     def _render(self, mtu: int, local: Collection[Address]) -> NodeState | None:
-        """What should be; None when that cannot be known now."""
-        node, subnets, name = self._node(), self._subnets.effective, self._settings.node_name
+        """The desired state; None when it cannot be known now."""
+        node, subnets, name = self._view.own, self._view.node_subnets, self._settings.node_name
         if node is None or subnets is None:
-            return None  # not registered yet, or removed; or the Subnets are not known yet
+            return None  # the Node is not registered yet or removed, or the Subnets are not known yet
         if not subnets:
-            # There is always the default one. A list without it comes from an API server that lost its data, or before
-            # the controller's first pass, and must not take the network from the Pods that run.
+            # There is always the default Subnet. A list without it comes from an API server that lost its data, or from
+            # a time before the controller's first pass, and must not take the network from running Pods.
             log.warning("no Subnet is in effect; the node stays as it is", node=name)
             return None
         try:
@@ -140,15 +143,15 @@ class NodeNetwork:
         return state
 
     async def covering(self, addresses: Collection[Address]) -> None:
-        """Wait until this node has routes and rules for the subnets of these addresses. Set a timeout."""
+        """Wait until this node has routes and rules for the subnets of some addresses. The caller sets a deadline."""
 
         def check() -> bool | None:
             return all(is_within(address, self._covered) for address in addresses) or None
 
-        await self._settled.until(check)
+        await self._passed.until(check)
 
     async def follow_gateway(self) -> None:
-        """Ask the join gateway again and again whether it answers: often until it does, seldom from then on."""
+        """Ask the join gateway again and again whether it answers: often until it does, and seldom from then on."""
         await self._built.wait()
         while True:
             complaint = await self._ask()
@@ -160,7 +163,7 @@ class NodeNetwork:
             await asyncio.sleep(PROVEN_PAUSE if complaint is None else UNPROVEN_PAUSE)
 
     async def _ask(self) -> str | None:
-        """What is wrong with the way to the join gateways; None when they answer."""
+        """Which join gateway does not answer, and why; None when all of them do."""
         for gateway in self._state.gateways if self._state else ():
             try:
                 await echo(gateway, names.NODE_NIC, UNPROVEN_WAIT if self.complaint else PROVEN_WAIT)
@@ -169,7 +172,9 @@ class NodeNetwork:
         return None
 
     async def _derive_mtu(self) -> int | None:
-        """None while nobody has said which addresses the tunnels have: what a tunnel takes depends on their family."""
+        """The largest MTU of Pods; None while it was never known. It depends on the family of the tunnels' addresses:
+        while these are unknown, it stays as it was known.
+        """
         settings, encaps = self._settings, self._encaps()
         if not encaps:
             return self.mtu
@@ -177,5 +182,6 @@ class NodeNetwork:
         return await plumbing.run(plumbing.pod_mtu, settings.iface, settings.pod_ip, overhead)
 
     def _distrust_table(self) -> None:
+        """Another program may have changed the table: have it written again."""
         self._table = None
         self.dirty.mark()

@@ -1,7 +1,7 @@
 """The kernel's part of requests and passes, as plain functions for worker threads.
 
-They block for as long as the kernel's network lock is taken. What is to be there comes from `host/`; the messages are
-`linux.links`'.
+They block for as long as the kernel's lock of the network configuration is taken. `host/` decides what is to be there;
+`linux.links` and `linux.policy` make the messages.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
-from kube_ovn.host.node import LinkKey, Switch
+from kube_ovn.host.node import LinkKey, Toggle
 from kube_ovn.host.pod import format_alias
 from kube_ovn.linux import links, policy
 from kube_ovn.linux.netlink import NetlinkError, Socket, is_own_netns
@@ -38,22 +38,23 @@ _workers = ThreadPoolExecutor(4, "plumbing")
 
 
 async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run one of the functions below without holding up the others.
+    """Run one of the functions below in a worker thread, while other tasks go on.
 
-    A thread cannot be stopped: who is cancelled meanwhile waits for its end, so that what is done next comes after it.
+    A thread cannot be stopped. A task that is cancelled meanwhile ends only after the thread, so that what is done next
+    comes after it.
     """
     work = asyncio.get_running_loop().run_in_executor(_workers, lambda: function(*args, **kwargs))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         while not work.done():
-            with suppress(asyncio.CancelledError):  # told again
+            with suppress(asyncio.CancelledError):  # cancelled again
                 await asyncio.wait([work])
         raise
 
 
 def connect(sandbox: Sandbox, network: PodNetwork, mtu: int) -> None:
-    """Make the pair of links and give the Pod's end what it is to have. Raises NetlinkError."""
+    """Make the pair of links of a sandbox and configure the Pod's end. `mtu`: bytes. Raises NetlinkError."""
     with Socket() as root, Socket(sandbox.netns) as pod:
         if is_own_netns(sandbox.netns):
             raise NetlinkError(f"{sandbox.netns} is the node's own network namespace", errno.EINVAL)
@@ -62,7 +63,7 @@ def connect(sandbox: Sandbox, network: PodNetwork, mtu: int) -> None:
         except NetlinkError as error:
             if error.errno != errno.EEXIST or links.get_link(root, sandbox.link) is None:
                 raise
-            # Left by a request that was cut off. What is in the Pod's namespace under this name dies with it.
+            # The link was left by a request that was cut off. Its other end, in the Pod's namespace, dies with it.
             links.delete_link(root, sandbox.link)
             _create(root, sandbox, network, mtu)
         links.configure_pod(pod, sandbox.interface, network)
@@ -71,7 +72,7 @@ def connect(sandbox: Sandbox, network: PodNetwork, mtu: int) -> None:
 
 
 def _refuse_unusable(pod: Socket, name: str) -> None:
-    """Raise NetlinkError when a Pod could not use an address it has: its containers would start without it."""
+    """Raise NetlinkError when a Pod cannot use one of its addresses: its containers would start without it."""
     link = links.get_link(pod, name)
     for address, flaw in (links.list_unusable(pod, link.index) if link else {}).items():
         raise NetlinkError(f"address {address}", errno.EADDRNOTAVAIL, flaw)
@@ -83,13 +84,15 @@ def _create(root: Socket, sandbox: Sandbox, network: PodNetwork, mtu: int) -> No
 
 
 def disconnect(link: str) -> None:
-    """Remove a Pod's links. Raises NetlinkError, but not for links that are gone."""
+    """Remove the links of a Pod. Links that are gone are no error. Raises NetlinkError."""
     with Socket() as root:
         links.delete_link(root, link)
 
 
 def compare(sandbox: Sandbox, mac: str, addresses: Iterable[str]) -> list[str]:
-    """What differs between a Pod's interface and what it was given. Raises NetlinkError."""
+    """The differences between a Pod's interface and the MAC address (empty: any) and the addresses with prefix lengths
+    that it was given, in words. Raises NetlinkError.
+    """
     with Socket(sandbox.netns) as pod:
         link = links.get_link(pod, sandbox.interface)
         if link is None:
@@ -106,28 +109,27 @@ def compare(sandbox: Sandbox, mac: str, addresses: Iterable[str]) -> list[str]:
 
 
 def list_addresses() -> set[Address]:
-    """The addresses the node has. Raises NetlinkError."""
+    """The addresses of the node. Raises NetlinkError."""
     with Socket() as root:
         return {entry.address for _, entry in links.list_addresses(root)}
 
 
 def list_links() -> list[Link]:
-    """The node's links. Raises NetlinkError."""
+    """The links of the node. Raises NetlinkError."""
     with Socket() as root:
         return links.list_links(root)
 
 
 def pod_mtu(patterns: Collection[str], addresses: Collection[Address], overhead: int) -> int:
-    """What a tunnel leaves of the MTU of the first NIC that fits a pattern; without patterns, that has an address.
-
-    Raises NetlinkError.
+    """The bytes that a tunnel leaves of the MTU of a NIC: of the first that matches a pattern, or, without patterns, of
+    the first that has one of the addresses. `overhead`: the bytes that the tunnel takes. Raises NetlinkError.
     """
     with Socket() as root:
         found = links.list_links(root)
         owners = {index for index, entry in links.list_addresses(root) if entry.address in addresses}
     for pattern in patterns:
         fitting = [link for link in found if re.search(pattern, link.name)]
-        for link in sorted(fitting, key=lambda link: link.name != pattern):  # a name means itself first
+        for link in sorted(fitting, key=lambda link: link.name != pattern):  # the name itself before what contains it
             return link.mtu - overhead
     for link in found:
         if not patterns and link.index in owners:
@@ -136,10 +138,9 @@ def pod_mtu(patterns: Collection[str], addresses: Collection[Address], overhead:
     raise NetlinkError(f"NIC {wanted}", errno.ENODEV)
 
 
-def settle(nic: str, desired: dict[LinkKey, Route | None]) -> int | None:
-    """Bring a NIC from what it is to what it should be; its index, None while Open vSwitch has not made it.
-
-    Writes nothing when they agree. Raises NetlinkError.
+def apply(nic: str, desired: dict[LinkKey, Route | None]) -> int | None:
+    """Bring a NIC to its desired state, and write nothing when it has that. Returns the index of the NIC; None while
+    Open vSwitch has not made it. Raises NetlinkError.
     """
     with Socket() as root:
         link = links.get_link(root, nic)
@@ -147,12 +148,12 @@ def settle(nic: str, desired: dict[LinkKey, Route | None]) -> int | None:
             return None
         actual = _observe(root, link)
         plan = diff(desired, actual)
-        # Routes first: they would go with their source address.
+        # Routes are deleted first: the kernel would delete them together with their source address.
         links.delete_routes(root, link.index, _routes(plan.delete.values()), names.ROUTE_PROTOCOL)
         for key in plan.delete:
             if isinstance(key, InterfaceAddress):
                 links.delete_address(root, link.index, key)
-        # Routes last: they need the link up and the address there. An update replaces.
+        # Routes are added last: they need the link to be up and to have the address. A new route replaces an old one.
         for key in desired:
             if key in plan.create:
                 _add(root, link, key)
@@ -162,12 +163,12 @@ def settle(nic: str, desired: dict[LinkKey, Route | None]) -> int | None:
 
 
 def add_detours(desired: Collection[Detour]) -> list[str]:
-    """Have these rules and routes of policy routing. What the kernel does not take keeps nobody else's out; it is told
-    in sentences. Raises NetlinkError.
+    """Add those of these rules and routes of policy routing that are missing. One that the kernel refuses keeps no
+    other one out; a sentence on each is returned. Raises NetlinkError.
     """
     complaints = []
     with Socket() as root:
-        # A rule whose table is empty, or no rule, sends packets by the main table: ends first and rules last.
+        # Without a rule, or with one whose table is empty, packets go by the main table: ends first and rules last.
         for detour in sorted(set(desired) - policy.list_detours(root, names.ROUTE_PROTOCOL), key=_rank):
             try:
                 policy.add_detour(root, detour, names.ROUTE_PROTOCOL)
@@ -177,7 +178,7 @@ def add_detours(desired: Collection[Detour]) -> list[str]:
 
 
 def delete_detours(desired: Collection[Detour]) -> None:
-    """Have none but these. Raises NetlinkError."""
+    """Delete kube-ovn's rules and routes of policy routing, except these. Raises NetlinkError."""
     with Socket() as root:
         others = policy.list_detours(root, names.ROUTE_PROTOCOL) - set(desired)
         for detour in sorted(others, key=_rank, reverse=True):
@@ -191,20 +192,20 @@ def _rank(detour: Detour) -> int:
 def _observe(root: Socket, link: Link) -> dict[LinkKey, Route | None]:
     actual: dict[LinkKey, Route | None] = {}
     if link.up:
-        actual[Switch.UP] = None
+        actual[Toggle.UP] = None
     if links.is_forwarding(link):
-        actual[Switch.FORWARDING] = None
+        actual[Toggle.FORWARDING] = None
     actual.update({address: None for _, address in links.list_addresses(root, link.index)})
-    if link.name == names.NODE_NIC:  # all routes of ours lead through it
+    if link.name == names.NODE_NIC:  # all routes of kube-ovn lead through it
         actual.update({route.to: route for route in links.list_routes(root, names.ROUTE_PROTOCOL)})
     return actual
 
 
 def _add(root: Socket, link: Link, key: LinkKey) -> None:
-    """A switch or an address."""
-    if key is Switch.UP:
+    """Turn a toggle on, or add an address. Routes are not added here."""
+    if key is Toggle.UP:
         links.set_up(root, link)
-    elif key is Switch.FORWARDING:
+    elif key is Toggle.FORWARDING:
         links.set_forwarding(root, link)
     elif isinstance(key, InterfaceAddress):
         links.add_address(root, link.index, key)

@@ -1,8 +1,8 @@
-"""CNI requests carried out: ADD, DEL, CHECK, GC, and the same removal for sandboxes nobody asks us to remove.
+"""CNI requests carried out: ADD, DEL, CHECK and GC; and the removal of sandboxes that are over without a DEL.
 
-Each attachment is worked on by one request at a time; different ones run side by side. Whatever ADD made is removed
-again when it does not succeed. What a Pod gets is read in `host.pod`, the kernel's part is `plumbing`, the switch's
-`ports`.
+Each attachment is worked on by one request at a time; requests for different ones run side by side. When an ADD does
+not succeed, whatever it made is removed. `host.pod` reads the network of a Pod, `plumbing` does the kernel's part, and
+`ports` that of Open vSwitch.
 """
 
 import asyncio
@@ -17,9 +17,8 @@ from kube_ovn.daemon import plumbing
 from kube_ovn.daemon.cni import CniError, Code, NetConf, Request, format_result, parse_previous
 from kube_ovn.daemon.node import NodeNetwork
 from kube_ovn.daemon.ports import PortError, Ports
-from kube_ovn.daemon.subnets import Subnets
+from kube_ovn.daemon.view import View
 from kube_ovn.host.pod import parse_network, pod_mtu, render_lost, render_sandbox, select_over
-from kube_ovn.k8s.watch import Store
 from kube_ovn.linux.netlink import NetlinkError, is_netns
 from kube_ovn.model import names
 from kube_ovn.model.host import PodNetwork, Sandbox
@@ -36,22 +35,22 @@ STAGE_SECONDS = Histogram(
 )
 
 ADD_DEADLINE = 60.0
-"""The kubelet gives up after 120 s at the earliest; until then it says nothing, so we do first."""
+"""Seconds for an ADD. The kubelet gives up after 120 s at the earliest and tells nothing until then, so the error comes
+before.
+"""
 REMOVE_DEADLINE, REPAIR_DEADLINE = 10.0, 30.0
+"""Seconds to remove a port, and to make one anew."""
 
 
 class Pods:
-    """The Pods' attachments on this node."""
+    """The attachments of the Pods on this node."""
 
-    def __init__(self, store: Store[Pod], subnets: Subnets, node: NodeNetwork, ports: Ports) -> None:
-        self._store = store
-        self._subnets = subnets
-        self._node = node
-        self._ports = ports
+    def __init__(self, view: View, node: NodeNetwork, ports: Ports) -> None:
+        self._view, self._node, self._ports = view, node, ports
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     async def add(self, request: Request) -> bytes:
-        """Connect a sandbox; the CNI result. Raises CniError."""
+        """Connect a sandbox. Returns the CNI result. Raises CniError."""
         sandbox = _sandbox(request)
         started = time.perf_counter()
         async with self._alone(sandbox.link):
@@ -65,14 +64,14 @@ class Pods:
         return format_result(request.conf.cni_version, sandbox, network, mtu)
 
     async def delete(self, request: Request) -> bytes:
-        """Disconnect a sandbox, whatever is left of it."""
+        """Disconnect a sandbox, whatever is left of it. Raises CniError, NetlinkError."""
         sandbox = _sandbox(request)
         async with self._alone(sandbox.link):
             await self._remove(sandbox.link)
         return b""
 
     async def check(self, request: Request) -> bytes:
-        """Compare a sandbox with what ADD answered. Raises CniError."""
+        """Compare a sandbox with the result of its ADD. Raises CniError."""
         sandbox = _sandbox(request)
         mac, addresses = parse_previous(request.conf, sandbox)
         if sandbox.link not in self._ports.sandboxes():
@@ -86,7 +85,7 @@ class Pods:
         return b""
 
     async def collect(self, conf: NetConf) -> bytes:
-        """GC: remove the attachments the runtime no longer knows. Raises CniError."""
+        """GC: remove the attachments that the runtime does not list. Raises CniError, NetlinkError."""
         if conf.valid_attachments is None:
             raise CniError(Code.INVALID_CONFIG, "cni.dev/valid-attachments is missing from the GC request")
         valid = {(attachment.container_id, attachment.ifname) for attachment in conf.valid_attachments}
@@ -101,11 +100,11 @@ class Pods:
         return link in self._locks
 
     async def repair(self) -> None:
-        """Remove what sandboxes left behind that ended while nobody called DEL, or nobody heard it, and make ports
-        anew that the switch has lost. Raises NetlinkError.
+        """Remove what is left of sandboxes that ended without a DEL, or whose DEL did not arrive, and make ports anew
+        that Open vSwitch has lost. Raises NetlinkError.
         """
-        pods = self._store.objects
-        uids = frozenset(pods) if self._store.synced.is_set() else None
+        store = self._view.pods.store
+        pods, uids = store.objects, frozenset(store.objects) if store.synced.is_set() else None
         links = await plumbing.run(plumbing.list_links)
         known = self._ports.sandboxes()
         for link in select_over(known, is_netns, {link.name for link in links}, uids):
@@ -124,7 +123,7 @@ class Pods:
 
     async def _connect(self, sandbox: Sandbox, stage: "_Stages") -> tuple[PodNetwork, int]:
         with stage("wait"):
-            network, subnet = await self._store.until(
+            network, subnet = await self._view.pods.store.until(
                 sandbox.namespace, sandbox.pod, lambda pod: _granted(sandbox, pod)
             )
         with stage("node"):
@@ -149,8 +148,8 @@ class Pods:
         return network, mtu
 
     def _mtu(self, sandbox: Sandbox, subnet: str) -> int:
-        """What the Pod's Subnet wants, within what this node can do. Raises CniError."""
-        most, wanted = self._node.mtu, self._subnets.mtu(subnet)
+        """The MTU that the Pod's Subnet wants, or the largest that this node's tunnels carry. Raises CniError."""
+        most, wanted = self._node.mtu, self._view.mtu(subnet)
         if most is None:
             raise CniError(
                 Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: the NIC of this node's tunnels is not known yet"
@@ -161,7 +160,9 @@ class Pods:
         return mtu
 
     async def _remove(self, link: str) -> None:
-        """Port first, so that the switch does not look for a link that is gone. What is missing is no error."""
+        """Remove a port and its links. The port is first, so that Open vSwitch does not look for a link that is gone.
+        What is missing is no error. Raises NetlinkError.
+        """
         try:
             async with asyncio.timeout(REMOVE_DEADLINE):
                 await self._ports.drop([link])
@@ -171,6 +172,7 @@ class Pods:
 
     @contextlib.asynccontextmanager
     async def _alone(self, link: str) -> AsyncIterator[None]:
+        """Keep other requests from a link; first wait for those that came before."""
         lock, users = self._locks.get(link, (asyncio.Lock(), 0))
         self._locks[link] = lock, users + 1
         try:
@@ -183,7 +185,7 @@ class Pods:
 
 
 class _Stages:
-    """Where an ADD is: for the metrics, and for the sentence when its time is over."""
+    """The stage that an ADD is in, for the metrics, and for the error when its time is over."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -209,7 +211,9 @@ class _Stages:
 
 
 def _refuse_clash(sandbox: Sandbox, link: str, holder: Sandbox) -> None:
-    """Raise CniError when a sandbox would take over what a different one uses."""
+    """Raise CniError when a sandbox would take over the link or the port of a different one: `holder`, which has
+    `link`.
+    """
     if link == sandbox.link and holder.container != sandbox.container:
         raise CniError(Code.NETWORK_NAMESPACE, f"Pod {sandbox.label}: link {link} is Pod {holder.label}'s")
     if holder.container == sandbox.container and holder.interface != sandbox.interface:
@@ -218,7 +222,9 @@ def _refuse_clash(sandbox: Sandbox, link: str, holder: Sandbox) -> None:
 
 
 def _granted(sandbox: Sandbox, pod: Pod | None) -> tuple[PodNetwork, str] | None:
-    """The network of the very Pod a sandbox is for, not of a namesake before or after it; and its Subnet's name."""
+    """The network of the Pod of a sandbox, and the name of its Subnet. None while it has none, and for another Pod
+    of the same name. Raises CniError.
+    """
     if pod is None or (sandbox.uid and pod.metadata.uid != sandbox.uid):
         return None
     try:
@@ -226,7 +232,7 @@ def _granted(sandbox: Sandbox, pod: Pod | None) -> tuple[PodNetwork, str] | None
     except ValueError as error:
         raise CniError(Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: {error}") from None
     if network is None and pod.metadata.deletion_timestamp:
-        # The Pod is not removed before ADD has answered: what waits in vain must not make its user wait as well.
+        # The Pod is not removed before ADD has answered, so an ADD must not wait for an address that does not come.
         raise CniError(Code.TRY_AGAIN_LATER, f"Pod {sandbox.label} is being deleted and has no address")
     return None if network is None else (network, pod.metadata.annotations.get(names.LOGICAL_SWITCH, ""))
 

@@ -1,7 +1,7 @@
-"""Ports on the integration bridge: those that requests want or want gone, sent together, one transaction at a time.
+"""Ports on the integration bridge: those that requests wish to have or to remove, in one transaction at a time.
 
-The transaction is the difference between what is wanted for the named links and what is there; who wants the same thing
-twice, or wants what another run of the daemon did already, waits for nothing. Rows come from `host/`.
+A transaction is the difference between the wishes for some links and the rows that these links have. A wish that is
+repeated, or that a former run of the daemon has carried out, costs nothing. `host/` renders the rows.
 """
 
 import asyncio
@@ -22,21 +22,24 @@ from kube_ovn.reconcile import Backoff, Dirty
 log = structlog.get_logger()
 
 COMMIT_DEADLINE = 10.0
+"""Seconds."""
 IFACE_ID = "iface-id"
 
 
 class PortError(Exception):
-    """Open vSwitch cannot have or use a link: what it said."""
+    """Open vSwitch refuses a port or cannot use its link. The text is that of Open vSwitch."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Wish:
-    rows: State  # none: the link's port has to go
+    """The rows that a link is to have."""
+
+    rows: State  # none: the port is to be removed
     carried_out: asyncio.Future[None]
 
     def finish(self, error: RejectedError | None = None) -> None:
         if self.carried_out.done():
-            return  # its author waits no longer
+            return  # the request waits no longer
         if error is None:
             self.carried_out.set_result(None)
         else:
@@ -44,7 +47,7 @@ class _Wish:
 
 
 class Ports:
-    """The ports of this node. `run` does the writing; the other methods only wait."""
+    """The ports of this node. `run` writes; the other methods only wait for that."""
 
     def __init__(self, ovs: Client) -> None:
         self._ovs = ovs
@@ -53,18 +56,18 @@ class Ports:
         self._changed = Broadcast()
 
     def notify(self) -> None:
-        """The replica changed: to be called after each update from the database."""
+        """Look at the replica again. To be called after each update from the database."""
         self._changed.notify()
 
     def take_changed_links(self) -> set[str] | None:
-        """Links whose rows changed since the last call; None when any may have."""
+        """The names of links whose rows changed since the last call; None when those of any link may have."""
         changed = self._ovs.replica.take_changed()
         if changed is None:
             return None
         return {key.target if isinstance(key, Member) else key.key for key in changed}
 
     def sandboxes(self) -> dict[str, Sandbox]:
-        """Sandboxes that have a port in the database, by link."""
+        """The sandboxes that have a port in the database, by the name of the link."""
         found = {}
         for key, row in self._ovs.replica.owned.items():
             if isinstance(key, RowKey) and row is not None and (sandbox := sandbox_of(row)):
@@ -72,9 +75,9 @@ class Ports:
         return found
 
     async def put(self, link: str, rows: State) -> None:
-        """Have the link's rows in the database. Raises PortError when the database refuses them.
+        """Give a link these rows in the database. Raises PortError when the database refuses them.
 
-        The caller sets the deadline; at its end the wish is withdrawn.
+        The caller sets the deadline. At its end the wish is withdrawn.
         """
         wish = self._wish(link, rows)
         try:
@@ -84,12 +87,16 @@ class Ports:
             raise
 
     async def drop(self, links: Iterable[str]) -> None:
-        """Have no rows of these links. Beyond the caller's deadline the wish stands until it can be carried out."""
+        """Remove the rows of these links. The caller sets the deadline; after it, the wish stands until it is carried
+        out.
+        """
         if wishes := [self._wish(link, {}) for link in links]:
             await asyncio.wait([wish.carried_out for wish in wishes])
 
     async def installed(self, link: str) -> None:
-        """Wait until ovn-controller has installed a port's flows. Raises PortError when the switch cannot use it."""
+        """Wait until ovn-controller has installed the flows of a port (`ovn-installed` in its external_ids). The caller
+        sets the deadline. Raises PortError when Open vSwitch cannot use the link.
+        """
 
         def check() -> bool | None:
             columns = self._ovs.replica.columns(RowKey(Interface.TABLE, link))
@@ -102,7 +109,7 @@ class Ports:
         await self._changed.until(check)
 
     async def run(self) -> None:
-        """Carry out wishes until cancelled; what the database refuses or does not answer is tried again."""
+        """Carry out wishes until cancelled. A transaction that fails is tried again."""
         backoff = Backoff(ceiling=2.0)
         while True:
             await self._dirty.wait()
@@ -117,7 +124,7 @@ class Ports:
     def _wish(self, link: str, rows: State) -> _Wish:
         wish = _Wish(rows, asyncio.get_running_loop().create_future())
         if older := self._wanted.get(link):
-            older.finish()  # it is replaced, and its author has nothing to wait for
+            older.finish()  # it is replaced, so its request has nothing to wait for
         self._wanted[link] = wish
         self._dirty.mark()
         return wish
@@ -127,14 +134,14 @@ class Ports:
             del self._wanted[link]
 
     async def _carry_out(self) -> None:
-        """All wishes in one transaction. Raises OvsdbError for what has to be tried again."""
+        """Carry out all wishes in one transaction. Raises OvsdbError when it has to be tried again."""
         wishes = dict(self._wanted)
         refusals = await self._try({link: wish.rows for link, wish in wishes.items()})
         stubborn: RejectedError | None = None
         for link, wish in wishes.items():
             refusal = refusals.get(link)
             if refusal is not None and not wish.rows:
-                stubborn = refusal  # a removal is owed until it succeeds
+                stubborn = refusal  # a removal is tried until it succeeds
                 continue
             self._forget(link, wish)
             wish.finish(refusal)
@@ -142,7 +149,9 @@ class Ports:
             raise stubborn
 
     async def _try(self, wishes: Mapping[str, State]) -> Mapping[str, RejectedError]:
-        """When the whole is refused, one by one, so that only the bad one suffers: what was refused, by link."""
+        """Carry out wishes together, or one by one if the whole is refused, so that only the bad one fails. Returns the
+        refusals, by link.
+        """
         try:
             await self._commit(wishes)
             return {}
@@ -166,7 +175,7 @@ class Ports:
             await self._ovs.commit(plan, COMMIT_DEADLINE)
 
     def _rivals(self, wishes: Mapping[str, State]) -> list[str]:
-        """Links in the database that claim a logical port which is now wanted for another link."""
+        """The links in the database that have a logical port which a wish has for another link."""
         claims = {
             row.external_ids[IFACE_ID]
             for rows in wishes.values()
@@ -184,5 +193,5 @@ class Ports:
 
 
 def port_keys(link: str) -> tuple[Key, ...]:
-    """Every row and membership a link can have."""
+    """The keys of all rows and memberships that a link can have."""
     return (RowKey(Interface.TABLE, link), RowKey(Port.TABLE, link), *port_members(link))

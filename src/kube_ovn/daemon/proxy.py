@@ -1,13 +1,13 @@
-"""Services on the node itself: keeps the second table of nftables what `host.services` says it is."""
+"""Services on the node itself: the second table of nftables, kept as `host.service_table` renders it."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 
 import structlog
 
 from kube_ovn.daemon import plumbing
-from kube_ovn.daemon.services import Services
+from kube_ovn.daemon.view import View
 from kube_ovn.host.nftables import format_removal
-from kube_ovn.host.services import ServiceTable, render_services
+from kube_ovn.host.service_table import ServiceTable, render_services
 from kube_ovn.linux import nft
 from kube_ovn.linux.conntrack import forget
 from kube_ovn.linux.notify import TableWatch
@@ -20,26 +20,24 @@ log = structlog.get_logger()
 
 
 class Proxy:
-    """What kube-proxy would be on this node."""
+    """Does what kube-proxy would do on this node."""
 
-    def __init__(
-        self, networks: tuple[Network, ...], services: Services, nodes: Callable[[], Collection[Address] | None]
-    ) -> None:
-        """`networks`: where Services have their own addresses; `nodes`: the addresses of all nodes, if known."""
-        self._networks, self._services, self._nodes = networks, services, nodes
-        self._table: ServiceTable | None = None  # as last written, and by nobody else since
+    def __init__(self, networks: tuple[Network, ...], view: View) -> None:
+        """`networks`: the networks of Services' own addresses."""
+        self._networks, self._view = networks, view
+        self._table: ServiceTable | None = None  # as last written; None when another program may have changed it
         self._fronts: Mapping[Front, frozenset[tuple[Address, int]]] = {}
         self.dirty = Dirty()
         self.tables = TableWatch(names.SERVICES_TABLE, self._distrust)
 
     async def make_pass(self) -> None:
-        """Bring the table to what it should be. Raises NetlinkError, NftError."""
-        services, nodes = self._services.effective, self._nodes()
+        """Bring the table to its desired state. Raises NetlinkError, NftError."""
+        services, nodes = self._view.node_services, self._view.all_addresses
         if services is None or nodes is None:
-            return  # what runs here goes on
+            return  # the table stays as it is
         table = render_services(services, self._networks, nodes)
         if table != self._table:
-            self.tables.own, self._table = table.comment, table  # known before: distrust that comes meanwhile must stay
+            self.tables.own, self._table = table.comment, table  # set first: `_distrust` may be called meanwhile
             try:
                 await nft.apply(table.text)
             except BaseException:
@@ -48,7 +46,9 @@ class Proxy:
         await self._forget(table)
 
     async def _forget(self, table: ServiceTable) -> None:
-        """UDP has no end of a connection: a client that goes on would be led where it once was, or nowhere."""
+        """Have the kernel forget the connections of UDP fronts that lead elsewhere now. UDP has no end of a connection:
+        a client that goes on would be led to the former endpoint, or nowhere.
+        """
         changed = _changed(self._fronts, table.fronts)
         if changed:
             count = await plumbing.run(forget, changed, await plumbing.run(plumbing.list_addresses))
@@ -57,6 +57,7 @@ class Proxy:
         self._fronts = table.fronts
 
     def _distrust(self) -> None:
+        """Another program may have changed the table: have it written again."""
         self._table = None
         self.dirty.mark()
 
@@ -64,7 +65,7 @@ class Proxy:
 def _changed(
     before: Mapping[Front, frozenset[tuple[Address, int]]], now: Mapping[Front, frozenset[tuple[Address, int]]]
 ) -> dict[Front, frozenset[tuple[Address, int]]]:
-    """Fronts that are new or gone, or of which a target is gone, and the targets that are left."""
+    """The fronts that are new or gone, or that have lost a target, each with the targets that are left."""
     return {
         front: now.get(front, frozenset())
         for front in {**before, **now}
@@ -73,5 +74,5 @@ def _changed(
 
 
 async def remove_table() -> None:
-    """Leave the node's ports to somebody else. Raises NftError."""
+    """Remove the table, so that another program can serve the node's ports. Raises NftError."""
     await nft.apply(format_removal(names.SERVICES_TABLE))

@@ -1,5 +1,5 @@
-"""What the plugin talks to: HTTP on a unix socket, one request, one answer. And the marks each request leaves:
-a line in the log, an observation, an Event on the Pod when it failed.
+"""The server of the CNI plugin: HTTP on a unix socket, one request and one answer. Each request leaves an observation
+in the metrics; one that is refused leaves a line in the log, except STATUS; and an ADD an Event on the Pod as well.
 """
 
 import os
@@ -27,9 +27,11 @@ LATENCY = Histogram(
 )
 
 IN_FLIGHT = 256
-"""Requests at a time: more Pods than a kubelet runs. Beyond it something is wrong, and the runtime is told to wait."""
+"""Requests at a time: more than a kubelet runs Pods. Beyond that something is wrong, and the runtime is told to try
+again later.
+"""
 LARGEST = 1 << 20
-"""Bytes of a request: GC lists every attachment of the node."""
+"""The most bytes of a request. A GC lists every attachment of the node."""
 
 
 class Server:
@@ -38,6 +40,9 @@ class Server:
     def __init__(
         self, node: str, pods: Pods, complaint: Callable[[], str | None], report: Callable[[Sandbox, str], None]
     ) -> None:
+        """`node`: the name of the node. `complaint`: returns why the node's network does not work, or None. `report`:
+        gives the user of a Pod a sentence.
+        """
         self._node = node
         self._pods = pods
         self._complaint = complaint
@@ -45,10 +50,12 @@ class Server:
         self._in_flight = 0
 
     async def serve(self, path: str) -> web.AppRunner:
-        """Listen; the caller closes the returned runner, which lets requests under way finish."""
+        """Listen on a unix socket at this path. The caller closes the returned runner, which lets requests under way
+        finish.
+        """
         app = web.Application(client_max_size=LARGEST)
         app.router.add_post("/api/v1/cni", self._handle)
-        # A runtime that gave up has killed the plugin: what it asked for is undone, not finished.
+        # A runtime that gives up kills the plugin. The request of that plugin is then undone, not finished.
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         await web.SockSite(runner, _listen(path)).start()
@@ -103,7 +110,7 @@ class Server:
 
 
 def _listen(path: str) -> socket.socket:
-    """A listening socket in place of whatever a former run left at the path; only root may connect."""
+    """A listening socket, in place of what a former run left at the path. Only root may connect."""
     Path(path).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)

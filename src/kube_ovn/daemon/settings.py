@@ -14,13 +14,14 @@ ALL_SERVICES, CLUSTER_IP_ONLY = "all", "clusterip-only"
 
 
 def parse_network_type(text: str) -> str:
+    """Check the name of a type of tunnels. Raises ValueError."""
     if text not in OVERHEAD:
         raise ValueError(f"{text!r} is not one of {', '.join(OVERHEAD)}")
     return text
 
 
 def parse_patterns(text: str) -> tuple[str, ...]:
-    """Comma list of names or regular expressions."""
+    """Parse a comma list of names or regular expressions. Raises ValueError."""
     patterns = parse_list(text)
     for pattern in patterns:
         try:
@@ -31,6 +32,7 @@ def parse_patterns(text: str) -> tuple[str, ...]:
 
 
 def parse_services(text: str) -> str:
+    """Check which Services a node is to serve. Raises ValueError."""
     if text not in (ALL_SERVICES, CLUSTER_IP_ONLY):
         raise ValueError(f"{text!r} is neither {ALL_SERVICES} nor {CLUSTER_IP_ONLY}")
     return text
@@ -46,7 +48,9 @@ class Settings:
     ovs_socket: str = flag("/run/openvswitch/db.sock", "socket of the node's Open vSwitch database")
     bind_socket: str = flag("/run/openvswitch/kube-ovn-daemon.sock", "socket on which the CNI plugin is served")
     cni_conf_dir: str = flag("/etc/cni/net.d", "directory of the container runtime's CNI configurations")
-    cni_conf_name: str = flag("01-kube-ovn.conflist", "file name of ours, written when the node's network works")
+    cni_conf_name: str = flag(
+        "01-kube-ovn.conflist", "file name of kube-ovn's there, written when the node's network works"
+    )
     node_switch: str = flag("join", "name of the subnet that joins the nodes to the router")
     service_cluster_ip_range: tuple[Network, ...] = flag(
         parse_networks("10.96.0.0/12"), "Service CIDR of the cluster, one a family", parse_networks
@@ -74,5 +78,5 @@ class Settings:
     log_level: str = flag("info", "debug, info, warning or error", parse_level)
 
     def dns_servers(self) -> tuple[Address, ...]:
-        """Where there may be a DNS server, which may be this node."""
+        """The addresses at which Pods look for a DNS server. Where there is none, the nodes answer there."""
         return self.cluster_dns or dns_addresses(self.service_cluster_ip_range)

@@ -1,7 +1,7 @@
-"""What passes between each subnet and the outside through this node, as metrics.
+"""The packets between each subnet and the outside through this node, as metrics.
 
-The counters are the nftables table's, and begin anew with each table; what earlier ones counted is added here. They
-are read when somebody asks for the metrics, and before a table is replaced.
+The counters are those of the nftables table and begin anew with each table; the counts of earlier tables are added
+here. Counters are read when the metrics are asked for, and before a table is replaced.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class Traffic(Collector):
         yield volume
 
     async def refresh(self) -> None:
-        """Read the counters; while that fails, the metrics stay as they are."""
+        """Read the counters. While that fails, the metrics stay as they are."""
         async with self._reading:
             await self._read()
 
@@ -64,9 +64,8 @@ class Traffic(Collector):
                 self._now[flow] = (count.packets, count.bytes)
 
     async def replace(self, table: Table) -> None:
-        """Carry out a table. What the one before it counted is kept, but for what passes in between.
-
-        Raises NftError.
+        """Put a table in place of the one before. The counts of that one are kept, except for packets that pass after
+        they are read. Raises NftError.
         """
         async with self._reading:
             await self._read()

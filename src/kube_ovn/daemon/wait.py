@@ -1,4 +1,4 @@
-"""Waiting for a state instead of for an event: a check that is made again whenever something may have changed."""
+"""Waiting for a state instead of an event: a check that is made again whenever something may have changed."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,18 +8,19 @@ T = TypeVar("T")
 
 
 class Broadcast:
-    """Wakes everybody who waits; each looks for itself."""
+    """Wakes all tasks that wait. Each makes its own check."""
 
     def __init__(self) -> None:
         self._next: asyncio.Future[None] | None = None
 
     def notify(self) -> None:
+        """Have all checks made again."""
         if self._next is not None and not self._next.done():
             self._next.set_result(None)
         self._next = None
 
     async def until(self, check: Callable[[], T | None]) -> T:
-        """The first outcome of `check` that is not None. The caller sets the deadline."""
+        """Wait for the first outcome of `check` that is not None. The caller sets the deadline."""
         while (outcome := check()) is None:
             if self._next is None:
                 self._next = asyncio.get_running_loop().create_future()

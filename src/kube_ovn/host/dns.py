@@ -1,12 +1,13 @@
 """Answers for the cluster's names where no DNS server gives them. Pure.
 
-OVN answers at a Pod's port what is asked most: the addresses of a name, and the name of an address. What it passes on
-comes here when the cluster has no DNS server that is ready: a family that a name has not (NODATA, so that resolvers
-which ask for both do not wait), names there are not, SRV, more addresses than fit a datagram, questions over TCP.
-Names outside the cluster's domain are not answered here.
+OVN answers the most frequent questions at the port of a Pod: for the addresses of a name, and for the name of an
+address. It passes the others on, and they come here while the cluster has no DNS server that is ready: questions for a
+family that a name does not have (answered with NODATA, so that resolvers which ask for both families do not wait), for
+names that do not exist, for SRV records, for more addresses than fit a datagram, and questions over TCP. Names outside
+the cluster's domain are not answered here.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -20,17 +21,18 @@ import dns.rdatatype
 import dns.reversename
 import dns.rrset
 
+from kube_ovn.derive import Graph, Index, Read, Source
 from kube_ovn.discovery.dns import Names, service_name, service_names
 from kube_ovn.discovery.endpoints import HEADLESS
-from kube_ovn.model.addr import Address, Network, is_within
+from kube_ovn.model.addr import Address, Network
 from kube_ovn.model.kube import EndpointSlice, Service
 
 TTL = 5
-"""Seconds, also of "there is none"."""
+"""Seconds for which an answer may be remembered, also the one that there is none."""
 VERSION = "1.1.0"
-"""Of Kubernetes' specification of its names, told at `dns-version.<domain>`."""
+"""The version of the specification of Kubernetes' DNS, which is the answer for `dns-version.<domain>`."""
 _LABELS = 5
-"""From the name of a port down to a Namespace: `_port._protocol.service.namespace.svc`."""
+"""The most labels of a name of a Service: `_port._protocol.service.namespace.svc`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,47 +40,38 @@ class _Entry:
     service: Service
     names: Names
     ports: frozenset[tuple[str, str, int]]
-    """Name, protocol and number."""
+    """The name, the protocol and the number of each port."""
 
 
 class Directory:
-    """The names of all Services, kept up to date by who follows them."""
+    """The names of all Services."""
 
-    def __init__(self, domain: str, networks: Sequence[Network] = (), services: Sequence[Network] = ()) -> None:
-        """`services`: where Services have their own addresses."""
-        self.domain, self.networks, self._services = domain, networks, services
-        """`networks`: whose reverse names are the cluster's."""
+    def __init__(
+        self,
+        domain: str,
+        graph: Graph,
+        services: Source[tuple[str, str], Service],
+        slices: Index[tuple[str, str], tuple[str, str], EndpointSlice],
+        reserved: Sequence[Network],
+        is_inside: Callable[[Address], bool],
+    ) -> None:
+        """`services`: by Namespace and name; `slices`: by Service. `reserved`: the networks of Services' own addresses.
+        `is_inside`: whether the reverse name of an address is one of the cluster's names.
+        """
+        self.domain, self._slices, self._reserved, self._is_inside = domain, slices, reserved, is_inside
         self._zone = dns.name.from_text(f"{domain}.")
-        self._entries: dict[tuple[str, str], _Entry] = {}
-        self._namespaces: dict[str, int] = {}
-        self._pointers: dict[Address, dict[str, None]] = {}
+        self._entries = graph.derive("names of Services", services, self._enter)
+        self._namespaces = graph.index("names by Namespace", self._entries, lambda key, entry: (key[0],))
+        self._pointers = graph.index("names by address", self._entries, lambda key, entry: entry.names.pointers)
 
-    def put(self, namespace: str, name: str, service: Service | None, slices: Iterable[EndpointSlice]) -> None:
-        """What there is of a Service now."""
-        key, slices = (namespace, name), list(slices)
-        before = self._entries.pop(key, None)
-        if before is not None:
-            self._count(namespace, -1)
-            for address, pointer in before.names.pointers.items():
-                self._pointers[address].pop(pointer, None)
-                if not self._pointers[address]:
-                    del self._pointers[address]
-        if service is None:
-            return
-        names = service_names(service, slices, self.domain, self._services)
-        self._entries[key] = _Entry(service=service, names=names, ports=frozenset(_ports(service, slices)))
-        self._count(namespace, 1)
-        for address, pointer in names.pointers.items():
-            self._pointers.setdefault(address, {})[pointer] = None
-
-    def _count(self, namespace: str, change: int) -> None:
-        self._namespaces[namespace] = self._namespaces.get(namespace, 0) + change
-        if not self._namespaces[namespace]:
-            del self._namespaces[namespace]
+    def _enter(self, read: Read, key: tuple[str, str], service: Service) -> _Entry:
+        slices = read.select(self._slices, key).values() if HEADLESS in service.spec.cluster_ips else ()
+        names = service_names(service, slices, self.domain, self._reserved)
+        return _Entry(service=service, names=names, ports=frozenset(_ports(service, slices)))
 
     def answer(self, query: dns.message.Message) -> dns.message.Message | None:
-        """The reply to a query; None when it is not about the cluster's names. A reply with a CNAME and nothing else
-        wants the rest from whoever knows it.
+        """The reply to a query; None when it is not for one of the cluster's names. Where the reply has a CNAME and
+        nothing else, the caller adds the answer for its target.
         """
         if query.opcode() != dns.opcode.QUERY:
             return make_reply(query, dns.rcode.NOTIMP)
@@ -88,7 +81,7 @@ class Directory:
         address = _reversed(name)
         if name.is_subdomain(self._zone):
             exists, found = self._forward(name.relativize(self._zone), name, kind)
-        elif address is not None and is_within(address, self.networks):
+        elif address is not None and self._is_inside(address):
             exists, found = self._backward(address, name, kind)
         else:
             return None
@@ -110,11 +103,11 @@ class Directory:
             case ["svc"] | ["pod"]:
                 return True, []
             case [namespace, "svc"] | [namespace, "pod"]:
-                return namespace in self._namespaces, []
+                return namespace in self._namespaces.values, []
             case [host, namespace, "pod"]:
                 return self._pod(host, namespace, name, kind)
             case [*rest, service, namespace, "svc"] if len(labels) <= _LABELS:
-                entry = self._entries.get((namespace, service))
+                entry = self._entries.values.get((namespace, service))
                 return (False, []) if entry is None else self._service(entry, rest, name, kind)
         return False, []
 
@@ -140,7 +133,9 @@ class Directory:
     def _srv(
         self, entry: _Entry, rest: Sequence[str], name: dns.name.Name, kind: dns.rdatatype.RdataType
     ) -> tuple[bool, list[dns.rrset.RRset]]:
-        """A port by name and protocol: at the Service's own name, or at each of a headless one's endpoints."""
+        """The answer for a port, by its name and protocol: at the Service's own name, or at the name of each endpoint
+        of a headless Service.
+        """
         own = service_name(entry.service, self.domain)
         ports = [port for port in entry.ports if f"_{port[1].lower()}" == rest[-1]]
         if len(rest) == 2:
@@ -153,7 +148,7 @@ class Directory:
     def _pod(
         self, host: str, namespace: str, name: dns.name.Name, kind: dns.rdatatype.RdataType
     ) -> tuple[bool, list[dns.rrset.RRset]]:
-        """An address with dashes, whoever has it."""
+        """The answer for an address that is written with dashes, also for one that no Pod has."""
         for text, version, wanted in (
             (host.replace("-", "."), 4, dns.rdatatype.A),
             (host.replace("-", ":"), 6, dns.rdatatype.AAAA),
@@ -162,7 +157,7 @@ class Directory:
                 address = ip_address(text)
             except ValueError:
                 continue
-            if address.version == version and namespace in self._namespaces:
+            if address.version == version and namespace in self._namespaces.values:
                 asked = kind in (wanted, dns.rdatatype.ANY)
                 return True, _rrset(name, wanted.name, [str(address)]) if asked else []
         return False, []
@@ -170,18 +165,19 @@ class Directory:
     def _backward(
         self, address: Address, name: dns.name.Name, kind: dns.rdatatype.RdataType
     ) -> tuple[bool, list[dns.rrset.RRset]]:
-        pointers = [f"{pointer}." for pointer in self._pointers.get(address, ())]
+        entries = self._pointers.values.get(address, {}).values()
+        pointers = [f"{entry.names.pointers[address]}." for entry in entries]
         asked = kind in (dns.rdatatype.PTR, dns.rdatatype.ANY)
         return bool(pointers), _rrset(name, "PTR", pointers) if asked else []
 
     def _authority(self) -> dns.rrset.RRset:
-        """How long "there is none" may be remembered (RFC 2308)."""
+        """The record that says how long the answer that there is none may be remembered (RFC 2308)."""
         text = f"ns.dns.{self._zone} hostmaster.{self._zone} 1 7200 1800 86400 {TTL}"
         return dns.rrset.from_text(self._zone, TTL, "IN", "SOA", text)
 
 
 def refusal(wire: bytes, rcode: dns.rcode.Rcode) -> bytes | None:
-    """A reply to what may be no query at all; None when there is nobody to reply to."""
+    """A reply with an error to a message that may be no query; None for a message that must not be replied to."""
     try:
         query = dns.message.from_wire(wire, question_only=True)
     except dns.exception.DNSException:
@@ -192,7 +188,7 @@ def refusal(wire: bytes, rcode: dns.rcode.Rcode) -> bytes | None:
 
 
 def make_reply(query: dns.message.Message, rcode: dns.rcode.Rcode) -> dns.message.Message:
-    """A reply without an answer, yet."""
+    """A reply to a query, as yet without an answer."""
     reply = dns.message.make_response(query, recursion_available=True)
     reply.flags |= dns.flags.AA
     reply.set_rcode(rcode)
@@ -204,7 +200,7 @@ def _rrset(name: dns.name.Name, kind: str, texts: Sequence[str]) -> list[dns.rrs
 
 
 def _reversed(name: dns.name.Name) -> Address | None:
-    """The address of a reverse name that is whole."""
+    """The address of a complete reverse name; None for any other name."""
     try:
         return ip_address(dns.reversename.to_address(name))
     except (dns.exception.DNSException, ValueError):
@@ -212,7 +208,7 @@ def _reversed(name: dns.name.Name) -> Address | None:
 
 
 def _ports(service: Service, slices: Iterable[EndpointSlice]) -> Iterator[tuple[str, str, int]]:
-    """With names; a headless Service's are its endpoints'."""
+    """The ports of a Service that have a name. The ports of a headless Service are those of its endpoints."""
     if HEADLESS not in service.spec.cluster_ips:
         yield from ((port.name, port.protocol, port.port) for port in service.spec.ports if port.name)
         return

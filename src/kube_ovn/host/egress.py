@@ -1,7 +1,8 @@
 """How packets leave the fabric through this node: the node's nftables table. Pure.
 
-One table of our own, replaced whole. It only adds to what the host's other tables say: in nftables a packet must pass
-every table, so nothing here can undo a host firewall's drop. `nft list table inet kube-ovn` is meant to be read.
+The table is kube-ovn's own and is replaced as a whole. It only adds to the rules of the host's other tables: a packet
+must pass every table of nftables, so nothing here can undo the drop of a host's firewall. The output of `nft list table
+inet kube-ovn` is meant to be read.
 """
 
 import hashlib
@@ -15,36 +16,38 @@ from kube_ovn.model.addr import Network
 from kube_ovn.model.gateway import NatException
 
 _LONGEST_NAME = 200
-"""Of a subnet, in the name of a counter."""
+"""Characters of the name of a subnet in the name of a counter."""
 DIRECTIONS = ("egress", "ingress")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """What passes between a network of a subnet and the outside, one way; counted by the table."""
+    """The packets between a network of a subnet and the outside in one direction. The table counts them."""
 
     subnet: str
     network: Network
     direction: str
-    """`egress` or `ingress`, as the Pods see it."""
+    """`egress` or `ingress`, from the view of the Pods."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
+    """The node's table of nftables."""
+
     text: str
     """Input of `nft -f`."""
     comment: str
-    """The table's comment, which tells one content from another."""
+    """The comment of the table, which is another one for another content."""
     flows: Mapping[str, Flow]
-    """What its counters count, by their names."""
+    """What each counter of the table counts, by the name of the counter."""
 
 
 def render_table(fabric: Sequence[NodeSubnet], services: Sequence[Network] = ()) -> Table:
-    """The node's table: between the subnets of the fabric addresses stay as they are; on the way out, those of subnets
-    with `nat` become the node's, or those that were fixed for it; what leaves a centralized subnet does so through its
-    gateway or not at all.
+    """The node's table. Between the subnets of the fabric, addresses stay as they are. On the way out, the addresses of
+    subnets with `nat` become addresses of the node: any, or those that are fixed for it. Packets leave a centralized
+    subnet through its gateway or not at all.
 
-    `services`: networks of addresses that the fabric answers for whoever comes through this node.
+    `services`: networks of addresses that the fabric answers also for clients that come through this node.
     """
     families = sorted({network.version for subnet in fabric for network in subnet.networks})
     flows = {_counter(flow): flow for version in families for flow in _flows(version, fabric)}
@@ -53,7 +56,7 @@ def render_table(fabric: Sequence[NodeSubnet], services: Sequence[Network] = ())
         *(line for version in families for line in _sets(version, fabric)),
         *(line for version in families for line in _counter_maps(version, flows)),
         "    chain past_gateway {",
-        '        comment "only what was asked of a port of this node leaves past a gateway, with the node\'s address"',
+        "        comment \"only answers of this node's own ports leave past a gateway, with the node's address\"",
         "        ct direction reply ct status dnat return",
         "        counter drop",
         "    }",
@@ -84,7 +87,7 @@ def _flows(version: int, fabric: Sequence[NodeSubnet]) -> Iterator[Flow]:
 
 
 def _counter(flow: Flow) -> str:
-    """Name of a counter: the kernel takes 255 bytes."""
+    """The name of the counter of a flow. The kernel takes 255 bytes."""
     name = flow.subnet
     if len(name) > _LONGEST_NAME:
         name = f"{name[:_LONGEST_NAME]}-{hashlib.blake2b(name.encode(), digest_size=8).hexdigest()}"
@@ -102,7 +105,7 @@ def _counter_maps(version: int, flows: Mapping[str, Flow]) -> list[str]:
         for direction in DIRECTIONS
         for line in block(
             f"map {direction}{version}",
-            f"which counter counts what, {direction}",
+            f"the counter of each network, {direction}",
             f"ipv{version}_addr : counter",
             [
                 f'{flow.network} : "{name}"'
@@ -126,13 +129,13 @@ def _sets(version: int, fabric: Sequence[NodeSubnet]) -> list[str]:
         *_set(
             "private",
             version,
-            "subnets that choose who comes in",
+            "subnets that only permitted clients may reach",
             [subnet for subnet in fabric if subnet.private],
         ),
         *_set(
             "stopped",
             version,
-            "subnets that cannot leave as they are to",
+            "subnets whose packets cannot leave as configured",
             [each for each in fabric if version in each.stopped],
         ),
         *_set(
@@ -156,7 +159,7 @@ def _set(
     subnets: Iterable[NodeSubnet],
     value: Callable[[NodeSubnet], str] | None = None,
 ) -> list[str]:
-    """A set of the subnets' networks; with `value`, a map from them."""
+    """A set of the networks of subnets; with `value`, a map from these networks."""
     elements = [
         f'{network} comment "{_names(owners)}"' + (f" : {value(owners[0])}" if value else "")
         for network, owners in _elements(version, subnets)
@@ -172,8 +175,8 @@ def _names(subnets: Iterable[NodeSubnet]) -> str:
 
 
 def _elements(version: int, subnets: Iterable[NodeSubnet]) -> list[tuple[Network, list[NodeSubnet]]]:
-    """The networks of a family in order, and whose each is. One inside another is left out: nft takes no overlap, and
-    a subnet made anew under another name may meet its predecessor here.
+    """The networks of a family in order, each with its subnets. A network inside another is left out: nft takes no
+    overlap, and a subnet that is made anew under another name may be here together with the former one.
     """
     owners: dict[Network, list[NodeSubnet]] = {}
     for subnet in subnets:
@@ -188,13 +191,13 @@ def _elements(version: int, subnets: Iterable[NodeSubnet]) -> list[tuple[Network
 
 
 def _contains(outer: Network, inner: Network) -> bool:
-    """Whether `inner`, which does not begin before `outer`, lies inside it."""
+    """Whether `inner` lies inside `outer`. It must not begin before `outer`."""
     return int(inner.network_address) <= int(outer.broadcast_address)
 
 
 def _services(version: int, services: Iterable[Network]) -> list[str]:
-    """Whoever asks at an address of a Service is let through to the fabric, and so are its answers. A Pod's packet that
-    comes back from it is for an address that nobody has.
+    """The rules that let packets for addresses of Services through to the fabric, and the answers back. A packet of a
+    Pod is not let through again: the fabric has sent it here because no Service has the address.
     """
     own, nic = [network for network in services if network.version == version], names.NODE_NIC
     if not own:
@@ -214,7 +217,7 @@ def _forward(version: int) -> list[str]:
         f'        oifname "{nic}" {ip} daddr != @fabric{version} counter drop',
         f'        oifname != "{nic}" {ip} saddr @stopped{version} counter drop',
         f'        iifname "{nic}" oifname != "{nic}" {ip} saddr @centralized{version} jump past_gateway',
-        # Without a connection they would leave with the address of a Pod.
+        # Packets without a connection are not translated: they would leave with the address of a Pod.
         f"        {_leaving(version)} ct state invalid counter drop",
         f'        iifname {FABRIC_NICS} oifname != "{nic}" counter name {ip} saddr map @egress{version}',
         f'        iifname != {FABRIC_NICS} oifname "{nic}" counter name {ip} daddr map @ingress{version}',
@@ -222,14 +225,15 @@ def _forward(version: int) -> list[str]:
 
 
 def _own_ports(families: Iterable[int]) -> list[str]:
-    """What somebody asked of a port of this node, and portmap sends to a Pod (CNI plugins, "portmap"). The answers must
-    come back here, where the addresses are put back; they would go to the gateway, or right to a Pod that asked.
+    """The chain for requests to a port of this node that portmap sends to a Pod (CNI plugins, "portmap"). The answers
+    must come back to this node, which puts the addresses back; else they would go to the gateway, or directly to a Pod
+    that is the client.
 
-    Not so in a private subnet: the node is let in there, and whoever asked may not be.
+    Requests to a private subnet are left alone: the node is let in there, and its client may not be.
     """
     return [
         "    chain own_ports {",
-        '        comment "who asked a port of this node is answered through it, unless the Pod chooses who comes in"',
+        '        comment "requests to ports of this node get its address, for the answers; not in private subnets"',
         *(f"        {ip_of(version)} daddr @private{version} return" for version in families),
         f"        iifname {FABRIC_NICS} counter masquerade",
         *(f"        {ip_of(version)} daddr @centralized{version} counter masquerade" for version in families),
@@ -238,7 +242,7 @@ def _own_ports(families: Iterable[int]) -> list[str]:
 
 
 def _exceptions(version: int, fabric: Sequence[NodeSubnet]) -> list[str]:
-    """The rules of natOutgoingPolicyRules, subnet by subnet: the first that fits a packet decides."""
+    """The rules of natOutgoingPolicyRules, subnet by subnet. The first that matches a packet decides."""
     ip, rules = ip_of(version), []
     for subnet in fabric:
         own = [network for network in subnet.networks if network.version == version]
@@ -264,12 +268,12 @@ def _match(exception: NatException) -> str:
 
 
 def _to_source(version: int) -> str:
-    """Subnets that are not in the map go on to the next rule."""
+    """Packets of subnets that are not in the map go on to the next rule."""
     ip = ip_of(version)
     return f"counter snat {ip} to {ip} saddr map @sources{version}"
 
 
 def _leaving(version: int) -> str:
-    """A packet of a Pod that leaves the fabric."""
+    """The match for a packet of a Pod that leaves the fabric."""
     ip = ip_of(version)
     return f'oifname != "{names.NODE_NIC}" {ip} saddr @pods{version} {ip} daddr != @fabric{version}'

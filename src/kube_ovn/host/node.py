@@ -1,8 +1,9 @@
 """The node itself on the fabric: its NICs, their addresses and routes, and the table of nftables. Pure.
 
-ovn0 is the node's own NIC, and the way out of Pods that leave through the node they run on. What leaves a centralized
-subnet comes out at ovngw0, on the node that is its gateway at the moment. Every node has it, so that any can become a
-gateway without a packet lost; the fabric's router knows its MAC, and nobody asks for an address.
+ovn0 is the node's own NIC, and the way out of Pods that leave through the node they run on. Packets that leave a
+centralized subnet come out at ovngw0, on the node that is the subnet's gateway at the moment. Every node has ovngw0, so
+that any node can become a gateway without a lost packet. The fabric's router knows the MAC address of ovngw0 and does
+not resolve an IP address.
 """
 
 import contextlib
@@ -23,30 +24,30 @@ from kube_ovn.model.row import Key, Row, facts, owned
 from kube_ovn.model.vswitch import Interface, Port
 
 OVERHEAD = {"geneve": 100, "vxlan": 50}
-"""Bytes a tunnel over IPv4 takes of each packet, as users of the contract expect."""
+"""Bytes that a tunnel over IPv4 takes of each packet, as users of the contract expect."""
 DUMMY = InterfaceAddress(address=IPv4Address("192.0.0.8"), prefix=32)
-"""ovngw0's address (RFC 7600, "IPv4 dummy address"): on a link without any, the kernel takes no packet whose answer
-would go elsewhere, even when `rp_filter` is loose.
+"""The address of ovngw0 (RFC 7600, "IPv4 dummy address"). On a link without an address, the kernel takes no packet with
+an answer that would leave elsewhere, even when `rp_filter` is loose.
 """
 IPV6_OVERHEAD = 20
-"""Bytes its header is longer over IPv6."""
+"""Bytes by which the header of a tunnel is longer over IPv6."""
 
 
-class Switch(Enum):
-    """What is on or off about a NIC."""
+class Toggle(Enum):
+    """What can be on or off at a NIC."""
 
     UP = "up"
     FORWARDING = "forwarding"
-    """Forward what Pods send through here, and accept any source that the fabric let pass."""
+    """The NIC forwards packets of Pods, and accepts any source address that the fabric let pass."""
 
 
-LinkKey: TypeAlias = "Switch | InterfaceAddress | Network"
-"""One thing about a NIC: a switch, an address, the destination of a route."""
+LinkKey: TypeAlias = "Toggle | InterfaceAddress | Network"
+"""One thing that a NIC has: a toggle that is on, an address, or a route, by its destination."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nic:
-    """An internal port of Open vSwitch, and what its link should be."""
+    """An internal port of Open vSwitch, and the desired state of its link."""
 
     rows: dict[Key, Row | None]
     link: dict[LinkKey, Route | None]
@@ -54,21 +55,23 @@ class Nic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeState:
-    """Everything this node should have, apart from its Pods."""
+    """Everything that this node should have, except its Pods."""
 
     nics: dict[str, Nic]
-    """By name: `names.NODE_NICS`."""
+    """By name, which is one of `names.NODE_NICS`."""
     table: Table
     detours: frozenset[Detour]
-    """Rules and routes of subnets with a router of their own outside."""
+    """The rules and routes of subnets that have routers of their own outside."""
     stopped: Mapping[str, str]
-    """Subnets whose packets must not leave here, and why."""
+    """Why packets of a Subnet must not leave here, by the name of the Subnet."""
     fragile: bool
-    """Whether it depends on what nobody tells of: the node's own addresses, and routes that go with their link."""
+    """Whether the state depends on what the kernel does not notify of: the node's own addresses, and routes that the
+    kernel deletes together with their link.
+    """
     networks: frozenset[Network]
-    """The CIDRs of the fabric that all this is for."""
+    """The CIDRs of the fabric that the state covers."""
     gateways: tuple[Address, ...]
-    """Addresses of the router on the join switch: when they answer, the node's network works."""
+    """The addresses of the router on the join switch. When they answer, the node's network works."""
 
 
 def render_node(
@@ -82,10 +85,10 @@ def render_node(
 ) -> NodeState | None:
     """The desired state of a Node; None until the controller has given it an address.
 
-    `subnets` are those in effect, the join subnet not among them; `local` the addresses the node has; `services` where
-    Services have theirs, which the fabric answers for the node's own processes too; `serves`: and for others that ask
-    this node; `dns`: where there is a DNS server, which may be this node.
-    Raises ValueError with a sentence about the Node's annotations.
+    `subnets`: those in effect, except the join subnet. `mtu`: bytes. `local`: the addresses that the node has.
+    `services`: the networks of Services' own addresses, which the fabric answers for the node's own processes too;
+    with `serves`, also for clients that come through this node. `dns`: the addresses at which Pods look for a DNS
+    server, which may be this node. Raises ValueError with a sentence on the Node's annotations.
     """
     annotations = node.metadata.annotations
     if annotations.get(names.ALLOCATED) != "true":
@@ -103,12 +106,12 @@ def render_node(
     interfaces, gateways = parse_interfaces(annotations)
     subnets = list(_checked(subnets, local))
     join = NodeSubnet(name=annotations[names.LOGICAL_SWITCH], networks=parse_networks(annotations[names.CIDR]))
-    link: dict[LinkKey, Route | None] = dict.fromkeys([Switch.UP, Switch.FORWARDING])
+    link: dict[LinkKey, Route | None] = dict.fromkeys([Toggle.UP, Toggle.FORWARDING])
     through: dict[LinkKey, Route | None] = {**link, DUMMY: None}
     link.update(dict.fromkeys(interfaces))
     networks = [*(network for subnet in subnets for network in subnet.networks), *services]
     link.update({route.to: route for route in _routes(networks, gateways, internal_addresses(node))})
-    # Asked by its own address in the fabric, OVN can lead the node back to itself.
+    # The source is the node's own address in the fabric: then OVN can send a question of the node back to the node.
     own_addresses: dict[int, Address] = {each.address.version: each.address for each in interfaces}
     link.update({route.to: route for route in _routes(map(ip_network, dns), gateways, own_addresses)})
     own = _port(names.NODE_NIC, annotations[names.PORT_NAME], parse_mac(annotations[names.MAC_ADDRESS]), mtu)
@@ -127,18 +130,19 @@ def render_node(
 def _routes(
     networks: Iterable[Network], gateways: Iterable[Address], sources: Mapping[int, Address]
 ) -> Iterator[Route]:
-    """To networks through the fabric's router, in a packet with the node's own address."""
+    """Routes to networks through the fabric's router, for packets with these source addresses, by IP family."""
     hops = {gateway.version: gateway for gateway in gateways}
     for network in networks:
         source = sources.get(network.version)
-        # A network that the node's own address is in must not lead away from the node.
+        # A network that holds the node's own address must not be routed away from the node.
         if network.version in hops and (source is None or source not in network):
             yield Route(to=network, via=hops[network.version], source=source)
 
 
 def _checked(subnets: Iterable[NodeSubnet], local: Collection[Address]) -> Iterator[NodeSubnet]:
-    """The subnets, with those stopped whose packets cannot leave as they are to: a source address that the node does
-    not have is another's, and a table has one router of each family, the one of the subnet whose name comes first.
+    """The subnets, where packets that cannot leave as configured are stopped: a source address that the node does not
+    have may belong to another host, and a routing table has one router of each family, which is that of the first
+    subnet by name.
     """
     routers: dict[tuple[int, int], tuple[Address, str]] = {}
     for subnet in subnets:
@@ -148,10 +152,10 @@ def _checked(subnets: Iterable[NodeSubnet], local: Collection[Address]) -> Itera
         for gateway in subnet.external.gateways if subnet.external is not None else ():
             assert subnet.external is not None
             table = subnet.external.table
-            first, whose = routers.setdefault((table, gateway.version), (gateway, subnet.name))
+            first, holder = routers.setdefault((table, gateway.version), (gateway, subnet.name))
             if first != gateway:
                 stopped.add(gateway.version)
-                reasons.append(f"table {table} is Subnet {whose}'s, with another router; set policyRoutingTableID")
+                reasons.append(f"table {table} is Subnet {holder}'s, with another router; set policyRoutingTableID")
         yield replace(subnet, stopped=subnet.stopped | stopped, reason="; ".join(reasons))
 
 
@@ -160,7 +164,7 @@ def _detours(subnets: Iterable[NodeSubnet]) -> Iterator[Detour]:
         if subnet.external is None:
             continue
         table = subnet.external.table
-        # A family without a router has the end of the table alone: its packets are not to leave another way.
+        # For a family without a router, the table has only its end: the packets must not leave another way.
         for network in subnet.networks:
             if network.version not in subnet.stopped:
                 yield DetourEnd(table=table, version=network.version)
@@ -171,7 +175,9 @@ def _detours(subnets: Iterable[NodeSubnet]) -> Iterator[Detour]:
 
 
 def parse_encaps(text: str) -> tuple[Address, ...]:
-    """The addresses of this node's tunnels (`ovn-encap-ip` of ovn-controller(8)); what is no address is left out."""
+    """Parse a comma list of the addresses of this node's tunnels (`ovn-encap-ip` of ovn-controller(8)). What is no
+    address is left out.
+    """
     found = []
     for part in text.split(","):
         with contextlib.suppress(ValueError):
@@ -180,12 +186,12 @@ def parse_encaps(text: str) -> tuple[Address, ...]:
 
 
 def tunnel_overhead(network_type: str, encaps: Iterable[Address]) -> int:
-    """Bytes that tunnels from these addresses take of each packet."""
+    """Bytes that tunnels from these addresses take of each packet. `network_type`: a key of OVERHEAD."""
     return OVERHEAD[network_type] + (IPV6_OVERHEAD if any(encap.version == 6 for encap in encaps) else 0)
 
 
 def internal_addresses(node: Node) -> dict[int, Address]:
-    """The node's first own address of each family; what is no address is left out."""
+    """The first InternalIP of a node in each IP family. What is no address is left out."""
     found: dict[int, Address] = {}
     for entry in node.status.addresses:
         if entry.type == "InternalIP":
@@ -196,7 +202,7 @@ def internal_addresses(node: Node) -> dict[int, Address]:
 
 
 def node_addresses(node: Node) -> Iterator[Address]:
-    """What a node may send from as a client; what is no address is left out."""
+    """The addresses from which a node may send as a client. What is no address is left out."""
     for entry in node.status.addresses:
         if entry.type in ("InternalIP", "ExternalIP"):
             with contextlib.suppress(ValueError):
@@ -204,7 +210,7 @@ def node_addresses(node: Node) -> Iterator[Address]:
 
 
 def _port(nic: str, logical_port: str, mac: str, mtu: int) -> dict[Key, Row | None]:
-    """A NIC as an internal port: Open vSwitch makes the link and sets its MAC and MTU."""
+    """The rows of a NIC as an internal port: Open vSwitch makes the link and sets its MAC address and its MTU."""
     return facts(
         Interface(
             name=nic,

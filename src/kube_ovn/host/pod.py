@@ -1,4 +1,4 @@
-"""A Pod on this node: what its interface gets, what stands for it in Open vSwitch, and when it is over. Pure."""
+"""A Pod on this node: the network of its interface, its port in Open vSwitch, and when its sandbox is over. Pure."""
 
 import contextlib
 from collections.abc import Callable, Container, Iterable, Mapping
@@ -15,7 +15,7 @@ from kube_ovn.model.row import Key, Member, Row, facts, owned
 from kube_ovn.model.vswitch import Bridge, Interface, Port
 
 CONTAINER_ID, IFNAME, POD_UID, NETNS = "container_id", "ifname", "pod_uid", "pod_netns"
-"""external_ids entries by which a port's sandbox is known again."""
+"""Keys in external_ids of an Interface. They name the sandbox of the port."""
 
 
 class _UserRoute(msgspec.Struct, frozen=True):
@@ -24,7 +24,9 @@ class _UserRoute(msgspec.Struct, frozen=True):
 
 
 def parse_network(pod: Pod) -> PodNetwork | None:
-    """What the controller granted; None until it has. Raises ValueError with a sentence about the annotations."""
+    """Parse the network that the controller has granted a Pod; None while it has not. Raises ValueError with a sentence
+    on the annotations.
+    """
     annotations = pod.metadata.annotations
     if annotations.get(names.ALLOCATED) != "true":
         return None
@@ -42,12 +44,14 @@ def parse_network(pod: Pod) -> PodNetwork | None:
 
 
 def pod_mtu(node: int, wanted: int) -> int:
-    """The MTU of a Pod's interface: what its Subnet wants (0 = nothing), but no more than this node's tunnels carry."""
+    """The MTU of a Pod's interface in bytes: the one that its Subnet wants (0: none), but at most the one of the node's
+    tunnels.
+    """
     return min(node, wanted) if wanted else node
 
 
 def parse_interfaces(annotations: Mapping[str, str]) -> tuple[tuple[InterfaceAddress, ...], tuple[Address, ...]]:
-    """Addresses with their subnets' prefix lengths, and the gateway for each. Raises ValueError."""
+    """Parse addresses, with the prefix lengths of their subnets, and the gateway of each. Raises ValueError."""
     addresses = parse_addresses(annotations[names.IP_ADDRESS])
     networks = {network.version: network for network in parse_networks(annotations[names.CIDR])}
     gateways = {gateway.version: gateway for gateway in parse_addresses(annotations[names.GATEWAY])}
@@ -63,7 +67,7 @@ def parse_interfaces(annotations: Mapping[str, str]) -> tuple[tuple[InterfaceAdd
 
 
 def _routes(gateways: Iterable[Address], user: str) -> tuple[Route, ...]:
-    """The default routes and the user's; a user's default route replaces that of its family."""
+    """The default routes and the user's routes. A default route of the user replaces the one of its family."""
     routes: dict[Network, Address] = {_default(hop): hop for hop in gateways}
     try:
         wanted = msgspec.json.decode(user, type=list[_UserRoute]) if user else []
@@ -83,7 +87,7 @@ def _default(hop: Address) -> Network:
 
 
 def render_sandbox(sandbox: Sandbox, network: PodNetwork) -> dict[Key, Row | None]:
-    """The port of a sandbox on br-int. ovn-controller binds it to the logical port named by iface-id."""
+    """The rows of the port of a sandbox on br-int. ovn-controller binds it to the logical port that iface-id names."""
     link = sandbox.link
     port = Port(name=link, external_ids=owned())
     interface = Interface(
@@ -105,6 +109,7 @@ def render_sandbox(sandbox: Sandbox, network: PodNetwork) -> dict[Key, Row | Non
 
 
 def port_members(link: str) -> tuple[Member, ...]:
+    """The memberships of the port of a link: its Interface in the Port, the Port in br-int."""
     return (
         Member(Port.TABLE, link, "interfaces", link),
         Member(Bridge.TABLE, names.INTEGRATION_BRIDGE, "ports", link),
@@ -112,7 +117,7 @@ def port_members(link: str) -> tuple[Member, ...]:
 
 
 def sandbox_of(row: Row) -> Sandbox | None:
-    """The sandbox an Interface of ours was made for; None for ovn0 and for rows that are no Interface."""
+    """The sandbox of an Interface of kube-ovn; None for a NIC of the node and for a row that is no Interface."""
     ids = row.external_ids
     if not isinstance(row, Interface) or CONTAINER_ID not in ids:
         return None
@@ -127,16 +132,16 @@ def sandbox_of(row: Row) -> Sandbox | None:
 
 
 def format_alias(sandbox: Sandbox, uid: str) -> str:
-    """What the node's end of a Pod's link says, so that its port can be made anew from the link and the Pod alone.
+    """The alias of the node's end of a Pod's link. From it and the Pod alone, the port can be made anew.
 
-    Empty for a sandbox whose names are too long for it (Linux takes 255 bytes).
+    Empty for a sandbox with names that are too long for an alias (Linux takes 255 bytes).
     """
     alias = f"{names.LINK_ALIAS} {sandbox.container} {sandbox.interface} {uid} {sandbox.netns}"
     return alias if len(alias.encode()) <= 255 else ""
 
 
 def parse_alias(alias: str) -> Sandbox | None:
-    """The sandbox a link is for, without its Pod's name; None when the link is not ours."""
+    """The sandbox of a link, without the name of its Pod; None for a link that is not kube-ovn's."""
     match alias.split(" ", 4):
         case [names.LINK_ALIAS, container, interface, uid, netns]:
             return Sandbox(container=container, interface=interface, netns=netns, uid=uid)
@@ -146,14 +151,14 @@ def parse_alias(alias: str) -> Sandbox | None:
 def render_lost(
     links: Iterable[Link], known: Container[str], pods: Mapping[str, Pod]
 ) -> dict[str, dict[Key, Row | None]]:
-    """Rows of the Pods' links that have no port: the switch lost its database, or somebody deleted them."""
+    """The rows of Pods' links that have no port, by link: Open vSwitch lost its database, or a user deleted ports."""
     lost: dict[str, dict[Key, Row | None]] = {}
     for link in links:
         sandbox = parse_alias(link.alias)
         if sandbox is None or link.name != sandbox.link or link.name in known or sandbox.uid not in pods:
             continue
         pod = pods[sandbox.uid]
-        with contextlib.suppress(ValueError):  # told to whoever asks for the Pod's network next
+        with contextlib.suppress(ValueError):  # the next request for the Pod's network tells it
             if network := parse_network(pod):
                 meta = pod.metadata
                 lost[link.name] = render_sandbox(replace(sandbox, namespace=meta.namespace, pod=meta.name), network)
@@ -161,11 +166,11 @@ def render_lost(
 
 
 def is_over(sandbox: Sandbox, netns_exists: bool, link_exists: bool, uids: frozenset[str] | None) -> bool:
-    """Whether a sandbox is proven gone: its namespace is, and its link or its Pod as well.
+    """Whether a sandbox is proven to be gone: its network namespace is, and its link or its Pod as well.
 
-    A link dies with its far end's namespace, so both missing is proof. A link that lives without a path to its
-    namespace may belong to a namespace mounted elsewhere; then the Pod's absence from a list known to be complete
-    (`uids`; None when it is not) must confirm it.
+    A link dies with the namespace of its far end, so if both are missing, that is proof. A link that lives without a
+    path to its namespace may belong to a namespace that is mounted elsewhere; then the Pod must be missing as well,
+    from a list that is known to be complete (`uids`; None when it is not).
     """
     if netns_exists:
         return False
@@ -178,7 +183,7 @@ def select_over(
     links: Container[str],
     uids: frozenset[str] | None,
 ) -> list[str]:
-    """The links whose sandboxes are over, of those in the database."""
+    """The links in the database that have a sandbox which is over."""
     return [
         link
         for link, sandbox in interfaces.items()

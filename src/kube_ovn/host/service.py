@@ -1,8 +1,9 @@
-"""What of a Service concerns a node: what it is reached at on the node itself, and where that leads. Pure.
+"""A Service as a node sees it: the fronts at which it is reached on the node itself, and where each leads. Pure.
 
-Most of it leads to the Service's own address, behind which the fabric chooses an endpoint and notices when one goes. A
-node chooses itself where the fabric cannot: an endpoint outside of it, such as a process of a node, would answer past
-it; what the fabric sees of clients outside is the node; and `Local` means something else for them.
+Most fronts lead to the Service's own address, behind which the fabric chooses an endpoint and notices when one goes. A
+node chooses an endpoint itself where the fabric cannot: an endpoint outside the fabric, such as a process of a node,
+would answer past the fabric; the fabric sees the node instead of clients outside; and `Local` means something else for
+these clients.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,7 @@ from kube_ovn.model.kube import EndpointSlice, Service, ServicePort
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Through:
-    """To the Service's own address: the fabric goes on from there."""
+    """A target: the Service's own address. The fabric goes on from there."""
 
     address: Address
     port: int
@@ -38,16 +39,16 @@ class Through:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Direct:
-    """To one of these endpoints; where there is none, nobody is answered."""
+    """A target: one of these endpoints. Where there is none, packets are dropped."""
 
     name: str
-    """The same for all fronts of a port that lead to the same endpoints."""
+    """The name of the target, which is the same for all fronts of a port that lead to the same endpoints."""
     endpoints: tuple[tuple[Address, int], ...]
-    """By position: where clients stay, an endpoint has several."""
+    """By position. Where clients stay with their endpoint, an endpoint has several positions."""
     sticky: bool
-    """A client stays with its endpoint."""
+    """Whether a client stays with its endpoint."""
     masquerade: bool
-    """The endpoints see the node instead of its client: they would answer past the node."""
+    """Whether the endpoints see the node instead of its client; else they would answer past the node."""
 
 
 Target: TypeAlias = Through | Direct
@@ -55,18 +56,20 @@ Target: TypeAlias = Through | Direct
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Where a front leads: clients in the cluster, which are Pods and the node's own processes, and those outside."""
+    """The targets of a front: for clients in the cluster, which are Pods and the node's own processes, and for clients
+    outside.
+    """
 
     front: Front
     inside: Target
     outside: Target
     restricted: bool = False
-    """Clients outside must be in one of the Service's ranges."""
+    """Whether clients outside must be in one of the Service's ranges."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeService:
-    """A Service as a node sees it. Two of them are equal when nothing changed that it has to do something about."""
+    """A Service as a node sees it. Two values are equal when nothing changed that matters to the node."""
 
     created: str
     namespace: str
@@ -75,41 +78,43 @@ class NodeService:
     entries: tuple[Entry, ...]
     ranges: tuple[Network, ...] = ()
     health_port: int = 0
-    """Where a load balancer outside asks whether this node has an endpoint of the Service."""
+    """The port at which a load balancer outside asks whether this node has an endpoint of the Service; 0: none."""
     local: int = 0
-    """How many it has that are ready, in the Service's first family."""
+    """The number of endpoints on this node that are ready, in the Service's first IP family."""
 
     @property
     def age(self) -> tuple[str, str, str]:
-        """Of two that want the same address and port the one of less has it."""
+        """The rank of the Service: of two that want the same address and port, the one of the smaller rank has it."""
         return (self.created, self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What else decides where a Service leads."""
+class Site:
+    """The place of a node, and the networks around it."""
 
     place: Place
     fabric: tuple[Network, ...]
-    """Its subnets."""
+    """The networks of the Subnets in effect."""
     services: tuple[Network, ...] = ()
-    """Where Services have their own addresses."""
+    """The networks of Services' own addresses."""
+    inside: tuple[Network, ...] = ()
+    """The networks of Pods, nodes and Services, each family collapsed."""
 
 
 def has_fronts(service: Service) -> bool:
-    """Whether it is reached at more than its own addresses."""
+    """Whether a Service is reached at more than its own addresses."""
     ports = any(port.node_port for port in service.spec.ports)
     return bool(cluster_addresses(service)) and (ports or bool(external_addresses(service)))
 
 
 def chooses(service: Service) -> bool:
-    """Whether the node chooses among endpoints of a Service that has fronts, wherever those are."""
+    """Whether a node chooses among the endpoints of a Service that has fronts, wherever the endpoints are."""
     spec = service.spec
     return LOCAL in (spec.external_traffic_policy, spec.internal_traffic_policy) or keeps_clients(service)
 
 
-def parse_service(service: Service, slices: Sequence[EndpointSlice], here: Surroundings) -> NodeService | None:
-    """The Service as this node sees it; None when the node has nothing to do for it.
+def parse_service(service: Service, slices: Sequence[EndpointSlice], site: Site) -> NodeService | None:
+    """The Service as the node at a site sees it; None when the node has nothing to do for it.
 
     `slices` may be left out while no endpoint is outside the fabric and the node does not choose.
     """
@@ -118,9 +123,9 @@ def parse_service(service: Service, slices: Sequence[EndpointSlice], here: Surro
     for address in cluster_addresses(service):
         for port in service.spec.ports:
             listed = backends(port, address.version, slices)
-            entries += _entries(service, port, address, listed, here)
+            entries += _entries(service, port, address, listed, site)
             here_too = local.setdefault(address.version, set())
-            here_too |= {each.address for each in listed if each.ready and each.node == here.place.node}
+            here_too |= {each.address for each in listed if each.ready and each.node == site.place.node}
     if not entries:
         return None
     meta, spec = service.metadata, service.spec
@@ -138,19 +143,19 @@ def parse_service(service: Service, slices: Sequence[EndpointSlice], here: Surro
 
 
 def _entries(
-    service: Service, port: ServicePort, address: Address, listed: Sequence[Backend], here: Surroundings
+    service: Service, port: ServicePort, address: Address, listed: Sequence[Backend], site: Site
 ) -> Iterator[Entry]:
-    """Of one port in one family."""
+    """The entries of one port in one IP family. `address`: the Service's own in this family."""
     version, protocol = address.version, port.protocol.lower()
     spec, name = service.spec, f"{service.metadata.namespace}/{service.metadata.name}/{protocol}/{port.port}/{version}"
     sticky = keeps_clients(service)
-    near, local = choose_near(listed, here.place), choose_local(listed, here.place.node)
+    near, local = choose_near(listed, site.place), choose_local(listed, site.place.node)
 
     def direct(way: str, chosen: Sequence[Backend], masquerade: bool = True) -> Direct:
         endpoints = tuple((each.address, each.port) for each in by_position(service, chosen))
         return Direct(name=f"{way}/{name}", endpoints=endpoints, sticky=sticky, masquerade=masquerade)
 
-    foreign = any(not is_within(each.address, here.fabric) for each in near)
+    foreign = any(not is_within(each.address, site.fabric) for each in near)
     inside: Target = Through(address=address, port=port.port)
     if near and (foreign or sticky or spec.internal_traffic_policy == LOCAL):
         inside = direct("any", near)
@@ -164,7 +169,7 @@ def _entries(
         yield Entry(front=front, inside=inside, outside=outside)
     balanced = balanced_addresses(service) if spec.load_balancer_source_ranges else []
     for external in external_addresses(service):
-        # The fabric's own addresses stay whose they are; the controller tells of it.
-        if external.version == version and not is_within(external, (*here.fabric, *here.services)):
+        # An address of the fabric stays with its owner; the controller tells the user of the Service.
+        if external.version == version and not is_within(external, (*site.fabric, *site.services)):
             front = Front(version=version, protocol=protocol, port=port.port, address=external)
             yield Entry(front=front, inside=inside, outside=outside, restricted=external in balanced)

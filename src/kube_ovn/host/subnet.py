@@ -1,7 +1,7 @@
-"""What of a Subnet concerns a node: where its packets go. Pure.
+"""A Subnet as a node sees it: where its packets go. Pure.
 
-Who gets which address, who may talk to whom, and through which nodes packets leave, is the controller's business.
-Routes are made of this in `host.node`, the table of nftables in `host.egress`.
+The controller decides which owner gets which address, which traffic is allowed, and through which nodes packets leave.
+From the values here, `host.node` makes routes and `host.egress` the table of nftables.
 """
 
 import contextlib
@@ -22,38 +22,38 @@ from kube_ovn.model.gateway import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSubnet:
-    """A Subnet in effect. Two of them are equal when nothing changed that a node has to do something about."""
+    """A Subnet in effect. Two values are equal when nothing changed that matters to a node."""
 
     name: str
     networks: tuple[Network, ...]
     nat: bool = False
-    """Its Pods reach the outside with an address of the node they leave through."""
+    """Whether its Pods reach the outside with an address of the node that they leave through."""
     centralized: bool = False
-    """Its packets leave through its gateway nodes, whatever node a Pod is on, or not at all. True when the fabric
-    treats it so; until then, on a change from distributed, they go on through each Pod's own node.
+    """Whether its packets leave through its gateway nodes, whatever node a Pod is on, or not at all. It is true once
+    the fabric sends them there; until then, on a change from distributed, they leave through each Pod's own node.
     """
     private: bool = False
-    """Who may come in is decided by whom packets are from."""
+    """Whether packets may come in only from permitted sources."""
     sources: tuple[Address, ...] = ()
-    """With `nat`: the addresses its packets get on this node, instead of any of the node's own."""
+    """With `nat`: the addresses that its packets get on this node, instead of any address of the node."""
     exceptions: tuple[NatException, ...] = ()
-    """With `nat`: the first that fits a packet decides."""
+    """With `nat`: the first that matches a packet decides."""
     external: External | None = None
-    """The routers its packets are sent to, instead of the node's own default ones."""
+    """The routers that its packets are sent to, instead of the node's default routers."""
     stopped: frozenset[int] = frozenset()
-    """IP families whose packets must not leave here: what its user wrote cannot be done, and another way would be a
-    leak.
+    """IP families in which its packets must not leave here: the wish of its user cannot be carried out, and another way
+    would be a leak.
     """
     reason: str = ""
-    """Why, if that is about this node; of the rest the controller tells."""
+    """Why packets are stopped, if the reason lies in this node. The controller tells of other reasons."""
 
 
 def parse_subnet(subnet: Subnet, join: str, node: str) -> NodeSubnet | None:
     """The Subnet as `node` sees it. None while no CIDR of it is in effect, and for the join subnet, which a node knows
     from its own annotations.
 
-    Raises ValueError with a sentence about the status. What cannot be read of the spec is left out; the controller
-    tells its user.
+    Raises ValueError with a sentence on the status. A part of the spec that cannot be read is left out; the controller
+    tells the user.
     """
     name, spec, cidr_block = subnet.metadata.name, subnet.spec, subnet.status.cidr_block
     if not cidr_block or name == join:

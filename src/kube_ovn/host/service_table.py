@@ -1,8 +1,8 @@
-"""How Services are reached on a node: its second table of nftables. Pure.
+"""How Services are reached on a node: the node's second table of nftables. Pure.
 
-Beside the first, so that a Service that comes or goes does not begin that one's counters anew. `nft list table inet
-kube-ovn-services` is meant to be read. Only the first packet of a connection is looked up; the kernel sends the others
-after it.
+It is not part of the first table, so that the counters there do not begin anew with each Service that comes or goes.
+The output of `nft list table inet kube-ovn-services` is meant to be read. Only the first packet of a connection is
+looked up; the kernel sends the others after it.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -18,24 +18,28 @@ from kube_ovn.model.host import Front
 _MARK = f"0x{names.MASQUERADE_MARK:08x}"
 _UNMARKED = f"0x{0xFFFFFFFF ^ names.MASQUERADE_MARK:08x}"
 _SEED = "0x6b6f"
-"""The same on all nodes, so that a client meets the same endpoint through each of them."""
+"""The same on all nodes, so that a client reaches the same endpoint through each of them."""
 _LOOPBACK = {4: "127.0.0.0/8", 6: "::1"}
 _WHAT = "meta l4proto . th dport"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceTable:
+    """The table for Services."""
+
     text: str
     """Input of `nft -f`."""
     comment: str
-    """The table's comment, which tells one content from another."""
+    """The comment of the table, which is another one for another content."""
     fronts: Mapping[Front, frozenset[tuple[Address, int]]]
-    """Where each front of UDP may lead: the kernel goes on with what once passed until it is told."""
+    """The endpoints or addresses that each UDP front leads to. The kernel sends a client to the former one until it is
+    told to forget that.
+    """
 
 
 @dataclass(slots=True)
 class _Maps:
-    """Elements of one family's maps, by map."""
+    """The elements of each map of one IP family."""
 
     through: list[str] = field(default_factory=list)
     direct: list[str] = field(default_factory=list)
@@ -49,7 +53,7 @@ class _Maps:
 def render_services(
     services: Iterable[NodeService], networks: Sequence[Network], nodes: Collection[Address]
 ) -> ServiceTable:
-    """The table. `networks`: where Services have their own addresses; `nodes`: the addresses of all nodes."""
+    """The table. `networks`: the networks of Services' own addresses; `nodes`: the addresses of all nodes."""
     entries = list(_first(services))
     families = sorted({*(network.version for network in networks), *(entry.front.version for _, entry in entries)})
     rules: list[str] = []
@@ -65,7 +69,7 @@ def render_services(
 
 
 def _first(services: Iterable[NodeService]) -> Iterator[tuple[NodeService, Entry]]:
-    """What each front leads to: the oldest Service has it, and nft takes it once."""
+    """Each front with its Service, which is the oldest one that wants the front: nft takes a front once."""
     taken: set[Front] = set()
     for service in sorted(services, key=lambda service: service.age):
         for entry in service.entries:
@@ -136,7 +140,7 @@ def _add(maps: _Maps, service: NodeService, entry: Entry) -> None:
 
 
 def _verdict(target: Target) -> str:
-    assert isinstance(target, Direct), "clients outside are led elsewhere than those inside to endpoints only"
+    assert isinstance(target, Direct), "only endpoints are a target for clients outside alone"
     return f"goto {target.name}" if target.endpoints else "drop"
 
 
@@ -145,7 +149,7 @@ def _ranges_chain(service: NodeService, version: int) -> str:
 
 
 def _chains(entries: Iterable[tuple[NodeService, Entry]]) -> list[str]:
-    """Chains of those who choose, each once."""
+    """The chains in which a front chooses an endpoint or checks a client, each once."""
     chains: dict[str, list[str]] = {}
     for service, entry in entries:
         for target in (entry.inside, entry.outside):
@@ -204,7 +208,7 @@ def _hooks(families: Sequence[int]) -> list[str]:
         "        goto inside",
         "    }",
         "    chain forward {",
-        '        comment "what comes back from the fabric is for an address that nobody has"',
+        '        comment "what comes back from the fabric is for an address that no Service has"',
         "        type filter hook forward priority filter - 1; policy accept;",
         *(f"        {rule}" for version in families for rule in _unanswered(version)),
         "    }",

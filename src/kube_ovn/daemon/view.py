@@ -1,0 +1,191 @@
+"""The cluster as this node sees it: the objects it follows, and what they mean for it.
+
+Most news of the cluster means nothing here: the status of a Subnet changes with every Pod, and the endpoints of the
+whole cluster are followed. What matters to this node is derived from the objects, and only a change of that wakes other
+parts of the daemon.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from ipaddress import collapse_addresses
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+from kube_ovn.daemon.settings import Settings
+from kube_ovn.derive import Collection, Graph, News, Read, Source
+from kube_ovn.discovery.endpoints import Place, endpoint_address, is_serving
+from kube_ovn.host.dns import Directory
+from kube_ovn.host.node import node_addresses
+from kube_ovn.host.service import NodeService, Site, chooses, has_fronts, parse_service
+from kube_ovn.host.subnet import NodeSubnet, parse_subnet
+from kube_ovn.k8s.store import Store
+from kube_ovn.model import names
+from kube_ovn.model.addr import Address, Network, is_within, parse_addresses, parse_networks
+from kube_ovn.model.kube import EndpointSlice, Node, Object, Service
+from kube_ovn.model.resource import ENDPOINT_SLICES, NODES, PODS, SERVICES, SUBNETS, Resource
+
+log = structlog.get_logger()
+
+T = TypeVar("T", bound=Object)
+Name = tuple[str, str]
+"""The Namespace and name of an object. The Namespace is empty for a kind that has none."""
+ONE = "one"
+"""The key in a collection of one value."""
+
+
+class Kind(Generic[T]):
+    """The objects of one kind. `k8s.watch.follow` keeps `store` up to date; `objects` is the same, once synced."""
+
+    def __init__(self, resource: Resource[T], graph: Graph, synced: Collection[str, bool]) -> None:
+        self._resource, self._graph, self._synced = resource, graph, synced
+        self.store: Store[T] = Store(self._take)
+        self.objects: Collection[Name, T] = graph.collection(resource.plural, tuple, resource.type)
+
+    def _take(self) -> None:
+        store = self.store
+        if not store.synced.is_set():
+            return
+        changed = store.take_changed_names()
+        if changed is None:
+            items = store.objects.values()
+            self.objects.replace({(item.metadata.namespace, item.metadata.name): item for item in items})
+        for name in changed or ():
+            if (item := store.named(*name)) is not None:
+                self.objects.put(name, item)
+            else:
+                self.objects.drop(name)
+        self._synced.put(self._resource.name, True)
+        self._graph.settle()
+
+
+class View:
+    """All kinds of objects that a node may follow, and what is derived from them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._own_name = settings, ("", settings.node_name)
+        graph = self.graph = Graph()
+        synced = self._synced = graph.collection("kinds that are synced", str, bool)
+        self.pods = Kind(PODS, graph, synced)
+        """The Pods on this node."""
+        self.nodes, self.subnets = Kind(NODES, graph, synced), Kind(SUBNETS, graph, synced)
+        self.services, self.slices = Kind(SERVICES, graph, synced), Kind(ENDPOINT_SLICES, graph, synced)
+        nodes, services, slices = self.nodes.objects, self.services.objects, self.slices.objects
+        self.own_nodes = graph.derive("own Node", nodes, lambda _, name, node: node if name == self._own_name else None)
+        self.addresses = graph.derive(
+            "addresses of Nodes", nodes, lambda _, name, node: frozenset(node_addresses(node)) or None
+        )
+        self.effective: Collection[Name, NodeSubnet] = graph.collection("Subnets in effect", tuple, NodeSubnet)
+        """The Subnets in effect, except the join subnet."""
+        self.sites = graph.collection("own site", str, Site)
+        graph.step("Subnets in effect", [self.subnets.objects], self._parse_subnets)
+        graph.step("own site", [self.own_nodes, self.effective], self._parse_site)
+        self._slices = graph.index("slices by Service", slices, lambda name, item: _service_of(item))
+        foreign = graph.derive("Services of foreign slices", slices, self._foreign)
+        self._foreign_slices = graph.index("foreign slices by Service", foreign, lambda name, service: (service,))
+        self.handled = graph.derive("Services handled here", services, self._parse_service)
+        """The Services that this node does something for."""
+
+    def wake(self, mark: Callable[[], None], *sources: Source[Any, Any]) -> None:
+        """Have a function called when a source changes, and when another kind is synced."""
+        for source in (*sources, self._synced):
+            source.listen(lambda key, before, now: mark())
+
+    @property
+    def own(self) -> Node | None:
+        """The Node of this node."""
+        return self.own_nodes.values.get(self._own_name)
+
+    @property
+    def site(self) -> Site | None:
+        return self.sites.values.get(ONE)
+
+    @property
+    def all_addresses(self) -> frozenset[Address] | None:
+        """The addresses of all nodes; None until they are known."""
+        synced = self.nodes.store.synced.is_set()
+        return frozenset[Address]().union(*self.addresses.values.values()) if synced else None
+
+    @property
+    def node_subnets(self) -> tuple[NodeSubnet, ...] | None:
+        """The Subnets in effect, except the join subnet, by name; None until they are known."""
+        synced = self.subnets.store.synced.is_set()
+        return tuple(subnet for _, subnet in sorted(self.effective.values.items())) if synced else None
+
+    @property
+    def node_services(self) -> Iterable[NodeService] | None:
+        """The Services that this node does something for; None until they, and the site, are known."""
+        synced = self.services.store.synced.is_set() and self.slices.store.synced.is_set()
+        return self.handled.values.values() if synced and self.site is not None else None
+
+    def mtu(self, name: str) -> int:
+        """The MTU that the Subnet of this name wants for its Pods; 0 when it wants none or does not exist."""
+        subnet = self.subnets.store.named("", name)
+        return subnet.spec.mtu if subnet else 0
+
+    def is_inside(self, address: Address) -> bool:
+        """Whether an address is one of a Pod, a node or a Service."""
+        return self.site is not None and is_within(address, self.site.inside)
+
+    def directory(self, domain: str) -> Directory:
+        """The names of all Services, in this domain."""
+        reserved = self._settings.service_cluster_ip_range
+        made = Directory(domain, self.graph, self.services.objects, self._slices, reserved, self.is_inside)
+        self.graph.settle()
+        return made
+
+    def _parse_subnets(self, news: News) -> None:
+        for name in news.of(self.subnets.objects):
+            subnet = self.subnets.objects.values.get(name)
+            try:
+                found = parse_subnet(subnet, self._settings.node_switch, self._settings.node_name) if subnet else None
+            except ValueError as error:
+                log.error("the Subnet's status is wrong; what this node has for it stays", error=str(error))
+                continue
+            if found is None:
+                self.effective.drop(name)
+            else:
+                self.effective.put(name, found)
+
+    def _parse_site(self, news: News) -> None:
+        """What is not known, or wrong, stays as it was."""
+        own, before, services = self.own, self.site, self._settings.service_cluster_ip_range
+        fabric = tuple(network for subnet in self.node_subnets or () for network in subnet.networks)
+        if own is None or not fabric:
+            return
+        annotations = own.metadata.annotations
+        addresses, inside = (before.place.addresses, before.inside) if before else ((), ())
+        with suppress(ValueError):  # no address yet; the node's network tells of a wrong one
+            join = parse_networks(annotations.get(names.CIDR, ""))
+            addresses = parse_addresses(annotations.get(names.IP_ADDRESS, ""))
+            inside = tuple(_collapse([*fabric, *join, *services]))
+        place = Place(node=own.metadata.name, zone=own.metadata.labels.get(names.ZONE, ""), addresses=addresses)
+        self.sites.put(ONE, Site(place=place, fabric=fabric, services=services, inside=inside))
+
+    def _foreign(self, read: Read, name: Name, item: EndpointSlice) -> Name | None:
+        """The Service of a slice, if an endpoint that may be chosen is outside the fabric: it would answer past it."""
+        site, service = read.get(self.sites, ONE), _service_of(item)
+        if site is None or not service:
+            return None
+        addresses = [endpoint_address(item, each) for each in item.endpoints or () if is_serving(each)]
+        inside = all(is_within(address, site.fabric) for address in addresses if address is not None)
+        return None if inside else service[0]
+
+    def _parse_service(self, read: Read, name: Name, service: Service) -> NodeService | None:
+        foreign = bool(read.select(self._foreign_slices, name))
+        site = read.get(self.sites, ONE) if foreign or has_fronts(service) else None
+        if site is None:
+            return None
+        slices = read.select(self._slices, name).values() if foreign or chooses(service) else ()
+        return parse_service(service, list(slices), site)
+
+
+def _service_of(item: EndpointSlice) -> tuple[Name, ...]:
+    """The Service of a slice; empty for a slice that names none."""
+    service = item.metadata.labels.get(names.SERVICE_OF_SLICE)
+    return ((item.metadata.namespace, service),) if service else ()
+
+
+def _collapse(networks: Sequence[Network]) -> Iterator[Network]:
+    for version in (4, 6):
+        yield from collapse_addresses([each for each in networks if each.version == version])  # type: ignore[type-var]
