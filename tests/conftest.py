@@ -4,12 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.lanes import PLACE, Place
+
 pytest_plugins = ["tests.lanes"]
 DAEMON = Path(__file__).parent / "daemon"
+AFTER_THE_CLUSTERS = 10
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that only compute come first: cluster tests that run side by side leave little of the machine, and real
-    daemons have deadlines.
+    """Real daemons have deadlines, so they have a stage of their own; what only computes runs in the time that others
+    leave.
     """
-    items.sort(key=lambda item: item.path.is_relative_to(DAEMON))
+    for item in items:
+        if item.path.is_relative_to(DAEMON):
+            item.stash[PLACE] = Place(stage=AFTER_THE_CLUSTERS, alone=False, group=str(item.path))

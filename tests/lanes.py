@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
+from pathlib import Path
 from typing import Any
 from warnings import WarningMessage
 
@@ -26,6 +27,9 @@ import pytest
 UNDO = 60.0
 """Seconds that a lane has, when the run is interrupted, to undo what its test did."""
 INTERRUPTED = 130
+LEAST_URGENT = 19
+"""nice(2)."""
+AUTOGROUP = Path("/proc/self/autogroup")
 FORK = multiprocessing.get_context("fork")
 Group = list[pytest.Item]
 
@@ -44,7 +48,8 @@ class Place:
 
 PLACE = pytest.StashKey[Place]()
 """The place of an item. Items without one are fillers: each file is a group, and one at a time runs beside the others,
-also beside those that must be alone, because they have nothing in common with them but the machine.
+also beside those that must be alone, because they have nothing in common with them but the machine; and of that they
+get what is left over.
 """
 
 
@@ -129,7 +134,7 @@ class Run:
 
     def _start(self, group: Group, *, is_filler: bool) -> None:
         here, there = FORK.Pipe(duplex=False)
-        process = FORK.Process(target=_work, args=(group, there))
+        process = FORK.Process(target=_fill if is_filler else _work, args=(group, there))
         process.start()
         there.close()
         self._lanes.append(Lane(process=process, pipe=here, left=list(group), is_filler=is_filler))
@@ -186,6 +191,17 @@ def _grouped(items: Iterable[pytest.Item], key: Any) -> list[Group]:
 def _lost(item: pytest.Item, code: int | None) -> pytest.TestReport:
     text = f"the process of this test ended (exit code {code}) before the test did"
     return pytest.TestReport(item.nodeid, item.location, {}, "failed", text, "call")
+
+
+def _fill(group: Group, pipe: "Connection[Any, Any]") -> None:
+    """Run the tests of a group with the processor time that nothing else wants. The kernel compares sessions first, and
+    processes within a session (sched(7), autogrouping).
+    """
+    os.setsid()
+    os.nice(LEAST_URGENT)
+    if AUTOGROUP.exists():
+        AUTOGROUP.write_text(str(LEAST_URGENT))
+    _work(group, pipe)
 
 
 def _work(group: Group, pipe: "Connection[Any, Any]") -> None:

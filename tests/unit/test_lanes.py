@@ -67,6 +67,17 @@ def run(folder: Path, text: str, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+def test_what_has_no_place_gets_the_processor_time_that_is_left(tmp_path: Path) -> None:
+    text = """
+        @place()
+        def test_a(): assert os.nice(0) < 19 and os.getsid(0) == os.getsid(os.getppid())
+        def test_b(): assert os.nice(0) == 19 and os.getsid(0) == os.getpid()
+    """
+    code, said = run(tmp_path, text, "--lanes=2")
+    assert code == 0, said
+    assert "2 passed" in said.splitlines()[-1]
+
+
 def test_groups_run_at_the_time_and_what_has_no_place_beside_them(tmp_path: Path) -> None:
     text = """
         @place()
