@@ -214,7 +214,9 @@ def _work(group: Group, pipe: "Connection[Any, Any]") -> None:
         capture.start_global_capturing()
         capture.suspend_global_capture()
     manager.unregister(name="terminalreporter")
-    manager.register(_Teller(group[0].config, pipe))
+    teller = _Teller(group[0].config, pipe)
+    manager.register(teller)
+    teller.has_begun = True
     try:
         for item, following in zip_longest(group, group[1:]):
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
@@ -228,6 +230,8 @@ class _Teller:
 
     def __init__(self, config: pytest.Config, pipe: "Connection[Any, Any]") -> None:
         self._config, self._pipe = config, pipe
+        self.has_begun = False
+        """Until then it hears the warnings that were before, which the other process has told already."""
 
     def pytest_runtest_logstart(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
         self._pipe.send(("pytest_runtest_logstart", {"nodeid": nodeid, "location": location}))
@@ -242,6 +246,8 @@ class _Teller:
     def pytest_warning_recorded(
         self, warning_message: WarningMessage, when: str, nodeid: str, location: tuple[str, int, str] | None
     ) -> None:
+        if not self.has_begun:
+            return
         warning_message.source = None  # whatever it is, it may not be sent
         told = {"warning_message": warning_message, "when": when, "nodeid": nodeid, "location": location}
         self._pipe.send(("pytest_warning_recorded", told))
