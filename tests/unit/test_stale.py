@@ -148,6 +148,16 @@ def test_a_pod_that_waits_in_a_full_subnet_is_given_what_another_had_and_was_nev
     where.agree()
 
 
+def test_a_node_takes_the_name_of_a_pod_that_waits() -> None:
+    """Node a.default and Pod node-a have ports, and records, of one name."""
+    waits = pod("node-a", "node1", annotations={names.IP_ADDRESS: "10.16.0.1"})
+    where = world(waits)
+    assert "gateway" in told_about(where, waits)
+    put(where, gateway("a.default", 2))
+    assert "node-a.default" in told_about(where, waits)
+    assert "node-a.default" in {key.key for key in rows(where.topology)}
+
+
 def test_a_pod_has_another_number_when_its_stateful_set_begins_elsewhere() -> None:
     web = stateful_set("web", 3)
     third = pod("web-2", parent=web, annotations=LISTED)
