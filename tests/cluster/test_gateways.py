@@ -317,6 +317,7 @@ def test_without_a_gateway_packets_are_stopped_and_it_is_said(
 
 
 def test_what_passes_is_counted(scene: Scene, place: str) -> None:
+    change(place, gatewayNode="node2")  # another one would count on its own
     (pod,) = scene.start(manifest("pod", "node1"))
     sees(scene, pod, node4(2))
     before = counted(place)
