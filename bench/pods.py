@@ -116,24 +116,30 @@ class Sights:
 
 @asynccontextmanager
 async def watching(client: Client, namespace: str) -> AsyncIterator[Sights]:
-    """See the Pods of a Namespace from now on."""
+    """See the Pods of a Namespace from now on. An error of the watch is raised in a group."""
     sights = Sights()
     listing = await client.list(PODS, namespace=namespace)
 
-    async def follow() -> None:
-        async for event in client.watch(PODS, listing.version, namespace=namespace, seconds=1500):
-            if isinstance(event, Changed):
-                sights.note(event.object)
-            elif hasattr(event, "object"):
-                sights.forget(event.object.metadata.name)
-        raise TimeoutError("the watch ended")
+    async def follow(version: str) -> None:
+        while True:
+            async for event in client.watch(PODS, version, namespace=namespace, seconds=1500):
+                if isinstance(event, Changed):
+                    sights.note(event.object)
+                elif hasattr(event, "object"):
+                    sights.forget(event.object.metadata.name)
+            anew = await client.list(PODS, namespace=namespace)  # a server that has just begun ends watches early
+            version = anew.version
+            for name in sights.pods.keys() - {pod.metadata.name for pod in anew.items}:
+                sights.forget(name)
+            for pod in anew.items:
+                sights.note(pod)
 
-    task = asyncio.ensure_future(follow())
-    try:
-        yield sights
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(follow(listing.version))
+        try:
+            yield sights
+        finally:
+            task.cancel()
 
 
 async def each(items: Iterable[T], work: Callable[[T], Awaitable[object]]) -> float:
