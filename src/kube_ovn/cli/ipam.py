@@ -306,14 +306,14 @@ def _format_holder(holder: Holder) -> str:
     owner = f"{holder.namespace}/{holder.name}".removeprefix("/")
     match holder.kind:
         case "Reservation":
-            who = f"reservation {holder.ip}" + (f" for Pod {owner} ({holder.phase})" if owner else "")
+            label = f"reservation {holder.ip}" + (f" for Pod {owner} ({holder.phase})" if owner else "")
         case "Node":
-            who = f"node {owner}"
+            label = f"node {owner}"
         case names.CHECKS_TYPE:
-            who = f"health checks of Services' endpoints in Subnet {owner}"
+            label = f"health checks of Services' endpoints in Subnet {owner}"
         case _:
-            who = f"Pod {owner} ({holder.phase})"
-    parts = [who, f"since {holder.since}"]
+            label = f"Pod {owner} ({holder.phase})"
+    parts = [label, f"since {holder.since}"]
     if holder.node and holder.kind != "Node":
         parts.append(f"on node {holder.node}")
     if holder.mac:
