@@ -1,4 +1,4 @@
-"""The order of the tests of all folders."""
+"""For the tests of all folders."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ DAEMON = Path(__file__).parent / "daemon"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that only compute come first: cluster tests that run side by side leave little of the machine, and real
+    """Those that only compute come first: cluster tests that run side by side leave little of the machine, and real
     daemons have deadlines.
     """
     items.sort(key=lambda item: item.path.is_relative_to(DAEMON))

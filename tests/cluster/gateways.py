@@ -129,7 +129,7 @@ class Stream:
         self._scene.shell(pod, f"ping -i {1 / RATE} {far} </dev/null >/tmp/stream 2>&1 &")
 
     def lost(self) -> tuple[int, list[int]]:
-        """The number of packets that were sent, and the sequence numbers of those without an answer."""
+        """How many were sent, and the numbers of those nobody answered."""
         self._scene.shell(self._pod, "pkill -INT ping")
         text = until(
             lambda: (
