@@ -15,7 +15,7 @@ from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.row import RowKey
 from kube_ovn.topology.addresses.memory import confirmed
 from kube_ovn.topology.graph import Topology
-from tests.clusters import (
+from tests.small_clusters import (
     Api,
     fabric,
     gateway,
