@@ -15,6 +15,7 @@ from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.row import RowKey
 from kube_ovn.topology.addresses.memory import confirmed
 from kube_ovn.topology.graph import Topology
+from tests.histories.laws import check_references
 from tests.small_clusters import (
     Api,
     fabric,
@@ -34,7 +35,6 @@ from tests.small_clusters import (
     step,
     subnet,
 )
-from tests.histories.laws import check_references
 
 NODES = [
     gateway("node1", 1, egress="true"),
