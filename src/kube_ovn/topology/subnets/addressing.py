@@ -90,9 +90,9 @@ def define(
         if current is None:
             return Judged(effective=None, accepted=accepted, refusal=refusal)
         present = read.get(grants.in_use, name)
-        differs = present is not None and present.cidrs != current.cidrs
-        if differs and not all(current.has_host(address) for address, _ in users(read, grants, name)):
-            return Judged(effective=present, accepted=present, refusal="addresses in use lie outside of its status")
+        if present is not None and _loss(read, grants, current, present):
+            refusal = "its status does not fit the addresses in use"  # somebody else changed it
+            return Judged(effective=present, accepted=present, refusal=refusal)
         stays = current if accepted is None else until_written(current, accepted)
         return Judged(effective=stays, accepted=accepted, refusal=refusal)
 
