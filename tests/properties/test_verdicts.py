@@ -160,4 +160,4 @@ def find_objection(name: str, claim: Claim, world: World) -> str:
         return taken if name in world.taken else ""
     if wanted is None or (wanted.cidrs, wanted.gateways) == (held.cidrs, held.gateways):
         return ""
-    return find_loss(wanted, held, world.users.get(name, ()))
+    return find_loss(wanted, held, world.users.get(name, ()), frozenset())

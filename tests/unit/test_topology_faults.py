@@ -227,6 +227,22 @@ def test_a_gateway_in_use_stays_inside() -> None:
     assert "it serves Pod default/p" in topology.problems[now.metadata.uid].message
 
 
+def test_a_former_gateway_in_use_stays_inside() -> None:
+    first = subnet("s", "10.66.0.0/24", gateway="10.66.0.254")
+    api = Api(namespace("default"), node("node1", 1), first, pod("p", annotations={names.LOGICAL_SWITCH: "s"}))
+    topology = Topology(fabric())
+    settle(topology, api)
+    for change in ({"gateway": "10.66.0.100"}, {"cidr_block": "10.66.0.0/25"}):
+        now = api.get(Subnet, "s")
+        api.put(msgspec.structs.replace(now, spec=msgspec.structs.replace(now.spec, **change)))
+        settle(topology, api)
+    joint = next(
+        row for row in topology.state.values() if isinstance(row, LogicalRouterPort) and row.name == "ovn-cluster-s"
+    )
+    assert joint.networks == {"10.66.0.100/24", "10.66.0.254/24"}
+    assert "gateway 10.66.0.254 would be outside" in topology.problems[first.metadata.uid].message
+
+
 @pytest.mark.parametrize(
     ("annotations", "part"),
     [

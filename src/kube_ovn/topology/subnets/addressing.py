@@ -227,7 +227,8 @@ def _loss(read: Read, grants: Grants, wanted: Subnet, held: Subnet) -> str:
     """Why addresses in use forbid that a subnet changes; empty when they do not."""
     if (wanted.cidrs, wanted.gateways) == (held.cidrs, held.gateways):
         return ""
-    return find_loss(wanted, held, users(read, grants, wanted.name))
+    given = {each for one in read.select(grants.by_subnet, wanted.name).values() for each in one.grant.gateways}
+    return find_loss(wanted, held, users(read, grants, wanted.name), given)
 
 
 def users(read: Read, grants: Grants, subnet: str) -> list[tuple[Address, str]]:

@@ -5,6 +5,7 @@ no memory. A wish that cannot be met leaves it as it is: an overlap, or a CIDR t
 """
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
@@ -144,15 +145,17 @@ def _check_services(wanted: Subnet, services: Iterable[Network]) -> None:
                 raise ValueError(f"CIDR {cidr} overlaps the Service CIDR {service}; choose another")
 
 
-def find_loss(wanted: Subnet, held: Subnet, users: Sequence[tuple[Address, str]]) -> str:
-    """Why addresses in use forbid a change, each given with the label of its owner; empty when they do not. The new
-    CIDR must hold them and the gateways that serve them, and none may be a new gateway.
+def find_loss(wanted: Subnet, held: Subnet, users: Sequence[tuple[Address, str]], given: AbstractSet[Address]) -> str:
+    """Why addresses in use forbid a change, each with the label of its owner; empty when they do not. The new CIDR must
+    hold them and the gateways that serve them, and none may be a new gateway. `given`: the gateways that the owners
+    were given, some of which the subnet may not have any more.
     """
     outside = [f"{label} ({address})" for address, label in users if not wanted.has_host(address)]
     if outside:
         change = f"{format_list(held.cidrs)} to {format_list(wanted.cidrs)}"
         return f"CIDR cannot change from {change}: {format_names(outside)} would be outside; delete them first"
-    lost = [gateway for gateway in held.gateways if not wanted.holds(gateway)]
+    former = sorted((each for each in given - {*held.gateways} if held.holds(each)), key=str)
+    lost = [gateway for gateway in (*held.gateways, *former) if not wanted.holds(gateway)]
     if lost and users:
         named = format_names(list(dict.fromkeys(label for _, label in users)))
         return f"gateway {format_list(lost)} would be outside, but it serves {named}; delete them first"
