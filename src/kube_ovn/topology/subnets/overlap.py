@@ -83,11 +83,12 @@ class _Taken:
 
     def _around(self, cidr: Network) -> list[_Place]:
         """The networks that hold a CIDR; the last one is the CIDR itself."""
-        number, last, bits = int(cidr.network_address), cidr.prefixlen, cidr.max_prefixlen
+        own, last = cidr.version, cidr.prefixlen
+        number, bits = int(cidr.network_address), cidr.max_prefixlen
         return [
-            (version, length, number >> (bits - length))
+            (own, length, number >> (bits - length))
             for version, length in self._lengths
-            if version == cidr.version and length <= last
+            if version == own and length <= last
         ]
 
 
