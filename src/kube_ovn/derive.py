@@ -21,6 +21,7 @@ holds the graph to it.
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -383,7 +384,7 @@ class Graph:
         self._level = 0
         self._parts: list[Derived[Any, Any, Any] | Step] = []
         self._indexes: list[Index[Any, Any, Any]] = []
-        self._left: list[tuple[Derived[Any, Any, Any], Any]] = []  # cells that `verify_some` has still to look at
+        self._left: Iterator[tuple[Derived[Any, Any, Any], Any]] = iter(())  # what `verify_some` has still to look at
         self.stale_cells = 0
         """Stale cells that `verify_some` has found so far."""
 
@@ -437,24 +438,35 @@ class Graph:
                 found += self._verify(derived, key)
         return found
 
-    def verify_some(self, most: int) -> list[StaleCell]:
+    def verify_some(self, most: int, seconds: float) -> list[StaleCell]:
         """Work out a few more cells anew, for when there is time: all of them in turn, over many calls. What is found
-        stale is worked out again by the next `settle`.
+        stale is worked out again by the next `settle`. After `seconds` no further cell is begun.
         """
         found: list[StaleCell] = []
         if any(part.is_behind for part in self._parts):
             return found  # what is to be worked out anyway is not stale
+        end = perf_counter() + seconds
         for _ in range(most):
-            if not self._left:
-                self._left = [(derived, key) for derived in self.derivations for key in derived.source.values]
-                if not self._left:
-                    break
-            derived, key = self._left.pop()
+            at = next(self._left, None)
+            if at is None:
+                self._left = self._each_cell()
+                at = next(self._left, None)
+            if at is None:
+                break
+            derived, key = at
             for cell in self._verify(derived, key):
                 derived.stale[key] = None
                 found.append(cell)
+            if perf_counter() >= end:
+                break
         self.stale_cells += len(found)
         return found
+
+    def _each_cell(self) -> Iterator[tuple[Derived[Any, Any, Any], Any]]:
+        """All cells, for as long as that takes: the keys of a derivation are those that it has when its turn comes."""
+        for derived in self.derivations:
+            for key in list(derived.source.values):
+                yield derived, key
 
     def _verify(self, derived: Derived[Any, Any, Any], key: Any) -> Iterator[StaleCell]:
         source, read = derived.source.values.get(key), Read(shuffled=True)

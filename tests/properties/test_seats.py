@@ -24,12 +24,17 @@ def test_shares_are_even_and_their_order_does_not_matter(chosen: list[Backend]) 
     assert max(shares.values()) - min(shares.values()) <= 1
 
 
-@given(backends, st.data())
-def test_who_leaves_moves_few_clients_besides_its_own(chosen: list[Backend], data: st.DataObject) -> None:
-    gone = data.draw(st.sampled_from(chosen))
-    before, after = seat(chosen), seat([each for each in chosen if each != gone])
-    if len(before) != len(after):
-        return  # another number of positions, or one endpoint
-    moved = sum(old != new for old, new in zip(before, after, strict=True))
-    own = before.count(gone)
-    assert own <= moved <= own + len(before) // 3
+@given(backends)
+def test_one_that_leaves_moves_few_clients_besides_its_own(chosen: list[Backend]) -> None:
+    """On average over the endpoints that may leave: of three, a single one may move half of all by chance."""
+    before = seat(chosen)
+    besides = []
+    for gone in chosen:
+        after = seat([each for each in chosen if each != gone])
+        if len(before) != len(after):
+            return  # another number of positions, or one endpoint
+        moved = sum(old != new for old, new in zip(before, after, strict=True))
+        own = before.count(gone)
+        assert own <= moved
+        besides.append(moved - own)
+    assert sum(besides) / len(besides) <= len(before) / 3

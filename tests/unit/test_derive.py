@@ -101,6 +101,9 @@ def test_steps_that_never_rest_are_named_and_left_for_the_next_time() -> None:
     assert numbers.values["a"] == MOST_ROUNDS
 
 
+HOUR = 3600
+
+
 def impure() -> tuple[Graph, Collection[str, int], dict[str, int]]:
     """A graph with a derivation that depends on something it does not read."""
     graph, outside = Graph(), {"factor": 2}
@@ -119,12 +122,25 @@ def test_a_stale_cell_is_found_named_and_repaired() -> None:
         ("scaled", "a", 2, 3),
         ("scaled", "b", 4, 6),
     }
-    assert len(graph.verify_some(2)) == 2
-    assert graph.verify_some(2) == [], "what is to be worked out anyway is not stale"
+    assert len(graph.verify_some(2, HOUR)) == 2
+    assert graph.verify_some(2, HOUR) == [], "what is to be worked out anyway is not stale"
     assert graph.stale_cells == 2
     graph.settle()
     assert graph.derivations[0].values == {"a": 3, "b": 6}
-    assert graph.verify_some(10) == []
+    assert graph.verify_some(10, HOUR) == []
+
+
+def test_cells_are_looked_at_in_turn_for_as_long_as_there_is_time() -> None:
+    graph, numbers, outside = impure()
+    numbers.replace(dict.fromkeys("abc", 1))
+    graph.settle()
+    outside["factor"] = 3
+    found = []
+    for _ in range(3):
+        (cell,) = graph.verify_some(10, 0)
+        found.append(cell.key)
+        graph.settle()
+    assert sorted(map(str, found)) == ["a", "b", "c"]
 
 
 def test_a_function_that_depends_on_the_order_of_a_group_is_found() -> None:

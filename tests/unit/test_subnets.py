@@ -1,7 +1,7 @@
 """Subnets as users wish them: what is read, what is refused and why, and what stays in effect."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
 
@@ -12,14 +12,12 @@ from kube_ovn.model import crd
 from kube_ovn.model.addr import Address, format_list, parse_networks
 from kube_ovn.model.network import Subnet
 from kube_ovn.topology.subnets.verdict import (
-    Verdict,
     format_names,
     in_effect,
-    judge,
-    parse_claim,
     parse_range,
     parse_subnet,
 )
+from tests.judging import Judging, Users, Verdict
 from tests.small_clusters import Api, node, settled, subnet
 
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
@@ -38,17 +36,12 @@ JOIN = accepted("join", "100.64.0.0/16")
 DEFAULT = accepted("ovn-default", "10.16.0.0/16")
 
 
-def verdicts(*subnets: crd.Subnet, users: dict[str, list[tuple[Address, str]]] | None = None) -> dict[str, Verdict]:
-    return judged([JOIN, DEFAULT, *subnets], {}, lambda name: (users or {}).get(name, []))
-
-
-def judged(
-    subnets: Sequence[crd.Subnet],
-    decided: Mapping[str, Subnet],
-    find_users: Callable[[str], Sequence[tuple[Address, str]]],
-) -> dict[str, Verdict]:
-    claims = [parse_claim(each, "ovn-cluster", in_effect(each) or decided.get(each.metadata.name)) for each in subnets]
-    return judge(claims, SERVICES, find_users, lambda name: "")
+def verdicts(*subnets: crd.Subnet, users: Mapping[str, Users] | None = None) -> Mapping[str, Verdict]:
+    judging = Judging()
+    judging.put(JOIN, DEFAULT, *subnets)
+    for name, each in (users or {}).items():
+        judging.use(name, each)
+    return judging.verdicts()
 
 
 def used(*texts: str) -> list[tuple[Address, str]]:
@@ -211,10 +204,12 @@ def test_what_is_in_effect_wins_over_an_older_wish() -> None:
 
 
 def test_what_was_decided_and_is_not_written_yet_wins_over_an_older_wish() -> None:
-    decided = {"newer": parse_subnet("newer", "10.20.0.0/24")}
-    older, newer = subnet("older", "10.20.0.0/16", age=OLD), subnet("newer", "10.20.0.0/24", age=NEW)
-    found = judged([older, newer], decided, lambda _: [])
-    assert found["newer"].accepted == decided["newer"]
+    judging = Judging()
+    judging.put(subnet("newer", "10.20.0.0/24", age=NEW))
+    before = judging.verdicts()
+    judging.put(subnet("older", "10.20.0.0/16", age=OLD))
+    found = judging.verdicts()
+    assert found["newer"] == before["newer"] == Verdict(parse_subnet("newer", "10.20.0.0/24"))
     assert "subnet newer" in found["older"].refusal
 
 

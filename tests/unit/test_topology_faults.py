@@ -155,23 +155,41 @@ def test_a_typo_beside_it_does_not_open_a_private_subnet() -> None:
     assert "must be true or false" in topology.problems[older.metadata.uid].message
 
 
-@pytest.mark.parametrize("name", ["join", "s"])
-@pytest.mark.parametrize("status", [SubnetStatus(), SubnetStatus(cidr_block="10.77.0.0/16,fd00:77::/112")])
-def test_a_status_that_somebody_damaged_takes_nothing_from_anybody(name: str, status: SubnetStatus) -> None:
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        *((name, SubnetStatus()) for name in ("join", "s")),
+        *((name, SubnetStatus(cidr_block="10.77.0.0/16,fd00:77::/112")) for name in ("join", "s")),
+        ("join", SubnetStatus(cidr_block="100.64.0.0/16", gateway="100.64.0.2")),  # the address of a Node
+        ("s", SubnetStatus(cidr_block="10.20.0.0/24", gateway="10.20.0.2")),  # the address of a Pod
+        ("s", SubnetStatus(cidr_block="10.20.0.0/30", gateway="10.20.0.2")),
+        ("t", SubnetStatus(cidr_block="10.21.0.0/29", gateway="10.21.0.3")),  # without the gateway in use
+    ],
+)
+@pytest.mark.parametrize("wish", [{}, {"cidr_block": "10.16.0.0/24"}])
+def test_a_status_that_somebody_damaged_takes_nothing_from_anybody(
+    name: str, status: SubnetStatus, wish: dict[str, str]
+) -> None:
+    """Also while the spec asks for what cannot be, so that it does not set the status right."""
     api = Api(
         namespace("default"),
         node("node1", 1),
         node("node2", 2),
         subnet("s", "10.20.0.0/24"),
+        subnet("t", "10.21.0.0/24", gateway="10.21.0.254"),
         pod("p", annotations={names.LOGICAL_SWITCH: "s"}),
+        pod("q", annotations={names.LOGICAL_SWITCH: "t"}),
     )
     topology = Topology(fabric())
     settle(topology, api)
-    before = dict(topology.state)
-    api.put(msgspec.structs.replace(api.get(Subnet, name), status=status))
+    before, now = dict(topology.state), api.get(Subnet, name)
+    api.put(msgspec.structs.replace(now, spec=msgspec.structs.replace(now.spec, **wish), status=status))
+    show(topology, api.snapshot())
+    assert topology.state == before, "not for a moment"
     settle(topology, api)
     assert topology.state == before
-    assert api.get(Subnet, name).status.cidr_block in ("100.64.0.0/16", "10.20.0.0/24")
+    right = api.get(Subnet, name).status
+    assert (right.cidr_block, right.gateway) == (now.status.cidr_block, now.status.gateway)
 
 
 def test_forged_annotations_do_not_give_the_routers_mac() -> None:
@@ -207,6 +225,22 @@ def test_a_gateway_in_use_stays_inside() -> None:
     ]
     assert joint.networks == {"10.66.0.1/16"}
     assert "it serves Pod default/p" in topology.problems[now.metadata.uid].message
+
+
+def test_a_former_gateway_in_use_stays_inside() -> None:
+    first = subnet("s", "10.66.0.0/24", gateway="10.66.0.254")
+    api = Api(namespace("default"), node("node1", 1), first, pod("p", annotations={names.LOGICAL_SWITCH: "s"}))
+    topology = Topology(fabric())
+    settle(topology, api)
+    for change in ({"gateway": "10.66.0.100"}, {"cidr_block": "10.66.0.0/25"}):
+        now = api.get(Subnet, "s")
+        api.put(msgspec.structs.replace(now, spec=msgspec.structs.replace(now.spec, **change)))
+        settle(topology, api)
+    joint = next(
+        row for row in topology.state.values() if isinstance(row, LogicalRouterPort) and row.name == "ovn-cluster-s"
+    )
+    assert joint.networks == {"10.66.0.100/24", "10.66.0.254/24"}
+    assert "gateway 10.66.0.254 would be outside" in topology.problems[first.metadata.uid].message
 
 
 @pytest.mark.parametrize(

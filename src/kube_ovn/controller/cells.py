@@ -21,8 +21,8 @@ UNSETTLED = Counter("kube_ovn_controller_unsettled_passes_total", "Passes after 
 
 PERIOD = 0.5
 """Seconds between two verifications."""
-SLICE = 40
-"""Cells in one verification: about a millisecond."""
+MOST, LONGEST = 40, 0.001
+"""The most cells in one verification, and the seconds after which no further one is begun."""
 MOST_OF_A_VALUE = 500
 """Characters of a value in the log."""
 
@@ -65,7 +65,7 @@ async def verify(graph: Graph, repair: Callable[[], None]) -> None:
     """Look for stale cells, until cancelled. `repair` asks for a pass, which works them out again."""
     while True:
         await asyncio.sleep(PERIOD)
-        for cell in graph.verify_some(SLICE):
+        for cell in graph.verify_some(MOST, LONGEST):
             STALE.inc()
             log.error(
                 "stale cell, worked out again",

@@ -3,5 +3,6 @@ rows.
 
 Reads Subnets, IPPools, Namespaces, Vpcs, Nodes, holders and grants. Makes effective subnets (`addressing`), what only
 users change of them (`features`), bindings of Namespaces (`bindings`), rows of switches and of the router (`network`),
-and statuses (`report`). The other files are pure: `verdict`, `pool`, `namespace`, `switch`, `router`, `status`.
+and statuses (`report`). The other files are pure: `verdict`, `overlap`, `pool`, `namespace`, `switch`, `router`,
+`status`.
 """

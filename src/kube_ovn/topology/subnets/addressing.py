@@ -5,8 +5,8 @@ moment between a verdict and its status.
 """
 
 from collections.abc import Collection as Names
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from kube_ovn.derive import Collection, Derived, Graph, Index, News, Read, Source
 from kube_ovn.model import crd, names
@@ -19,9 +19,10 @@ from kube_ovn.model.row import RowKey
 from kube_ovn.topology.addresses.grants import COMING, READY, UNREADY, Grants, Pools
 from kube_ovn.topology.addresses.holders import Holders
 from kube_ovn.topology.fabric import Fabric
-from kube_ovn.topology.inputs import ONE, STANDING, Inputs, record_name
+from kube_ovn.topology.inputs import STANDING, Inputs, record_name
+from kube_ovn.topology.subnets.overlap import Extent, find_overlaps
 from kube_ovn.topology.subnets.pool import PoolVerdict, judge_pools
-from kube_ovn.topology.subnets.verdict import Claim, Verdict, in_effect, judge, parse_claim, until_written
+from kube_ovn.topology.subnets.verdict import Claim, find_loss, in_effect, parse_claim, until_written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,35 +77,24 @@ def define(
     decided = graph.collection("accepted subnets", str, Subnet)
 
     def claim(read: Read, name: str, subnet: crd.Subnet) -> Claim:
-        return parse_claim(subnet, fabric.router, read.get(held, name) or read.get(decided, subnet.metadata.uid))
+        has = read.get(held, name) or read.get(decided, subnet.metadata.uid)
+        if name not in fabric.initial and not read.get(inputs.standing, STANDING):
+            # Until then nothing is known that could be in the way of a change.
+            return Claim(age=subnet.metadata.creation_timestamp, wanted=has, complaint="", held=has)
+        return parse_claim(subnet, fabric.router, fabric.services, has)
 
-    def judge_all(read: Read, key: str, value: bool) -> dict[str, Verdict]:
-        def find_users(name: str) -> list[tuple[Address, str]]:
-            return users(read, grants, name)
-
-        def find_obstacle(name: str) -> str:
-            joint = names.switch_port(name, fabric.router)
-            if is_taken(read, inputs, holders, joint, confirmed):
-                return f"its port would be named {joint}, which is taken already; choose another name"
-            return ""
-
-        there: Iterable[Claim] = read.all(claims).values()
-        if not read.get(inputs.standing, STANDING):  # until then nothing is known that could be in the way
-            there = [each if each.name in fabric.initial else _as_it_is(each) for each in there]
-        return judge(there, fabric.services, find_users, find_obstacle)
-
-    def judge_one(read: Read, name: str, each: Claim) -> Judged:
-        verdict = (read.get(verdicts, ONE) or {})[name]
-        current = read.get(held, name)
+    def judge(read: Read, name: str, each: Claim) -> Judged:
+        overlap = "".join(found[name] for found in read.select(overlaps, name).values())
+        refusal = each.complaint or overlap or read.get(objections, name) or ""
+        accepted, current = each.held if refusal else each.wanted, read.get(held, name)
         if current is None:
-            return Judged(effective=None, accepted=verdict.accepted, refusal=verdict.refusal)
-        wanted = current if verdict.accepted is None else until_written(current, verdict.accepted)
+            return Judged(effective=None, accepted=accepted, refusal=refusal)
         present = read.get(grants.in_use, name)
-        differs = present is not None and present.cidrs != wanted.cidrs
-        if differs and not all(wanted.has_host(address) for address, _ in users(read, grants, name)):
-            refusal = "addresses in use lie outside of its status"
+        if present is not None and _loss(read, grants, current, present):
+            refusal = "its status does not fit the addresses in use"  # a user edited it
             return Judged(effective=present, accepted=present, refusal=refusal)
-        return Judged(effective=wanted, accepted=verdict.accepted, refusal=verdict.refusal)
+        stays = current if accepted is None else until_written(current, accepted)
+        return Judged(effective=stays, accepted=accepted, refusal=refusal)
 
     def readiness(read: Read, name: str, subnet: crd.Subnet) -> str:
         if subnet.metadata.deletion_timestamp:
@@ -114,8 +104,9 @@ def define(
         return COMING if read.get(decided, subnet.metadata.uid) is not None else UNREADY
 
     claims = graph.derive("claims of subnets", inputs.subnets, claim)
-    verdicts = graph.derive("verdicts about subnets", inputs.one, judge_all)
-    judged = graph.derive("judged subnets", claims, judge_one)
+    objections = _define_objections(graph, inputs, fabric, holders, grants, confirmed, claims)
+    overlaps = _define_overlaps(graph, inputs, claims, objections)
+    judged = graph.derive("judged subnets", claims, judge)
     _remember(graph, inputs, claims, judged, decided)
     effective = graph.derive("effective subnets", judged, lambda read, name, each: each.effective)
     specs = graph.derive("specs of pools", inputs.pools, lambda read, name, pool: _spec(pool))
@@ -128,6 +119,53 @@ def define(
         pool_ranges=pools[0],
         pool_verdicts=pools[1],
     )
+
+
+def _define_objections(
+    graph: Graph,
+    inputs: Inputs,
+    fabric: Fabric,
+    holders: Holders,
+    grants: Grants,
+    confirmed: Names[str],
+    claims: Derived[str, crd.Subnet, Claim],
+) -> Derived[str, Claim, str]:
+    """Derive why addresses or names in use forbid what a Subnet wants."""
+
+    def objection(read: Read, name: str, each: Claim) -> str | None:
+        if each.wanted is None:
+            return None
+        if each.held is not None:
+            return _loss(read, grants, each.wanted, each.held) or None
+        joint = names.switch_port(name, fabric.router)
+        if not is_taken(read, inputs, holders, joint, confirmed):
+            return None
+        return f"its port would be named {joint}, which is taken already; choose another name"
+
+    return graph.derive("objections to subnets", claims, objection)
+
+
+def _define_overlaps(
+    graph: Graph, inputs: Inputs, claims: Derived[str, crd.Subnet, Claim], objections: Derived[str, Claim, str]
+) -> Index[str, str, Mapping[str, str]]:
+    """Derive which Subnets would overlap another one. One cell decides on all; its outcome is in groups, one for each
+    Subnet that would overlap, so that only these are judged anew.
+    """
+
+    def extent(read: Read, name: str, each: Claim) -> Extent:
+        return Extent(
+            age=each.age,
+            held=() if each.held is None else each.held.cidrs,
+            wanted=() if each.wanted is None else each.wanted.cidrs,
+            barred=read.get(objections, name) is not None,
+        )
+
+    def find_all(read: Read, key: str, value: bool) -> Mapping[str, str]:
+        return find_overlaps(read.all(extents))
+
+    extents = graph.derive("extents of subnets", claims, extent)
+    overlaps = graph.derive("overlaps of subnets", inputs.one, find_all)
+    return graph.index("subnets that overlap", overlaps, lambda key, found: found)
 
 
 def _remember(
@@ -177,16 +215,20 @@ def _define_pools(
     return graph.derive("ranges of pools", verdicts, ranges), graph.derive("judged pools", specs, verdict)
 
 
-def _as_it_is(claim: Claim) -> Claim:
-    return replace(claim, wanted=claim.held, complaint="")
-
-
 def _spec(pool: IPPool) -> IPPool:
     meta = pool.metadata
     return IPPool(
         metadata=VersionedMeta(name=meta.name, uid=meta.uid, creation_timestamp=meta.creation_timestamp),
         spec=pool.spec,
     )
+
+
+def _loss(read: Read, grants: Grants, wanted: Subnet, held: Subnet) -> str:
+    """Why addresses in use forbid that a subnet changes; empty when they do not."""
+    if (wanted.cidrs, wanted.gateways) == (held.cidrs, held.gateways):
+        return ""
+    given = {each for one in read.select(grants.by_subnet, wanted.name).values() for each in one.grant.gateways}
+    return find_loss(wanted, held, users(read, grants, wanted.name), given)
 
 
 def users(read: Read, grants: Grants, subnet: str) -> list[tuple[Address, str]]:

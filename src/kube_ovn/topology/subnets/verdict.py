@@ -4,7 +4,8 @@ The status of a Subnet says what is in effect (`cidrBlock`, `gateway`). It is wr
 no memory. A wish that cannot be met leaves it as it is: an overlap, or a CIDR that lacks an address in use.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
@@ -21,18 +22,9 @@ MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What becomes of a Subnet: `accepted` is to be in effect; `refusal` says why the spec is not, or not all of it."""
-
-    accepted: Subnet | None
-    refusal: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """What a Subnet has and wants."""
 
-    name: str
     age: str
     """Its creation timestamp."""
     wanted: Subnet | None
@@ -124,47 +116,15 @@ def _is_range(text: str) -> bool:
     return True
 
 
-def parse_claim(subnet: crd.Subnet, router: str, held: Subnet | None) -> Claim:
-    """What a Subnet wants. A spec that cannot be read becomes the complaint."""
+def parse_claim(subnet: crd.Subnet, router: str, services: Iterable[Network], held: Subnet | None) -> Claim:
+    """What a Subnet wants. A spec that cannot be read, or is over a Service CIDR, becomes the complaint."""
     meta = subnet.metadata
     try:
         wanted, complaint = parse_spec(subnet, router), ""
+        _check_services(wanted, services)
     except ValueError as error:
         wanted, complaint = None, str(error)
-    return Claim(name=meta.name, age=meta.creation_timestamp, wanted=wanted, complaint=complaint, held=held)
-
-
-def judge(
-    claims: Iterable[Claim],
-    services: Sequence[Network],
-    find_users: Callable[[str], Sequence[tuple[Address, str]]],
-    find_obstacle: Callable[[str], str],
-) -> dict[str, Verdict]:
-    """Which wishes can be met, by the name of the Subnet. `find_users`: the addresses in use in a subnet, each with the
-    label of its owner. `find_obstacle`: why a new subnet cannot have its name; empty when it can.
-
-    A Subnet that has a CIDR keeps it. Of several that want one, the oldest gets it.
-    """
-    ordered = sorted(claims, key=lambda claim: (claim.age, claim.name))
-    taken: dict[str, tuple[Subnet, ...]] = {claim.name: (claim.held,) for claim in ordered if claim.held is not None}
-    verdicts: dict[str, Verdict] = {}
-    for claim in ordered:
-        name, wanted, held = claim.name, claim.wanted, claim.held
-        try:
-            if wanted is None:
-                raise ValueError(claim.complaint)
-            _check_services(wanted, services)
-            _check_others(wanted, taken)
-            if held is not None:
-                _check_users(wanted, held, find_users)
-            elif obstacle := find_obstacle(name):
-                raise ValueError(obstacle)
-            verdicts[name] = Verdict(accepted=wanted)
-            # A Subnet keeps what it has until its status says otherwise: the user may change the spec back before that.
-            taken[name] = (wanted,) if held is None else (held, wanted)
-        except ValueError as error:
-            verdicts[name] = Verdict(accepted=held, refusal=str(error))
-    return verdicts
+    return Claim(age=meta.creation_timestamp, wanted=wanted, complaint=complaint, held=held)
 
 
 def until_written(held: Subnet, accepted: Subnet) -> Subnet:
@@ -185,38 +145,24 @@ def _check_services(wanted: Subnet, services: Iterable[Network]) -> None:
                 raise ValueError(f"CIDR {cidr} overlaps the Service CIDR {service}; choose another")
 
 
-def _check_others(wanted: Subnet, claims: Mapping[str, Sequence[Subnet]]) -> None:
-    for name, others in claims.items():
-        if name == wanted.name:
-            continue
-        for cidr in wanted.cidrs:
-            for theirs in (theirs for other in others for theirs in other.cidrs):
-                if cidr.version == theirs.version and cidr.overlaps(theirs):
-                    raise ValueError(f"CIDR {cidr} overlaps {theirs} of subnet {name}; choose another")
-
-
-def _check_users(wanted: Subnet, held: Subnet, find_users: Callable[[str], Sequence[tuple[Address, str]]]) -> None:
-    """Check that addresses in use stay in use: the new CIDR must hold them and the gateways that serve them, and none
-    may be a new gateway. Raises ValueError.
+def find_loss(wanted: Subnet, held: Subnet, users: Sequence[tuple[Address, str]], given: AbstractSet[Address]) -> str:
+    """Why addresses in use forbid a change, each with the label of its owner; empty when they do not. The new CIDR must
+    hold them and the gateways that serve them, and none may be a new gateway. `given`: the gateways that the owners
+    were given, some of which the subnet may not have any more.
     """
-    if (wanted.cidrs, wanted.gateways) == (held.cidrs, held.gateways):
-        return
-    users = find_users(wanted.name)
     outside = [f"{label} ({address})" for address, label in users if not wanted.has_host(address)]
     if outside:
         change = f"{format_list(held.cidrs)} to {format_list(wanted.cidrs)}"
-        raise ValueError(
-            f"CIDR cannot change from {change}: {format_names(outside)} would be outside; delete them first"
-        )
-    lost = [gateway for gateway in held.gateways if not wanted.holds(gateway)]
+        return f"CIDR cannot change from {change}: {format_names(outside)} would be outside; delete them first"
+    former = sorted((each for each in given - {*held.gateways} if held.holds(each)), key=str)
+    lost = [gateway for gateway in (*held.gateways, *former) if not wanted.holds(gateway)]
     if lost and users:
         named = format_names(list(dict.fromkeys(label for _, label in users)))
-        raise ValueError(f"gateway {format_list(lost)} would be outside, but it serves {named}; delete them first")
+        return f"gateway {format_list(lost)} would be outside, but it serves {named}; delete them first"
     for address, label in users:
         if address in wanted.gateways:
-            raise ValueError(
-                f"gateway cannot be {address}: it is the address of {label}; delete it first, or choose another"
-            )
+            return f"gateway cannot be {address}: it is the address of {label}; delete it first, or choose another"
+    return ""
 
 
 def format_names(items: Sequence[str]) -> str:
