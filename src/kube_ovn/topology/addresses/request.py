@@ -1,6 +1,6 @@
 """Requests: what each holder without a grant asks for, and where it may get it.
 
-A wish of the Pod itself comes before the binding of its Namespace. Pure: `addresses.steps` decides which address a
+A wish of the Pod itself comes before the binding of its Namespace. Pure: `addresses.allocate` decides which address a
 holder gets. A holder with a grant asks for nothing. The exception is the next Pod of a StatefulSet's name: it keeps the
 grant of the former Pod only if that is what it asks for.
 """
@@ -16,8 +16,9 @@ from kube_ovn.model.kube import Pod
 from kube_ovn.model.network import Grant, Subnet
 from kube_ovn.topology.addresses.grants import COMING, READY, Grants, Refusal
 from kube_ovn.topology.addresses.holders import Holder
-from kube_ovn.topology.addresses.ledger import REST, Owner, RefusedError
+from kube_ovn.topology.addresses.ledger import RefusedError
 from kube_ovn.topology.addresses.memory import is_reservation, remembered, stateful_set
+from kube_ovn.topology.addresses.span import REST, Owner
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.inputs import Name
 from kube_ovn.topology.ports.obstacles import Obstacles
@@ -46,14 +47,9 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Want:
-    """A holder asks for addresses."""
+class Ask:
+    """What is asked for. Holders that ask for the same are told the same when they do not get it."""
 
-    record: str
-    uid: str
-    owner: Owner
-    order: tuple[bool, bool, str, str, str]
-    """The place of the request among those of one pass: the least is granted first."""
     places: tuple[Place, ...] = ()
     """Where to look for an address, in order."""
     versions: tuple[int, ...] = ()
@@ -63,7 +59,18 @@ class Want:
     choices: tuple[Choice, ...] = ()
     listed: int = 0
     """The number of entries in the list that the choices come from."""
-    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Want:
+    """A holder asks for addresses."""
+
+    record: str
+    uid: str
+    owner: Owner
+    order: tuple[bool, bool, str, str, str]
+    """The place of the request among others: the least is granted first."""
+    ask: Ask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +163,7 @@ def define(
             uid=holder.uid,
             owner=holder.owner,
             order=(False, False, "", "", name),
-            places=(Place(on.fabric.join),),
+            ask=Ask(places=(Place(on.fabric.join),)),
         )
 
     return graph.derive("Pods' requests", pods, ask), graph.derive("Nodes' requests", nodes, ask_for_node)
@@ -216,13 +223,14 @@ def _want(asking: _Asking, holder: Holder) -> Want:
         uid=holder.uid,
         owner=holder.owner,
         order=(True, wishes_nothing(asking.pod), meta.creation_timestamp, meta.namespace, meta.name),
-        places=places,
-        versions=request.versions,
-        addresses=addresses,
-        mac=request.mac,
-        choices=choices,
-        listed=len(request.choices),
-        label=pod_label(asking.pod),
+        ask=Ask(
+            places=places,
+            versions=request.versions,
+            addresses=addresses,
+            mac=request.mac,
+            choices=choices,
+            listed=len(request.choices),
+        ),
     )
 
 
@@ -338,7 +346,7 @@ def define_checks(graph: Graph, grants: Grants, checks: Source[str, Holder]) -> 
             uid=holder.uid,
             owner=holder.owner,
             order=(True, True, "~", "", subnet),
-            places=(Place(subnet),),
+            ask=Ask(places=(Place(subnet),)),
         )
 
     return graph.derive("requests for checks", checks, ask)
