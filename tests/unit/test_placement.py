@@ -12,9 +12,9 @@ from kube_ovn.topology.addresses import holders
 from kube_ovn.topology.addresses.allocate import place
 from kube_ovn.topology.addresses.grants import COMING, READY, UNREADY
 from kube_ovn.topology.addresses.grants import define as define_grants
-from kube_ovn.topology.addresses.ledger import ExhaustedError, Ledger, RefusedError
+from kube_ovn.topology.addresses.ledger import ExhaustedError, Ledger, Need, RefusedError
 from kube_ovn.topology.addresses.request import Reads, WaitError, Want, ask_for_pod
-from kube_ovn.topology.addresses.span import Owner
+from kube_ovn.topology.addresses.span import REST, Owner
 from kube_ovn.topology.inputs import Inputs, Name, record_name
 from kube_ovn.topology.ports.obstacles import Obstacles
 from kube_ovn.topology.ports.pod import Request, parse_request
@@ -50,6 +50,7 @@ class Place:
             ips=inputs.ips,
             pods=inputs.pods,
             pools=inputs.pools,
+            unknown=inputs.unknown,
             sets=graph.index("sets by UID", self._sets, lambda name, each: (each.metadata.uid,)),
             bindings=self._bindings,
             readiness=self._readiness,
@@ -273,6 +274,15 @@ def test_a_fixed_address_that_is_taken_is_not_exchanged_for_another() -> None:
     world.grant("a", **{names.IP_ADDRESS: "10.1.0.4"})
     with pytest.raises(RefusedError, match=r"address 10\.1\.0\.4 of subnet one is used by Pod default/a"):
         world.grant("b", **{names.IP_ADDRESS: "10.1.0.4"})
+
+
+def test_a_mac_that_another_has_in_the_second_subnet_is_told_and_an_address_of_the_first_still_helps() -> None:
+    world, mac = Place(), "0a:00:00:00:00:01"
+    world.fill("one")
+    world.ledger.allocate(Owner("x", "Pod x/x"), "two", mac=mac)
+    with pytest.raises(RefusedError, match=f"MAC address {mac} in subnet two is used by Pod x/x") as refused:
+        world.grant("a", Binding(subnets=("one", "two")), **{names.MAC_ADDRESS: mac})
+    assert refused.value.needs == {Need("one", (REST, 4))}
 
 
 # --- Pools ---

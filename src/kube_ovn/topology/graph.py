@@ -90,6 +90,7 @@ class Topology:
             ips=inputs.ips,
             pods=inputs.pods,
             pools=inputs.pools,
+            unknown=inputs.unknown,
             sets=sets,
             bindings=bound.bindings,
             readiness=spaces.readiness,

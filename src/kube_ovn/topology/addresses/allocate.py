@@ -60,7 +60,10 @@ class Allocation:
         noted = [
             self._note(source.name, key, source.values.get(key)) for source in self._asked for key in news.of(source)
         ]
-        self._serve([line for line in noted if line is not None], self._waiting.helped(freed, reshaped))
+        self._serve(
+            [line for line in noted if line is not None],
+            self._waiting.concerned(freed | self._ledger.take_granted(), reshaped),
+        )
         self._tell()
         self._registry.publish()
 
@@ -144,32 +147,33 @@ def place(ledger: Ledger, owner: Owner, ask: Ask) -> Grant:
             return ledger.allocate(owner, each.subnet, ask.versions, (), ask.mac, each.pool)
         except ExhaustedError as error:
             full.append(error)
+        except RefusedError as error:
+            raise RefusedError(str(error), error.needs | _needs(full)) from None
     raise ExhaustedError("; ".join(map(str, full)), _needs(full))
 
 
 def _choose(ledger: Ledger, owner: Owner, ask: Ask) -> Grant:
     """Grant the first entry of the list that is free. Raises RefusedError."""
-    used: set[Need] = set()
+    is_used = False
     refusals: list[RefusedError] = []
     for choice in ask.choices:
-        subnet = choice.place.subnet
-        held = {each: ledger.holder(subnet, each) for each in choice.addresses}
-        others = {Need(subnet, each) for each, has in held.items() if has is not None and has.key != owner.key}
-        if others:
-            used |= others
+        held = [ledger.holder(choice.place.subnet, each) for each in choice.addresses]
+        if any(each is not None and each.key != owner.key for each in held):
+            is_used = True
             continue
         try:
-            return ledger.allocate(owner, subnet, ask.versions, choice.addresses, ask.mac, choice.place.pool)
+            return ledger.allocate(
+                owner, choice.place.subnet, ask.versions, choice.addresses, ask.mac, choice.place.pool
+            )
         except RefusedError as error:  # this entry cannot be granted; others still may
             refusals.append(error)
-    needs = used | _needs(refusals)
-    if refusals and not used:
-        raise RefusedError(str(refusals[0]), needs)
+    if refusals and not is_used:
+        raise RefusedError(str(refusals[0]), _needs(refusals))
     # Who has them is not said: it changes whenever one Pod comes after another, and many may wait for this list.
     raise ExhaustedError(
         f"annotation {names.IP_POOL} lists {ask.listed} addresses and all are in use, as `kubectl get ip` shows: "
         "add addresses, or scale the workload down",
-        needs,
+        _needs(refusals),
     )
 
 

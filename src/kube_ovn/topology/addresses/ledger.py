@@ -27,7 +27,8 @@ class Need(NamedTuple):
 class RefusedError(Exception):
     """A request for addresses that cannot be met. The message is one sentence for the user and names both parties.
 
-    `needs`: what another owner has; when any of it is free, the request may be met.
+    `needs`: pools that are full; when an address of one is free, the request may be met. What the request itself names
+    is not among it.
     """
 
     def __init__(self, message: str, needs: Iterable[Need] = ()) -> None:
@@ -63,6 +64,7 @@ class Ledger:
         self._books: dict[str, _Book] = {}
         self._touched: set[str] = set()
         self._freed: set[Need] = set()
+        self._granted: set[Need] = set()
         self._reshaped: set[str] = set()
         self._changed: set[str] = set()
 
@@ -121,22 +123,21 @@ class Ledger:
         `addresses`, else the next one of the pool. Raises RefusedError.
         """
         book = self._book(name)
-        chosen, gateways = [], []
-        for version in versions or book.subnet.versions:
-            span, gateway = self._family(book, version)
-            wanted = next((each for each in addresses if each.version == version), None)
-            chosen.append(self._next(span, pool) if wanted is None else wanted)
-            gateways.append(gateway)
-        for each in addresses:
-            self._span_of(book, each)  # an address outside of the CIDRs is refused, not ignored
-            if each not in chosen:
-                families = format_list(f"IPv{version}" for version in versions)
-                raise RefusedError(f"address {each} is wanted, but only addresses of the family {families} are")
-        mac = mac or self._unused_mac(book, chosen)
-        self._check_holders(book, owner, chosen, mac)
-        self._check_free(book, chosen)
+        families = [self._family(book, version) for version in versions or book.subnet.versions]
+        fixed: dict[int, Address] = {}
+        # What is named comes first, so that the refusal does not depend on whether the subnet was full before or after.
+        self._check_holders(book, owner, addresses, mac)
+        self._check_free(book, addresses)
         self._check_mac(name, mac)
-        grant = Grant(subnet=name, addresses=tuple(chosen), mac=mac, gateways=tuple(gateways))
+        for each in addresses:
+            if fixed.setdefault(each.version, each) != each or all(
+                each.version != span.version for span, _ in families
+            ):
+                text = format_list(f"IPv{version}" for version in versions)
+                raise RefusedError(f"address {each} is wanted, but only addresses of the family {text} are")
+        chosen = tuple(fixed.get(span.version) or self._next(span, pool) for span, _ in families)
+        mac = mac or self._unused_mac(book, chosen)
+        grant = Grant(subnet=name, addresses=chosen, mac=mac, gateways=tuple(gateway for _, gateway in families))
         self._record(book, owner, grant)
         return grant
 
@@ -220,6 +221,11 @@ class Ledger:
         freed, self._freed = self._freed, set()
         return freed
 
+    def take_granted(self) -> set[Need]:
+        """The addresses and MAC addresses that were granted since the last call."""
+        granted, self._granted = self._granted, set()
+        return granted
+
     def take_reshaped(self) -> set[str]:
         """Subnets with other ranges than at the last call: any address in them may be free."""
         reshaped, self._reshaped = self._reshaped, set()
@@ -242,6 +248,7 @@ class Ledger:
         for each, gateway in _pairs(grant):
             self._span_of(book, each).take(int(each), owner, gateway)
         book.macs[grant.mac] = owner
+        self._granted.update(Need(grant.subnet, each) for each in (*grant.addresses, grant.mac))
         self._touched.add(grant.subnet)
         self._changed.add(owner.key)
 
@@ -256,12 +263,10 @@ class Ledger:
     def _check_free(self, book: _Book, addresses: Iterable[Address]) -> None:
         for each in addresses:
             span = self._span_of(book, each)
-            if span.pool_of(int(each)) is None:
+            if span.pool_of(int(each)) is None or int(each) in span.gateways:
                 raise _unusable(book.subnet, each)
-            if int(each) in span.gateways:  # of owners that were given it; it is free when they are gone
-                raise _unusable(book.subnet, each, [Need(book.subnet.name, each)])
 
-    def _check_holders(self, book: _Book, owner: Owner, addresses: Iterable[Address], mac: str) -> None:
+    def _check_holders(self, book: _Book, owner: Owner, addresses: Iterable[Address], mac: str | None) -> None:
         name = book.subnet.name
         for each in addresses:
             span = self._span_of(book, each)
@@ -269,14 +274,12 @@ class Ledger:
                 raise _unusable(book.subnet, each)
             holder = span.owners.get(int(each))
             if holder is not None and holder.key != owner.key:
-                message = f"AddressConflict: address {each} of subnet {name} is used by {holder.label}"
-                raise ConflictError(message, [Need(name, each)])
-        holder = book.macs.get(mac)
-        if holder is not None and holder.key != owner.key:
-            message = f"AddressConflict: MAC address {mac} in subnet {name} is used by {holder.label}"
-            raise ConflictError(message, [Need(name, mac)])
+                raise ConflictError(f"AddressConflict: address {each} of subnet {name} is used by {holder.label}")
+        holder = book.macs.get(mac) if mac is not None else None
+        if mac is not None and holder is not None and holder.key != owner.key:
+            raise ConflictError(f"AddressConflict: MAC address {mac} in subnet {name} is used by {holder.label}")
 
-    def _check_mac(self, name: str, mac: str) -> None:
+    def _check_mac(self, name: str, mac: str | None) -> None:
         if mac in (names.derived_mac(names.router_port(self._router, name)), names.derived_mac(name, "dhcp")):
             raise RefusedError(f"AddressConflict: MAC address {mac} in subnet {name} is used by its router")
 
@@ -318,9 +321,8 @@ def _pairs(grant: Grant) -> Iterator[tuple[Address, Address | None]]:
         yield each, next((gateway for gateway in grant.gateways if gateway.version == each.version), None)
 
 
-def _unusable(subnet: Subnet, wanted: Address, needs: Iterable[Need] = ()) -> RefusedError:
+def _unusable(subnet: Subnet, wanted: Address) -> RefusedError:
     return RefusedError(
         f"address {wanted} cannot be used: it is a gateway, the network or broadcast address, "
-        f"or excluded in subnet {subnet.name}",
-        needs,
+        f"or excluded in subnet {subnet.name}"
     )

@@ -7,6 +7,7 @@ grant of the former Pod only if that is what it asks for.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from kube_ovn.derive import Collection, Derived, Graph, Index, Read, Source
 from kube_ovn.model import names
@@ -14,6 +15,7 @@ from kube_ovn.model.addr import Address, format_list
 from kube_ovn.model.crd import IP, IPPool, StatefulSet
 from kube_ovn.model.kube import Pod
 from kube_ovn.model.network import Grant, Subnet
+from kube_ovn.model.resource import IPPOOLS, STATEFULSETS, Resource
 from kube_ovn.topology.addresses.grants import COMING, READY, Grants, Refusal
 from kube_ovn.topology.addresses.holders import Holder
 from kube_ovn.topology.addresses.ledger import RefusedError
@@ -94,6 +96,8 @@ class Reads:
     ips: Collection[str, IP]
     pods: Collection[str, Pod]
     pools: Collection[str, IPPool]
+    unknown: Collection[str, bool]
+    """The kinds, by name, that could never be listed."""
     sets: Index[str, Name, StatefulSet]
     """StatefulSets by UID."""
     bindings: Source[str, Binding]
@@ -117,15 +121,26 @@ class _Asking:
     def parent(self) -> StatefulSet | None:
         """The StatefulSet of the Pod; None when the Pod belongs to none that is followed. Raises WaitError while the
         StatefulSet is not seen yet: the watches of two kinds may race, and without `ordinals.start` the Pod would get
-        the address of another ordinal.
+        the address of another ordinal. Raises RefusedError while StatefulSets cannot be listed.
         """
         owner = stateful_set(self.pod)
         if owner is None:
             return None
         found = next(iter(self.read.select(self.on.sets, owner.uid).values()), None)
         if found is None and owner.api_version.partition("/")[0] in ("", "apps"):
+            self.check_listed(STATEFULSETS, owner.name)
             raise WaitError
         return found
+
+    def check_listed(self, kind: Resource[Any], name: str) -> None:
+        """Raises RefusedError when the objects of a kind are unknown: that one is not found does not mean that there is
+        none.
+        """
+        if self.read.get(self.on.unknown, kind.name):
+            raise RefusedError(
+                f"{kind.name} {name} is not known: kube-ovn-controller cannot list {kind.plural}; the kind is not "
+                "installed, or the controller has no right to list it"
+            )
 
 
 def define(
@@ -272,7 +287,9 @@ def _readiness(asking: _Asking, subnet: str) -> str | None:
 def _pool(asking: _Asking, name: str) -> Place:
     pool, subnets = asking.read.get(asking.on.pools, name), asking.request.subnets
     if pool is None:
-        raise RefusedError(f"IPPool {name} does not exist; make it, or remove annotation {names.IP_POOL}")
+        asking.check_listed(IPPOOLS, name)
+        whose = "" if asking.request.pools else f" of Namespace {asking.pod.metadata.namespace}"
+        raise RefusedError(f"IPPool {name} does not exist; make it, or remove annotation {names.IP_POOL}{whose}")
     if subnets and pool.spec.subnet not in subnets:
         raise RefusedError(
             f"IPPool {name} is of subnet {pool.spec.subnet}, but annotation {names.LOGICAL_SWITCH} asks for "

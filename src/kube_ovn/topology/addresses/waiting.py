@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from kube_ovn.topology.addresses.grants import Refusal
 from kube_ovn.topology.addresses.ledger import Need
-from kube_ovn.topology.addresses.request import Ask, Want
+from kube_ovn.topology.addresses.request import Ask, Choice, Want
 
 K = TypeVar("K")
 
@@ -20,11 +20,15 @@ class Line:
     """Those that ask for the same; the first is served first."""
 
     key: tuple[Ask, str]
+    named: AbstractSet[Need]
+    """The addresses and MAC addresses that they ask for by name."""
     queue: list[Want] = field(default_factory=list)
     refusal: Refusal | None = None
     """Why the first was not served; None while that was not tried."""
     needs: AbstractSet[Need] = frozenset()
-    """What they wait for: any of these may help."""
+    """What they wait for: any of these may help. What they name is among it: when another is granted that, they are
+    refused for another reason.
+    """
 
 
 class Waiting:
@@ -43,7 +47,7 @@ class Waiting:
         key = (want.ask, want.owner.key if apart else "")
         line = self._lines.get(key)
         if line is None:
-            line = self._lines[key] = Line(key)
+            line = self._lines[key] = Line(key, _named(want.ask))
             for subnet in _subnets(want.ask):
                 self._by_subnet.setdefault(subnet, {})[line] = None
         insort(line.queue, want, key=_order)
@@ -66,7 +70,7 @@ class Waiting:
         """The first of a line could not be served: all in the line wait for these needs. Whether the refusal is another
         than before.
         """
-        self._set_needs(line, needs)
+        self._set_needs(line, needs | line.named)
         is_news, line.refusal = line.refusal != refusal, refusal
         return is_news
 
@@ -75,9 +79,11 @@ class Waiting:
         line, _ = self._places.get(record, (None, None))
         return None if line is None else line.refusal
 
-    def helped(self, freed: Iterable[Need], reshaped: Iterable[str]) -> list[Line]:
-        """The lines that may be served now. `freed`: what became free; `reshaped`: subnets with other ranges."""
-        found = dict.fromkeys(line for need in freed for line in self._by_need.get(need, ()))
+    def concerned(self, moved: Iterable[Need], reshaped: Iterable[str]) -> list[Line]:
+        """The lines that may be served now, or be refused for another reason. `moved`: what became free or was granted;
+        `reshaped`: subnets with other ranges.
+        """
+        found = dict.fromkeys(line for need in moved for line in self._by_need.get(need, ()))
         found.update(dict.fromkeys(line for subnet in reshaped for line in self._by_subnet.get(subnet, ())))
         return list(found)
 
@@ -90,7 +96,7 @@ class Waiting:
         found: set[str] = set()
         passed: dict[Line, int] = {}  # how many of a line will be served
         for needs in leaving:
-            lines = {line for line in self.helped(needs, ()) if passed.get(line, 0) < len(line.queue)}
+            lines = {line for line in self.concerned(needs, ()) if passed.get(line, 0) < len(line.queue)}
             if lines:
                 first = min(lines, key=lambda line: line.queue[passed.get(line, 0)].order)
                 found.add(first.queue[passed.get(first, 0)].record)
@@ -111,6 +117,12 @@ def _order(want: Want) -> tuple[bool, bool, str, str, str]:
 
 def _subnets(ask: Ask) -> set[str]:
     return {place.subnet for place in (*ask.places, *(choice.place for choice in ask.choices))}
+
+
+def _named(ask: Ask) -> set[Need]:
+    options = ask.choices or [Choice(place, ask.addresses) for place in ask.places]
+    named = {Need(option.place.subnet, each) for option in options for each in option.addresses}
+    return named if ask.mac is None else named | {Need(option.place.subnet, ask.mac) for option in options}
 
 
 def _discard(index: dict[K, dict[Line, None]], key: K, line: Line) -> None:

@@ -3,7 +3,6 @@
 The last of the files here that derive: it reads the results of all others.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -252,7 +251,7 @@ def _waiting_for(read: Read, on: Reads, subnet: crd.Subnet) -> str | None:
     return format_names(labels) if labels else "nobody any more"
 
 
-def _pool(read: Read, on: Reads, pool: crd.IPPool, usage: Sequence[Usage]) -> Report:
+def _pool(read: Read, on: Reads, pool: crd.IPPool, usage: tuple[Usage, ...]) -> Report:
     meta = pool.metadata
     verdict = read.get(on.addressing.pool_verdicts, meta.name)
     assert verdict is not None, "every IPPool is judged"
