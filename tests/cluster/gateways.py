@@ -129,19 +129,19 @@ class Stream:
         self._scene.shell(pod, f"ping -i {1 / RATE} {far} </dev/null >/tmp/stream 2>&1 &")
 
     def lost(self) -> tuple[int, list[int]]:
-        """How many were sent, and the numbers of those nobody answered."""
+        """End the stream. Returns how many pings have an answer or a later one that has, and the numbers of those that
+        have none. A stream that is not answered any more is a failure.
+        """
+        newest = max(self._answered(), default=0)
+        until(lambda: max(self._answered(), default=0) > newest, 10, f"{self._pod.name} is answered")
         self._scene.shell(self._pod, "pkill -INT ping")
-        text = until(
-            lambda: (
-                found if "packets transmitted" in (found := self._scene.shell(self._pod, "cat /tmp/stream")) else None
-            ),
-            10,
-            "ping's summary",
-        )
-        summary = re.search(r"(\d+) packets transmitted", text)
-        assert summary is not None
-        sent, answered = int(summary[1]), {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", text)}
-        return sent, sorted(set(range(1, sent - RATE // 2)) - answered)
+        answered = self._answered()
+        sent = max(answered)
+        return sent, sorted(set(range(1, sent)) - answered)
+
+    def _answered(self) -> set[int]:
+        text = self._scene.shell(self._pod, "cat /tmp/stream")
+        return {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", text)}
 
 
 @contextmanager

@@ -166,6 +166,16 @@ def test_a_pod_that_was_next_for_an_address_is_told_again_when_another_comes_bef
     assert addresses(where, third) == "10.20.0.2"
 
 
+def test_a_node_takes_the_name_of_a_pod_that_waits() -> None:
+    """Node a.default and Pod node-a have ports, and records, of one name."""
+    waits = pod("node-a", "node1", annotations={names.IP_ADDRESS: "10.16.0.1"})
+    where = world(waits)
+    assert "gateway" in told_about(where, waits)
+    put(where, gateway("a.default", 2))
+    assert "node-a.default" in told_about(where, waits)
+    assert "node-a.default" in {key.key for key in rows(where.topology)}
+
+
 def test_a_pod_has_another_number_when_its_stateful_set_begins_elsewhere() -> None:
     web = stateful_set("web", 3)
     third = pod("web-2", parent=web, annotations=LISTED)

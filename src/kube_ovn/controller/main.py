@@ -175,6 +175,9 @@ class Controller:
 
     async def _work(self, topology: Topology, history: History, publisher: Publisher) -> None:
         """Make passes until the leadership is over."""
+        for target in self._targets.by_kind.values():
+            for item in target.store.unreadable.values():
+                self._report_unreadable(target.resource, item)
         passes = reconcile(self._dirty, self._make_pass, (OvsdbError, AbsurdPlanError), (FencedError,))
         async with asyncio.TaskGroup() as group:
             for part in (history.run(), publisher.run(), passes, verify(topology.graph, self._dirty.mark)):
@@ -248,8 +251,10 @@ class Controller:
         self._recorder.report(told.object, told.reason, told.message, type="Normal" if told.normal else "Warning")
 
     def _report_unreadable(self, resource: Resource[Object], item: Unreadable) -> None:
-        """Tell the user of an object that cannot be read, if Events are made on its kind."""
-        if item.name and resource.name in set(Kind):
+        """Tell the user of an object that cannot be read, if Events are made on its kind. A process that stands by does
+        not: the leader tells it.
+        """
+        if self._election.epoch and item.name and resource.name in set(Kind):
             ref = ObjectRef(kind=Kind(resource.name), namespace=item.namespace, name=item.name, uid=item.uid)
             message = f"the object cannot be read, and counts as it was before: {item.error}"
             self._recorder.report(ref, NOT_UNDERSTOOD_REASON, message)

@@ -57,22 +57,23 @@ class Allocation:
         freed, reshaped = self._ledger.take_freed(), self._ledger.take_reshaped()
         if freed or reshaped or records:
             self._recall.adopt_again(records)
-        noted = [
-            self._note(source.name, key, source.values.get(key)) for source in self._asked for key in news.of(source)
-        ]
-        self._serve(
-            [line for line in noted if line is not None],
-            self._waiting.concerned(freed | self._ledger.take_granted(), reshaped),
-        )
+        asked = [(source.name, key, source.values.get(key)) for source in self._asked for key in news.of(source)]
+        for source_name, key, _ in asked:  # first, because a Node may take the record of a Pod
+            self._forget(source_name, key)
+        fresh = [line for each in asked if (line := self._note(*each)) is not None]
+        self._serve(fresh, self._waiting.concerned(freed | self._ledger.take_granted(), reshaped))
         self._tell()
         self._registry.publish()
 
-    def _note(self, source: str, key: str, asked: Asked | None) -> Line | None:
-        """Take over the request of a holder; None when there is none any more. Returns the line that it waits in."""
+    def _forget(self, source: str, key: str) -> None:
+        """Forget what a holder asked for before."""
         before = self._requests.pop((source, key), None)
         if before is not None:
             self._waiting.remove(before)
             self._unsaid.add(before)
+
+    def _note(self, source: str, key: str, asked: Asked | None) -> Line | None:
+        """Take over the request of a holder; None when there is none any more. Returns the line that it waits in."""
         if isinstance(asked, Keep):
             if asked.owner.key in self._ledger.grants:
                 self._recall.give(asked.owner, asked.record, asked.uid, is_new=False)
