@@ -1,8 +1,11 @@
 """The ledger of addresses: order, conflicts, exhaustion, and what it says."""
 
+from contextlib import suppress
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kube_ovn.model.addr import parse_addresses, parse_networks
 from kube_ovn.model.network import Grant, Subnet
@@ -128,6 +131,42 @@ def test_a_grant_is_taken_over_and_given_back() -> None:
     book.release("c")
     book.adopt(B, grant, in_use=True)
     assert book.grants["b"] == grant
+
+
+OPERATIONS = st.lists(st.tuples(st.sampled_from(["take", "pool", "end", "change"]), st.integers(0, 9)), max_size=40)
+
+
+@given(OPERATIONS)
+def test_what_is_in_use_is_counted_as_it_comes_and_goes(operations: list[tuple[str, int]]) -> None:
+    """Held to a new ledger that adopts the same grants."""
+    low, shapes = int(ip_address("10.0.0.0")), [("", 3, 5), ("10.0.0.4..10.0.0.6", 5, 8), ("10.0.0.9", 2, 12)]
+
+    def shape(book: Ledger, number: int) -> None:
+        exclude, first, last = shapes[number % len(shapes)]
+        subnet = parse_subnet("s", "10.0.0.0/28", exclude=[exclude] if exclude else [])
+        book.put_subnet(subnet, {"p": [Ranges.of([(low + first, low + last)])]})
+
+    book, last = Ledger(), 0
+    shape(book, last)
+    for what, number in operations:
+        match what:
+            case "take" | "pool":
+                with suppress(RefusedError):
+                    book.allocate(Owner(str(number), str(number)), "s", pool="p" if what == "pool" else "")
+            case "end":
+                book.release(str(number))
+            case "change":
+                last = number
+                shape(book, last)
+    other = Ledger()
+    shape(other, last)
+    for key, grant in book.grants.items():
+        other.adopt(Owner(key, key), grant, in_use=True)
+    for pool in (None, "p", ""):
+        using = [int(each) for grant in book.grants.values() for each in grant.addresses]
+        assert book.usage("s", pool) == other.usage("s", pool)
+        assert pool is not None or book.usage("s")[0].using == Ranges.of_numbers(using)
+    assert book.count("s") == len(book.grants)
 
 
 def test_old_gateways_serve_as_long_as_somebody_was_given_them() -> None:

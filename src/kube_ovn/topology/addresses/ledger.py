@@ -124,17 +124,15 @@ class Ledger:
         """
         book = self._book(name)
         families = [self._family(book, version) for version in versions or book.subnet.versions]
-        fixed: dict[int, Address] = {}
-        # What is named comes first, so that the refusal does not depend on whether the subnet was full before or after.
+        # What is named comes first: then a refusal does not depend on whether the subnet was full before or after.
         self._check_holders(book, owner, addresses, mac)
         self._check_free(book, addresses)
         self._check_mac(name, mac)
-        for each in addresses:
-            if fixed.setdefault(each.version, each) != each or all(
-                each.version != span.version for span, _ in families
-            ):
-                text = format_list(f"IPv{version}" for version in versions)
-                raise RefusedError(f"address {each} is wanted, but only addresses of the family {text} are")
+        fixed = {each.version: each for each in addresses}
+        unasked = fixed.keys() - {span.version for span, _ in families}
+        if unasked:
+            each, text = fixed[min(unasked)], format_list(f"IPv{version}" for version in versions)
+            raise RefusedError(f"address {each} is wanted, but only addresses of the family {text} are")
         chosen = tuple(fixed.get(span.version) or self._next(span, pool) for span, _ in families)
         mac = mac or self._unused_mac(book, chosen)
         grant = Grant(subnet=name, addresses=chosen, mac=mac, gateways=tuple(gateway for _, gateway in families))

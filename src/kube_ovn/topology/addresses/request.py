@@ -201,7 +201,10 @@ def ask_for_pod(read: Read, on: Reads, pod: Pod, holder: Holder, former: Grant |
     if former is not None and (reserved or _still_fits(asking, former)):
         return keep
     if reserved:
-        raise RefusedError(f"IP {holder.record} reserves an address for this Pod that it cannot have")
+        raise RefusedError(
+            f"IP {holder.record} reserves an address for this Pod that it cannot have: "
+            f"`kubectl describe ip {holder.record}` says why"
+        )
     return _want(asking, holder)
 
 
