@@ -81,6 +81,8 @@ class Found:
     writes: tuple[Write, ...]
     unread: tuple[str, ...]
     """What of the cluster could not be read, one sentence each: the plan may differ there from the controller's."""
+    topology: Topology
+    """What the plan was derived by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +144,7 @@ def _plan(fabric: Fabric, listed: _Listed, nb: Northbound) -> Found:
     if topology.standing:
         rows = diff(topology.state, nb.replica.owned)
         rows = rows.without(kept(rows, listed.unknown, nb.replica.target))
-    return Found(rows=rows, writes=tuple(topology.writes.values()), unread=listed.unread)
+    return Found(rows=rows, writes=tuple(topology.writes.values()), unread=listed.unread, topology=topology)
 
 
 async def _settings(kube: Kube, namespace: str, ovn_nb_addr: str) -> Settings:

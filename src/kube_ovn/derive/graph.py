@@ -45,6 +45,8 @@ class Graph:
     def __init__(self) -> None:
         self._read = Read()
         self._level = 0
+        self.sources: dict[str, Source[Any, Any]] = {}
+        """By name."""
         self._parts: list[Derived[Any, Any, Any] | Step] = []
         self._indexes: list[Index[Any, Any, Any]] = []
         self._left = self._all_cells()  # those that `verify_some` has still to look at
@@ -55,16 +57,20 @@ class Graph:
 
     def collection(self, name: str, key: type[K], value: type[V]) -> Collection[K, V]:
         """An input, or what a step is to put values into. The types are for the reader and the type checker alone."""
-        return Collection(name, self._next())
+        made: Collection[K, V] = Collection(name, self._next())
+        self._name(made)
+        return made
 
     def index(self, name: str, of: Source[K, V], by: Callable[[K, V], Iterable[G]]) -> Index[G, K, V]:
         made = Index(name, self._next(), of, by)
         self._indexes.append(made)
+        self._name(made)
         return made
 
     def derive(self, name: str, source: Source[K, S], work: Callable[[Read, K, S], V | None]) -> Derived[K, S, V]:
         made = Derived(name, self._next(), source, work, self._read)
         self._parts.append(made)
+        self._name(made)
         return made
 
     def step(self, name: str, inputs: Sequence[Source[Any, Any]], work: Callable[[News], None]) -> Step:
@@ -141,6 +147,11 @@ class Graph:
                 else:
                     because.append(self.explain(each, name, depth - 1))
         return Explanation(source.name, key, source.values.get(key), tuple(because))
+
+    def _name(self, source: Source[Any, Any]) -> None:
+        if source.name in self.sources:
+            raise ValueError(f"there are two sources named {source.name}")
+        self.sources[source.name] = source
 
     def _next(self) -> int:
         self._level += 1

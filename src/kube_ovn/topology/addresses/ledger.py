@@ -128,7 +128,7 @@ class Ledger:
         self._check_holders(book, owner, addresses, mac)
         self._check_free(book, addresses)
         self._check_mac(name, mac)
-        fixed = {each.version: each for each in addresses}
+        fixed: dict[int, Address] = {each.version: each for each in addresses}
         unasked = fixed.keys() - {span.version for span, _ in families}
         if unasked:
             each, text = fixed[min(unasked)], format_list(f"IPv{version}" for version in versions)
