@@ -109,7 +109,7 @@ class _Run:
         """The message of a Warning by the name of its object."""
         listing = json.loads(await self._client.request("GET", EVENTS.path("default"), query={"limit": "1000"}))
         items: list[dict[str, Any]] = listing["items"]
-        return {each["involvedObject"]["name"]: each["message"] for each in items if each["type"] == "Warning"}
+        return {each["involvedObject"].get("name", ""): each["message"] for each in items if each["type"] == "Warning"}
 
     async def _mend(self, sights: Sights) -> list[float]:
         """Mend the bad Pods, one after another. Returns the seconds until each has its address."""

@@ -62,7 +62,7 @@ def _carriers(item: Json) -> str:
 
 
 def visit(scene: Scene, pod: Pod, address: str) -> str:
-    """Whom the outside host sees when a Pod asks it."""
+    """The client address that the outside host sees when a Pod asks it; `nobody` when there is no answer."""
     host = f"[{address}]" if ":" in address else address
     return scene.shell(pod, f"curl -sS --max-time 3 'http://{host}/' || echo nobody").strip()
 
@@ -85,7 +85,7 @@ def cordoned(name: str) -> Iterator[None]:
 
 @contextmanager
 def hung() -> Iterator[None]:
-    """node2's Open vSwitch stands still."""
+    """Stop node2's Open vSwitch without ending it."""
     node_exec("node2", "pkill", "-STOP", "ovs-vswitchd")
     try:
         yield
@@ -95,7 +95,7 @@ def hung() -> Iterator[None]:
 
 @contextmanager
 def dead() -> Iterator[None]:
-    """Every process of node2 is killed at once; it boots again afterwards."""
+    """Kill every process of node2 at once; the node boots again afterwards."""
     process.kill(["node2"])
     try:
         yield
@@ -106,7 +106,7 @@ def dead() -> Iterator[None]:
 
 @contextmanager
 def cut_off() -> Iterator[None]:
-    """Somebody pulled the plug of node2's tunnels at the other end."""
+    """Take node2's tunnel link out of its bridge, as when its cable is pulled at the far end."""
     link = parse_node("node2").tunnel_link
     run(["ip", "link", "set", link, "nomaster"])
     try:

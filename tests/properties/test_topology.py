@@ -15,7 +15,8 @@ from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.row import RowKey
 from kube_ovn.topology.addresses.memory import confirmed
 from kube_ovn.topology.graph import Topology
-from tests.clusters import (
+from tests.histories.laws import check_references
+from tests.small_clusters import (
     Api,
     fabric,
     gateway,
@@ -34,7 +35,6 @@ from tests.clusters import (
     step,
     subnet,
 )
-from tests.histories.laws import check_references
 
 NODES = [
     gateway("node1", 1, egress="true"),

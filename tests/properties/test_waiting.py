@@ -1,4 +1,4 @@
-"""Pods that wait in a full Subnet: whoever tries them, and in whatever line, a controller that starts now agrees; and a
+"""Pods that wait in a full Subnet: a controller that starts now, and tries each of them, agrees; and a
 departure costs the same however many wait.
 """
 
@@ -16,10 +16,10 @@ from kube_ovn.model.crd import IPPool, Subnet
 from kube_ovn.model.kube import Pod
 from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.inputs import FOLLOWED
-from tests.clusters import Api, Shown, fabric, gateway, namespace, node, pod, pool, settle, step, subnet
 from tests.histories.fields import Edit
 from tests.histories.steps import Pass
 from tests.histories.world import World
+from tests.small_clusters import Api, Shown, fabric, gateway, namespace, node, pod, pool, settle, step, subnet
 
 SMALL, LIST, MAC = {names.LOGICAL_SWITCH: "small"}, "10.20.0.3;10.20.0.4", "0a:00:00:00:00:07"
 ASKS: list[dict[str, str]] = [
@@ -145,6 +145,6 @@ def test_a_departure_costs_the_same_however_many_wait(name: str) -> None:
     for api, _ in (few, many):
         next_in_line = {"first-0000": "first-0008", "first-0001": "first-0003"}[name]
         assert names.IP_ADDRESS in api.get(Pod, next_in_line, "default").metadata.annotations
-    assert events == more_events == 0, "nobody else is told again what he was told"
+    assert events == more_events == 0, "what was told is not told again"
     assert worked == more_worked
     assert more_calls < 1.1 * calls

@@ -4,7 +4,7 @@ import pytest
 
 from kube_ovn.cli.explain import ExplainError, explain, format_lines
 from kube_ovn.model.kube import Pod
-from tests.clusters import Api, address, namespace, node, pod, settled
+from tests.small_clusters import Api, address, namespace, node, pod, settled
 
 
 def test_a_value_is_shown_with_what_it_was_derived_from_so_many_levels_down() -> None:

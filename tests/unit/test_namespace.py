@@ -21,7 +21,7 @@ from kube_ovn.topology.subnets.namespace import (
     written,
 )
 from kube_ovn.topology.subnets.verdict import parse_subnet
-from tests.clusters import Api, address, fabric, namespace, node, pod, settle, subnet
+from tests.small_clusters import Api, address, fabric, namespace, node, pod, settle, subnet
 
 DEFAULT = parse_subnet("ovn-default", "10.16.0.0/16")
 BLUE = parse_subnet("blue", "10.20.0.0/24,fd20::/64", exclude=["10.20.0.5..10.20.0.9", "10.20.0.20"])

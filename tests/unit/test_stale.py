@@ -12,7 +12,11 @@ from kube_ovn.model.crd import IP, IPPool, Subnet
 from kube_ovn.model.kube import Node, NodeAddress, NodeStatus, Object, Pod
 from kube_ovn.model.nb import LoadBalancer
 from kube_ovn.model.row import RowKey
-from tests.clusters import (
+from tests.histories.controller import complaints, grants, rows
+from tests.histories.fields import Edit
+from tests.histories.steps import NOTHING
+from tests.histories.world import World
+from tests.small_clusters import (
     fabric,
     gateway,
     namespace,
@@ -24,10 +28,6 @@ from tests.clusters import (
     stateful_set,
     subnet,
 )
-from tests.histories.controller import complaints, grants, rows
-from tests.histories.fields import Edit
-from tests.histories.steps import NOTHING
-from tests.histories.world import World
 
 LISTED = {names.IP_POOL: "10.16.0.11;10.16.0.12"}
 

@@ -72,7 +72,7 @@ class Derived(Source[K, V], Generic[K, S, V]):
         self.source, self.work = source, work
         self.stale: dict[K, None] = dict.fromkeys(source.values)  # in order: the same history, the same writes in turn
         self.worked = self.unchanged = 0
-        """Cells worked out so far, and those of them whose value stayed the same."""
+        """Cells worked out so far, and those of them that kept their value."""
         self._read = read
         self._cells: dict[K, Cell] = {}  # of those that have read something
         source.listen(self._follow)

@@ -15,12 +15,12 @@ S = TypeVar("S")
 V = TypeVar("V")
 
 MOST_ROUNDS = 20
-"""Rounds after which a graph whose steps go on changing their own inputs is left for the next call."""
+"""Rounds after which a graph is left for the next call when its steps go on changing their own inputs."""
 
 
 @dataclass(frozen=True, slots=True)
 class StaleCell:
-    """A cell whose value is not what it would be if it were worked out now: a fault of the program."""
+    """A cell with another value than it would have if it were worked out now: a fault of the program."""
 
     derivation: str
     key: object

@@ -30,7 +30,7 @@ class Allocation:
         self._waiting = Waiting()
         self._requests: dict[tuple[str, str], str] = {}  # record of each request, by its derivation and key
         self._next: set[str] = set()  # records of those that are next for an address that is about to be free
-        self._unsaid: set[str] = set()  # records whose refusal is to be put into the collection again, or dropped
+        self._unsaid: set[str] = set()  # records with a refusal to put into the collection again, or to drop
 
     def define(
         self,
@@ -85,7 +85,7 @@ class Allocation:
         return self._waiting.add(asked, apart=asked.owner.key in self._ledger.grants)
 
     def _serve(self, *some: Iterable[Line]) -> None:
-        """Serve lines, whoever comes first in any of them before others."""
+        """Serve lines: the first of all their requests before the others."""
         lines = dict.fromkeys(line for each in some for line in each if line.queue)
         heads = [(line.queue[0].order, number, line) for number, line in enumerate(lines)]
         heapify(heads)
@@ -170,7 +170,7 @@ def _choose(ledger: Ledger, owner: Owner, ask: Ask) -> Grant:
             refusals.append(error)
     if refusals and not is_used:
         raise RefusedError(str(refusals[0]), _needs(refusals))
-    # Who has them is not said: it changes whenever one Pod comes after another, and many may wait for this list.
+    # The owners are not named: they change whenever one Pod follows another, and many Pods may wait for this list.
     raise ExhaustedError(
         f"annotation {names.IP_POOL} lists {ask.listed} addresses and all are in use, as `kubectl get ip` shows: "
         "add addresses, or scale the workload down",

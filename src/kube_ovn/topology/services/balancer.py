@@ -224,7 +224,7 @@ def _place(service: Service, front: Front, listed: Collection[Backend], dns: Col
     there = {each.node for each in listed if each.node}
     chosen = {node: _format(service, choose_local(listed, node)) for node in sorted(there)}
     by_node = {node: text for node, text in chosen.items() if text}
-    return _placed(service, front, by_node=by_node, own_port=names.NOBODYS_PORT)
+    return _placed(service, front, by_node=by_node, own_port=names.CLOSED_PORT)
 
 
 def _place_near(service: Service, front: Front, listed: Collection[Backend]) -> Placed | None:
