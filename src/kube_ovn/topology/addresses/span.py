@@ -1,4 +1,4 @@
-"""A span: the addresses of one CIDR of a subnet, who owns each, what is left, and which is granted next.
+"""A span: the addresses of one CIDR of a subnet, the owner of each, what is left, and which is granted next.
 
 What is in use is counted as addresses come and go, because a subnet may have many thousands of owners.
 """
