@@ -12,7 +12,7 @@ from kube_ovn.model.network import Grant, Subnet
 from kube_ovn.model.row import RowKey
 from kube_ovn.topology.addresses import grants, holders
 from kube_ovn.topology.addresses.grants import Held
-from kube_ovn.topology.addresses.ledger import Owner
+from kube_ovn.topology.addresses.span import Owner
 from kube_ovn.topology.inputs import STANDING, Inputs
 from kube_ovn.topology.subnets import addressing
 from kube_ovn.topology.subnets.verdict import Claim

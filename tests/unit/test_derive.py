@@ -124,7 +124,6 @@ def test_a_stale_cell_is_found_named_and_repaired() -> None:
     }
     assert len(graph.verify_some(2, HOUR)) == 2
     assert graph.verify_some(2, HOUR) == [], "what is to be worked out anyway is not stale"
-    assert graph.stale_cells == 2
     graph.settle()
     assert graph.derivations[0].values == {"a": 3, "b": 6}
     assert graph.verify_some(10, HOUR) == []
@@ -141,6 +140,26 @@ def test_cells_are_looked_at_in_turn_for_as_long_as_there_is_time() -> None:
         found.append(cell.key)
         graph.settle()
     assert sorted(map(str, found)) == ["a", "b", "c"]
+
+
+def test_every_cell_has_its_turn_also_when_keys_come_and_go() -> None:
+    graph, numbers, outside = impure()
+    numbers.replace({"a": 1, "b": 2, "c": 3})
+    graph.settle()
+    outside["factor"], found = 3, list[object]()
+    for turn in range(10):
+        found += [cell.key for cell in graph.verify_some(1, HOUR)]
+        if turn == 0:
+            numbers.drop("b")
+            numbers.put("d", 4)
+        graph.settle()
+    assert sorted(map(str, found)) == ["a", "c"], "those that were worked out since are not stale"
+    assert graph.derivations[0].values == {"a": 3, "c": 9, "d": 12}
+    outside["factor"] = 4
+    for _ in range(10):
+        found += [cell.key for cell in graph.verify_some(1, HOUR)]
+        graph.settle()
+    assert graph.verify() == []
 
 
 def test_a_function_that_depends_on_the_order_of_a_group_is_found() -> None:

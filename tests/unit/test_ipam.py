@@ -1,13 +1,17 @@
 """The ledger of addresses: order, conflicts, exhaustion, and what it says."""
 
+from contextlib import suppress
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kube_ovn.model.addr import parse_addresses, parse_networks
 from kube_ovn.model.network import Grant, Subnet
 from kube_ovn.model.ranges import Ranges
-from kube_ovn.topology.addresses.ledger import ExhaustedError, Ledger, Owner, RefusedError
+from kube_ovn.topology.addresses.ledger import ExhaustedError, Ledger, RefusedError
+from kube_ovn.topology.addresses.span import Owner
 from kube_ovn.topology.subnets.verdict import parse_subnet
 
 A, B, C = (Owner(uid, f"Pod default/{uid}") for uid in "abc")
@@ -129,6 +133,42 @@ def test_a_grant_is_taken_over_and_given_back() -> None:
     assert book.grants["b"] == grant
 
 
+OPERATIONS = st.lists(st.tuples(st.sampled_from(["take", "pool", "end", "change"]), st.integers(0, 9)), max_size=40)
+
+
+@given(OPERATIONS)
+def test_what_is_in_use_is_counted_as_it_comes_and_goes(operations: list[tuple[str, int]]) -> None:
+    """Held to a new ledger that adopts the same grants."""
+    low, shapes = int(ip_address("10.0.0.0")), [("", 3, 5), ("10.0.0.4..10.0.0.6", 5, 8), ("10.0.0.9", 2, 12)]
+
+    def shape(book: Ledger, number: int) -> None:
+        exclude, first, last = shapes[number % len(shapes)]
+        subnet = parse_subnet("s", "10.0.0.0/28", exclude=[exclude] if exclude else [])
+        book.put_subnet(subnet, {"p": [Ranges.of([(low + first, low + last)])]})
+
+    book, last = Ledger(), 0
+    shape(book, last)
+    for what, number in operations:
+        match what:
+            case "take" | "pool":
+                with suppress(RefusedError):
+                    book.allocate(Owner(str(number), str(number)), "s", pool="p" if what == "pool" else "")
+            case "end":
+                book.release(str(number))
+            case "change":
+                last = number
+                shape(book, last)
+    other = Ledger()
+    shape(other, last)
+    for key, grant in book.grants.items():
+        other.adopt(Owner(key, key), grant, in_use=True)
+    for pool in (None, "p", ""):
+        using = [int(each) for grant in book.grants.values() for each in grant.addresses]
+        assert book.usage("s", pool) == other.usage("s", pool)
+        assert pool is not None or book.usage("s")[0].using == Ranges.of_numbers(using)
+    assert book.count("s") == len(book.grants)
+
+
 def test_old_gateways_serve_as_long_as_somebody_was_given_them() -> None:
     book = ledger()
     book.allocate(A, "s")
@@ -192,12 +232,8 @@ def test_what_is_refused_in_one_family_takes_nothing_in_the_other() -> None:
         book.allocate(owner, "s")
     with pytest.raises(ExhaustedError, match="fd00::/126"):
         book.allocate(C, "s")
-    assert book.owners("s") == [
-        (ip_address("10.0.0.2"), A),
-        (ip_address("10.0.0.3"), B),
-        (ip_address("fd00::2"), A),
-        (ip_address("fd00::3"), B),
-    ]
+    assert [addresses(book.grants[owner.key]) for owner in (A, B)] == [["10.0.0.2", "fd00::2"], ["10.0.0.3", "fd00::3"]]
+    assert [usage.using.size for usage in book.usage("s")] == [2, 2]
 
 
 def pooled(text: str = "10.0.0.3..10.0.0.4") -> Ledger:

@@ -9,12 +9,12 @@ from kube_ovn.model.crd import StatefulSet
 from kube_ovn.model.kube import Pod
 from kube_ovn.model.network import Grant, Subnet
 from kube_ovn.topology.addresses import holders
+from kube_ovn.topology.addresses.allocate import place
 from kube_ovn.topology.addresses.grants import COMING, READY, UNREADY
 from kube_ovn.topology.addresses.grants import define as define_grants
-from kube_ovn.topology.addresses.ledger import ExhaustedError, Owner, RefusedError
-from kube_ovn.topology.addresses.memory import define_recorded
+from kube_ovn.topology.addresses.ledger import ExhaustedError, Ledger, Need, RefusedError
 from kube_ovn.topology.addresses.request import Reads, WaitError, Want, ask_for_pod
-from kube_ovn.topology.addresses.steps import Addresses
+from kube_ovn.topology.addresses.span import REST, Owner
 from kube_ovn.topology.inputs import Inputs, Name, record_name
 from kube_ovn.topology.ports.obstacles import Obstacles
 from kube_ovn.topology.ports.pod import Request, parse_request
@@ -31,8 +31,7 @@ class World:
     def __init__(self) -> None:
         graph = Graph()
         inputs, grants = Inputs(graph), define_grants(graph)
-        self._addresses = Addresses(inputs, define_recorded(graph, inputs.ips), grants, "", "join", {}, {})
-        self.ledger = self._addresses.ledger
+        self.ledger = Ledger()
         subnets = {
             "one": parse_subnet("one", "10.1.0.0/29", exclude=["10.1.0.6"]),
             "two": parse_subnet("two", "10.2.0.0/29", exclude=["10.2.0.2"]),
@@ -51,6 +50,7 @@ class World:
             ips=inputs.ips,
             pods=inputs.pods,
             pools=inputs.pools,
+            unknown=inputs.unknown,
             sets=graph.index("sets by UID", self._sets, lambda name, each: (each.metadata.uid,)),
             bindings=self._bindings,
             readiness=self._readiness,
@@ -100,7 +100,7 @@ class World:
         read.begin(1000)
         asked = ask_for_pod(read, self._on, item, self._holders.pods.values[record], None)
         assert isinstance(asked, Want)
-        return self._addresses.place(asked)
+        return place(self.ledger, asked.owner, asked.ask)
 
     def fill(self, subnet: str, pool: str = "") -> None:
         number = 0
@@ -276,6 +276,15 @@ def test_a_fixed_address_that_is_taken_is_not_exchanged_for_another() -> None:
         world.grant("b", **{names.IP_ADDRESS: "10.1.0.4"})
 
 
+def test_a_mac_that_another_has_in_the_second_subnet_is_told_and_an_address_of_the_first_still_helps() -> None:
+    world, mac = World(), "0a:00:00:00:00:01"
+    world.fill("one")
+    world.ledger.allocate(Owner("x", "Pod x/x"), "two", mac=mac)
+    with pytest.raises(RefusedError, match=f"MAC address {mac} in subnet two is used by Pod x/x") as refused:
+        world.grant("a", Binding(subnets=("one", "two")), **{names.MAC_ADDRESS: mac})
+    assert refused.value.needs == {Need("one", (REST, 4))}
+
+
 # --- Pools ---
 
 
@@ -348,15 +357,15 @@ def test_a_pod_of_another_workload_gets_the_first_that_is_free() -> None:
     assert world.grant("shop-7f-w", **{names.IP_POOL: LIST}) == ["10.1.0.3"]
 
 
-def test_a_list_that_is_used_up_names_the_holders() -> None:
+def test_a_list_that_is_used_up_says_the_same_to_all() -> None:
     world = World()
     for name in ("a", "b", "c"):
         world.grant(name, **{names.IP_POOL: LIST})
     with pytest.raises(ExhaustedError) as refused:
         world.grant("d", **{names.IP_POOL: LIST})
     assert str(refused.value) == (
-        f"annotation {names.IP_POOL} of Pod default/d lists 3 addresses and all are in use, "
-        "by Pod default/a,Pod default/b,Pod default/c: add addresses, or scale the workload down"
+        f"annotation {names.IP_POOL} lists 3 addresses and all are in use, as `kubectl get ip` shows: "
+        "add addresses, or scale the workload down"
     )
 
 

@@ -52,6 +52,13 @@ def test_membership_size_and_truth(pairs: list[tuple[int, int]], number: int) ->
 
 
 @given(spans, st.integers(-1, HIGHEST + 1))
+def test_one_number_more_or_less(pairs: list[tuple[int, int]], number: int) -> None:
+    made, those = Ranges.of(pairs), numbers_of(pairs)
+    assert made.including(number) == Ranges.of_numbers({*those, number})
+    assert made.excluding(number) == Ranges.of_numbers(those - {number})
+
+
+@given(spans, st.integers(-1, HIGHEST + 1))
 def test_following_is_the_lowest_that_is_not_below(pairs: list[tuple[int, int]], number: int) -> None:
     assert Ranges.of(pairs).following(number) == min((n for n in numbers_of(pairs) if n >= number), default=None)
 

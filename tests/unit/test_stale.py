@@ -148,6 +148,24 @@ def test_a_pod_that_waits_in_a_full_subnet_is_given_what_another_had_and_was_nev
     where.agree()
 
 
+def test_a_pod_that_was_next_for_an_address_is_told_again_when_another_comes_before_it() -> None:
+    """A Pod that fixes the address comes first. The record of the Pod that leaves is there all the while."""
+    first, second = (pod(name, annotations={names.LOGICAL_SWITCH: "one"}) for name in "ab")
+    where = world(subnet("one", "10.20.0.0/30"), first)
+    put(where, second)
+    assert "no available address" in told_about(where, second)
+    where.server.remove(first.metadata.uid)
+    where.make_pass(NOTHING)
+    assert not told_about(where, second)
+    third = pod("c", annotations={names.LOGICAL_SWITCH: "one", names.IP_ADDRESS: "10.20.0.2"})
+    where.server.put(third)
+    where.make_pass(NOTHING)
+    assert "no available address" in told_about(where, second)
+    assert not told_about(where, third)
+    where.calm()
+    assert addresses(where, third) == "10.20.0.2"
+
+
 def test_a_node_takes_the_name_of_a_pod_that_waits() -> None:
     """Node a.default and Pod node-a have ports, and records, of one name."""
     waits = pod("node-a", "node1", annotations={names.IP_ADDRESS: "10.16.0.1"})

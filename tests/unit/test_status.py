@@ -11,7 +11,8 @@ from kube_ovn.model.crd import Condition
 from kube_ovn.model.kube import VersionedMeta
 from kube_ovn.model.network import Subnet
 from kube_ovn.model.ranges import Ranges
-from kube_ovn.topology.addresses.ledger import Ledger, Owner, Usage
+from kube_ovn.topology.addresses.ledger import Ledger
+from kube_ovn.topology.addresses.span import Owner, Usage
 from kube_ovn.topology.subnets.pool import judge_pools
 from kube_ovn.topology.subnets.status import MOST_RANGES, pool_status, same, subnet_status, vpc_status
 from kube_ovn.topology.subnets.verdict import parse_subnet

@@ -22,6 +22,7 @@ from tests.small_clusters import (
     namespace,
     node,
     pod,
+    pool,
     service,
     settle,
     settled,
@@ -280,6 +281,33 @@ def test_while_its_kind_is_unknown_a_stateful_set_is_not_proven_gone(unknown: se
     show(topology, replace(api.snapshot(), unknown=unknown))
     removed = [write.object.name for write in topology.writes.values() if isinstance(write, Delete)]
     assert removed == ([] if unknown else ["web-1.default"])
+
+
+def test_an_object_of_a_kind_that_cannot_be_listed_is_not_known_which_is_not_missing() -> None:
+    """Pods that name an IPPool, by themselves or through their Namespace, and one that counts on its StatefulSet."""
+    web, pooled = stateful_set("web", 2), {names.IP_POOL: "few"}
+    api = Api(node("node1", 1), namespace("default"), namespace("team", None, **pooled))
+    topology = settled(api)
+    before = api.snapshot()
+    listed = pod("web-1", parent=web, annotations={names.IP_POOL: "10.16.0.11;10.16.0.12"})
+    api.put(pod("a", annotations=pooled), pod("b", namespace="team"), listed)
+    view = replace(step(before, api.snapshot()), unknown={"IPPool", "StatefulSet"})
+    show(topology, view)
+    told = {uid: problem.message for uid, problem in topology.problems.items()}
+    assert told.keys() == {"uid-a", "uid-b", "uid-web-1"}
+    assert all("cannot list" in message and "does not exist" not in message for message in told.values())
+    show(topology, replace(view, changed=set[tuple[str, str]](), unknown=frozenset()))
+    told = {uid: problem.message for uid, problem in topology.problems.items()}
+    assert told == {
+        "uid-a": f"IPPool few does not exist; make it, or remove annotation {names.IP_POOL}",
+        "uid-b": f"IPPool few does not exist; make it, or remove annotation {names.IP_POOL} of Namespace team",
+    }
+    api.put(pool("few", "ovn-default", "10.16.0.40..10.16.0.41"))
+    settle(topology, api)
+    assert {address(api.get(Pod, name, space)) for name, space in (("a", "default"), ("b", "team"))} == {
+        "10.16.0.40",
+        "10.16.0.41",
+    }
 
 
 def test_a_subnet_made_anew_before_its_first_status_inherits_nothing() -> None:

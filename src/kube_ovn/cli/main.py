@@ -10,6 +10,8 @@ from typing import Annotated, TypeAlias
 import typer
 
 from kube_ovn.cli import ipam
+from kube_ovn.cli.explain import ExplainError, format_lines
+from kube_ovn.cli.explain import explain as explain_graph
 from kube_ovn.cli.plan import PlanError, observe_plan, print_json, print_table
 from kube_ovn.k8s.client import KubeError
 from kube_ovn.k8s.credentials import CredentialsError
@@ -31,6 +33,9 @@ OutputOption: TypeAlias = Annotated[
 ]
 NamespaceOption: TypeAlias = Annotated[str, typer.Option(envvar="KUBE_OVN_NS", help="Namespace of kube-ovn-controller")]
 KubeconfigOption: TypeAlias = Annotated[str, typer.Option(help="kubeconfig file; empty = as kubectl")]
+NorthboundOption: TypeAlias = Annotated[
+    str, typer.Option(help="Northbound database, if not the controller's own address for it")
+]
 
 
 @app.callback()
@@ -43,9 +48,7 @@ def ko() -> None:
 def plan(
     output: OutputOption = Output.TABLE,
     namespace: NamespaceOption = "kube-system",
-    ovn_nb_addr: Annotated[
-        str, typer.Option(help="Northbound database, if not the controller's own address for it")
-    ] = "",
+    ovn_nb_addr: NorthboundOption = "",
     kubeconfig: KubeconfigOption = "",
 ) -> None:
     """Desired against actual: what the controller would create, update and delete now. Nothing when converged."""
@@ -60,6 +63,25 @@ def plan(
         print_json(found)
     else:
         print_table(found)
+
+
+@app.command("explain")
+def explain_value(
+    source: Annotated[str, typer.Argument(help="what is derived, such as 'outcomes of Pods'")],
+    key: Annotated[str, typer.Argument(help="which of them, such as web-0.default")],
+    depth: Annotated[int, typer.Option(min=0, max=9, help="how many levels down")] = 2,
+    namespace: NamespaceOption = "kube-system",
+    ovn_nb_addr: NorthboundOption = "",
+    kubeconfig: KubeconfigOption = "",
+) -> None:
+    """A value that the controller would derive now, and what from: the reason for a row, a write or an Event."""
+    try:
+        topology = asyncio.run(observe_plan(kubeconfig, namespace, ovn_nb_addr)).topology
+        for line in format_lines(explain_graph(topology.graph, source, key, depth)):
+            print(line)
+    except (KubeError, OvsdbError, CredentialsError, PlanError, ExplainError) as error:
+        print(f"kubectl ko explain: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 @ipam_app.command()

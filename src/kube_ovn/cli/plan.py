@@ -81,6 +81,8 @@ class Found:
     writes: tuple[Write, ...]
     unread: tuple[str, ...]
     """The parts of the cluster that could not be read, one sentence each: there the controller's plan may differ."""
+    topology: Topology
+    """The graph that the plan was derived with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +144,7 @@ def _plan(fabric: Fabric, listed: _Listed, nb: Northbound) -> Found:
     if topology.standing:
         rows = diff(topology.state, nb.replica.owned)
         rows = rows.without(kept(rows, listed.unknown, nb.replica.target))
-    return Found(rows=rows, writes=tuple(topology.writes.values()), unread=listed.unread)
+    return Found(rows=rows, writes=tuple(topology.writes.values()), unread=listed.unread, topology=topology)
 
 
 async def _settings(kube: Kube, namespace: str, ovn_nb_addr: str) -> Settings:

@@ -75,6 +75,26 @@ class Ranges:
             return number
         return self.spans[at][0] if at < len(self.spans) else None
 
+    def including(self, number: int) -> "Ranges":
+        """This set with one more member: a copy of the spans, however many numbers they have."""
+        if number in self:
+            return self
+        at = bisect_right(self.spans, number, key=lambda span: span[0])
+        joins_before = at > 0 and self.spans[at - 1][1] == number - 1
+        joins_after = at < len(self.spans) and self.spans[at][0] == number + 1
+        low = self.spans[at - 1][0] if joins_before else number
+        high = self.spans[at][1] if joins_after else number
+        return Ranges((*self.spans[: at - joins_before], (low, high), *self.spans[at + joins_after :]))
+
+    def excluding(self, number: int) -> "Ranges":
+        """This set without one member."""
+        if number not in self:
+            return self
+        at = bisect_right(self.spans, number, key=lambda span: span[0]) - 1
+        low, high = self.spans[at]
+        left = [span for span in ((low, number - 1), (number + 1, high)) if span[0] <= span[1]]
+        return Ranges((*self.spans[:at], *left, *self.spans[at + 1 :]))
+
     def _without(self, other: "Ranges") -> Iterator[Span]:
         at, holes = 0, other.spans
         for low, high in self.spans:

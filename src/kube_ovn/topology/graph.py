@@ -18,7 +18,9 @@ from kube_ovn.model.resource import Resource
 from kube_ovn.model.row import Key, Row, RowKey
 from kube_ovn.model.writes import Write, WriteKey
 from kube_ovn.topology.addresses import grants, holders, memory, records, request
-from kube_ovn.topology.addresses.steps import Addresses
+from kube_ovn.topology.addresses.allocate import Allocation
+from kube_ovn.topology.addresses.recall import Recall
+from kube_ovn.topology.addresses.registry import Registry
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.gateways import exits
 from kube_ovn.topology.inputs import STANDING, Inputs
@@ -74,8 +76,9 @@ class Topology:
         effect = addressing.define_in_effect(graph, inputs, held)
         slices = services.index_slices(graph, inputs)
         checked = checks.define(graph, inputs, slices, having, held, effect)
-        addresses = Addresses(inputs, recorded, held, fabric.router, fabric.join, confirmed, released)
-        addresses.define(graph, having, checked.holders, effect)
+        registry = Registry(held, fabric.router)
+        recall = Recall(inputs, recorded, held, registry, fabric.join, confirmed, released)
+        recall.define(graph, having, checked.holders, effect)
 
         spaces = addressing.define(graph, inputs, fabric, effect, having, held, confirmed.keys())
         bindings.define_initial(graph, inputs, outputs, fabric)
@@ -87,6 +90,7 @@ class Topology:
             ips=inputs.ips,
             pods=inputs.pods,
             pools=inputs.pools,
+            unknown=inputs.unknown,
             sets=sets,
             bindings=bound.bindings,
             readiness=spaces.readiness,
@@ -95,8 +99,13 @@ class Topology:
         )
         pods, nodes = request.define(graph, asking, having.pods, having.nodes)
         asked = (nodes, pods, request.define_checks(graph, held, checked.holders))
-        addresses.define_allocation(graph, spaces.effective, spaces.pool_ranges, asked)
-        recording = records.define(graph, inputs, outputs, recorded, having, checked.holders, held, sets)
+        kept = records.Reads(
+            inputs=inputs, recorded=recorded, holders=having, checks=checked.holders, grants=held, sets=sets
+        )
+        leaving = records.define_changes(graph, outputs, kept)
+        allocation = Allocation(held, registry, recall)
+        allocation.define(graph, spaces.effective, spaces.pool_ranges, asked, leaving)
+        records.define_creation(graph, inputs, outputs, having, checked.holders, held)
 
         looks = features.define(graph, inputs, fabric)
         switches = network.define(graph, inputs, outputs, fabric, looks, spaces, held)
@@ -113,7 +122,6 @@ class Topology:
                 addressing=spaces,
                 features=looks,
                 network=switches,
-                records=recording,
                 pod_requests=pods,
                 node_requests=nodes,
             ),

@@ -1,5 +1,5 @@
-"""The collections that the two steps of `addresses.steps` fill: the grant of each owner, and what of a subnet is in
-use.
+"""The collections that the steps `addresses.recall` and `addresses.allocate` fill: the grant of each owner, and what of
+a subnet is in use.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from kube_ovn.derive import Collection, Graph, Index
 from kube_ovn.model.addr import Address
 from kube_ovn.model.network import Grant, Subnet
 from kube_ovn.model.ranges import Ranges
-from kube_ovn.topology.addresses.ledger import Owner, Usage
+from kube_ovn.topology.addresses.span import Owner, Usage
 
 READY, COMING, UNREADY = "ready", "coming", "unready"
 """Whether a subnet gives out addresses: it does, it will in a moment, or it does not."""
@@ -51,10 +51,6 @@ class Refusal:
 
     reason: str
     message: str
-    subnets: tuple[str, ...] = ()
-    """Subnets in which another free address would help. While one of their addresses is about to be free, the refusal
-    is not told.
-    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +71,7 @@ class Grants:
     reservation; `ANOTHERS` or `UNFIT` for any other IP object.
     """
     refusals: Collection[str, Refusal]
-    """By the record of the holder."""
+    """By the record of the holder. A holder that is next for an address that is about to be free has none."""
 
 
 def define(graph: Graph) -> Grants:

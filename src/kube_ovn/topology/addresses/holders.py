@@ -14,7 +14,6 @@ from kube_ovn.model.crd import IP
 from kube_ovn.model.kube import Node, Pod
 from kube_ovn.model.network import Grant
 from kube_ovn.topology.addresses.grants import Grants
-from kube_ovn.topology.addresses.ledger import Owner
 from kube_ovn.topology.addresses.memory import (
     is_reservation,
     owner_of,
@@ -22,6 +21,7 @@ from kube_ovn.topology.addresses.memory import (
     read_addresses,
     stateful_set,
 )
+from kube_ovn.topology.addresses.span import Owner
 from kube_ovn.topology.inputs import Inputs
 from kube_ovn.topology.ports.pod import needs_port
 

@@ -4,35 +4,36 @@ The memory that lasts is outside, in `IP` objects (`addresses.memory`). A `Ledge
 process starts. A grant made here is used only after it was written there. Nothing here does I/O or knows the time.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, Network, format_list
+from kube_ovn.model.addr import Address, format_list
 from kube_ovn.model.network import Grant, Subnet
-from kube_ovn.model.ranges import Ranges, address, host_ranges
-
-REST = ""
-"""The part of a subnet that belongs to no pool."""
-END = 1 << 128
-"""A number beyond every address."""
-MOST_RELEASED = 1 << 16
-"""Released addresses remembered in each CIDR. The list is bounded, because a large CIDR never needs these addresses
-again.
-"""
+from kube_ovn.model.ranges import Ranges, address
+from kube_ovn.topology.addresses.span import REST, Owner, Span, Usage, make_span
 
 
-class Owner(NamedTuple):
-    """The owner of a grant: its key (`addresses.memory`), and its label for messages, such as `Pod default/web-0`."""
+class Need(NamedTuple):
+    """Something of a subnet that a request cannot be met without: an address, a MAC address, or any address of a pool,
+    given as the name of the pool and an IP version.
+    """
 
-    key: str
-    label: str
+    subnet: str
+    what: Address | str | tuple[str, int]
 
 
 class RefusedError(Exception):
-    """A request for addresses that cannot be met. The message is one sentence for the user and names both parties."""
+    """A request for addresses that cannot be met. The message is one sentence for the user and names both parties.
+
+    `needs`: pools that are full; when an address of one is free, the request may be met. What the request itself names
+    is not among it.
+    """
+
+    def __init__(self, message: str, needs: Iterable[Need] = ()) -> None:
+        super().__init__(message)
+        self.needs = frozenset(needs)
 
 
 class ConflictError(RefusedError):
@@ -44,81 +45,13 @@ class ExhaustedError(RefusedError):
 
 
 @dataclass(slots=True)
-class _Span:
-    """The addresses of one CIDR. Fresh addresses are granted first, the lowest of them before others; released ones
-    only when no fresh one is left.
-    """
-
-    subnet: str
-    network: Network
-    hosts: Ranges  # all but the network's own and the broadcast address
-    free: Mapping[str, Ranges]  # by pool: the addresses that may be granted
-    owners: dict[int, Owner] = field(default_factory=dict)
-    gateways: Counter[int] = field(default_factory=Counter)  # how many owners were given each gateway
-    released: dict[int, None] = field(default_factory=dict)  # in order of release
-    cursors: dict[str, int] = field(default_factory=dict)  # by pool: every address below was granted once, or skipped
-
-    @property
-    def version(self) -> int:
-        return self.network.version
-
-    def usable(self, number: int) -> bool:
-        return any(number in ranges for ranges in self.free.values())
-
-    def next(self, pool: str) -> int | None:
-        """The address to grant next; None when there is none."""
-        ranges = self.free.get(pool, Ranges())
-        number = ranges.following(self.cursors.get(pool, 0))
-        while number is not None and (number in self.owners or number in self.released or number in self.gateways):
-            number = ranges.following(number + 1)
-        self.cursors[pool] = END if number is None else number
-        if number is None:
-            number = next((each for each in self.released if each in ranges and each not in self.gateways), None)
-        return number
-
-    def take(self, number: int, owner: Owner, gateway: Address | None) -> None:
-        self.owners[number] = owner
-        self.released.pop(number, None)
-        if gateway is not None:
-            self.gateways[int(gateway)] += 1
-
-    def release(self, number: int, gateway: Address | None) -> None:
-        del self.owners[number]
-        self.remember_released(number)
-        if gateway is not None:
-            self.gateways[int(gateway)] -= 1
-            if not self.gateways[int(gateway)]:
-                del self.gateways[int(gateway)]
-                self.remember_released(int(gateway))
-
-    def remember_released(self, number: int) -> None:
-        """Remember that an address was in use: it is granted again only after all fresh ones."""
-        self.released.pop(number, None)
-        self.released[number] = None
-        if len(self.released) > MOST_RELEASED:
-            del self.released[next(iter(self.released))]
-
-    def usage(self, pool: str) -> str:
-        ranges = self.free.get(pool, Ranges())
-        return f"0 of {ranges.size} addresses in {self.network} are free"
-
-
-@dataclass(slots=True)
 class _Book:
     """One subnet: its CIDRs, and the owners of its addresses and MAC addresses."""
 
     subnet: Subnet
-    spans: tuple[_Span, ...]
+    spans: tuple[Span, ...]
     macs: dict[str, Owner] = field(default_factory=dict)
     keys: dict[str, None] = field(default_factory=dict)  # keys of the owners
-
-
-class Usage(NamedTuple):
-    """What of one CIDR is in use and what is available."""
-
-    version: int
-    using: Ranges
-    available: Ranges
 
 
 class Ledger:
@@ -130,12 +63,10 @@ class Ledger:
         self.grants: dict[str, Grant] = {}
         self._books: dict[str, _Book] = {}
         self._touched: set[str] = set()
-        self._freed: set[str] = set()
+        self._freed: set[Need] = set()
+        self._granted: set[Need] = set()
+        self._reshaped: set[str] = set()
         self._changed: set[str] = set()
-
-    @property
-    def subnets(self) -> Mapping[str, Subnet]:
-        return {name: book.subnet for name, book in self._books.items()}
 
     def subnet(self, name: str) -> Subnet | None:
         book = self._books.get(name)
@@ -146,14 +77,14 @@ class Ledger:
         by name, the ranges in the order of the CIDRs. Every address in use must be inside the CIDRs.
         """
         old = self._books.get(subnet.name)
-        book = _Book(subnet=subnet, spans=tuple(_span(subnet, at, pools or {}) for at in range(len(subnet.cidrs))))
+        book = _Book(subnet=subnet, spans=tuple(make_span(subnet, at, pools or {}) for at in range(len(subnet.cidrs))))
         if old is not None:
             book.macs, book.keys = old.macs, old.keys
             for before, now in ((b, n) for b in old.spans for n in book.spans if b.version == n.version):
-                now.owners, now.released, now.gateways = before.owners, before.released, before.gateways
+                now.take_over(before)
         self._books[subnet.name] = book
         self._touched.add(subnet.name)
-        self._freed.add(subnet.name)
+        self._reshaped.add(subnet.name)
 
     def drop_subnet(self, name: str) -> list[str]:
         """Forget a subnet and the grants in it. Returns the keys of their owners."""
@@ -192,22 +123,19 @@ class Ledger:
         `addresses`, else the next one of the pool. Raises RefusedError.
         """
         book = self._book(name)
-        chosen, gateways = [], []
-        for version in versions or book.subnet.versions:
-            span, gateway = self._family(book, version)
-            wanted = next((each for each in addresses if each.version == version), None)
-            chosen.append(self._next(span, pool) if wanted is None else wanted)
-            gateways.append(gateway)
-        for each in addresses:
-            self._span_of(book, each)  # an address outside of the CIDRs is refused, not ignored
-            if each not in chosen:
-                families = format_list(f"IPv{version}" for version in versions)
-                raise RefusedError(f"address {each} is wanted, but only addresses of the family {families} are")
-        mac = mac or self._unused_mac(book, chosen)
-        self._check_holders(book, owner, chosen, mac)
-        self._check_free(book, chosen)
+        families = [self._family(book, version) for version in versions or book.subnet.versions]
+        # What is named comes first: then a refusal does not depend on whether the subnet was full before or after.
+        self._check_holders(book, owner, addresses, mac)
+        self._check_free(book, addresses)
         self._check_mac(name, mac)
-        grant = Grant(subnet=name, addresses=tuple(chosen), mac=mac, gateways=tuple(gateways))
+        fixed: dict[int, Address] = {each.version: each for each in addresses}
+        unasked = fixed.keys() - {span.version for span, _ in families}
+        if unasked:
+            each, text = fixed[min(unasked)], format_list(f"IPv{version}" for version in versions)
+            raise RefusedError(f"address {each} is wanted, but only addresses of the family {text} are")
+        chosen = tuple(fixed.get(span.version) or self._next(span, pool) for span, _ in families)
+        mac = mac or self._unused_mac(book, chosen)
+        grant = Grant(subnet=name, addresses=chosen, mac=mac, gateways=tuple(gateway for _, gateway in families))
         self._record(book, owner, grant)
         return grant
 
@@ -217,12 +145,13 @@ class Ledger:
         if grant is None:
             return
         book = self._books[grant.subnet]
+        self._freed |= self.needs_met(grant)
+        self._freed.update(Need(grant.subnet, gateway) for gateway in grant.gateways)
         for each, gateway in _pairs(grant):
             self._span_of(book, each).release(int(each), gateway)
         del book.macs[grant.mac]
         del book.keys[key]
         self._touched.add(grant.subnet)
-        self._freed.add(grant.subnet)
         self._changed.add(key)
 
     def relabel(self, owner: Owner) -> None:
@@ -248,18 +177,20 @@ class Ledger:
         spans = book.spans if book is not None else ()
         return next((span.owners.get(int(wanted)) for span in spans if span.version == wanted.version), None)
 
-    def keys(self, name: str) -> list[str]:
-        """The keys of all owners that have addresses in a subnet."""
+    def count(self, name: str) -> int:
+        """The number of owners that have addresses in a subnet."""
         book = self._books.get(name)
-        return [] if book is None else list(book.keys)
+        return 0 if book is None else len(book.keys)
 
-    def owners(self, name: str) -> list[tuple[Address, Owner]]:
-        """The addresses in use in a subnet, in order, each with its owner."""
-        book = self._books.get(name)
-        spans = book.spans if book is not None else ()
-        return [
-            (address(span.version, number), span.owners[number]) for span in spans for number in sorted(span.owners)
-        ]
+    def needs_met(self, grant: Grant) -> set[Need]:
+        """What is free when this grant ends."""
+        book, met = self._books[grant.subnet], {Need(grant.subnet, grant.mac)}
+        for each in grant.addresses:
+            met.add(Need(grant.subnet, each))
+            pool = self._span_of(book, each).pool_of(int(each))
+            if pool is not None:
+                met.add(Need(grant.subnet, (pool, each.version)))
+        return met
 
     def old_gateways(self, name: str) -> tuple[Address, ...]:
         """Former gateways of a subnet that owners were given. Each serves until these owners are gone."""
@@ -268,28 +199,35 @@ class Ledger:
         used = [address(span.version, number) for span in spans for number in sorted(span.gateways)]
         return tuple(each for each in used if book is not None and each not in book.subnet.gateways)
 
-    def usage(self, name: str, pool: str | None = None) -> list[Usage]:
+    def pools(self, name: str) -> list[str]:
+        """The names of a subnet's pools."""
+        book = self._books.get(name)
+        return [] if book is None or not book.spans else [pool for pool in book.spans[0].free if pool != REST]
+
+    def usage(self, name: str, pool: str | None = None) -> tuple[Usage, ...]:
         """What is in use and what is left, by CIDR, of the whole subnet or of one pool."""
-        book, found = self._books.get(name), []
-        for span in book.spans if book is not None else ():
-            using = Ranges.of_numbers(span.owners)
-            if pool is None:
-                available = Ranges.of(each for ranges in span.free.values() for each in ranges.spans)
-            else:
-                available = span.free.get(pool, Ranges())
-                using = using & available
-            found.append(Usage(span.version, using, available - using))
-        return found
+        book = self._books.get(name)
+        return () if book is None else tuple(span.usage[pool] for span in book.spans)
 
     def take_touched(self) -> set[str]:
         """Subnets in which grants or ranges changed since the last call."""
         touched, self._touched = self._touched, set()
         return touched
 
-    def take_freed(self) -> set[str]:
-        """Subnets that may have gained a free address since the last call."""
+    def take_freed(self) -> set[Need]:
+        """What became free since the last call."""
         freed, self._freed = self._freed, set()
         return freed
+
+    def take_granted(self) -> set[Need]:
+        """The addresses and MAC addresses that were granted since the last call."""
+        granted, self._granted = self._granted, set()
+        return granted
+
+    def take_reshaped(self) -> set[str]:
+        """Subnets with other ranges than at the last call: any address in them may be free."""
+        reshaped, self._reshaped = self._reshaped, set()
+        return reshaped
 
     def take_changed(self) -> set[str]:
         """The keys of grants that came, went or changed since the last call."""
@@ -308,23 +246,25 @@ class Ledger:
         for each, gateway in _pairs(grant):
             self._span_of(book, each).take(int(each), owner, gateway)
         book.macs[grant.mac] = owner
+        self._granted.update(Need(grant.subnet, each) for each in (*grant.addresses, grant.mac))
         self._touched.add(grant.subnet)
         self._changed.add(owner.key)
 
-    def _next(self, span: _Span, pool: str) -> Address:
+    def _next(self, span: Span, pool: str) -> Address:
         number = span.next(pool)
         if number is None:
             what = f"pool {pool} of subnet {span.subnet}" if pool else f"subnet {span.subnet}"
-            raise ExhaustedError(f"{what} has no available address: {span.usage(pool)}")
+            need = Need(span.subnet, (pool, span.version))
+            raise ExhaustedError(f"{what} has no available address: {span.describe_full(pool)}", [need])
         return address(span.version, number)
 
     def _check_free(self, book: _Book, addresses: Iterable[Address]) -> None:
         for each in addresses:
             span = self._span_of(book, each)
-            if not span.usable(int(each)) or int(each) in span.gateways:
+            if span.pool_of(int(each)) is None or int(each) in span.gateways:
                 raise _unusable(book.subnet, each)
 
-    def _check_holders(self, book: _Book, owner: Owner, addresses: Iterable[Address], mac: str) -> None:
+    def _check_holders(self, book: _Book, owner: Owner, addresses: Iterable[Address], mac: str | None) -> None:
         name = book.subnet.name
         for each in addresses:
             span = self._span_of(book, each)
@@ -333,11 +273,11 @@ class Ledger:
             holder = span.owners.get(int(each))
             if holder is not None and holder.key != owner.key:
                 raise ConflictError(f"AddressConflict: address {each} of subnet {name} is used by {holder.label}")
-        holder = book.macs.get(mac)
-        if holder is not None and holder.key != owner.key:
+        holder = book.macs.get(mac) if mac is not None else None
+        if mac is not None and holder is not None and holder.key != owner.key:
             raise ConflictError(f"AddressConflict: MAC address {mac} in subnet {name} is used by {holder.label}")
 
-    def _check_mac(self, name: str, mac: str) -> None:
+    def _check_mac(self, name: str, mac: str | None) -> None:
         if mac in (names.derived_mac(names.router_port(self._router, name)), names.derived_mac(name, "dhcp")):
             raise RefusedError(f"AddressConflict: MAC address {mac} in subnet {name} is used by its router")
 
@@ -347,7 +287,7 @@ class Ledger:
             raise RefusedError(f"subnet {name} does not exist or is not ready")
         return book
 
-    def _family(self, book: _Book, version: int) -> tuple[_Span, Address]:
+    def _family(self, book: _Book, version: int) -> tuple[Span, Address]:
         for span, gateway in zip(book.spans, book.subnet.gateways, strict=True):
             if span.version == version:
                 return span, gateway
@@ -355,7 +295,7 @@ class Ledger:
             f"subnet {book.subnet.name} has no IPv{version} addresses: its CIDR is {format_list(book.subnet.cidrs)}"
         )
 
-    def _span_of(self, book: _Book, wanted: Address) -> _Span:
+    def _span_of(self, book: _Book, wanted: Address) -> Span:
         for span in book.spans:
             if wanted in span.network:
                 return span
@@ -383,25 +323,4 @@ def _unusable(subnet: Subnet, wanted: Address) -> RefusedError:
     return RefusedError(
         f"address {wanted} cannot be used: it is a gateway, the network or broadcast address, "
         f"or excluded in subnet {subnet.name}"
-    )
-
-
-def free_ranges(subnet: Subnet, at: int) -> Ranges:
-    """The addresses of one CIDR that may be granted: those of hosts, without the gateway and the excluded ranges."""
-    network, gateway = subnet.cidrs[at], subnet.gateways[at]
-    reserved = [(int(gateway), int(gateway))]
-    reserved += [(int(low), int(high)) for low, high in subnet.exclude if low.version == network.version]
-    return host_ranges(network) - Ranges.of(reserved)
-
-
-def _span(subnet: Subnet, at: int, pools: Mapping[str, Sequence[Ranges]]) -> _Span:
-    free = free_ranges(subnet, at)
-    parts = {name: ranges[at] & free for name, ranges in pools.items()}
-    for part in parts.values():
-        free = free - part
-    return _Span(
-        subnet=subnet.name,
-        network=subnet.cidrs[at],
-        hosts=host_ranges(subnet.cidrs[at]),
-        free={REST: free, **parts},
     )

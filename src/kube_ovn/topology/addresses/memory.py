@@ -22,7 +22,7 @@ from kube_ovn.model.kube import Node, OwnerReference, Pod
 from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.network import Grant
 from kube_ovn.model.row import State
-from kube_ovn.topology.addresses.ledger import Owner
+from kube_ovn.topology.addresses.span import Owner
 
 
 def stateful_set(pod: Pod) -> OwnerReference | None:

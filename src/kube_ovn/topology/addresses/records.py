@@ -31,25 +31,10 @@ MOST_OF_A_LABEL = 400
 """Characters of a holder's label in the history. The names of a Namespace and a Pod together are no longer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Records:
-    """What other parts read of records."""
-
-    leaving: Index[str, str, Wanted]
-    """Removals of IP objects, by the subnet in which an address is free afterwards."""
-
-
-def define(
-    graph: Graph,
-    inputs: Inputs,
-    outputs: Outputs,
-    recorded: Source[str, Recorded],
-    holders: Holders,
-    checks: Source[str, Holder],
-    grants: Grants,
-    sets: Index[str, Name, StatefulSet],
-) -> Records:
-    """Read holders, grants, IP objects and StatefulSets. Write IP objects, and tell the users of reservations."""
+def define_creation(
+    graph: Graph, inputs: Inputs, outputs: Outputs, holders: Holders, checks: Source[str, Holder], grants: Grants
+) -> None:
+    """Read holders, grants and IP objects. Write the IP objects that are missing."""
 
     def create(read: Read, key: str, holder: Holder) -> Wanted | None:
         if read.get(inputs.ips, holder.record) is not None:
@@ -59,45 +44,6 @@ def define(
             return None
         return Wanted(_key(holder.record), _create(holder, held.grant))
 
-    def holder_of(read: Read, ip: IP) -> Holder | None:
-        if ip.spec.pod_type == names.CHECKS_TYPE:
-            found = read.get(checks, ip.spec.subnet)
-            return found if found is not None and found.record == ip.metadata.name else None
-        return holders.of_record(read, ip.metadata.name)
-
-    def change(read: Read, name: str, each: Recorded) -> Wanted | None:
-        write: Write | None
-        ip = each.ip
-        if is_reservation(ip):
-            held = read.get(grants.held, ip.metadata.uid)
-            write = None if held is None else _complete(ip, held.grant)
-        else:
-            write = change_ours(read, each, holder_of(read, ip))
-        return None if write is None else Wanted(_key(name), write)
-
-    def change_ours(read: Read, each: Recorded, holder: Holder | None) -> Write | None:
-        ip, owner = each.ip, each.owner
-        if holder is not None and holder.owner.key == owner.key:
-            held = read.get(grants.held, owner.key)
-            agrees = held is not None and held.grant == each.grant
-            if held is not None and held.uid and not agrees:
-                return _delete(ip)
-            if not agrees and read.get(grants.disputed, ip.metadata.name) == ANOTHERS:
-                return _delete(ip)
-            return _change_node(ip, holder) if ip.spec.node_name != holder.node else None
-        if ip.spec.pod_type == names.STATEFULSET and holder is None and _has_place(read, ip, sets):
-            return _delete(ip) if read.get(grants.disputed, ip.metadata.name) == ANOTHERS else None
-        needed = _NEEDED.get(ip.spec.pod_type, ())
-        return None if any(read.get(inputs.unknown, kind) is True for kind in needed) else _delete(ip)
-
-    def tell(read: Read, name: str, dispute: str) -> Told | None:
-        ip = read.get(inputs.ips, name)
-        if ip is None or not is_reservation(ip):
-            return None
-        ref = cluster_ref(Kind.IP, name, ip.metadata.uid)
-        message = f"IP {name} reserves nothing: {dispute}"
-        return Told(object=ref, reason=names.ACQUIRE_ADDRESS_FAILED, message=message)
-
     sources: Iterable[tuple[str, Source[str, Holder]]] = (
         ("new records of Pods", holders.pods),
         ("new records of Nodes", holders.nodes),
@@ -105,10 +51,71 @@ def define(
     )
     for name, source in sources:
         outputs.writes.follow(graph.derive(name, source, create))
-    changes = graph.derive("changes of records", recorded, change)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reads:
+    """What changes of IP objects are made from."""
+
+    inputs: Inputs
+    recorded: Source[str, Recorded]
+    holders: Holders
+    checks: Source[str, Holder]
+    grants: Grants
+    sets: Index[str, Name, StatefulSet]
+    """StatefulSets by UID."""
+
+
+def define_changes(graph: Graph, outputs: Outputs, on: Reads) -> Index[str, str, Wanted]:
+    """Change and remove IP objects, and tell the users of reservations. Returns the removals, by the subnet in which an
+    address is free afterwards.
+    """
+
+    def change(read: Read, name: str, each: Recorded) -> Wanted | None:
+        write = _change_reservation(read, on, each.ip) if is_reservation(each.ip) else _change_ours(read, on, each)
+        return None if write is None else Wanted(_key(name), write)
+
+    def tell(read: Read, name: str, dispute: str) -> Told | None:
+        ip = read.get(on.inputs.ips, name)
+        if ip is None or not is_reservation(ip):
+            return None
+        ref = cluster_ref(Kind.IP, name, ip.metadata.uid)
+        message = f"IP {name} reserves nothing: {dispute}"
+        return Told(object=ref, reason=names.ACQUIRE_ADDRESS_FAILED, message=message)
+
+    changes = graph.derive("changes of records", on.recorded, change)
     outputs.writes.follow(changes)
-    outputs.telling.follow(graph.derive("told of reservations", grants.disputed, tell))
-    return Records(leaving=graph.index("records that leave", changes, _leaves))
+    outputs.telling.follow(graph.derive("told of reservations", on.grants.disputed, tell))
+    return graph.index("records that leave", changes, _leaves)
+
+
+def _change_reservation(read: Read, on: Reads, ip: IP) -> Write | None:
+    held = read.get(on.grants.held, ip.metadata.uid)
+    return None if held is None else _complete(ip, held.grant)
+
+
+def _change_ours(read: Read, on: Reads, each: Recorded) -> Write | None:
+    ip, owner = each.ip, each.owner
+    holder = _holder_of(read, on, ip)
+    if holder is not None and holder.owner.key == owner.key:
+        held = read.get(on.grants.held, owner.key)
+        agrees = held is not None and held.grant == each.grant
+        if held is not None and held.uid and not agrees:
+            return _delete(ip)
+        if not agrees and read.get(on.grants.disputed, ip.metadata.name) == ANOTHERS:
+            return _delete(ip)
+        return _change_node(ip, holder) if ip.spec.node_name != holder.node else None
+    if ip.spec.pod_type == names.STATEFULSET and holder is None and _has_place(read, ip, on.sets):
+        return _delete(ip) if read.get(on.grants.disputed, ip.metadata.name) == ANOTHERS else None
+    needed = _NEEDED.get(ip.spec.pod_type, ())
+    return None if any(read.get(on.inputs.unknown, kind) is True for kind in needed) else _delete(ip)
+
+
+def _holder_of(read: Read, on: Reads, ip: IP) -> Holder | None:
+    if ip.spec.pod_type == names.CHECKS_TYPE:
+        found = read.get(on.checks, ip.spec.subnet)
+        return found if found is not None and found.record == ip.metadata.name else None
+    return on.holders.of_record(read, ip.metadata.name)
 
 
 _NEEDED = {

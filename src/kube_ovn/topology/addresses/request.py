@@ -1,12 +1,13 @@
 """Requests: what each holder without a grant asks for, and where it may get it.
 
-A wish of the Pod itself comes before the binding of its Namespace. Pure: `addresses.steps` decides which address a
+A wish of the Pod itself comes before the binding of its Namespace. Pure: `addresses.allocate` decides which address a
 holder gets. A holder with a grant asks for nothing. The exception is the next Pod of a StatefulSet's name: it keeps the
 grant of the former Pod only if that is what it asks for.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from kube_ovn.derive import Collection, Derived, Graph, Index, Read, Source
 from kube_ovn.model import names
@@ -14,10 +15,12 @@ from kube_ovn.model.addr import Address, format_list
 from kube_ovn.model.crd import IP, IPPool, StatefulSet
 from kube_ovn.model.kube import Pod
 from kube_ovn.model.network import Grant, Subnet
+from kube_ovn.model.resource import IPPOOLS, STATEFULSETS, Resource
 from kube_ovn.topology.addresses.grants import COMING, READY, Grants, Refusal
 from kube_ovn.topology.addresses.holders import Holder
-from kube_ovn.topology.addresses.ledger import REST, Owner, RefusedError
+from kube_ovn.topology.addresses.ledger import RefusedError
 from kube_ovn.topology.addresses.memory import is_reservation, remembered, stateful_set
+from kube_ovn.topology.addresses.span import REST, Owner
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.inputs import Name
 from kube_ovn.topology.ports.obstacles import Obstacles
@@ -46,14 +49,9 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Want:
-    """A holder asks for addresses."""
+class Ask:
+    """What is asked for. Holders that ask for the same are told the same when they do not get it."""
 
-    record: str
-    uid: str
-    owner: Owner
-    order: tuple[bool, bool, str, str, str]
-    """The place of the request among those of one pass: the least is granted first."""
     places: tuple[Place, ...] = ()
     """Where to look for an address, in order."""
     versions: tuple[int, ...] = ()
@@ -63,7 +61,18 @@ class Want:
     choices: tuple[Choice, ...] = ()
     listed: int = 0
     """The number of entries in the list that the choices come from."""
-    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Want:
+    """A holder asks for addresses."""
+
+    record: str
+    uid: str
+    owner: Owner
+    order: tuple[bool, bool, str, str, str]
+    """The place of the request among others: the least is granted first."""
+    ask: Ask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +96,8 @@ class Reads:
     ips: Collection[str, IP]
     pods: Collection[str, Pod]
     pools: Collection[str, IPPool]
+    unknown: Collection[str, bool]
+    """The kinds, by name, that could never be listed."""
     sets: Index[str, Name, StatefulSet]
     """StatefulSets by UID."""
     bindings: Source[str, Binding]
@@ -110,15 +121,26 @@ class _Asking:
     def parent(self) -> StatefulSet | None:
         """The StatefulSet of the Pod; None when the Pod belongs to none that is followed. Raises WaitError while the
         StatefulSet is not seen yet: the watches of two kinds may race, and without `ordinals.start` the Pod would get
-        the address of another ordinal.
+        the address of another ordinal. Raises RefusedError while StatefulSets cannot be listed.
         """
         owner = stateful_set(self.pod)
         if owner is None:
             return None
         found = next(iter(self.read.select(self.on.sets, owner.uid).values()), None)
         if found is None and owner.api_version.partition("/")[0] in ("", "apps"):
+            self.check_listed(STATEFULSETS, owner.name)
             raise WaitError
         return found
+
+    def check_listed(self, kind: Resource[Any], name: str) -> None:
+        """Raises RefusedError when the objects of a kind are unknown: that one is not found does not mean that there is
+        none.
+        """
+        if self.read.get(self.on.unknown, kind.name):
+            raise RefusedError(
+                f"{kind.name} {name} is not known: kube-ovn-controller cannot list {kind.plural}; the kind is not "
+                "installed, or the controller has no right to list it"
+            )
 
 
 def define(
@@ -156,7 +178,7 @@ def define(
             uid=holder.uid,
             owner=holder.owner,
             order=(False, False, "", "", name),
-            places=(Place(on.fabric.join),),
+            ask=Ask(places=(Place(on.fabric.join),)),
         )
 
     return graph.derive("Pods' requests", pods, ask), graph.derive("Nodes' requests", nodes, ask_for_node)
@@ -179,7 +201,10 @@ def ask_for_pod(read: Read, on: Reads, pod: Pod, holder: Holder, former: Grant |
     if former is not None and (reserved or _still_fits(asking, former)):
         return keep
     if reserved:
-        raise RefusedError(f"IP {holder.record} reserves an address for this Pod that it cannot have")
+        raise RefusedError(
+            f"IP {holder.record} reserves an address for this Pod that it cannot have: "
+            f"`kubectl describe ip {holder.record}` says why"
+        )
     return _want(asking, holder)
 
 
@@ -216,13 +241,14 @@ def _want(asking: _Asking, holder: Holder) -> Want:
         uid=holder.uid,
         owner=holder.owner,
         order=(True, wishes_nothing(asking.pod), meta.creation_timestamp, meta.namespace, meta.name),
-        places=places,
-        versions=request.versions,
-        addresses=addresses,
-        mac=request.mac,
-        choices=choices,
-        listed=len(request.choices),
-        label=pod_label(asking.pod),
+        ask=Ask(
+            places=places,
+            versions=request.versions,
+            addresses=addresses,
+            mac=request.mac,
+            choices=choices,
+            listed=len(request.choices),
+        ),
     )
 
 
@@ -264,7 +290,9 @@ def _readiness(asking: _Asking, subnet: str) -> str | None:
 def _pool(asking: _Asking, name: str) -> Place:
     pool, subnets = asking.read.get(asking.on.pools, name), asking.request.subnets
     if pool is None:
-        raise RefusedError(f"IPPool {name} does not exist; make it, or remove annotation {names.IP_POOL}")
+        asking.check_listed(IPPOOLS, name)
+        whose = "" if asking.request.pools else f" of Namespace {asking.pod.metadata.namespace}"
+        raise RefusedError(f"IPPool {name} does not exist; make it, or remove annotation {names.IP_POOL}{whose}")
     if subnets and pool.spec.subnet not in subnets:
         raise RefusedError(
             f"IPPool {name} is of subnet {pool.spec.subnet}, but annotation {names.LOGICAL_SWITCH} asks for "
@@ -338,7 +366,7 @@ def define_checks(graph: Graph, grants: Grants, checks: Source[str, Holder]) -> 
             uid=holder.uid,
             owner=holder.owner,
             order=(True, True, "~", "", subnet),
-            places=(Place(subnet),),
+            ask=Ask(places=(Place(subnet),)),
         )
 
     return graph.derive("requests for checks", checks, ask)

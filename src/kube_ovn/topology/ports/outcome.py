@@ -16,7 +16,6 @@ from kube_ovn.model.row import State
 from kube_ovn.model.writes import Annotate, Aspect, WriteKey
 from kube_ovn.topology.addresses.grants import Grants, Held, Refusal
 from kube_ovn.topology.addresses.holders import Holder, Holders
-from kube_ovn.topology.addresses.records import Records
 from kube_ovn.topology.addresses.request import Asked
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.inputs import Inputs
@@ -50,7 +49,6 @@ class Reads:
     addressing: Addressing
     features: Source[str, Features]
     network: Network
-    records: Records
     pod_requests: Derived[str, Holder, Asked]
     node_requests: Derived[str, Holder, Asked]
 
@@ -147,13 +145,10 @@ def _usable(read: Read, on: Reads, holder: Holder) -> Held | None:
 
 
 def _refusal(read: Read, on: Reads, holder: Holder, asked: Asked | None) -> Refusal | None:
-    """Why a holder gets no address; None when it asks for none, and while one is about to be free."""
-    if isinstance(asked, Refusal):
+    """Why a holder gets no address. None when it asks for none, and when one is about to be free for it."""
+    if isinstance(asked, Refusal) or asked is None:
         return asked
-    refusal = read.get(on.grants.refusals, holder.record) if asked is not None else None
-    if refusal is None or any(read.select(on.records.leaving, subnet) for subnet in refusal.subnets):
-        return None
-    return refusal
+    return read.get(on.grants.refusals, holder.record)
 
 
 def _conflict(read: Read, on: Reads, ref: ObjectRef) -> Told | None:

@@ -16,8 +16,8 @@ from kube_ovn.model.kube import EndpointSlice, Service
 from kube_ovn.model.network import Subnet
 from kube_ovn.topology.addresses.grants import Grants
 from kube_ovn.topology.addresses.holders import Holder, Holders
-from kube_ovn.topology.addresses.ledger import Owner
 from kube_ovn.topology.addresses.memory import is_reservation
+from kube_ovn.topology.addresses.span import Owner
 from kube_ovn.topology.inputs import Inputs, Name, record_name
 from kube_ovn.topology.services.balancer import Front, Probe, Probes, plan_service, wants_checks
 

@@ -180,7 +180,7 @@ class _Binder:
         if there != wish.switches:
             missing = format_list(each for each in wish.switches if each not in there)
             problem = (
-                f"annotation {names.LOGICAL_SWITCH} names {missing}, which is no subnet: "
+                f"annotation {names.LOGICAL_SWITCH} of Namespace {name} names {missing}, which is no subnet: "
                 f"make a Subnet of that name, or add annotation {names.CIDR}"
             )
         return _Bound(binding=replace(bound, subnets=there, refusal="" if there else problem), problem=problem)

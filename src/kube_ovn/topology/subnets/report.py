@@ -16,6 +16,7 @@ from kube_ovn.model.resource import VPCS
 from kube_ovn.model.row import RowKey
 from kube_ovn.model.writes import Apply, ApplyStatus, Aspect, Create, Delete, Let, Write, WriteKey
 from kube_ovn.topology.addresses.grants import Grants
+from kube_ovn.topology.addresses.span import Usage
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.gateways.groups import Exit
 from kube_ovn.topology.inputs import STANDING, Inputs
@@ -63,8 +64,14 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
     def subnet_report(read: Read, name: str, subnet: crd.Subnet) -> Report:
         return _subnet(read, on, subnet)
 
+    def usage(read: Read, name: str, pool: crd.IPPool) -> tuple[Usage, ...]:
+        occupancy = read.get(on.grants.occupancy, pool.spec.subnet)
+        return () if occupancy is None else occupancy.pools.get(name, ())
+
+    usages = graph.derive("usage of pools", on.addressing.pool_specs, usage)
+
     def pool_report(read: Read, name: str, pool: crd.IPPool) -> Report:
-        return _pool(read, on, pool)
+        return _pool(read, on, pool, read.get(usages, name) or ())
 
     def vpc_report(read: Read, name: str, vpc: crd.Vpc) -> Report:
         meta, subnets = vpc.metadata, read.all(on.network.switches) if name == fabric.router else ()
@@ -244,14 +251,10 @@ def _waiting_for(read: Read, on: Reads, subnet: crd.Subnet) -> str | None:
     return format_names(labels) if labels else "nothing any more"
 
 
-def _pool(read: Read, on: Reads, pool: crd.IPPool) -> Report:
+def _pool(read: Read, on: Reads, pool: crd.IPPool, usage: tuple[Usage, ...]) -> Report:
     meta = pool.metadata
-    verdict, occupancy = (
-        read.get(on.addressing.pool_verdicts, meta.name),
-        read.get(on.grants.occupancy, pool.spec.subnet),
-    )
+    verdict = read.get(on.addressing.pool_verdicts, meta.name)
     assert verdict is not None, "every IPPool is judged"
-    usage = occupancy.pools.get(meta.name, ()) if occupancy is not None else ()
     refused = _refused(read, on, Kind.IPPOOL, meta)
     complaint = "; ".join(filter(None, (verdict.refusal, refused)))
     status = pool_status(pool, replace(verdict, refusal=complaint, ranges=() if refused else verdict.ranges), usage)

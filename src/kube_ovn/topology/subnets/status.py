@@ -14,7 +14,7 @@ from kube_ovn.model.gateway import parse_nat_rule
 from kube_ovn.model.kube import ObjectMeta
 from kube_ovn.model.network import Subnet
 from kube_ovn.model.ranges import format_ranges
-from kube_ovn.topology.addresses.ledger import Usage
+from kube_ovn.topology.addresses.span import Usage
 from kube_ovn.topology.gateways.groups import Exit
 from kube_ovn.topology.subnets.pool import PoolVerdict
 

@@ -1,9 +1,6 @@
-"""The two steps that grant addresses. They share the memory of which owner has which address.
-
-`recall` comes before anything is decided on subnets. It releases the grants that end, and takes over what earlier
-passes granted, as `addresses.memory` reads it. `allocate` comes when subnets and requests are decided. It grants what
-is asked for. The memory that lasts is in Kubernetes (IP objects), so a new process comes to the same grants as this
-one.
+"""The step `recall`, before anything is decided on subnets: it releases the grants that end, and takes over what
+earlier passes granted, as `addresses.memory` reads it. The memory that lasts is in Kubernetes (IP objects), so a new
+process comes to the same grants as this one.
 
 A grant lives as long as it has a witness: a living holder with the key of the grant's owner, or an IP object that
 records the grant.
@@ -15,12 +12,12 @@ from dataclasses import replace
 
 from kube_ovn.derive import Graph, News, Source
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, format_list
+from kube_ovn.model.addr import Address
 from kube_ovn.model.crd import IP
 from kube_ovn.model.network import Grant, Subnet
-from kube_ovn.topology.addresses.grants import ANOTHERS, UNFIT, Grants, Held, Occupancy, Pools, Refusal
+from kube_ovn.topology.addresses.grants import ANOTHERS, UNFIT, Grants
 from kube_ovn.topology.addresses.holders import Holder, Holders, node_record
-from kube_ovn.topology.addresses.ledger import ConflictError, ExhaustedError, Ledger, Owner, RefusedError
+from kube_ovn.topology.addresses.ledger import ConflictError, RefusedError
 from kube_ovn.topology.addresses.memory import (
     Recorded,
     is_completed,
@@ -28,19 +25,20 @@ from kube_ovn.topology.addresses.memory import (
     parse_ip,
     remembered,
 )
-from kube_ovn.topology.addresses.request import Asked, Keep, Want
+from kube_ovn.topology.addresses.registry import Registry
+from kube_ovn.topology.addresses.span import Owner
 from kube_ovn.topology.inputs import Inputs
 
 
-class Addresses:
-    """The ledger, and what is known of the owners and holders in it."""
+class Recall:
+    """The holders and IP objects, the witnesses of grants, and what each says of the grant."""
 
     def __init__(
         self,
         inputs: Inputs,
         recorded: Source[str, Recorded],
         grants: Grants,
-        router: str,
+        registry: Registry,
         join: str,
         confirmed: Mapping[str, Grant],
         released: Mapping[str, Iterable[Address]],
@@ -48,19 +46,14 @@ class Addresses:
         """`confirmed`: grants found in the Northbound database, by the UID of the Pod or Node. `released`: addresses
         that were in use before, by subnet, in the order of their release.
         """
-        self.ledger = Ledger(router)
         self._inputs, self._recorded, self._grants, self._join = inputs, recorded, grants, join
+        self._registry, self._ledger = registry, registry.ledger
         self._confirmed, self._released = confirmed, released
         self._holders: dict[str, Holder] = {}  # by record
         self._records: dict[str, Recorded] = {}  # by the name of the IP object
         self._witnesses: Counter[str] = Counter()  # number of holders and IP objects, by the key of their owner
         self._by_key: dict[str, Holder] = {}  # living holders by the key of their owner
         self._unmet: set[str] = set()  # records of holders that lack the grant which their port or annotations tell of
-        self._uids: dict[str, str] = {}  # UID of the holder that a grant belongs to for good, by the key of the owner
-        self._written: set[str] = set()  # keys of grants that were recorded for their present holder
-        self._requests: dict[tuple[str, str], str] = {}  # record of each request, by its derivation and key
-        self._pending: dict[str, Want] = {}  # by record
-        self._unpublished: set[str] = set()  # keys of grants to put into the collections again
         self._is_first = True
 
     def define(
@@ -70,24 +63,11 @@ class Addresses:
         checks: Source[str, Holder],
         in_effect: Source[str, Subnet],
     ) -> None:
-        """Add the step `recall`."""
+        """Add the step."""
         self._pods, self._nodes, self._checks = holders.pods, holders.nodes, checks
         self._in_effect = in_effect
         inputs = (holders.pods, holders.nodes, checks, self._recorded, self._inputs.standing, in_effect)
         graph.step("recall addresses", inputs, self._recall)
-
-    def define_allocation(
-        self,
-        graph: Graph,
-        effective: Source[str, Subnet],
-        pools: Source[str, Pools],
-        asked: Iterable[Source[str, Asked]],
-    ) -> None:
-        """Add the step `allocate`."""
-        self._effective, self._pools, self._asked = effective, pools, tuple(asked)
-        graph.step("allocate addresses", (effective, pools, self._grants.occupancy, *self._asked), self._allocate)
-
-    # --- what earlier passes granted ---
 
     def _recall(self, news: News) -> None:
         entered = [name for name in news.of(self._in_effect) if self._enter(name)]
@@ -96,8 +76,8 @@ class Addresses:
         holders = self._look_at_holders(news, left)
         for key in left:
             if key not in self._witnesses:
-                self.ledger.release(key)
-                self._leave(key)
+                self._ledger.release(key)
+                self._registry.leave(key)
         if entered:
             holders |= self._unmet
             records |= self._grants.disputed.values.keys()
@@ -105,21 +85,15 @@ class Addresses:
         if self._is_first and self._inputs.standing.values:
             self._is_first, self._confirmed = False, {}
             for name, addresses in self._released.items():
-                self.ledger.remember_released(name, addresses)
-        self._publish()
-
-    def _leave(self, key: str) -> None:
-        """A grant has lost its holder, or a holder its grant."""
-        self._uids.pop(key, None)
-        self._written.discard(key)
-        self._unpublished.add(key)
+                self._ledger.remember_released(name, addresses)
+        self._registry.publish()
 
     def _enter(self, name: str) -> bool:
         """Take a subnet that is in effect into the ledger. Whether it is new there: grants may be found in it."""
         subnet = self._in_effect.values.get(name)
-        if subnet is None or self.ledger.subnet(name) is not None:
+        if subnet is None or self._ledger.subnet(name) is not None:
             return False
-        self.ledger.put_subnet(subnet)
+        self._ledger.put_subnet(subnet)
         return True
 
     def _look_at_records(self, news: News, left: dict[str, None]) -> set[str]:
@@ -178,7 +152,7 @@ class Addresses:
         if self._by_key.get(key) is before:
             del self._by_key[key]
         if not same:
-            self._leave(key)
+            self._registry.leave(key)
 
     def _forget_witness(self, key: str, left: dict[str, None]) -> None:
         self._witnesses[key] -= 1
@@ -190,18 +164,12 @@ class Addresses:
         """A reservation came or went under a living holder: the grant of the holder passes to its new owner. A
         reservation of another address gets a grant of its own; such a one only comes before the holder uses its grant.
         """
-        new, grant, record = holder.owner, self.ledger.grants.get(old.key), self._records.get(holder.record)
-        if grant is None or new.key in self.ledger.grants:
+        new, grant, record = holder.owner, self._ledger.grants.get(old.key), self._records.get(holder.record)
+        if grant is None or new.key in self._ledger.grants:
             return
         if record is not None and record.owner.key == new.key and not _agrees(record.ip, grant):
             return
-        uid, written = self._uids.get(old.key), old.key in self._written
-        self.ledger.release(old.key)
-        self._leave(old.key)
-        self._take(new, grant, in_use=True)
-        if new.key in self.ledger.grants and uid is not None:
-            self._uids[new.key] = uid
-            self._written |= {new.key} if written else set()
+        self._registry.pass_on(old.key, new, grant)
 
     def _adopt(self, holders: set[str], records: set[str]) -> None:
         """Take over the grants of holders and IP objects that have none yet. Of two that claim one address, first comes
@@ -211,7 +179,7 @@ class Addresses:
             (
                 holder
                 for record in holders
-                if (holder := self._holders.get(record)) is not None and holder.owner.key not in self.ledger.grants
+                if (holder := self._holders.get(record)) is not None and holder.owner.key not in self._ledger.grants
             ),
             key=self._age,
         )
@@ -223,13 +191,12 @@ class Addresses:
         for holder, port in ports:
             self._take_completed(holder.owner, port, in_use=True)
         for holder, _ in ports:
-            if holder.owner.key in self.ledger.grants:
-                self._uids[holder.owner.key] = holder.uid
-                self._written.add(holder.owner.key)
-                self._unpublished.add(holder.owner.key)
+            if holder.owner.key in self._ledger.grants:
+                self._registry.give(holder.owner.key, holder.uid)
+                self._registry.set_recorded(holder.owner.key)
         self._adopt_records(records)
         for holder in new:
-            if holder.owner.key not in self.ledger.grants:
+            if holder.owner.key not in self._ledger.grants:
                 grant = self._annotated(holder)
                 if grant is not None and (grant.subnet == self._join) == (holder.pod_type == names.NODE_TYPE):
                     self._take_completed(holder.owner, grant, in_use=False)
@@ -242,17 +209,17 @@ class Addresses:
         Pod of the name may get another address, unless the Pod's annotations tell of this one.
         """
         key = holder.owner.key
-        if key not in self.ledger.grants:
+        if key not in self._ledger.grants:
             if holder.uid in self._confirmed or self._annotated(holder) is not None:
                 self._unmet.add(holder.record)
             return
         self._unmet.discard(holder.record)
-        if self.ledger.owner(key) != holder.owner:
-            self.ledger.relabel(holder.owner)
-        if key not in self._uids and (holder.pod_type != names.STATEFULSET or self._annotated(holder) is not None):
-            self._uids[key] = holder.uid
-            self._unpublished.add(key)
-        self._see_written(key)
+        if self._ledger.owner(key) != holder.owner:
+            self._ledger.relabel(holder.owner)
+        is_open = holder.pod_type == names.STATEFULSET and self._annotated(holder) is None
+        if not is_open and not self._registry.has_holder(key):
+            self._registry.give(key, holder.uid)
+        self._see_recorded(key)
 
     def _adopt_records(self, records: Iterable[str]) -> None:
         """Take over the grants that IP objects record. Of two that claim one address, first comes the one that was
@@ -272,13 +239,13 @@ class Addresses:
         """Take over the grant that an IP object records. Returns why that cannot be, as in `Grants.disputed`; None when
         it can.
         """
-        if record.owner.key in self.ledger.grants:
+        if record.owner.key in self._ledger.grants:
             return None
         try:
             if is_reservation(record.ip):
                 self._reserve(record)
             elif record.grant is not None:
-                self.ledger.adopt(record.owner, record.grant, in_use=True)
+                self._ledger.adopt(record.owner, record.grant, in_use=True)
         except (RefusedError, ValueError) as error:
             if is_reservation(record.ip):
                 return str(error)
@@ -292,32 +259,23 @@ class Addresses:
         subnet, addresses, mac, gateways = parse_ip(record.ip)
         if is_completed(record.ip) and mac is not None:
             grant = Grant(subnet=subnet, addresses=addresses, mac=mac, gateways=gateways)
-            self.ledger.adopt(record.owner, grant, in_use=True)
+            self._ledger.adopt(record.owner, grant, in_use=True)
             return
         versions = tuple(address.version for address in addresses)
-        self.ledger.allocate(record.owner, subnet, versions, addresses, mac)
-
-    def _take(self, owner: Owner, grant: Grant, *, in_use: bool) -> None:
-        """Adopt a grant, unless its owner has one, another owner has its addresses, or its subnet does not exist."""
-        if owner.key in self.ledger.grants:
-            return
-        try:
-            self.ledger.adopt(owner, grant, in_use=in_use)
-        except RefusedError:
-            return  # the holder asks anew, and its user is told when it gets nothing
+        self._ledger.allocate(record.owner, subnet, versions, addresses, mac)
 
     def _take_recorded(self, record: Recorded) -> None:
         if record.grant is not None:
-            self._take(record.owner, record.grant, in_use=True)
+            self._registry.take(record.owner, record.grant, in_use=True)
 
     def _take_completed(self, owner: Owner, grant: Grant, *, in_use: bool) -> None:
         """Adopt a grant with the gateways that its subnet would give it now: ports and annotations do not tell
         gateways.
         """
-        subnet = self.ledger.subnet(grant.subnet)
+        subnet = self._ledger.subnet(grant.subnet)
         pairs = [] if subnet is None else list(zip(subnet.cidrs, subnet.gateways, strict=True))
         gateways = tuple(gateway for each in grant.addresses for cidr, gateway in pairs if each in cidr)
-        self._take(owner, replace(grant, gateways=gateways), in_use=in_use)
+        self._registry.take(owner, replace(grant, gateways=gateways), in_use=in_use)
 
     def _annotated(self, holder: Holder) -> Grant | None:
         if holder.pod_type == names.CHECKS_TYPE:
@@ -337,177 +295,47 @@ class Addresses:
         pod = self._inputs.pods.values.get(holder.record)
         return ("" if pod is None else pod.metadata.creation_timestamp, holder.namespace, holder.pod_name)
 
-    def _see_written(self, key: str) -> None:
+    def _see_recorded(self, key: str) -> None:
         """Remember when a grant is recorded for its present holder."""
-        holder, held = self._by_key.get(key), self.ledger.grants.get(key)
+        holder, held = self._by_key.get(key), self._ledger.grants.get(key)
         if holder is None or held is None:
             return
         record = self._records.get(holder.record)
-        if record is None or record.owner.key != key:
-            return
-        if (is_reservation(record.ip) or record.grant == held) and key not in self._written:
-            self._written.add(key)
-            self._unpublished.add(key)
+        if record is not None and record.owner.key == key and (is_reservation(record.ip) or record.grant == held):
+            self._registry.set_recorded(key)
 
-    # --- what is asked for ---
+    # --- for the step `allocate` ---
 
-    def _allocate(self, news: News) -> None:
-        lost: list[str] = []
-        for name in news.of(self._effective) | news.of(self._pools):
-            subnet = self._effective.values.get(name)
-            if subnet is None:
-                lost += self.ledger.drop_subnet(name)
-            else:
-                self.ledger.put_subnet(subnet, self._pools.values.get(name, {}))
-        records = self._lose(lost)
-        freed = self.ledger.take_freed()
-        if freed or records:
-            self._adopt(set(self._unmet), records | self._grants.disputed.values.keys())
-        asked = [(source.name, key, source.values.get(key)) for source in self._asked for key in news.of(source)]
-        for source_name, key, _ in asked:  # first, because a Node may take the record of a Pod
-            self._forget(source_name, key)
-        fresh = {record for each in asked for record in self._note(*each)}
-        if freed:
-            fresh |= {record for record, want in self._pending.items() if not freed.isdisjoint(_subnets(want))}
-        for want in sorted((self._pending[record] for record in fresh), key=lambda each: each.order):
-            self._grant(want)
-        self._publish()
-
-    def _lose(self, lost: Iterable[str]) -> set[str]:
+    def lose(self, keys: Iterable[str]) -> set[str]:
         """These owners lost their grants with a subnet. Returns the names of the IP objects that record a grant of
         theirs.
         """
-        keys = set(lost)
-        for key in keys:
-            self._leave(key)
+        lost = set(keys)
+        for key in lost:
+            self._registry.leave(key)
             if (holder := self._by_key.get(key)) is not None:
                 self._bind_holder(holder)
-        return {name for name, record in self._records.items() if record.owner.key in keys} if keys else set()
+        return {name for name, record in self._records.items() if record.owner.key in lost} if lost else set()
 
-    def _forget(self, source: str, key: str) -> None:
-        """Forget what a holder asked for before."""
-        before = self._requests.pop((source, key), None)
-        if before is not None:
-            self._pending.pop(before, None)
-            self._grants.refusals.drop(before)
-
-    def _note(self, source: str, key: str, asked: Asked | None) -> set[str]:
-        """Take over the request of a holder; None when there is none any more. Returns the records with a new
-        request.
+    def adopt_again(self, records: set[str]) -> None:
+        """Take over what could not be taken over before: addresses are free now. `records`: names of IP objects to look
+        at besides.
         """
-        if isinstance(asked, Keep):
-            if asked.owner.key in self.ledger.grants:
-                self._uids[asked.owner.key] = asked.uid
-                self._see_written(asked.owner.key)
-                self._unpublished.add(asked.owner.key)
-            return set()
-        if not isinstance(asked, Want):
-            return set()
-        self._pending[asked.record] = asked
-        self._requests[source, key] = asked.record
-        return {asked.record}
+        self._adopt(set(self._unmet), records | self._grants.disputed.values.keys())
 
-    def _grant(self, want: Want) -> None:
-        """Grant a request, in exchange for what the former holder of the name had; or publish why it is refused."""
-        key, former = want.owner.key, self.ledger.grants.get(want.owner.key)
-        self.ledger.release(key)
-        try:
-            self.place(want)
-        except RefusedError as error:
-            if former is not None:
-                self._take(want.owner, former, in_use=True)
-            waits = _subnets(want) if isinstance(error, ExhaustedError | ConflictError) else ()
-            self._grants.refusals.put(want.record, Refusal(names.ACQUIRE_ADDRESS_FAILED, str(error), waits))
-            return
-        self._uids[key] = want.uid
-        self._written.discard(key)
-        self._see_written(key)
-        self._unmet.discard(want.record)
-        self._unpublished.add(key)
-        self._grants.refusals.drop(want.record)
-        del self._pending[want.record]
+    def give(self, owner: Owner, record: str, uid: str, *, is_new: bool) -> None:
+        """The grant of an owner belongs to this holder for good. `is_new`: it was just made."""
+        if is_new:
+            self._registry.set_unrecorded(owner.key)
+            self._unmet.discard(record)
+        self._registry.give(owner.key, uid)
+        self._see_recorded(owner.key)
 
-    def place(self, want: Want) -> Grant:
-        """Grant an address in the first place that has one. Raises RefusedError with a sentence for the user."""
-        if want.choices:
-            return self._choose(want)
-        if want.addresses:
-            (place,) = want.places
-            return self.ledger.allocate(want.owner, place.subnet, want.versions, want.addresses, want.mac, place.pool)
-        full: list[str] = []
-        for place in want.places:
-            try:
-                return self.ledger.allocate(want.owner, place.subnet, want.versions, (), want.mac, place.pool)
-            except ExhaustedError as error:
-                full.append(str(error))
-        raise ExhaustedError("; ".join(full))
-
-    def _choose(self, want: Want) -> Grant:
-        """Grant the first entry of the list that is free. Raises RefusedError."""
-        owners: list[str] = []
-        refusals: list[RefusedError] = []
-        for choice in want.choices:
-            held = [self.ledger.holder(choice.place.subnet, each) for each in choice.addresses]
-            others = [owner.label for owner in held if owner is not None and owner.key != want.owner.key]
-            if others:
-                owners += others
-                continue
-            try:
-                return self.ledger.allocate(
-                    want.owner, choice.place.subnet, want.versions, choice.addresses, want.mac, choice.place.pool
-                )
-            except RefusedError as error:  # this entry cannot be granted; others still may
-                refusals.append(error)
-        if refusals and not owners:
-            raise refusals[0]
-        raise ExhaustedError(
-            f"annotation {names.IP_POOL} of Pod {want.label} lists {want.listed} addresses and all are in use, "
-            f"by {format_list(dict.fromkeys(owners))}: add addresses, or scale the workload down"
-        )
-
-    # --- what the graph is told ---
-
-    def _publish(self) -> None:
-        """Put what changed into the collections."""
-        for key in self.ledger.take_changed() | self._unpublished:
-            self._publish_grant(key)
-        self._unpublished.clear()
-        for name in self.ledger.take_touched():
-            self._publish_subnet(name)
-
-    def _publish_grant(self, key: str) -> None:
-        grant, owner = self.ledger.grants.get(key), self.ledger.owner(key)
-        if grant is None or owner is None:
-            self._grants.held.drop(key)
-            return
-        uid = self._uids.get(key, "")
-        self._grants.held.put(key, Held(owner, grant, uid, bool(uid) and key in self._written))
-
-    def _publish_subnet(self, name: str) -> None:
-        subnet, count = self.ledger.subnet(name), len(self.ledger.keys(name))
-        if subnet is None:
-            self._grants.occupancy.drop(name)
-            self._grants.in_use.drop(name)
-            return
-        pools = self._pools.values.get(name, {})
-        self._grants.occupancy.put(
-            name,
-            Occupancy(
-                usage=tuple(self.ledger.usage(name)),
-                pools={pool: tuple(self.ledger.usage(name, pool)) for pool in pools},
-                old_gateways=self.ledger.old_gateways(name),
-                owners=count,
-            ),
-        )
-        if count:
-            self._grants.in_use.put(name, subnet)
-        else:
-            self._grants.in_use.drop(name)
-
-
-def _subnets(want: Want) -> tuple[str, ...]:
-    places = (*want.places, *(choice.place for choice in want.choices))
-    return tuple(dict.fromkeys(place.subnet for place in places))
+    def leaving(self, record: str) -> Grant | None:
+        """What is free when an IP object is gone; None when nothing is."""
+        found = self._records.get(record)
+        grant = None if found is None else self._ledger.grants.get(found.owner.key)
+        return grant if found is not None and found.grant == grant else None
 
 
 def _age(ip: IP) -> tuple[str, str]:
