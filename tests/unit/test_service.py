@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kube_ovn.discovery.dns import service_names
-from kube_ovn.discovery.endpoints import Place, backends, choose, source_ranges
+from kube_ovn.discovery.endpoints import Place, backends, choose, parse_slices, source_ranges
 from kube_ovn.host.service import Site, parse_service
 from kube_ovn.model import names
 from kube_ovn.model.kube import Endpoint, EndpointConditions, EndpointPort, EndpointSlice, Service, ServicePort
@@ -33,7 +33,7 @@ def holding(*endpoints: Endpoint, uid: str = "slice") -> EndpointSlice:
 
 
 def chosen(*slices: EndpointSlice, port: ServicePort = PORT) -> list[str]:
-    return [str(each.address) for each in choose(backends(port, 4, slices))]
+    return [str(each.address) for each in choose(backends(port, 4, parse_slices(slices)))]
 
 
 def rows(facts: Mapping[Key, Row | None]) -> list[LoadBalancer]:
@@ -225,7 +225,7 @@ def test_odd_addresses_and_ports_harm_nobody(texts: list[str], number: int) -> N
 def test_an_endpoint_is_read_as_the_api_server_read_it() -> None:
     slices = [holding(endpoint("010.016.0.2"), endpoint("::ffff:10.16.0.3"), endpoint("fd00::2"))]
     assert chosen(*slices) == ["10.16.0.2", "10.16.0.3"]
-    assert not backends(PORT, 4, [slice_of("web", "10.16.0.2", port=70000)])
+    assert not backends(PORT, 4, parse_slices([slice_of("web", "10.16.0.2", port=70000)]))
     networks, wrong = source_ranges(service("web", load_balancer_source_ranges=("198.51.100.7/24", "x", "010.0.0.0/8")))
     assert list(map(str, networks)) == ["198.51.100.0/24", "10.0.0.0/8"]
     assert wrong == ["x"]
