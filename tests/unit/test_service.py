@@ -195,6 +195,42 @@ def test_two_nodes_that_claim_one_chassis_harm_nobody_else() -> None:
     assert variables(topology, "chassis-node3") == {"100.64.0.4:53"}
 
 
+def test_an_endpoint_costs_the_nodes_that_it_serves() -> None:
+    places, addresses = [f"node{number}" for number in range(6)], [f"10.16.0.{number + 2}" for number in range(6)]
+    zones = ["east", "east", "west", "west", "west", "west"]
+    api = Api(namespace("default"))
+    api.put(*(gateway(name, n, **{names.ZONE: zone}) for n, (name, zone) in enumerate(zip(places, zones, strict=True))))
+    api.put(service("near", "10.96.0.20", internal_traffic_policy="Local"), service("zoned", "10.96.0.21"))
+    near, zoned = slice_of("near", *addresses, nodes=places), slice_of("zoned", *addresses, nodes=places, zones=zones)
+    api.put(near, zoned)
+    topology = settled(api)
+    cells = {each.name: each for each in topology.graph.derivations}
+    nodes, at_chassis = cells["variables of nodes"], cells["rows of variables"]
+
+    def cost(item: EndpointSlice, *unready: int) -> tuple[int, int, int]:
+        """Cells of nodes and of rows, and rows that changed, with these endpoints not ready."""
+        before, view = (nodes.worked, at_chassis.worked), api.snapshot()
+        topology.take_changed()
+        gone = EndpointConditions(ready=False, serving=False)
+        api.put(
+            msgspec.structs.replace(
+                item,
+                endpoints=tuple(
+                    msgspec.structs.replace(each, conditions=gone) if number in unready else each
+                    for number, each in enumerate(item.endpoints or ())
+                ),
+            )
+        )
+        settle(topology, api, view)
+        changed = [key for key in topology.take_changed() if key.table == ChassisTemplateVar.TABLE]
+        return nodes.worked - before[0], at_chassis.worked - before[1], len(changed)
+
+    assert cost(near, 3) == (1, 1, 1), "the one of a node"
+    assert cost(near) == (1, 1, 1), "which comes back"
+    assert cost(zoned, 0) == (2, 2, 2), "one of a zone with two nodes"
+    assert cost(near, *range(6)) == (6, 6, 6), "the last one: every node had a value, and has none"
+
+
 ODD = ["010.0.0.1", "::ffff:192.0.2.9", "fe80::1%eth0", "nonsense", "", "1.2.3", "999.1.1.1", "1" * 5000 + ".1.1.1"]
 
 
