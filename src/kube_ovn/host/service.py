@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from kube_ovn.discovery import size
 from kube_ovn.discovery.endpoints import (
     LOCAL,
     Backend,
@@ -119,6 +120,8 @@ def parse_service(service: Service, slices: Sequence[EndpointSlice], site: Site)
 
     `slices` may be left out while no endpoint is outside the fabric and the node does not choose.
     """
+    if size.refusal(service, slices):
+        return None  # the controller tells its user
     entries, parsed = list[Entry](), parse_slices(slices)
     local: dict[int, set[Address]] = {}
     for address in cluster_addresses(service):

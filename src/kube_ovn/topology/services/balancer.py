@@ -26,6 +26,7 @@ from kube_ovn.discovery.endpoints import (
     parse_slices,
 )
 from kube_ovn.discovery.seats import by_position
+from kube_ovn.discovery.size import MOST_PLACED
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
 from kube_ovn.model.kube import EndpointSlice, ObjectMeta, Service, ServicePort, ServiceSpec
@@ -155,10 +156,13 @@ def plan_service(
     placed: dict[Front, Placed] = {}
     unchecked: list[Front] = []
     known: dict[tuple[ServicePort, int], list[Backend]] = {}
+    hinted = len(own) + len(outside) <= MOST_PLACED  # hints are no promise
     for front in (*own, *outside):
         which = (front.port, front.address.version)
         listed = known[which] if which in known else known.setdefault(which, backends(*which, parsed))
-        found = _place(service, front, listed, dns) if front in own else _place_near(service, front, listed)
+        found = _place(service, front, listed, dns) if front in own else None
+        if found is None and hinted:
+            found = _place_near(service, front, listed)
         if found is None:
             plain.setdefault(front.port.protocol, {})[front] = choose(listed)
             continue
@@ -213,15 +217,15 @@ def wants_checks(service: Service) -> tuple[bool, str]:
 
 
 def _place(service: Service, front: Front, listed: Collection[Backend], dns: Collection[Address]) -> Placed | None:
-    """The endpoints by node, where they depend on the node; None where they do not. A Service without any endpoint
-    refuses its clients on every node.
+    """The endpoints by node, where the Service says that they depend on the node; None where it does not. A Service
+    without any endpoint refuses its clients on every node.
     """
     if not choose(listed):
         if front.address not in dns or front.port.port != names.DNS_PORT:
             return None
         return _placed(service, front, own_port=names.DNS_PORT)
     if service.spec.internal_traffic_policy != LOCAL:
-        return _place_near(service, front, listed)
+        return None
     # A node without an endpoint refuses its clients at `own_port`. If its variable had no value, OVN would let their
     # packets pass, and a client that goes on sending from one port (UDP) would keep that connection for good, whatever
     # comes later.
