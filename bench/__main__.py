@@ -9,13 +9,14 @@ import sys
 from bench.cluster import measure_cluster
 from bench.controller import measure_controller
 from bench.decide import measure_decisions
+from bench.faults import measure_faults
 from bench.figure import Figure
 from bench.gateways import measure_gateways
 from bench.services import measure_services
 from bench.subnets import measure_subnets
 from sandbox.progress import say
 
-PARTS = ["decisions", "controller", "subnets", "gateways", "services", "cluster"]
+PARTS = ["decisions", "controller", "faults", "subnets", "gateways", "services", "cluster"]
 
 
 async def _measure(parts: list[str]) -> tuple[list[Figure], list[str]]:
@@ -28,6 +29,8 @@ async def _measure(parts: list[str]) -> tuple[list[Figure], list[str]]:
         figures += measure_decisions()
     if "controller" in parts:
         figures += await measure_controller()
+    if "faults" in parts:
+        figures += await measure_faults()
     if "subnets" in parts:
         figures += await measure_subnets()
     if "gateways" in parts:

@@ -26,7 +26,7 @@ SERIES = "kube_ovn_cni_add_seconds"
 
 
 class _Reader:
-    """Durations of the ADDs of one node, by stage."""
+    """Reads the durations of one node's ADDs, by stage, in seconds."""
 
     def __init__(self, address: str) -> None:
         self._url = f"http://{address}:{PORT}/metrics"
@@ -45,7 +45,7 @@ class _Reader:
 
 
 async def measure_adds(client: Client, namespace: str, nodes: Mapping[str, str]) -> list[Figure]:
-    """Leaves its Pods to the caller."""
+    """Measure the stages of ADD while Pods come. The caller removes the Pods."""
     readers = [_Reader(address) for address in nodes.values()]
     floor = median([veth_time() for _ in range(20)]) * 1000
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:

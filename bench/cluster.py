@@ -1,7 +1,7 @@
 """The figures of the whole fabric, on the sandbox: how long Pods take to be Ready, and where the time of CNI ADD goes.
 
 The floor is the same Pods with hostNetwork, measured in turn with ours, so that a busy machine slows both. What is
-created lives in one Namespace, which goes in the end whatever happens.
+created is in one Namespace, which is removed in the end whatever happens.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ async def _measure(client: Client, nodes: Mapping[str, str]) -> tuple[list[Figur
     finally:
         try:
             await client.request("DELETE", NAMESPACES.path(name=NAMESPACE))
-        except KubeError as error:  # what was measured is not lost for it
+        except KubeError as error:  # the figures measured so far are kept
             missing.append(f"Namespace {NAMESPACE} stays: {error}")
     return figures, missing
 
@@ -91,7 +91,7 @@ async def _nodes(client: Client) -> Mapping[str, str]:
 
 
 async def _await_account(client: Client) -> None:
-    """No Pod is accepted in a Namespace before its default ServiceAccount is there."""
+    """Wait for the default ServiceAccount of the Namespace, without which no Pod is accepted."""
     end = time.monotonic() + DEADLINE
     while True:
         try:
@@ -110,7 +110,7 @@ async def _clear(client: Client) -> None:
 
 
 async def _single(client: Client, node: str) -> list[Figure]:
-    """One Pod alone, in turn with its floor."""
+    """The figure of one Pod alone, measured in turn with its floor."""
     spent: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(SINGLE):
         for host_network in (True, False):
@@ -149,7 +149,7 @@ async def _batches(client: Client, nodes: list[str]) -> list[Figure]:
 
 
 async def _ready(client: Client, nodes: list[str], count: int, *, host_network: bool) -> float:
-    """Seconds from the first creation to the last Pod seen Ready; leaves nothing."""
+    """Seconds from the first creation to the last Pod seen Ready; the Pods are removed afterwards."""
     bodies = [pod_body(f"p{number}", nodes[number % len(nodes)], host_network=host_network) for number in range(count)]
     async with watching(client, NAMESPACE) as sights:
         started = time.perf_counter()

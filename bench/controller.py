@@ -4,8 +4,7 @@ Throughput is measured in two ways. `waiting`: the controller process is stopped
 go, and the clock runs from there to the last Pod seen annotated; this shows its own speed, decoding of the watch
 included, and its floor is the bare rate at which this program makes the same IP objects and patches the same
 annotations, one after the other for each Pod. `created`: the Pods are created, 32 in flight, while the controller
-works,
-and the clock runs from the first Pod seen; its floor is this program's rate of creating each Pod as well.
+works, and the clock runs from the first Pod seen; its floor is this program's rate of creating each Pod as well.
 """
 
 import asyncio
@@ -37,7 +36,7 @@ from sandbox.progress import say
 
 FEW, MANY, SINGLE = 1000, 3000, 20
 PAIRS = 5
-"""Of few and of many Pods, in turn: the machine is never the same for two minutes."""
+"""Measurements with few and with many Pods, in turn: the machine is never the same for two minutes."""
 WHAT = {"waiting": "bare POST of an IP object, then PATCH,", "created": "bare POST of a Pod, its IP object, PATCH,"}
 DEADLINE = 300.0
 IDLE_SECONDS = 20.0
@@ -51,7 +50,7 @@ async def measure_controller() -> list[Figure]:
 
 
 class _Run:
-    """The steps in their order; each leaves the world as the next needs it."""
+    """The measurements in their order; each leaves the world as the next needs it."""
 
     def __init__(self, world: World, client: Client) -> None:
         self._world, self._client = world, client
@@ -93,7 +92,7 @@ class _Run:
         return {"waiting": count / patches, "created": count / both}
 
     async def _throughput(self, count: int, *, keep: bool) -> list[Figure]:
-        """Both ways, one after the other; with `keep` the Pods of the second stay."""
+        """The throughput in both ways, one after the other; with `keep` the Pods of the second stay."""
         self._world.stop_controller()
         floors = await self._measure_floors(count)
         say(f"floors: { {way: round(rate) for way, rate in floors.items()} }")
@@ -125,7 +124,7 @@ class _Run:
         ]
 
     async def _growth(self) -> Figure:
-        """No slower with many than with few; five percent are less than what two runs of the same differ by."""
+        """How much slower many Pods are than few. Two runs with the same number differ by more than five percent."""
         controller = await self._world.start_controller()
         await controller.until_passed()
         pairs, costs = [], []

@@ -1,7 +1,7 @@
 """What decisions cost, without a database or an API server: a cold start, and single changes in a large cluster.
 
 10,000 Pods, 1,000 nodes, 102 Subnets, 5,000 Services of up to 10 endpoints, 500 of them with a traffic policy that
-depends on the node. The anchor of a change is the cold start: what working everything out anew would cost.
+depends on the node. The anchor of a change is the cold start: the cost of working everything out anew.
 """
 
 import gc
@@ -22,7 +22,7 @@ from kube_ovn.model.writes import Create
 from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.inputs import FOLLOWED
 from sandbox.progress import say
-from tests.clusters import KINDS, Api, fabric, gateway, namespace, pod, service, show, slice_of, step, subnet
+from tests.small_clusters import KINDS, Api, fabric, gateway, namespace, pod, service, show, slice_of, step, subnet
 
 PODS, NODES, SUBNETS, SERVICES, LOCAL, ENDPOINTS = 10_000, 1_000, 100, 5_000, 500, 10
 ROUNDS = 9
@@ -82,7 +82,7 @@ class _World:
         return spent
 
     def decoding(self) -> float:
-        """Seconds of CPU for decoding all objects: what any process has to do with them."""
+        """Seconds of CPU for decoding all objects, which any process has to do."""
         encoded = {
             kind: msgspec.json.encode([item for item in self.objects.values() if type(item) is kind])
             for kind in self._by_type
@@ -93,7 +93,7 @@ class _World:
         return time.process_time() - started
 
     def memory(self) -> float:
-        """Megabytes (10^6 bytes) that a further topology takes with all it holds."""
+        """Megabytes (10^6 bytes) that a further topology takes, with all its values."""
         stores = {kind: Store[Any]() for kind in FOLLOWED}
         for item in self.objects.values():
             next(store for kind, store in stores.items() if kind.type is type(item)).put(item)

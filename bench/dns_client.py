@@ -3,7 +3,7 @@
     echo ADDRESS PORT                    answer whatever comes, until killed; a line says when that begins
     rounds ADDRESS PORT COUNT HEX        one datagram after another, each with its own first two bytes as its answer has
     first ADDRESS PORT HEX               ask until a DNS answer has a record; a line says when that begins
-    homes ADDRESS PORT TEXT SOURCE...    what comes back from there to each of these source addresses
+    homes ADDRESS PORT TEXT SOURCE...    the answer from there to each of these source addresses
 
 Results are one line of JSON. Times are those of the machine's monotonic clock.
 """
@@ -20,7 +20,7 @@ PATIENCE, PAUSE = 1.0, 0.005
 DEADLINE = 30.0
 TRIES = 10
 MOST_LOST = 20
-"""Of rounds, before it is given up."""
+"""Lost rounds after which the measurement is given up."""
 
 
 def echo(address: str, port: str) -> None:
@@ -33,7 +33,7 @@ def echo(address: str, port: str) -> None:
 
 
 def rounds(address: str, port: str, count: str, text: str) -> None:
-    """Prints the seconds of each round, None for lost ones, and the last answer."""
+    """Print the seconds of each round, None for lost ones, and the last answer."""
     payload, found, last, lost = bytes.fromhex(text)[2:], [], b"", 0
     with _connected(address, port) as mine:
         for number in range(WARM_UP + int(count)):
@@ -51,14 +51,14 @@ def _round(mine: socket.socket, mark: bytes, payload: bytes) -> tuple[float | No
     mine.send(mark + payload)
     try:
         while (data := mine.recv(4096))[:2] != mark:
-            pass  # an answer to one that was given up
+            pass  # an answer to a question that was given up
     except (TimeoutError, ConnectionRefusedError):
         return None, b""
     return time.perf_counter() - started, data
 
 
 def first(address: str, port: str, text: str) -> None:
-    """Prints the time of the first answer with a record."""
+    """Print the time of the first answer with a record."""
     payload, end = bytes.fromhex(text), time.monotonic() + DEADLINE
     with _connected(address, port) as mine:
         mine.settimeout(PAUSE)
@@ -78,7 +78,7 @@ def first(address: str, port: str, text: str) -> None:
 
 
 def homes(address: str, port: str, text: str, *sources: str) -> None:
-    """Prints what came back by source."""
+    """Print the answers by source address."""
     print(json.dumps({source: _ask(address, port, text, source) for source in sources}))
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anchor:
-    """What the figure is to be compared with: measured by the same client, on the same machine, in the same run."""
+    """The value to compare a figure with: measured by the same client, on the same machine, in the same run."""
 
     name: str
     value: float
@@ -16,7 +16,7 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """The project's own demand."""
+    """The bound that the project sets for a figure."""
 
     relation: Literal["<", "<=", ">=", "=="]
     value: float
@@ -50,17 +50,17 @@ class Figure:
 
     @property
     def ok(self) -> bool | None:
-        """None where nothing was asked."""
+        """Whether the figure keeps its bound; None when it has none."""
         return None if self.ask is None else self.ask.met(self.value)
 
     def line(self) -> str:
-        """For people."""
+        """The figure as a line of text."""
         mark = {True: "ok", False: "MISSED", None: ""}[self.ok]
         asked = "" if self.ask is None else f", asked {self.ask}"
         return f"{mark:7}{self.name}: {self.value:.4g} {self.unit} ({self.anchor.name}: {self.anchor.value:.4g}{asked})"
 
     def document(self) -> dict[str, object]:
-        """For the JSON document."""
+        """The figure as the JSON document has it."""
         return {
             "name": self.name,
             "value": _rounded(self.value),

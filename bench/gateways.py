@@ -1,5 +1,5 @@
-"""The figures of gateways: what a change of one costs in the Northbound database, the host's table, and what is lost
-when a gateway node is left or fails.
+"""The figures of gateways: the cost of a change in the Northbound database and in the host's table, and the packets
+that are lost when a Subnet moves to another gateway node or a gateway node fails.
 """
 
 import asyncio
@@ -36,25 +36,25 @@ from tests.cluster.gateways import (
     streaming,
 )
 from tests.cluster.lab import Scene, until, wait_until_healthy
-from tests.clusters import Api, fabric, gateway, namespace, settle, show, step, subnet
+from tests.small_clusters import Api, fabric, gateway, namespace, settle, show, step, subnet
 
 SUBNETS, NODES, TABLE_SUBNETS = 100, 50, 200
 CIDR4 = "10.80.0.0/24"
 RUNS, MOVES = 5, 5
 FAILURES = {hung: 5, cut_off: 5, dead: 2}
-"""How often each is tried."""
+"""How often each failure is tried."""
 NETNS = "kube-ovn-bench"
 DETECTION = 4 * BFD_INTERVAL / 1000
 """Seconds after which BFD takes a neighbour for dead: the chart's multiplier times its interval."""
 
 
 def measure_gateways() -> list[Figure]:
-    """Those that need no cluster."""
+    """The figures that need no cluster."""
     return [*_rows(), _table()]
 
 
 def _rows() -> list[Figure]:
-    """The decision alone, in this process."""
+    """The figures of the decision alone, in this process."""
     centralized = _world(
         lambda n: {"gateway_type": "centralized", "gateway_node": f"node{1 + n % NODES},node{1 + (n + 1) % NODES}"}
     )
@@ -64,7 +64,7 @@ def _rows() -> list[Figure]:
     topology.take_changed()
     view = centralized.snapshot()
     old = centralized.get(Subnet, "s50")
-    spec = msgspec.structs.replace(old.spec, gateway_node="node9,node30")  # nobody else has these two
+    spec = msgspec.structs.replace(old.spec, gateway_node="node9,node30")  # no other Subnet has these two
     metadata = msgspec.structs.replace(old.metadata, generation=2)
     centralized.put(msgspec.structs.replace(old, spec=spec, metadata=metadata))
     show(topology, step(view, centralized.snapshot()))
@@ -107,7 +107,7 @@ def _rendered(api: Api) -> Topology:
 
 
 def _table() -> Figure:
-    """Rendered and replaced in a namespace of its own, as the daemon does it."""
+    """The time to render and replace the table, in a namespace of its own, as the daemon does it."""
     subnets = [
         NodeSubnet(
             name=f"s{n}",
@@ -151,7 +151,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 async def measure_failover() -> list[Figure]:
-    """On the sandbox, with the outside host as the witness."""
+    """The figures of moves and failures on the sandbox, as the outside host sees them."""
     return await asyncio.to_thread(_failover)
 
 
@@ -163,21 +163,21 @@ def _failover() -> list[Figure]:
         with tempfile.TemporaryDirectory() as folder, own_subnet(scene, CIDR4, **spec) as place:
             nodes = [each.name for each in recorded_cluster().nodes]
             until(lambda: are_watched(*nodes), 30, "BFD runs")
-            moved = _moves(scene, Path(folder), place)
+            lost = _moves(scene, Path(folder), place)
             gaps = {
                 failure.__name__: [_gap(scene, Path(folder), nodes, failure) for _ in range(rounds)]
                 for failure, rounds in FAILURES.items()
             }
     finally:
         scene.close()
-    say(f"lost in each move: {moved}; failovers: {gaps}")
+    say(f"lost in each move: {lost}; failovers: {gaps}")
     return [
         Figure(
             name=f"packets lost at {RATE}/s when a gateway is cordoned or uncordoned, at most",
-            value=max(moved),
+            value=max(lost),
             unit="packets",
-            n=len(moved),
-            anchor=Anchor(name="on average", value=sum(moved) / len(moved)),
+            n=len(lost),
+            anchor=Anchor(name="on average", value=sum(lost) / len(lost)),
             ask=Ask(relation="<=", value=1),
         ),
         *(
@@ -196,7 +196,7 @@ def _failover() -> list[Figure]:
 
 
 def _moves(scene: Scene, folder: Path, place: str) -> list[int]:
-    """Packets lost in each of some moves, there and back in turn."""
+    """The number of packets lost in each move, there and back in turn."""
     begun = []  # the numbers of the packets at which moves began
     with streaming(scene, folder, "node1") as (stream, capture):
         for _ in range(MOVES):

@@ -1,4 +1,4 @@
-"""What the parts on a node cost when nothing happens, and how long the plugin takes to start."""
+"""The figures of a quiet node: the cost of its parts when nothing happens, and the time the plugin takes to start."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ PLUGIN = STATE / "nodes" / "node1" / "upper" / "opt" / "cni" / "bin" / "kube-ovn
 
 
 async def measure_idle() -> list[Figure]:
-    """Of the node with the greater cost."""
+    """The cost of the parts on a node when nothing happens: on the node where it is greater."""
     pids = find_by_program(f"/usr/local/bin/{names.CNISERVER}")
     if not pids:
         raise RuntimeError(f"no {names.CNISERVER} runs on this machine's sandbox")
@@ -53,7 +53,7 @@ async def measure_idle() -> list[Figure]:
 
 
 async def measure_quiet() -> list[Figure]:
-    """What the kernel says was changed on a node while nothing happened; and that it says so when something does."""
+    """The changes on a node that the kernel reports while nothing happens; and a proof that it reports a real one."""
     made = "ip address add 192.0.2.1/32 dev lo; nft add table inet bench"
     undone = "ip address delete 192.0.2.1/32 dev lo; nft delete table inet bench"
     proof = await asyncio.to_thread(_changes, 3, f"sleep 1; {made}; {undone}")
@@ -75,7 +75,7 @@ async def measure_quiet() -> list[Figure]:
 
 
 def _changes(seconds: int, meanwhile: str) -> list[str]:
-    """What the kernel tells of in this time."""
+    """The changes that the kernel reports in this many seconds."""
     monitors = " & ".join(f"timeout {seconds} {monitor}" for monitor in MONITORS)
     return node_exec(NODE, "sh", "-c", f"{monitors} & {meanwhile}; wait", timeout=seconds + 20).splitlines()
 

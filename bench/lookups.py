@@ -33,8 +33,8 @@ NODE, OTHER = "node1", "node2"
 BACKENDS, CLIENTS = 5, 200
 SCRIPT = str(Path(__file__).with_name("dns_client.py"))
 DEADLINE = 120.0
-SERVERS = {NOBODY: "of a server that nobody is", CLUSTER_DNS: "of the cluster's DNS address"}
-"""Whom Pods ask. The answer comes from their own port, with the second through a load balancer."""
+SERVERS = {NOBODY: "of a server that does not exist", CLUSTER_DNS: "of the cluster's DNS address"}
+"""The addresses that Pods ask. The answer comes from their own port, for the second one through a load balancer."""
 
 
 async def measure_lookups(who: str) -> list[Figure]:
@@ -61,9 +61,9 @@ def _scene() -> Iterator[Scene]:
 
 
 def _questions(client: Pod, echo: Pod, who: str, name: str, address: str) -> list[Figure]:
-    """Of a name's address, and of an echo as long on the same node."""
+    """The times of a question for a name's address, and of an echo of the same length on the same node."""
     place, payload = _network(client), _query(name)
-    _started(["first", who, "53", payload.hex()], place).communicate(timeout=DEADLINE)  # it is known now
+    _started(["first", who, "53", payload.hex()], place).communicate(timeout=DEADLINE)  # the name is known now
     with _echoing(_network(echo), echo.ip):
         floor = _rounds(place, echo.ip, ECHO, payload)
         spent = _rounds(place, who, 53, payload)
@@ -88,12 +88,12 @@ def _questions(client: Pod, echo: Pod, who: str, name: str, address: str) -> lis
 
 
 def _quantile(found: Mapping[str, Any], q: float) -> float:
-    """In ms; a lost one took for ever."""
+    """A quantile of the rounds' times in ms; a lost round counts as infinite."""
     return quantile([float("inf") if each is None else each * 1000 for each in found["seconds"]], q)
 
 
 def _first(scene: Scene, client: Pod, who: str) -> Figure:
-    """From the creation of a Service until its name has an address."""
+    """The time from the creation of a Service until its name has an address."""
     place, spent, floor = _network(client), [], []
     for number in range(RUNS):
         name = f"new{number}"
@@ -129,7 +129,7 @@ def _query(name: str) -> bytes:
 
 
 def _network(pod: Pod) -> str:
-    """Path of a Pod's network namespace on this machine."""
+    """The path of a Pod's network namespace on this machine."""
     (nic,) = [nic for port, nic in interfaces_of(pod.node, pod.namespace).items() if port == pod.port]
     netns = json.loads(ovs(pod.node, "get", "Interface", nic, "external_ids:pod_netns"))
     # Not its whole path: the node's /var/run is a link, which this machine would follow to its own /run.
@@ -167,7 +167,9 @@ async def measure_affinity() -> list[Figure]:
 
 
 def _affinity() -> list[Figure]:
-    """Many clients, all of them addresses of one Pod that may send from any; endpoints are listed by hand."""
+    """The share of clients that change their endpoint without need. All clients are addresses of one Pod, which may
+    send from any of them; the endpoints are listed by hand.
+    """
     with _scene() as scene:
         crowd = manifest("crowd", NODE, annotations={names.PORT_SECURITY: "false"})
         client, *pods = scene.start(crowd, *(backend(f"web{n}", (NODE, OTHER)[n % 2]) for n in range(BACKENDS)))
@@ -179,7 +181,7 @@ def _affinity() -> list[Figure]:
 
 
 def _crowd(client: Pod) -> list[str]:
-    """The last addresses of a Pod's subnet, which nobody has."""
+    """The last addresses of a Pod's subnet, which no Pod has."""
     network = ip_network(client.annotations[names.CIDR].split(",")[0])
     return [str(network[-2 - number]) for number in range(CLIENTS)]
 
@@ -201,7 +203,7 @@ def _homes(
 
 
 def _moved(scene: Scene, place: str, sources: Sequence[str], pods: Sequence[Pod], gone: int, which: str) -> Figure:
-    """Clients that are sent elsewhere though their endpoint stays, when another one goes."""
+    """The share of clients, in percent, that are sent elsewhere when another endpoint than theirs goes."""
     name = f"stay-{which}"
     ports = [{"name": "http", "port": 81, "protocol": "UDP"}]
     spec = {"ports": ports, "sessionAffinity": "ClientIP"}

@@ -1,4 +1,4 @@
-"""What an OVSDB server tells of its rows, with the time of each sight; seen from a connection of our own."""
+"""The changes of an OVSDB database, with the time at which each was seen on a connection of our own."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ class Told:
 
 
 class Monitor:
-    """Made by `monitoring`; what was there before it is not told."""
+    """The changes of one database since `monitoring` began."""
 
     def __init__(self, database: str) -> None:
         self.told: list[Told] = []
@@ -41,7 +41,7 @@ class Monitor:
             self._news.tell()
 
     async def follow(self, connection: Connection, tables: Mapping[str, Sequence[str]] | None) -> None:
-        """These columns of tables; every one of all when none are named."""
+        """Follow these columns of these tables; all columns of all tables when there are none."""
         self._connection = connection
         if tables is None:
             schema = await connection.request("get_schema", [self._database], DEADLINE)
@@ -59,17 +59,17 @@ class Monitor:
         return len(reply["rows"])
 
     async def until(self, what: str, done: Callable[[], bool], deadline: float = DEADLINE) -> float:
-        """The time at which the last of it was told. Raises TimeoutError with a sentence."""
+        """Wait until `done`; returns the time of the last transaction seen. Raises TimeoutError with a sentence."""
         await self._news.until(what, done, deadline)
         return self.told[-1].at
 
     async def more(self, what: str, than: int) -> float:
-        """The time of the first transaction after so many. Raises TimeoutError with a sentence."""
+        """The time of the first transaction after the first `than` ones. Raises TimeoutError with a sentence."""
         await self.until(what, lambda: len(self.told) > than)
         return self.told[than].at
 
     def touched(self, since: int) -> Counter[str]:
-        """Rows by table in the transactions after so many."""
+        """The number of changed rows by table, in the transactions after the first `since` ones."""
         return Counter(table for told in self.told[since:] for table, rows in told.rows.items() for _ in rows)
 
 
@@ -77,7 +77,7 @@ class Monitor:
 async def monitoring(
     endpoint: str, database: str, tables: Mapping[str, Sequence[str]] | None = None
 ) -> AsyncIterator[Monitor]:
-    """See every change from now on."""
+    """Monitor a database in a `with` block."""
     monitor = Monitor(database)
     connection = await Connection.connect(endpoint, monitor.note, None)
     reading = asyncio.ensure_future(connection.run())

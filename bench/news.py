@@ -1,4 +1,4 @@
-"""Waiting until what is told from outside says something."""
+"""Waiting for a condition that is checked whenever news arrive."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from kube_ovn.daemon.wait import Broadcast
 
 
 class News:
-    """Told by who hears of it; who waits looks again each time."""
+    """One task calls `tell` when news arrive; others wait in `until`, which checks its condition each time."""
 
     def __init__(self) -> None:
         self._told = Broadcast()
@@ -16,7 +16,7 @@ class News:
         self._told.notify()
 
     async def until(self, what: str, done: Callable[[], bool], deadline: float) -> None:
-        """Raises TimeoutError with a sentence."""
+        """Wait until `done`, at most `deadline` seconds. Raises TimeoutError with a sentence that names `what`."""
         try:
             async with asyncio.timeout(deadline):
                 await self._told.until(lambda: done() or None)

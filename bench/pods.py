@@ -1,4 +1,4 @@
-"""Pods for measuring: made, changed and removed many at a time, and seen through one watch with the time of each sight.
+"""Pods for measuring: made, changed and removed many at a time, and followed by one watch that notes the times.
 
 The client is the project's own; the floors of the figures go through the very same functions.
 """
@@ -23,7 +23,7 @@ IN_FLIGHT = 32
 IMAGE = "docker.io/kubeovn/sandbox-tools:v0.1.0"
 FLOOR_LABEL = "bench.kube-ovn.invalid"
 FLOOR_KEY = "bench.kube-ovn.invalid/"
-"""Prefix of annotations that the floors write: as many and as long as the controller's, and no business of its."""
+"""Prefix of the annotations that the floors write: as many and as long as the controller's, which it does not read."""
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -43,7 +43,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pod(msgspec.Struct, frozen=True, kw_only=True):
-    """Only what the figures need."""
+    """The fields of a Pod that the figures need."""
 
     metadata: Meta
     status: Status = Status()
@@ -82,7 +82,7 @@ def pod_body(name: str, node: str, *, host_network: bool = False) -> dict[str, A
 
 
 class Sights:
-    """When which Pod of one Namespace was first seen, annotated and Ready."""
+    """The times at which each Pod of one Namespace was first seen, annotated and Ready."""
 
     def __init__(self) -> None:
         self.pods: dict[str, Pod] = {}
@@ -110,34 +110,40 @@ class Sights:
         self._news.tell()
 
     async def until(self, what: str, deadline: float, done: Callable[[], bool]) -> None:
-        """Raises TimeoutError with a sentence."""
+        """Wait until `done`, at most `deadline` seconds. Raises TimeoutError with a sentence that names `what`."""
         await self._news.until(what, done, deadline)
 
 
 @asynccontextmanager
 async def watching(client: Client, namespace: str) -> AsyncIterator[Sights]:
-    """See the Pods of a Namespace from now on."""
+    """See the Pods of a Namespace from now on. An error of the watch is raised in a group."""
     sights = Sights()
     listing = await client.list(PODS, namespace=namespace)
 
-    async def follow() -> None:
-        async for event in client.watch(PODS, listing.version, namespace=namespace, seconds=1500):
-            if isinstance(event, Changed):
-                sights.note(event.object)
-            elif hasattr(event, "object"):
-                sights.forget(event.object.metadata.name)
-        raise TimeoutError("the watch ended")
+    async def follow(version: str) -> None:
+        while True:
+            async for event in client.watch(PODS, version, namespace=namespace, seconds=1500):
+                if isinstance(event, Changed):
+                    sights.note(event.object)
+                elif hasattr(event, "object"):
+                    sights.forget(event.object.metadata.name)
+            anew = await client.list(PODS, namespace=namespace)  # a server that has just begun ends watches early
+            version = anew.version
+            for name in sights.pods.keys() - {pod.metadata.name for pod in anew.items}:
+                sights.forget(name)
+            for pod in anew.items:
+                sights.note(pod)
 
-    task = asyncio.ensure_future(follow())
-    try:
-        yield sights
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(follow(listing.version))
+        try:
+            yield sights
+        finally:
+            task.cancel()
 
 
 async def each(items: Iterable[T], work: Callable[[T], Awaitable[object]]) -> float:
-    """Do the work for all items, 32 in flight; seconds it took."""
+    """Do the work for all items, 32 in flight. Returns the seconds it took."""
     waiting = iter(list(items))
 
     async def worker() -> None:
@@ -156,7 +162,7 @@ async def create(client: Client, namespace: str, body: dict[str, Any]) -> None:
 
 
 async def floor_patch(client: Client, namespace: str, pod: Pod) -> None:
-    """The request the controller sends for each Pod, under other names."""
+    """Send the patch that the controller sends for each Pod, with other annotations."""
     annotations = {
         "allocated": "true",
         "ip_address": "10.16.100.100",
@@ -173,7 +179,7 @@ async def floor_patch(client: Client, namespace: str, pod: Pod) -> None:
 
 
 async def floor_record(client: Client, namespace: str, pod: Pod) -> None:
-    """The other request: an object like the controller's IP objects, marked so that it is found again."""
+    """Send the other request for each Pod: an object like the controller's IP objects, with a label to find it by."""
     body = {
         "apiVersion": IPS.version,
         "kind": IPS.name,

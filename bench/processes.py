@@ -1,4 +1,6 @@
-"""What /proc says about a process: memory, processor time, which one it is. And how long a program takes to start."""
+"""Processes by /proc (proc(5)): memory, processor time, the one that runs a program. And the time a program takes to
+run.
+"""
 
 import os
 import subprocess
@@ -19,13 +21,13 @@ def rss(pid: int) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time so far."""
+    """User and system time so far, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
 def find_by_program(program: str) -> list[int]:
-    """Pids of processes one of whose first words on the command line is this program's path."""
+    """The pids of processes with this program's path among the first words of the command line."""
     found = []
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
@@ -33,7 +35,7 @@ def find_by_program(program: str) -> list[int]:
         try:
             words = (folder / "cmdline").read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended meanwhile
+            continue  # the process ended meanwhile
         if program.encode() in words[:4]:
             found.append(int(folder.name))
     return sorted(found)

@@ -1,7 +1,7 @@
-"""The figures of Services: how long a controller takes for those that are there, and what a change of one costs it, the
-Northbound database and northd.
+"""The figures of Services: the time a controller takes for existing ones, and the cost of a change for the controller,
+the Northbound database and northd.
 
-In the isolated world of `bench.world`; endpoints come as EndpointSlices without Pods, for nobody looks at more of them.
+In the isolated world of `bench.world`; endpoints come as EndpointSlices without Pods, for only the slices are read.
 """
 
 import asyncio
@@ -12,38 +12,38 @@ from dataclasses import dataclass, field
 
 from bench.figure import Anchor, Ask, Figure, median
 from bench.monitor import NORTHBOUND, SOUTHBOUND, Monitor, monitoring
-from bench.place import (
+from bench.processes import cpu_seconds, rss
+from bench.service_world import (
     DEADLINE,
     ENDPOINTS,
     LARGE,
     NAMESPACE,
     NODES_COUNT,
     SUBNETS_COUNT,
-    Place,
+    ServiceWorld,
     addresses,
     cluster_address,
     loaded,
     service_body,
 )
-from bench.processes import cpu_seconds, rss
 from bench.world import World
 from kube_ovn.k8s.client import Client
 from kube_ovn.k8s.credentials import load_credentials
 from kube_ovn.model.resource import SERVICES
 from kube_ovn.topology.graph import Topology
 from sandbox.progress import say
-from tests.clusters import Api, fabric, namespace, node, settle, show, slice_of, step, subnet
-from tests.clusters import service as service_of
+from tests.small_clusters import Api, fabric, namespace, node, settle, show, slice_of, step, subnet
+from tests.small_clusters import service as service_of
 
 SMALL, SMALL_PORTS, STARTS = 300, 2, 3
 CHANGES, HEADLESS_CHANGES, LIVES = 50, 20, 20
 """Single changes: of an endpoint, of one of a headless Service, of a Service that comes and goes."""
 HEADLESS = "headless"
 QUIET = 1.0
-"""Seconds without a transaction after which all is done."""
+"""Seconds without a transaction after which all work counts as done."""
 STAGES = ("render", "diff", "commit")
 INCREMENTAL = ("northd", "lflow")
-"""Nodes of northd's engine: whether it worked out everything anew shows there."""
+"""Nodes of northd's engine that count how often it worked out everything anew."""
 
 
 async def measure_services() -> list[Figure]:
@@ -51,12 +51,12 @@ async def measure_services() -> list[Figure]:
     for work in (_few, _many):
         with World() as world:
             async with Client(load_credentials(str(world.kube.kubeconfig))) as client:
-                figures += await work(Place(world, client))
+                figures += await work(ServiceWorld(world, client))
     return figures
 
 
 def _decision() -> list[Figure]:
-    """Rendering alone, in this process."""
+    """The figures of the decision alone, in this process."""
     api = Api(
         *(node(f"node{n}", n) for n in range(1, NODES_COUNT + 1)),
         *(subnet(f"s{n}", f"10.{128 + n}.0.0/16") for n in range(SUBNETS_COUNT)),
@@ -72,7 +72,7 @@ def _decision() -> list[Figure]:
     topology.take_changed()
     spent = {}
     for name, number in (("svc0", 0), (HEADLESS, LARGE)):
-        api.put(slice_of(name, *addresses(number, moved=1)))
+        api.put(slice_of(name, *addresses(number, variant=1)))
         after = step(view, api.snapshot())
         spent[name] = _cpu(lambda now=after: show(topology, now))  # type: ignore[misc]
         view = api.snapshot()
@@ -96,12 +96,12 @@ def _cpu(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-async def _few(place: Place) -> list[Figure]:
-    await place.furnish(1, 0)
-    floor = [await place.cold(0) for _ in range(STARTS)]
-    running = await _running(place)
-    spent = [await place.cold(SMALL) for _ in range(STARTS)]
-    listed = await place.listed()
+async def _few(filled: ServiceWorld) -> list[Figure]:
+    await filled.furnish(1, 0)
+    floor = [await filled.cold(0) for _ in range(STARTS)]
+    running = await _running(filled)
+    spent = [await filled.cold(SMALL) for _ in range(STARTS)]
+    listed = await filled.listed()
     what = f"{SMALL} Services x {SMALL_PORTS} ports x {ENDPOINTS} endpoints"
     say(f"{what}: cold {spent}, without {floor}, running {running:.2f}, listed {listed:.2f}")
     return [
@@ -125,21 +125,21 @@ async def _few(place: Place) -> list[Figure]:
     ]
 
 
-async def _running(place: Place) -> float:
-    """Leaves the Services."""
-    place.world.empty_northbound()
-    async with place.loading() as monitor:
-        controller = await place.world.start_controller()
+async def _running(filled: ServiceWorld) -> float:
+    """The time a running controller takes for new Services, which are left there."""
+    filled.world.empty_northbound()
+    async with filled.loading() as monitor:
+        controller = await filled.world.start_controller()
         await monitor.until("the controller leads", lambda: loaded(monitor, 0))
         await _quiet(monitor)
         controller.pause()
         try:
-            await place.create(SMALL, SMALL_PORTS)
+            await filled.create(SMALL, SMALL_PORTS)
         finally:
             controller.resume()
         resumed = time.perf_counter()
         spent = await monitor.until("all Services", lambda: loaded(monitor, SMALL), DEADLINE) - resumed
-    place.world.stop_controller()
+    filled.world.stop_controller()
     return spent
 
 
@@ -151,29 +151,29 @@ async def _quiet(*monitors: Monitor) -> None:
             return
 
 
-async def _many(place: Place) -> list[Figure]:
-    await place.furnish(NODES_COUNT, SUBNETS_COUNT)
-    without = median([await place.cold(0) for _ in range(STARTS)])
-    await place.create(LARGE, 1)
-    await place.client.request("POST", SERVICES.path(NAMESPACE), body=service_body(HEADLESS, 1, clusterIP="None"))
-    await place.create_slice(LARGE, 1, of=HEADLESS)
-    figures = [await _load(place, without)]
-    ovn = place.world.ovn
+async def _many(filled: ServiceWorld) -> list[Figure]:
+    await filled.furnish(NODES_COUNT, SUBNETS_COUNT)
+    without = median([await filled.cold(0) for _ in range(STARTS)])
+    await filled.create(LARGE, 1)
+    await filled.client.request("POST", SERVICES.path(NAMESPACE), body=service_body(HEADLESS, 1, clusterIP="None"))
+    await filled.create_slice(LARGE, 1, of=HEADLESS)
+    figures = [await _load(filled, without)]
+    ovn = filled.world.ovn
     tables = {"Load_Balancer": ["name", "vips"], "Logical_Flow": ["pipeline"], "DNS": ["records"]}
     async with (
         monitoring(ovn.endpoint("nb"), NORTHBOUND) as north,
         monitoring(ovn.endpoint("sb"), SOUTHBOUND, tables) as south,
     ):
-        return figures + await _changes(place, _Seen(place.world, north, south))
+        return figures + await _changes(filled, _Seen(filled.world, north, south))
 
 
-async def _load(place: Place, without: float) -> Figure:
-    """All Services at once, through northd; leaves both programs running."""
-    world, listed = place.world, await place.listed()
+async def _load(filled: ServiceWorld, without: float) -> Figure:
+    """The time of all Services at once, through northd; both programs are left running."""
+    world, listed = filled.world, await filled.listed()
     world.empty_northbound()
     world.ovn.start_database("sb")
     world.ovn.start_northd()
-    async with place.loading() as monitor, monitoring(world.ovn.endpoint("sb"), SOUTHBOUND, {}) as south:
+    async with filled.loading() as monitor, monitoring(world.ovn.endpoint("sb"), SOUTHBOUND, {}) as south:
         controller = await world.start_controller()
         committed = await monitor.until("all Services", lambda: loaded(monitor, LARGE), DEADLINE)
         ready, passed = await asyncio.gather(_northd_done(monitor), controller.until_passed())
@@ -203,7 +203,7 @@ async def _load(place: Place, without: float) -> Figure:
 
 
 async def _northd_done(monitor: Monitor) -> float:
-    """The time at which northd has made of the Northbound database all that there is to make."""
+    """Wait until northd has worked off the Northbound database; returns the time of that."""
     await monitor.transact({"op": "mutate", "table": "NB_Global", "where": [], "mutations": [["nb_cfg", "+=", 1]]})
 
     def done() -> bool:
@@ -214,13 +214,13 @@ async def _northd_done(monitor: Monitor) -> float:
 
 @dataclass(slots=True)
 class _Cost:
-    """What some changes of one kind cost: means, but for times."""
+    """The cost of changes of one kind: means, and single times."""
 
     controller: float = 0.0
     northd: float = 0.0
     """CPU seconds."""
     rows: dict[str, float] = field(default_factory=dict)
-    """By Northbound table."""
+    """The number of changed rows, by Northbound table."""
     told: list[float] = field(default_factory=list)
     """Seconds from the request to the Northbound database."""
     flows: list[float] = field(default_factory=list)
@@ -265,7 +265,7 @@ class _Seen:
         cost.flows.append(done - written)
 
     async def nothing(self, count: int, pause: float, change: Callable[[int], Awaitable[object]]) -> float:
-        """CPU seconds of the controller for each of as many changes that are none."""
+        """CPU seconds of the controller for each of `count` changes that mean nothing to it."""
         before, since = self._cpu(), len(self.north.told)
         for number in range(count):
             await change(number)
@@ -284,17 +284,17 @@ class _Seen:
         return {name: int(ovn.run(*words, name, "recompute")) for name in INCREMENTAL}
 
 
-async def _changes(place: Place, seen: _Seen) -> list[Figure]:
-    endpoint = await seen.cost(CHANGES, lambda n: place.change(f"svc{n}", n, 1))
+async def _changes(filled: ServiceWorld, seen: _Seen) -> list[Figure]:
+    endpoint = await seen.cost(CHANGES, lambda n: filled.change(f"svc{n}", n, 1))
     pause = median(endpoint.told) + median(endpoint.flows)
-    idle = await seen.nothing(CHANGES, pause, lambda n: place.annotate(f"svc{n}", str(n)))
-    headless = await seen.cost(HEADLESS_CHANGES, lambda n: place.change(HEADLESS, LARGE, 1 + n))
+    idle = await seen.nothing(CHANGES, pause, lambda n: filled.annotate(f"svc{n}", str(n)))
+    headless = await seen.cost(HEADLESS_CHANGES, lambda n: filled.change(HEADLESS, LARGE, 1 + n))
     for number in range(LIVES):
-        await place.create_slice(LARGE + 1 + number, 1)
-    made, gone = await _lives(place, seen)
-    place.world.stop_controller()
-    await (await place.world.start_controller("--dns=false")).until_passed()
-    nameless = await _lives(place, seen)
+        await filled.create_slice(LARGE + 1 + number, 1)
+    made, gone = await _lives(filled, seen)
+    filled.world.stop_controller()
+    await (await filled.world.start_controller("--dns=false")).until_passed()
+    nameless = await _lives(filled, seen)
     nothing = Anchor(name="a change of an annotation that it does not read, ms", value=idle * 1000)
     kinds = {
         "an endpoint changes": (endpoint, None, CHANGES, 1),
@@ -309,18 +309,18 @@ async def _changes(place: Place, seen: _Seen) -> list[Figure]:
     ]
 
 
-async def _lives(place: Place, seen: _Seen) -> tuple[_Cost, _Cost]:
-    """Services whose slices wait for them come, and go."""
+async def _lives(filled: ServiceWorld, seen: _Seen) -> tuple[_Cost, _Cost]:
+    """Create and delete Services that have slices already; returns the costs of both."""
     path, listed = SERVICES.path(NAMESPACE), [f"svc{LARGE + 1 + number}" for number in range(LIVES)]
-    made = await seen.cost(LIVES, lambda n: place.client.request("POST", path, body=service_body(listed[n], 1)))
-    gone = await seen.cost(LIVES, lambda n: place.client.request("DELETE", f"{path}/{listed[n]}"))
+    made = await seen.cost(LIVES, lambda n: filled.client.request("POST", path, body=service_body(listed[n], 1)))
+    gone = await seen.cost(LIVES, lambda n: filled.client.request("DELETE", f"{path}/{listed[n]}"))
     return made, gone
 
 
 def _figures(
     what: str, cost: _Cost, without: _Cost | None, count: int, nothing: Anchor, rows: int | None
 ) -> list[Figure]:
-    """`without`: the cost of the same where the fabric does not answer for names."""
+    """The figures of a cost. `without`: the cost of the same changes when the fabric does not answer for names."""
     touched = sum(cost.rows.values())
     say(f"{what}: {cost.controller * 1000:.1f} ms of CPU; {cost.note()}")
     return [

@@ -16,7 +16,7 @@ from kube_ovn.k8s.credentials import load_credentials
 from kube_ovn.model.resource import NODES, PODS, SUBNETS
 from kube_ovn.topology.graph import Topology
 from sandbox.progress import say
-from tests.clusters import Api, fabric, namespace, node, pod, settle, show, step, subnet
+from tests.small_clusters import Api, fabric, namespace, node, pod, settle, show, step, subnet
 
 SUBNETS_COUNT, PODS_COUNT = 100, 10_000
 DEADLINE = 600.0
@@ -32,7 +32,7 @@ async def measure_subnets() -> list[Figure]:
 
 
 def _allocation() -> Figure:
-    """The decision alone, in this process: its floor is the same pass over as many Pods that are known already."""
+    """The figure of the decision alone, in this process; its floor is the same pass over as many known Pods."""
     subnets = [subnet(f"s{n}", f"10.{128 + n}.0.0/16", namespaces=(f"n{n}",)) for n in range(SUBNETS_COUNT)]
     api = Api(node(NODE, 1), *subnets, *(namespace(f"n{n}") for n in range(SUBNETS_COUNT)))
     topology = Topology(fabric())
@@ -71,7 +71,7 @@ class _Run:
         return [storm, *await self._cold_start()]
 
     async def _storm(self, sights: Sights) -> Figure:
-        """100 subnets at once: how long unrelated Pods take meanwhile."""
+        """The time that unrelated Pods take while 100 subnets come at once."""
         calm = [await self._single(sights, f"calm{number}") for number in range(CALM)]
         bodies = [_subnet(number) for number in range(SUBNETS_COUNT)]
         for number in range(SUBNETS_COUNT):

@@ -1,7 +1,7 @@
 """An isolated place for the controller: its own etcd, API server and Northbound database on this machine, no kubelet.
 
-The controller runs as a process of its own, as installed; what it does is seen through its metrics, a watch and a
-monitor on the database.
+The controller runs as a process of its own, as installed; it is observed through its metrics, a watch and a monitor on
+the database.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ DEADLINE = 60.0
 
 
 class World:
-    """Use as a context manager; nothing of it stays."""
+    """The servers and the controller; use as a context manager, which removes everything in the end."""
 
     def __init__(self) -> None:
         self._place = tempfile.TemporaryDirectory(prefix="kube-ovn-bench-", ignore_cleanup_errors=True)
@@ -67,7 +67,7 @@ class World:
             self.controller = None
 
     def empty_northbound(self) -> None:
-        """As before the first start of a controller."""
+        """Empty the Northbound database, as before the first start of a controller."""
         self.ovn.kill("nb")
         self.ovn.create_database("nb")
         self.ovn.start_database("nb")
@@ -105,7 +105,7 @@ class Controller:
         self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """As Kubernetes does: ask, then insist."""
+        """End the controller as Kubernetes does: SIGTERM, and SIGKILL later."""
         self.resume()
         self._process.terminate()
         try:
@@ -115,12 +115,12 @@ class Controller:
             self._process.wait(DEADLINE)
 
     async def until_passed(self) -> float:
-        """Seconds from its start until it is ready and has made its first pass."""
+        """Wait until the controller is ready and has made its first pass; the seconds since its start."""
         await self._until("the controller is ready", lambda page: page.get("passes", 0) >= 1, ready=True)
         return time.perf_counter() - self.started
 
     async def until_settled(self, pods: int) -> None:
-        """It knows so many Pods (those without a port included) and has made no pass for half a second."""
+        """Wait until the controller knows so many Pods (those without a port included) and makes no more passes."""
         last = (-1.0, 0.0)
 
         def settled(page: dict[str, float]) -> bool:
@@ -153,7 +153,7 @@ class Controller:
                     if (not ready or await self._ready(session)) and done(await self._page(session)):
                         return
                 except (aiohttp.ClientError, TimeoutError):
-                    pass  # it does not listen yet, or is busy; the deadline below decides
+                    pass  # the controller does not listen yet, or is busy; the deadline below decides
                 if self._process.poll() is not None or time.monotonic() > end:
                     raise TimeoutError(f"gave up waiting: {what}: {self._log.read_text()[-2000:]}")
                 await asyncio.sleep(0.01)

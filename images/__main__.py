@@ -10,7 +10,7 @@ from sandbox.paths import SandboxError
 
 
 def main(argv: list[str]) -> int:
-    """Run one command; what it made goes to standard output, progress and complaints to standard error."""
+    """Run one command; its result goes to standard output, progress and errors to standard error."""
     parser = argparse.ArgumentParser(prog="python -m images", description="Build what is installed into a cluster.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build", help="build the image and print the path of its archive")

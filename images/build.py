@@ -1,8 +1,8 @@
 """Assembles the image from three layers, the one that changes most often last.
 
 base: Debian packages. dependencies: the pinned Python packages, and Python's own library compiled anew. application:
-our wheel, the CNI plugins and the start scripts. Layers come from `images.python` and from here; `sandbox.image` writes
-the archive; nothing is loaded or run here.
+our wheel, the CNI plugins and the start scripts. Layers come from `images.python` and from here;
+`sandbox.image_archive` writes the archive; nothing is loaded or run here.
 """
 
 import fcntl
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from images.python import dependency_layer, wheel_layer
 from sandbox.command import run
-from sandbox.image import File, Layer, write_image
+from sandbox.image_archive import File, Layer, write_image
 from sandbox.paths import PROJECT, cache_dir
 from sandbox.programs import CNI_PLUGINS, find_programs
 from sandbox.progress import step
@@ -36,7 +36,7 @@ PACKAGES = (
     "iputils-ping",
 )
 # Files of an image carry no dates. Python compares dates and would not trust its compiled library; dependency_layer
-# brings one that it does trust.
+# brings a compiled library that Python does trust.
 EXCLUDED = ("usr/lib/python3*/__pycache__", "dev/*")
 
 PROGRAM_DIR = "/usr/local/lib/kube-ovn"
@@ -77,7 +77,7 @@ def image_key() -> str:
 
 
 def _sources() -> Iterable[Path]:
-    yield from (PROJECT / name for name in ("pyproject.toml", "requirements/runtime.txt", "sandbox/image.py"))
+    yield from (PROJECT / name for name in ("pyproject.toml", "requirements/runtime.txt", "sandbox/image_archive.py"))
     yield from (PROJECT / "images").glob("*.py")
     for folder in ("images/scripts", "images/plugins", "cni", "src/kube_ovn"):
         for path in (PROJECT / folder).rglob("*"):
@@ -91,13 +91,13 @@ def _scripts() -> dict[str, File]:
 
 
 def _plugins() -> dict[str, File]:
-    """Ours and those it is chained with, to be copied to the node."""
+    """Our CNI plugin and those it is chained with, to be copied to the node."""
     programs = {"kube-ovn": _plugin(), **find_programs(CNI_PLUGINS)}
     return {f"{PROGRAM_DIR}/{name}": File(content=path, mode=0o755) for name, path in programs.items()}
 
 
 def _plugin() -> Path:
-    """Our CNI plugin as a static program; Go's own cache makes an unchanged one cost little."""
+    """Build our CNI plugin as a static program; with Go's own cache an unchanged one takes no time."""
     target = cache_dir() / "images" / "plugin" / "kube-ovn"
     target.parent.mkdir(parents=True, exist_ok=True)
     flags = ["-trimpath", "-buildvcs=false", "-ldflags", "-s -w"]
@@ -112,7 +112,7 @@ def _plugin() -> Path:
 
 
 def _prune(store: Path) -> None:
-    """Drop what older sources needed; an archive is a quarter of a gigabyte."""
+    """Remove old entries from the cache; an archive is a quarter of a gigabyte."""
     entries = sorted((path for path in store.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
     for old in entries[:-_KEPT]:
         shutil.rmtree(old)

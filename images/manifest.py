@@ -1,4 +1,4 @@
-"""Renders the chart into one manifest, for those who install with `kubectl apply`.
+"""Renders the chart into one manifest, for an installation with `kubectl apply`.
 
 The chart is the only source; nothing is added or changed here.
 """
@@ -21,9 +21,10 @@ def render_manifest(
     namespace: str = "kube-system",
     pod_annotations: Mapping[str, str] | None = None,
 ) -> str:
-    """The manifest as YAML; helm says what is wrong with the values. What the files of `overlays` say goes first.
+    """The manifest as YAML. Values in the files of `overlays` win over those in `values`. Raises SandboxError with
+    helm's message when the values are wrong.
 
-    An image that keeps its tag needs a changed `pod_annotations` for its Pods to start anew.
+    When an image keeps its tag, only a change of `pod_annotations` makes its Pods start anew.
     """
     helm = find_programs(HELM)["helm"]
     files: list[str | Path] = [word for path in (values, *overlays) for word in ("--values", path)]

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sandbox.command import run
-from sandbox.image import File
+from sandbox.image_archive import File
 from sandbox.paths import PROJECT, SandboxError, cache_dir
 from sandbox.progress import step
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sandbox import cluster, conformance, demo, images, network, node, process, programs, rights, toolchain
+from sandbox import cluster, conformance, demo, network, node, node_images, process, programs, rights, toolchain
 from sandbox.layout import MOST_NODES, OUTSIDE_NETNS, IpFamily, parse_node
 from sandbox.paths import SandboxError
 
@@ -94,7 +94,7 @@ def _load(arguments: argparse.Namespace) -> int:
     if not archive.is_file():
         raise SandboxError(f"there is no file {archive}")
     nodes = cluster.recorded_cluster().nodes
-    loaded = images.load(archive, nodes)
+    loaded = node_images.load(archive, nodes)
     print(f"{archive.name}: loaded into {', '.join(loaded)}" if loaded else f"{archive.name}: every node has it")
     return 0
 
@@ -125,7 +125,7 @@ def _outside_log(_: argparse.Namespace) -> int:
 
 def _logs(arguments: argparse.Namespace) -> int:
     known = sorted(path.stem for path in process.log_path("any").parent.glob("*.log"))
-    # A node's name stands for its kubelet and containerd as well.
+    # The name of a node means its kubelet and containerd as well.
     name = arguments.name
     chosen = [each for each in known if name is None or each == name or each.startswith(f"{name}-")]
     if not chosen:

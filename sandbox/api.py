@@ -1,6 +1,6 @@
 """The few requests the sandbox itself sends to the API server, as its admin.
 
-Enough to wait for it and to label nodes; whoever wants more takes kubectl.
+Enough to wait for it and to label nodes; everything else is done with kubectl.
 """
 
 import json
@@ -66,5 +66,5 @@ class Api:
 
 
 def node_is_ready(node: dict[str, Any]) -> bool:
-    """Whether a Node object says Ready."""
+    """Whether a Node has the condition Ready."""
     return any(each["type"] == "Ready" and each["status"] == "True" for each in node["status"].get("conditions", []))

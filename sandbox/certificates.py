@@ -1,6 +1,6 @@
 """Keys, certificates and kubeconfigs of the sandbox, made with openssl.
 
-A certificate is made when it is missing or when what it should say has changed; private keys never leave the state
+A certificate is made when it is missing or when its wanted content has changed; private keys never leave the state
 directory except into the node they belong to.
 """
 
@@ -21,7 +21,7 @@ _API_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kub
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """What a certificate should say. One without an issuer signs itself."""
+    """The wanted content of a certificate. One without an issuer signs itself."""
 
     name: str
     common_name: str
@@ -32,7 +32,7 @@ class Certificate:
     alternative_names: tuple[str, ...] = ()
 
     def openssl_config(self) -> str:
-        """The openssl configuration that asks for it."""
+        """The openssl configuration for the certificate request."""
         subject = [f"CN = {self.common_name}", *([f"O = {self.organization}"] if self.organization else [])]
         if self.issuer is None:
             extensions = [
@@ -99,7 +99,7 @@ def key_path(certificate: Certificate) -> Path:
 
 
 def ensure_control_plane() -> bool:
-    """All certificates that do not belong to a node; return whether one had to be made."""
+    """Make all certificates that do not belong to a node; return whether one had to be made."""
     PKI.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = [ensure_certificate(certificate) for certificate in _CONTROL_PLANE]
     if not SERVICE_ACCOUNT_PUBLIC.exists():
@@ -115,12 +115,12 @@ _CURVE = ("-pkeyopt", "ec_paramgen_curve:prime256v1")
 
 
 def ensure_certificate(certificate: Certificate) -> bool:
-    """Make the certificate unless the one that is there says the same and comes from the same issuer."""
+    """Make the certificate unless the existing one has the same content and the same issuer."""
     config = certificate.openssl_config()
     digest = hashlib.sha256(config.encode())
     if certificate.issuer is not None:
         digest.update((PKI / f"{certificate.issuer}.crt").read_bytes())
-    # Written last, so that an interrupted attempt counts as none.
+    # The stamp is written last, so that an interrupted attempt counts as none.
     stamp = PKI / f"{certificate.name}.stamp"
     if stamp.exists() and stamp.read_text() == digest.hexdigest():
         return False

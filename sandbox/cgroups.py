@@ -1,7 +1,7 @@
 """A part of every control-group hierarchy for each node, so that nodes do not meet and nothing stays behind.
 
 A node sees its own part as the root, through a cgroup namespace. Both the old layout (one hierarchy per controller) and
-the unified one are served. Limits are the kubelet's business.
+the unified one are served. Limits are set by the kubelet.
 """
 
 import os
@@ -15,13 +15,13 @@ from sandbox.paths import SandboxError
 
 OURS = "kube-ovn-sandbox"
 _REMOVAL_DEADLINE = 15.0
-# Where a node's own processes live in the unified layout, whose inner groups may not hold any.
+# The group of a node's own processes in the unified layout, where inner groups may not have any (cgroups(7)).
 LEAF = "init"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hierarchy:
-    """One mounted hierarchy: its place on this machine and how to mount it again inside a node."""
+    """One mounted hierarchy: its directory on this machine and how to mount it again inside a node."""
 
     path: Path
     filesystem: str
@@ -35,13 +35,13 @@ class Hierarchy:
 
 def parse_hierarchies(mounts: str) -> list[Hierarchy]:
     """The hierarchies in the text of /proc/mounts."""
-    # By place, because of several mounts on one directory only the last is to be seen.
+    # By directory, because only the last of several mounts on one directory can be seen.
     found: dict[Path, Hierarchy] = {}
     for line in mounts.splitlines():
         _, place, filesystem, options = line.split()[:4]
         if filesystem not in ("cgroup", "cgroup2") or not place.startswith("/sys/fs/cgroup"):
             continue
-        # Of the options only the controllers and the name say which hierarchy it is.
+        # Of the options only the controllers and the name identify the hierarchy.
         general = {
             "rw",
             "ro",
@@ -73,7 +73,7 @@ def is_unified(found: list[Hierarchy]) -> bool:
 
 
 def check_writable() -> None:
-    """Say in one sentence when control groups cannot be made here."""
+    """Raise SandboxError when control groups cannot be made here."""
     found = hierarchies()
     if not found:
         raise SandboxError("no control groups are mounted below /sys/fs/cgroup; the kubelet cannot run here")
@@ -110,7 +110,7 @@ def _copy_processors(group: Path) -> None:
 def _hand_down_controllers(top: Path, group: Path) -> None:
     for controller in (top / "cgroup.controllers").read_text().split():
         for level in (top, group.parent, group):
-            # What cannot be handed down (realtime tasks hold "cpu", for one) the node does without.
+            # The node does without controllers that cannot be handed down (realtime tasks keep "cpu", for one).
             with suppress(OSError):
                 (level / "cgroup.subtree_control").write_text(f"+{controller}")
 

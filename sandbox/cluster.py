@@ -1,7 +1,7 @@
 """The whole sandbox: bring it up, repair it, take it down.
 
-Every step looks at what is there and makes only what is missing, so `up` may be interrupted anywhere and called again.
-The parts know how; the order is here.
+Every step makes only what is missing, so `up` may be interrupted anywhere and called again. The parts know how to make
+things; the order is here.
 """
 
 import json
@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from sandbox import cgroups, control_plane, images, network, node, process, programs
+from sandbox import cgroups, control_plane, network, node, node_images, process, programs
 from sandbox.api import Api, node_is_ready
 from sandbox.certificates import ensure_control_plane as ensure_certificates
 from sandbox.layout import CONTROL_PLANE_NODE, OUTSIDE_NETNS, Cluster, IpFamily, Node
@@ -31,7 +31,7 @@ _DEFAULT_ACCOUNT = "/api/v1/namespaces/default/serviceaccounts/default"
 
 
 def wanted_cluster(node_count: int, family: IpFamily) -> Cluster:
-    """What `up` is to make: never fewer nodes than there are, and not another address family."""
+    """The cluster that `up` is to make: never fewer nodes than there are, and no other address family."""
     STATE.mkdir(parents=True, exist_ok=True)
     if _RECORD.exists() and (recorded := json.loads(_RECORD.read_text())["family"]) != family:
         raise SandboxError(
@@ -64,7 +64,7 @@ def up(node_count: int, family: IpFamily) -> None:
     """Make or repair the cluster and wait until all its nodes are registered."""
     found = programs.find_programs(programs.KUBERNETES, programs.HELM, programs.PAUSE)
     lower = build_rootfs(node.PACKAGES)
-    archives = [images.pause_archive(found["pause"]), images.tools_archive(found["agnhost"])]
+    archives = [node_images.pause_archive(found["pause"]), node_images.tools_archive(found["agnhost"])]
     cluster = wanted_cluster(node_count, family)
     _link_programs(found)
     network.ensure_shared()
@@ -85,21 +85,21 @@ def up(node_count: int, family: IpFamily) -> None:
     with step("loading the sandbox's own images"):
         _wait_for_runtimes(cluster)
         for archive in archives:
-            images.load(archive, cluster.nodes)
+            node_images.load(archive, cluster.nodes)
     with step(f"waiting for {cluster.node_count} nodes"):
         _wait_for_nodes(api, cluster)
     say(f"the sandbox is up; `. {PROJECT}/sandbox/env.sh` points kubectl at it")
 
 
 def find_etcd(lower: Path) -> Path:
-    """etcd from KUBEBUILDER_ASSETS or PATH, else the one in the nodes' Debian: it needs no more than a C library."""
+    """etcd from KUBEBUILDER_ASSETS or PATH, else the one in the nodes' Debian, which needs only a C library."""
     directories = [os.environ.get("KUBEBUILDER_ASSETS", ""), os.environ.get("PATH", "")]
     found = shutil.which("etcd", path=os.pathsep.join(part for part in directories if part))
     return Path(found) if found else lower / "usr" / "bin" / "etcd"
 
 
 def _link_programs(found: Mapping[str, Path]) -> None:
-    # One directory for PATH, whatever the cache calls the place of each.
+    # One directory for PATH, with links into the cache.
     BIN.mkdir(parents=True, exist_ok=True)
     for name, path in found.items():
         link = BIN / name
@@ -149,11 +149,11 @@ def _wait_for_nodes(api: Api, cluster: Cluster) -> None:
 
 
 def down() -> None:
-    """Remove all there is, also what an interrupted `up` or an earlier run left behind."""
+    """Remove the whole sandbox, and leftovers of an interrupted `up` or an earlier run."""
     numbers = node.known_numbers() | network.node_numbers_present()
     nodes = [Node(number=number) for number in sorted(numbers)]
     ended = process.kill([running.name for running in process.observe_all()])
-    # A group can be removed once its processes are gone, so this also waits for what ran inside the nodes.
+    # A group can be removed once its processes are gone, so this also waits for those inside the nodes.
     cgroups.remove_everything()
     network.remove_everything(nodes)
     for place in (STATE, RUN):

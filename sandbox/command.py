@@ -21,7 +21,9 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> str:
-    """Run a program and return what it printed; raise SandboxError with the end of its complaint when it fails."""
+    """Run a program, at most `timeout` seconds, and return its output. Raises SandboxError with the end of its error
+    output when it fails.
+    """
     code, out, err = attempt(argv, timeout=timeout, text=text, env=env, cwd=cwd)
     if code != 0:
         tail = "\n".join((err.strip() or out.strip()).splitlines()[-_TAIL_LINES:])
@@ -37,7 +39,7 @@ def attempt(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> tuple[int, str, str]:
-    """Run a program whose failure is an answer; return exit code, output and complaints."""
+    """Run a program that may fail; return exit code, output and error output."""
     words = [str(word) for word in argv]
     try:
         done = subprocess.run(

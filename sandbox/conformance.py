@@ -1,8 +1,8 @@
 """Kubernetes' own cases for Services, DNS and the rest of its network, run against the sandbox one after the other.
 
 The program is the test binary of Kubernetes itself, unchanged, in the version the sandbox's control plane is built
-from. Each case is a run of its own, so that one that hangs costs its own time only and each outcome is seen at once.
-conformance.toml says which cases are run and which are known to fail.
+from. Each case is a run of its own, so that a case that hangs costs only its own time and each outcome is seen at once.
+conformance.toml lists which cases are run and which are known to fail.
 """
 
 import json
@@ -38,7 +38,7 @@ CASE_TIMEOUT = 300.0
 DEADLINE = 7200.0
 _SIG = "[sig-network] "
 _GRACE = 20.0
-# Beyond its own deadline and grace a run is taken for hung.
+# Seconds beyond its own deadline and grace after which a run counts as hung.
 _KILL_AFTER = 60.0
 _CLEANUP_DEADLINE = 180.0
 _MESSAGE_LENGTH = 600
@@ -104,7 +104,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What became of a case, and what it said if it did not pass."""
+    """The outcome of a case, and its message if it did not pass."""
 
     case: Case
     state: State
@@ -115,14 +115,15 @@ class Result:
 
     @property
     def is_acceptable(self) -> bool:
-        """Whether the whole run may count as a success with this in it."""
+        """Whether the whole run may count as a success with this result in it."""
         return self.state in (State.PASSED, State.SKIPPED) or (self.state is State.FAILED and self.known is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What the caller wants run: groups (none means all), a pattern of names, and how long one case may take. After
-    the deadline none is begun."""
+    """The cases that the caller wants: groups (none means all), a pattern of names, and how long one case may take.
+    After the deadline no case is begun.
+    """
 
     groups: Sequence[str] = ()
     focus: str = ""
@@ -187,7 +188,7 @@ def _message(spec: Mapping[str, Any]) -> str:
 def case_arguments(program: Path, case: Case, target: Cluster, place: Path, timeout: float) -> list[str]:
     """The command line that runs one case."""
     options = {
-        # What is matched begins with the name of the whole suite, so only the end can be tied.
+        # The text that is matched begins with the name of the whole suite, so only the end can be anchored.
         "ginkgo.focus": f"{re.escape(_SIG + case.name)}$",
         "ginkgo.timeout": f"{timeout:.0f}s",
         "ginkgo.grace-period": f"{_GRACE:.0f}s",
@@ -211,12 +212,12 @@ def case_arguments(program: Path, case: Case, target: Cluster, place: Path, time
 
 
 def conformance(wishes: Wishes, *, install: tuple[int, IpFamily] | None) -> list[Result]:
-    """Run the cases on the sandbox; with `install`, on one with so many nodes and this checkout, made if need be."""
+    """Run the cases on the sandbox. With `install`, first make one of so many nodes with this checkout, if need be."""
     rights.check_root()
     found = programs.find_programs(programs.E2E, programs.KUBERNETES)
     if install is not None:
         demo.install(*install)
-    # Whoever wants to change the sandbox meanwhile waits, and so does a second run.
+    # A command that would change the sandbox waits meanwhile, and so does a second run.
     with rights.only_one(), tempfile.TemporaryDirectory(prefix="kube-ovn-conformance-") as scratch:
         bench = _make_bench(found["e2e.test"], Path(scratch))
         plan = read_plan(PLAN.read_text())
@@ -235,7 +236,7 @@ def conformance(wishes: Wishes, *, install: tuple[int, IpFamily] | None) -> list
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Bench:
-    """What every case is run with; what it leaves in `scratch` is nobody's business afterwards."""
+    """The program and settings that every case is run with; files in `scratch` are removed at the end."""
 
     program: Path
     target: Cluster
@@ -258,7 +259,7 @@ def _run_all(bench: _Bench, cases: Sequence[Case], plan: Plan, wishes: Wishes) -
     end = time.monotonic() + wishes.deadline
     results: list[Result] = []
     for number, case in enumerate(cases, start=1):
-        # One that was begun has all of its own time: it must not fail for what the others took.
+        # A case that was begun has all of its own time: it must not fail because the others were slow.
         if time.monotonic() > end:
             say(f"the deadline of all cases has passed; {len(cases) - len(results)} are not run")
             break
@@ -291,7 +292,7 @@ def _run_case(bench: _Bench, case: Case, log: Path, timeout: float) -> tuple[Sta
 
 @contextmanager
 def _child(argv: Sequence[str], environment: Mapping[str, str], output: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that does not outlive the block; one that is interrupted has a moment to clean up."""
+    """A process that does not outlive the block; when it is interrupted, it has a moment to clean up."""
     process = subprocess.Popen(
         argv, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
     )
@@ -307,13 +308,13 @@ def _child(argv: Sequence[str], environment: Mapping[str, str], output: int) -> 
         raise
     finally:
         if process.poll() is None:
-            # With the kubectl it may be waiting for.
+            # The whole group, with a kubectl that the program may be waiting for.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
 def _remove_namespaces() -> None:
-    # Those of a run that was killed; the framework marks each with the run it belongs to.
+    # The Namespaces of a run that was killed; the framework gives each a label with its run.
     argv = [str(venv_bin() / "kubectl"), f"--kubeconfig={ADMIN_KUBECONFIG}", "delete", "namespace", "-l", "e2e-run"]
     code, _, complaint = attempt([*argv, f"--timeout={_CLEANUP_DEADLINE:.0f}s"], timeout=_CLEANUP_DEADLINE + _GRACE)
     if code != 0:
@@ -325,7 +326,7 @@ def _outcome(result: Result) -> str:
 
 
 def summary(results: Sequence[Result]) -> str:
-    """The one line that says how it went."""
+    """The numbers of outcomes in one line."""
     counts = {state: sum(result.state is state for result in results) for state in State}
     known = sum(result.known is not None for result in results)
     parts = [f"{counts[State.PASSED]} passed", f"{counts[State.FAILED]} failed ({known} known to)"]
@@ -335,13 +336,13 @@ def summary(results: Sequence[Result]) -> str:
 
 
 def stale_failures(results: Sequence[Result], plan: Plan, family: IpFamily) -> list[str]:
-    """Cases that passed though the plan says they are known to fail."""
+    """Cases that passed though the plan has them among the known failures."""
     passed = [result.case.name for result in results if result.state is State.PASSED]
     return [name for name in passed if plan.reason_to_fail(name, family) is not None]
 
 
 def to_json(results: Sequence[Result], family: IpFamily) -> str:
-    """The outcome for programs."""
+    """The outcome as a JSON document."""
     cases = [
         {
             "name": _SIG + result.case.name,
@@ -360,7 +361,7 @@ def to_json(results: Sequence[Result], family: IpFamily) -> str:
 
 
 def show(results: Sequence[Result]) -> None:
-    """Print the outcome for people: a table a group, where the logs of failures are, and the summary."""
+    """Print the outcome as text: a table a group, where the logs of failures are, and the summary."""
     console = Console()
     for group in dict.fromkeys(result.case.group for result in results):
         console.print(_table(group, [result for result in results if result.case.group == group]))
@@ -381,7 +382,7 @@ def _table(group: str, results: Sequence[Result]) -> Table:
 
 
 def main(wishes: Wishes, install: tuple[int, IpFamily] | None, *, as_json: bool) -> int:
-    """Run and print; the exit code says whether every case that has to pass did."""
+    """Run and print; the exit code is 0 when every case that has to pass did."""
     results = conformance(wishes, install=install)
     family = cluster.recorded_cluster().family
     for name in stale_failures(results, read_plan(PLAN.read_text()), family):

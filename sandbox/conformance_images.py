@@ -1,15 +1,15 @@
 """The images Kubernetes' own tests ask for, under the names they ask for, made of Debian and Go modules.
 
-The tests take the registries' names from a file; here all of them are `REGISTRY`, which is nobody's, so that nothing
-is ever pulled. What an image is asked to do by the cases that are run is all it can do.
+The tests take the registries' names from a file; here all of them are `REGISTRY`, which does not exist, so that nothing
+is ever pulled. An image can do only what the cases that are run ask of it.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sandbox import images, node, programs
-from sandbox.image import File, archive_name, write_image
+from sandbox import node, node_images, programs
+from sandbox.image_archive import File, archive_name, write_image
 from sandbox.layout import Node
 from sandbox.progress import step
 from sandbox.rootfs import build_rootfs
@@ -37,8 +37,8 @@ _PACKAGES = (
     "wget",
 )
 _PORTER = "test/images/agnhost/porter"
-# One image answers to all of these: to agnhost's own name, to the one that looks names up with glibc, to one whose
-# shell is asked for `nc` and `sleep`, and to one that only has to run.
+# One image has all of these names: agnhost's own, that of an image for lookups with glibc, that of one with a shell for
+# `nc` and `sleep`, and that of one that only has to run.
 _AGNHOST_NAMES = frozenset({"agnhost", "glibc-dns-testing", "busybox", "nginx"})
 
 
@@ -48,7 +48,7 @@ def repository_list() -> str:
 
 
 def names_by_image(listed: str) -> dict[str, list[str]]:
-    """Which of the names in the answer to `--list-images` each of our images is to have."""
+    """By image of ours, the names in the answer to `--list-images` that it is to have."""
     found: dict[str, list[str]] = {}
     for name in sorted(set(listed.split())):
         registry, _, rest = name.rpartition("/")
@@ -59,7 +59,7 @@ def names_by_image(listed: str) -> dict[str, list[str]]:
 
 
 def load(listed: str, tests: Mapping[str, Path], agnhost: Path, nodes: Sequence[Node]) -> None:
-    """Build what is missing in the cache and let every node have all of it."""
+    """Build the images that are missing in the cache, and load all into every node."""
     archives = {
         "agnhost": _agnhost_archive(agnhost),
         "regression-issue-74839": _regression_archive(tests["regression-issue-74839"]),
@@ -67,17 +67,17 @@ def load(listed: str, tests: Mapping[str, Path], agnhost: Path, nodes: Sequence[
     sources = {image: archive_name(archive) for image, archive in archives.items()} | {"pause": node.PAUSE_IMAGE}
     with step("loading the images of the tests"):
         for archive in archives.values():
-            images.load(archive, nodes)
+            node_images.load(archive, nodes)
         for image, names in names_by_image(listed).items():
-            images.add_names(sources[image], names, nodes)
+            node_images.add_names(sources[image], names, nodes)
 
 
 def _agnhost_archive(agnhost: Path) -> Path:
     root = build_rootfs(_PACKAGES)
-    path = images.archive_path("e2e-agnhost", agnhost, root.parent.name)
+    path = node_images.archive_path("e2e-agnhost", agnhost, root.parent.name)
     if not path.exists():
         with step("packing the image of the tests"):
-            # `agnhost porter` serves TLS with these; nobody checks whose they are.
+            # `agnhost porter` serves TLS with these; no client checks the name in them.
             pair = {
                 f"/localhost.{kind}": File(
                     content=programs.module_file(programs.E2E, "k8s.io/kubernetes", f"{_PORTER}/localhost.{kind}")
@@ -97,7 +97,7 @@ def _agnhost_archive(agnhost: Path) -> Path:
 
 
 def _regression_archive(program: Path) -> Path:
-    path = images.archive_path("e2e-regression", program)
+    path = node_images.archive_path("e2e-regression", program)
     if not path.exists():
         entry = f"/{program.name}"
         layer = {entry: File(content=program, mode=0o755)}

@@ -38,12 +38,14 @@ NAMES = (ETCD, API, MANAGER, SCHED)
 ADMIN_KUBECONFIG = STATE / "admin.kubeconfig"
 _ETCD_URL = "http://127.0.0.1:2379"
 _READY_DEADLINE = 120.0
-# A test asks more of the API server in a minute than people do in a day.
+# Tests send more requests in a minute than the default limits allow.
 _CLIENT_RATE = ("--kube-api-qps=200", "--kube-api-burst=400")
 
 
 def etcd_arguments(etcd: Path) -> list[str]:
-    """etcd on the loopback of its namespace. What it loses in a power cut is of no value, so it need not sync."""
+    """etcd's command line: on the loopback of its namespace. Its data need not survive a power cut, so it does not
+    sync.
+    """
     options = {
         "name": "sandbox",
         "data-dir": str(STATE / "etcd"),
@@ -139,7 +141,7 @@ def write_kubeconfigs(cluster: Cluster) -> None:
 
 
 def ensure_server(cluster: Cluster, programs: Mapping[str, Path], etcd: Path) -> list[str]:
-    """etcd and the API server; return the names of those that had to be started."""
+    """Let etcd and the API server run; return the names of those that had to be started."""
     inputs = certificate_path(CA).read_text() + certificate_path(API_SERVER).read_text()
     wanted = [
         _process(ETCD, etcd_arguments(etcd), ""),
@@ -149,7 +151,9 @@ def ensure_server(cluster: Cluster, programs: Mapping[str, Path], etcd: Path) ->
 
 
 def ensure_clients(programs: Mapping[str, Path]) -> list[str]:
-    """Controller manager and scheduler, which give up at once when there is no API server yet."""
+    """Let controller manager and scheduler run, which give up at once when there is no API server yet; return the names
+    of those that had to be started.
+    """
     wanted = []
     for name, arguments, identity in (
         (MANAGER, manager_arguments(programs[MANAGER]), CONTROLLER_MANAGER),
@@ -166,7 +170,7 @@ def _process(name: str, arguments: list[str], inputs: str) -> process.Process:
 
 
 def wait_until_ready(api: Api) -> None:
-    """Wait for the API server; say why when it ends or takes too long."""
+    """Wait for the API server. Raises SandboxError when it ends or takes too long."""
     deadline = time.monotonic() + _READY_DEADLINE
     while not api.is_ready():
         for name in (ETCD, API):

@@ -15,11 +15,11 @@ from rich.table import Table
 
 from images.build import build_image, image_key
 from images.manifest import CHART, render_manifest
-from sandbox import cluster, images, rights, toolchain
+from sandbox import cluster, node_images, rights, toolchain
 from sandbox.command import run
 from sandbox.control_plane import ADMIN_KUBECONFIG
-from sandbox.images import TOOLS_IMAGE
 from sandbox.layout import IpFamily
+from sandbox.node_images import TOOLS_IMAGE
 from sandbox.paths import PROJECT, SandboxError, venv_bin
 from sandbox.progress import say, step
 
@@ -35,12 +35,12 @@ _DEMO = "demo"
 
 
 def kubectl(*words: str | Path, text: str | None = None, timeout: float = 60) -> str:
-    """Run kubectl as the administrator; raises SandboxError with what it said."""
+    """Run kubectl as the administrator and return its output. Raises SandboxError with its error output."""
     return run([venv_bin() / "kubectl", f"--kubeconfig={ADMIN_KUBECONFIG}", *words], text=text, timeout=timeout)
 
 
 def install(node_count: int, family: IpFamily) -> None:
-    """A running sandbox whose only network is this project, built from this checkout.
+    """Let a sandbox run with this project, built from this checkout, as its only network.
 
     Raises SandboxError when a sandbox of another address family is here.
     """
@@ -51,7 +51,7 @@ def install(node_count: int, family: IpFamily) -> None:
         cluster.up(node_count, family)
         archive = build_image()
         with step("loading the kube-ovn image"):
-            images.load(archive, cluster.recorded_cluster().nodes)
+            node_images.load(archive, cluster.recorded_cluster().nodes)
         with step("installing kube-ovn"):
             kubectl("apply", "-f", "-", text=_manifest(family))
             for workload in WORKLOADS:
@@ -77,7 +77,7 @@ def reinstall(node_count: int, family: IpFamily) -> None:
 
 
 def values_files(family: IpFamily) -> list[Path]:
-    """The chart's values for a sandbox. IPv4 needs no file of its own: it is what the chart's defaults say."""
+    """The chart's values for a sandbox. IPv4 needs no file of its own: it is the chart's default."""
     files = CHART / "ci"
     more = [] if family is IpFamily.IPV4 else [files / f"sandbox-{family}.yaml"]
     return [files / "sandbox-values.yaml", *more]
@@ -85,7 +85,7 @@ def values_files(family: IpFamily) -> list[Path]:
 
 def _manifest(family: IpFamily) -> str:
     values, *overlays = values_files(family)
-    # The tag stays the same while the content changes: the annotation is what makes the Pods new.
+    # The tag stays the same while the content changes: only the annotation makes the Pods start anew.
     annotations = {"kube-ovn.io/image": image_key()}
     return render_manifest(values=values, overlays=overlays, pod_annotations=annotations)
 
@@ -99,7 +99,7 @@ class Guest:
     addresses: tuple[str, ...]
 
     def address(self, version: int) -> str:
-        """Its address of this family."""
+        """The Pod's address of this family."""
         found = [address for address in self.addresses if ip_address(address).version == version]
         if not found:
             raise SandboxError(f"{self.name} on {self.node} has no IPv{version} address, only {self.addresses}")
@@ -124,7 +124,7 @@ def show() -> None:
 
 
 def _start_guests() -> list[Guest]:
-    """A DaemonSet, so that a second `make demo` finds its Pods, and one from a newer checkout replaces them."""
+    """Start the Pods as a DaemonSet, so that a second `make demo` finds them, and a newer checkout replaces them."""
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _DEMO}}
     items = [namespace, _guest_manifest()]
     kubectl("apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))

@@ -41,7 +41,7 @@ Interface = IPv4Interface | IPv6Interface
 
 
 class IpFamily(StrEnum):
-    """Which address families the cluster speaks."""
+    """The address families of a cluster."""
 
     IPV4 = "ipv4"
     IPV6 = "ipv6"
@@ -54,7 +54,7 @@ def management_v4(host: int) -> IPv4Interface:
 
 
 def management_v6(host: int) -> IPv6Interface:
-    """The management address whose last digits read like the IPv4 one's."""
+    """The management address with this host number; its last digits read like the IPv4 one's."""
     return IPv6Interface(f"{_alike(_MANAGEMENT_V6, host)}/64")
 
 
@@ -70,42 +70,42 @@ class Node:
 
     @property
     def name(self) -> str:
-        """Its name in Kubernetes and in commands."""
+        """The node's name in Kubernetes and in commands."""
         return f"node{self.number}"
 
     @property
     def netns(self) -> str:
-        """Its network namespace."""
+        """The name of the node's network namespace."""
         return f"ko-{self.name}"
 
     @property
     def v4(self) -> IPv4Interface:
-        """Its management address."""
+        """The node's IPv4 management address."""
         return management_v4(10 + self.number)
 
     @property
     def v6(self) -> IPv6Interface:
-        """Its management address."""
+        """The node's IPv6 management address."""
         return management_v6(10 + self.number)
 
     @property
     def tunnel_v4(self) -> IPv4Interface:
-        """Its address among the tunnels, which the userspace switch takes over from eth1."""
+        """The node's IPv4 address for tunnels, which the userspace switch takes over from eth1."""
         return IPv4Interface(f"{_TUNNEL_V4 + 10 + self.number}/24")
 
     @property
     def tunnel_v6(self) -> IPv6Interface:
-        """The same in a cluster that speaks IPv6."""
+        """The node's IPv6 address for tunnels."""
         return IPv6Interface(f"{_alike(_TUNNEL_V6, 10 + self.number)}/64")
 
     @property
     def management_link(self) -> str:
-        """The bridge's end of its management NIC."""
+        """The name of the bridge's end of the node's management NIC."""
         return f"ko-{self.name}-m"
 
     @property
     def tunnel_link(self) -> str:
-        """The bridge's end of its tunnel NIC."""
+        """The name of the bridge's end of the node's tunnel NIC."""
         return f"ko-{self.name}-t"
 
 
@@ -114,14 +114,14 @@ CONTROL_PLANE_NODE = Node(number=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """What `up` was asked for."""
+    """The size and the address family of a cluster."""
 
     node_count: int
     family: IpFamily
 
     @property
     def nodes(self) -> list[Node]:
-        """All its nodes in order."""
+        """All nodes in order."""
         return [Node(number=number) for number in range(1, self.node_count + 1)]
 
     @property
@@ -131,15 +131,15 @@ class Cluster:
 
     @property
     def cluster_dns(self) -> list[str]:
-        """Where Pods will look for DNS."""
+        """The addresses at which Pods look for DNS."""
         return self._of_family(str(CLUSTER_DNS_V4), str(CLUSTER_DNS_V6))
 
     def node_addresses(self, node: Node) -> str:
-        """What the kubelet reports as the node's addresses."""
+        """The addresses that the kubelet reports for the node."""
         return ",".join(str(address.ip) for address in self.management(node))
 
     def management(self, node: Node) -> list[Interface]:
-        """A node's addresses on its management NIC: of no other family, so that nothing can work by chance."""
+        """A node's addresses on its management NIC: only of the cluster's families, so that nothing works by chance."""
         return self._of_family(node.v4, node.v6)
 
     def tunnel(self, node: Node) -> list[Interface]:
@@ -148,7 +148,7 @@ class Cluster:
 
     @property
     def gateways(self) -> list[IPv4Address | IPv6Address]:
-        """Where the nodes send what is for nobody they know: the outside host."""
+        """The addresses of the nodes' default gateway: the outside host."""
         return self._of_family(management_v4(OUTSIDE_HOST).ip, management_v6(OUTSIDE_HOST).ip)
 
     @property
@@ -166,7 +166,7 @@ def api_address(family: IpFamily) -> str:
 
 
 def parse_node(name: str) -> Node:
-    """The node a person named."""
+    """The node with this name. Raises SandboxError when the text is no node's name."""
     match = _NODE_NAME.fullmatch(name)
     if match is None:
         raise SandboxError(f"{name!r} is not a node; nodes are called node1, node2, ...")

@@ -1,4 +1,4 @@
-"""What is mounted where in the namespace of the caller. Reading only."""
+"""The mount points in the namespace of the caller (proc_pid_mountinfo(5)). Reading only."""
 
 from pathlib import Path
 

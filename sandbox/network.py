@@ -1,7 +1,7 @@
 """Bridges, network namespaces, links and addresses of the sandbox, made with iproute2.
 
-Each `ensure_` looks first and repairs only what differs, so it may be called at any time. What is removed is removed by
-its name; names are minted in layout.py.
+Each `ensure_` looks first and repairs only what differs, so it may be called at any time. Links and namespaces are
+removed by their names, which come from layout.py.
 """
 
 import json
@@ -31,7 +31,7 @@ _NETNS_MOUNT_IS_OURS = STATE / "netns-mount"
 _OUTSIDE_LINK = "ko-outside-m"
 # Fixed, because a bridge without one takes another address whenever a link comes or goes.
 _BRIDGE_MACS = {MANAGEMENT_BRIDGE: "02:6b:6f:00:00:01", TUNNEL_BRIDGE: "02:6b:6f:00:00:02"}
-# What every Kubernetes node has: it forwards, and loops of the reverse path are Open vSwitch's business.
+# The settings of every Kubernetes node: it forwards, and the check of the reverse path is left to Open vSwitch.
 _NODE_SYSCTLS = {
     "net/ipv4/ip_forward": "1",
     "net/ipv6/conf/all/forwarding": "1",
@@ -42,12 +42,12 @@ _NODE_SYSCTLS = {
 
 
 def netns_path(name: str) -> Path:
-    """The file that stands for a network namespace."""
+    """The file of a network namespace (ip-netns(8))."""
     return _NETNS_DIRECTORY / name
 
 
 def ensure_shared() -> None:
-    """The two bridges and the outside host's namespace."""
+    """Make the two bridges and the outside host's namespace."""
     _ensure_bridge(MANAGEMENT_BRIDGE, [management_v4(ROOT_HOST), management_v6(ROOT_HOST)])
     _ensure_bridge(TUNNEL_BRIDGE, [])
     _ensure_netns(OUTSIDE_NETNS)
@@ -57,14 +57,14 @@ def ensure_shared() -> None:
 
 
 def ensure_node(node: Node, cluster: Cluster) -> None:
-    """A node's namespace, its two NICs, its addresses and its way out, of the cluster's families."""
+    """Make a node's namespace, its two NICs, its addresses and its default routes, of the cluster's families."""
     _ensure_netns(node.netns)
     _write_sysctls(node.netns)
     _ensure_addresses(node.netns, "lo", [])
     _ensure_veth(node.management_link, MANAGEMENT_BRIDGE, node.netns, "eth0")
     _ensure_veth(node.tunnel_link, TUNNEL_BRIDGE, node.netns, "eth1")
     _ensure_addresses(node.netns, "eth0", cluster.management(node))
-    # Anywhere in the node: the userspace switch moves them from eth1 to its bridge.
+    # Addresses on any link of the node: the userspace switch moves them from eth1 to its bridge.
     present = parse_addresses(run(["ip", "-n", node.netns, "-json", "address", "show"]))
     _ensure_addresses(node.netns, "eth1", [each for each in cluster.tunnel(node) if str(each) not in present])
     for gateway in cluster.gateways:
@@ -86,7 +86,7 @@ def ensure_node(node: Node, cluster: Cluster) -> None:
 
 
 def remove_everything(nodes: Iterable[Node]) -> None:
-    """Links first and by hand: a namespace takes its time to die, and its links with it."""
+    """Remove all links and namespaces. Links first: a namespace goes late, and its links with it."""
     found = list(nodes)
     links = [link for node in found for link in (node.management_link, node.tunnel_link)]
     for link in (*links, _OUTSIDE_LINK, MANAGEMENT_BRIDGE, TUNNEL_BRIDGE):
@@ -95,7 +95,7 @@ def remove_everything(nodes: Iterable[Node]) -> None:
     for name in (*(node.netns for node in found), OUTSIDE_NETNS):
         _remove_netns(name)
     if _NETNS_MOUNT_IS_OURS.exists() and not any(_NETNS_DIRECTORY.iterdir()):
-        # `ip netns add` mounts this directory onto itself the first time; it goes if nobody else uses it by now.
+        # `ip netns add` mounts this directory onto itself the first time; it goes if no other namespace is in it.
         attempt(["umount", _NETNS_DIRECTORY])
 
 
@@ -105,7 +105,7 @@ def link_exists(name: str) -> bool:
 
 
 def node_numbers_present() -> set[int]:
-    """Numbers of nodes of which a link or a namespace is there, also those of an earlier run."""
+    """The numbers of nodes that have a link or a namespace, also of an earlier run."""
     names = [path.name for path in Path("/sys/class/net").iterdir()]
     names += [path.name for path in _NETNS_DIRECTORY.iterdir()] if _NETNS_DIRECTORY.is_dir() else []
     parts = [name.removeprefix("ko-node").partition("-")[0] for name in names if name.startswith("ko-node")]
@@ -122,7 +122,7 @@ def _ensure_bridge(name: str, addresses: Sequence[Interface]) -> None:
 def _ensure_netns(name: str) -> None:
     path = netns_path(name)
     if path.exists() and not _is_namespace(path):
-        # The file of a namespace that is gone, for example after a crash between two steps.
+        # The file is left of a namespace that is gone, for example after a crash between two steps.
         path.unlink()
     if not path.exists():
         if _NETNS_DIRECTORY not in mount_points():
@@ -159,12 +159,12 @@ def _ensure_addresses(netns: str | None, link: str, wanted: Sequence[Interface])
     present = parse_addresses(run([*ip, "-json", "address", "show", "dev", link]))
     for address in wanted:
         if str(address) not in present:
-            # Nobody else can have these addresses, so waiting for duplicates to answer proves nothing.
+            # No other host can have these addresses, so duplicate address detection would prove nothing.
             run([*ip, "address", "add", str(address), "dev", link, *(["nodad"] if address.version == 6 else [])])
 
 
 def parse_addresses(text: str) -> set[str]:
-    """Addresses with prefix length out of `ip -json address show`."""
+    """Parse the output of `ip -json address show`: addresses with prefix length."""
     return {
         f"{entry['local']}/{entry['prefixlen']}" for link in json.loads(text) for entry in link.get("addr_info", [])
     }

@@ -40,8 +40,8 @@ _NODES = STATE / "nodes"
 _DIRECTORIES = ("upper", "work", "root", "containerd", "kubelet", "etc")
 _INNER_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
-# Joins the node's control groups, makes them the root of what it sees, and for a unified layout steps down into the
-# leaf that may hold processes.
+# Joins the node's control groups, makes them the root of its cgroup namespace, and in a unified layout steps down into
+# the leaf that may have processes.
 _ENTER_CGROUPS = """
 for group in $NODE_GROUPS; do echo $$ > "$group/cgroup.procs" || exit 71; done
 exec unshare --cgroup -- sh -ec '[ -z "$NODE_LEAF" ] || echo $$ > "$NODE_LEAF/cgroup.procs"; exec "$@"' sh "$@"
@@ -98,7 +98,7 @@ def kubelet_config(cluster: Cluster) -> dict[str, object]:
         "enforceNodeAllocatable": [],
         "failCgroupV1": False,
         "failSwapOn": False,
-        # The machine's disk is nobody's measure of how full a node is.
+        # How full the machine's disk is must not evict Pods.
         "evictionHard": {},
         "imageGCHighThresholdPercent": 100,
         "oomScoreAdj": 0,
@@ -114,7 +114,7 @@ def directory(node: Node) -> Path:
 
 
 def known_numbers() -> set[int]:
-    """Numbers of the nodes that have state here."""
+    """The numbers of the nodes that have state on disk."""
     names = [path.name for path in _NODES.iterdir()] if _NODES.is_dir() else []
     return {int(name.removeprefix("node")) for name in names if name.removeprefix("node").isdecimal()}
 
@@ -150,7 +150,7 @@ def ensure(node: Node, cluster: Cluster, *, lower: Path, kubelet: Path) -> bool:
 
 
 def _write_files(node: Node, cluster: Cluster) -> str:
-    """Write what the node reads at start and return it as one text, so that a change can be noticed."""
+    """Write the files that the node reads at start and return them as one text, so that a change can be noticed."""
     for name in _DIRECTORIES:
         (directory(node) / name).mkdir(parents=True, exist_ok=True)
     certificate = node_certificate(node)
@@ -171,12 +171,12 @@ def _write_files(node: Node, cluster: Cluster) -> str:
         if not path.exists() or path.read_text() != content:
             path.touch(mode=0o600)
             path.write_text(content)
-    # The list of hosts grows with the cluster; that is no reason to start the older nodes anew.
+    # The list of hosts, which grows with the cluster, is no part of it: older nodes need no new start for it.
     return "\n".join(files.values())
 
 
 def init_pid(node: Node) -> int:
-    """The node's first process as the machine counts: the one child of the process that was started for it."""
+    """The pid, on this machine, of the node's first process: the one child of the process that was started for it."""
     running = process.observe(node.name)
     if running is None:
         raise SandboxError(f"{node.name} does not run; `sandbox up` starts it")
@@ -191,7 +191,7 @@ def init_pid(node: Node) -> int:
 
 
 _inits: dict[int, int] = {}
-"""First processes of nodes by the process that was started for each: to look for them takes time."""
+"""The first processes of nodes, by the process that was started for each; a cache, since a search takes time."""
 
 
 def _parent(pid: int) -> int | None:
@@ -225,5 +225,5 @@ def is_ready(node: Node) -> bool:
 
 
 def remove_state(node: Node) -> None:
-    """Delete what the node wrote; it must not run."""
+    """Delete the node's state on disk; the node must not run."""
     shutil.rmtree(directory(node), ignore_errors=True)

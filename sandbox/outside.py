@@ -1,4 +1,4 @@
-"""The outside host's server: plays the internet and remembers who came.
+"""The outside host's server: stands for the internet and remembers its clients.
 
 Started by cluster.py in the outside host's namespace, as a script with the log file as its argument. Answers every GET
 and POST on port 80 with the client's address, and writes a line for each. It imports nothing of the sandbox.
@@ -17,13 +17,13 @@ PORT = 80
 
 
 def plain_address(text: str) -> str:
-    """An IPv4 client of an IPv6 socket, written as IPv4."""
+    """An address as text; an IPv4 client of an IPv6 socket is written as IPv4."""
     address = IPv6Address(text.partition("%")[0])
     return str(address.ipv4_mapped or address)
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers with the address the request seems to come from."""
+    """Answers each request with its source address."""
 
     log_file: ClassVar[Path]
     _lock: ClassVar[threading.Lock] = threading.Lock()
@@ -31,7 +31,7 @@ class Echo(BaseHTTPRequestHandler):
     timeout = 30
 
     def do_GET(self) -> None:
-        """Answer and remember."""
+        """Answer, and write a line into the log file."""
         client = plain_address(self.client_address[0])
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         with self._lock, self.log_file.open("a") as log:
@@ -46,7 +46,7 @@ class Echo(BaseHTTPRequestHandler):
     do_POST = do_GET
 
     def log_message(self, format: str, *args: object) -> None:
-        """The log file says all there is to say."""
+        """Print nothing: the log file has all requests."""
 
 
 class DualStackServer(ThreadingHTTPServer):

@@ -1,7 +1,7 @@
-"""Where the sandbox keeps its things, and the one error class it shows to people.
+"""The sandbox's directories, and its one error class.
 
-Only names of places live here. The cache may be deleted at any time; state and run directories belong to the one
-sandbox of this machine and go with `sandbox down`.
+The cache may be deleted at any time; state and run directories belong to the one sandbox of this machine and go with
+`sandbox down`.
 """
 
 import os
@@ -13,7 +13,7 @@ RUN = Path("/run/kube-ovn-sandbox")
 
 
 class SandboxError(Exception):
-    """Something a person must know, in one sentence. Shown without a traceback."""
+    """A failure, with one sentence for the user. Shown without a traceback."""
 
 
 def cache_dir() -> Path:
@@ -23,5 +23,5 @@ def cache_dir() -> Path:
 
 
 def venv_bin() -> Path:
-    """Programs that came as Python packages, such as kubectl."""
+    """The directory of programs that came as Python packages, such as kubectl."""
     return PROJECT / ".venv" / "bin"

@@ -1,8 +1,8 @@
 """Long-lived processes: started once, known again later by pid and start time, ended for sure.
 
-A record is written by the process itself just before it becomes the program, so an interrupted `up` leaves none
-unknown. A record is believed only while a process with that pid, start time and mark in its environment lives; nothing
-else is ever signalled.
+A record is written by the process itself just before it becomes the program, so an interrupted `up` leaves no process
+without one. A record counts only while a process with that pid, start time and mark in its environment lives; no other
+process is ever signalled.
 """
 
 import hashlib
@@ -42,14 +42,14 @@ class Process:
 
     @property
     def fingerprint(self) -> str:
-        """Equal for processes that need not be told apart."""
+        """A digest of all fields: when it stays the same, the process need not be started anew."""
         text = json.dumps([list(self.argv), dict(self.environment), self.inputs], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A process of ours that lives."""
+    """A living process of the sandbox."""
 
     name: str
     pid: int
@@ -57,12 +57,12 @@ class Running:
 
 
 def log_path(name: str) -> Path:
-    """Where a process's output goes."""
+    """The file that a process's output goes to."""
     return _LOGS / f"{name}.log"
 
 
 def parse_stat(text: str) -> tuple[int, str, str]:
-    """Pid, state and start time out of /proc/PID/stat; the name in brackets may hold anything."""
+    """Parse /proc/PID/stat (proc_pid_stat(5)): pid, state and start time. The name in brackets can be any text."""
     before, _, after = text.partition(" (")
     fields = after.rpartition(") ")[2].split()
     return int(before), fields[0], fields[19]
@@ -83,7 +83,7 @@ def observe(name: str) -> Running | None:
 
 
 def observe_all() -> list[Running]:
-    """Every process of ours that lives."""
+    """All living processes of the sandbox."""
     names = sorted(path.name for path in _RECORDS.iterdir()) if _RECORDS.is_dir() else []
     return [running for name in names if (running := observe(name)) is not None]
 
@@ -107,7 +107,7 @@ def _start(process: Process) -> None:
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     environment = {"PATH": path, "HOME": "/root", **process.environment, MARK: process.name}
     with log_path(process.name).open("ab") as log:
-        # A session of its own: Ctrl-C at the terminal that runs `up` is not meant for it.
+        # A session of its own, so that Ctrl-C at the terminal that runs `up` does not end it.
         child = subprocess.Popen(
             ["/bin/sh", "-c", _LAUNCHER, "sh", str(record), process.fingerprint, *process.argv],
             stdin=subprocess.DEVNULL,
@@ -135,7 +135,7 @@ def kill(names: Iterable[str]) -> list[str]:
     """End these processes at once, wait until they are gone, and forget them; return those that were alive."""
     victims = [running for name in names if (running := observe(name)) is not None]
     for victim in victims:
-        # The API server takes a minute over SIGTERM and holds its port meanwhile; nothing here has anything to save.
+        # The API server takes a minute to end on SIGTERM and keeps its port meanwhile; no process has data to save.
         send_signal(victim, signal.SIGKILL)
     deadline = time.monotonic() + _KILL_DEADLINE
     for victim in victims:

@@ -1,4 +1,4 @@
-"""The programs needed that no registry carries as packages: Kubernetes and its own tests, helm, pause, the CNI plugins.
+"""Programs that no registry has as packages: Kubernetes and its own tests, helm, pause, the CNI plugins.
 
 Each is taken from KUBEBUILDER_ASSETS or PATH when it is there in the right version, else built once from Go modules
 pinned in a folder each and cached. Starting them is done elsewhere.
@@ -27,28 +27,28 @@ _VERSION_VARIABLES = "k8s.io/component-base/version"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
-    """A go.mod of ours and the programs that come out of it."""
+    """A go.mod of ours and the programs that are built from it."""
 
     name: str
     version: str
     packages: dict[str, str]
     home: str = "sandbox"
     linker_flags: str = "-s -w"
-    # Those of them that are a package's tests, not its main function.
+    # The programs that are a package's tests, not its main function.
     tests: frozenset[str] = field(default_factory=frozenset)
-    # What a program found on PATH must say about its version to be taken; no pattern means it is always built.
+    # A pattern that the version of a program found on PATH must match; without one the program is always built.
     version_argument: str = "--version"
     accepted: re.Pattern[str] | None = None
     never_from_path: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def directory(self) -> Path:
-        """Where its go.mod lies."""
+        """The directory of the go.mod."""
         return PROJECT / self.home / self.name
 
 
 def kubernetes_linker_flags(version: str) -> str:
-    """Linker flags that give the binaries their version; without them it reads 0."""
+    """The linker flags that give the programs their version, which is 0 otherwise."""
     major, minor = version.lstrip("v").split(".")[:2]
     values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
     return " ".join(["-s -w", *(f"-X {_VERSION_VARIABLES}.{name}={value}" for name, value in values.items())])
@@ -85,7 +85,7 @@ HELM = Module(
     version_argument="version",
     accepted=re.compile(r'Version:"v4\.'),
 )
-# For nodes that have none: what runtimes and our own configuration call besides kube-ovn.
+# For nodes that have none: the plugins that runtimes and our own configuration call besides kube-ovn.
 CNI_PLUGINS = Module(
     name="plugins",
     home="images",
@@ -113,7 +113,7 @@ def _find_installed(module: Module, name: str) -> Path | None:
     if module.accepted is None or name in module.never_from_path:
         return None
     for place in (os.environ.get("KUBEBUILDER_ASSETS"), os.environ.get("PATH", "")):
-        # The sandbox's own directory is on the PATH of who sourced env.sh; it is made from what is found here.
+        # env.sh puts the sandbox's own directory on PATH; its links are made from the programs that are found here.
         directories = [part for part in (place or "").split(os.pathsep) if part and "kube-ovn-sandbox" not in part]
         found = shutil.which(name, path=os.pathsep.join(directories)) if directories else None
         if found is not None:
@@ -124,7 +124,7 @@ def _find_installed(module: Module, name: str) -> Path | None:
 
 
 def build_key(module: Module) -> str:
-    """Changes whenever something that decides the build's outcome changes."""
+    """A key that changes with every input of the build."""
     digest = hashlib.sha256(f"{module.packages}{module.linker_flags}{os.uname().machine}".encode())
     for path in sorted(module.directory.glob("*")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -157,8 +157,9 @@ def _build(module: Module, names: list[str], place: Path, go: Go) -> None:
 
 
 def _compile(module: Module, go: Go, packages: list[str], target: Path | None) -> None:
-    """Compile packages; the programs among them appear in the directory `target`. Without one nothing is kept of it
-    but what the compiler's own cache keeps."""
+    """Compile packages; the programs among them appear in the directory `target`. Without one only the compiler's own
+    cache is filled.
+    """
     listed = run([go.program, "list", "-deps", *packages], timeout=600, env=go.environment, cwd=module.directory)
     argv = [str(go.program), "build", "-v", "-trimpath", "-ldflags", module.linker_flags]
     argv += [] if target is None else ["-o", f"{target}/"]
@@ -166,7 +167,7 @@ def _compile(module: Module, go: Go, packages: list[str], target: Path | None) -
 
 
 def _compile_tests(module: Module, go: Go, package: str, program: Path) -> None:
-    # `go test` does not tell what it compiles, and what the tests import is most of it.
+    # `go test` does not print the packages that it compiles, and most of them are those that the tests import.
     imports = [str(go.program), "list", "-f", '{{join .TestImports " "}}', package]
     _compile(module, go, run(imports, timeout=600, env=go.environment, cwd=module.directory).split(), None)
     argv = [str(go.program), "test", "-c", "-vet=off", "-trimpath", "-ldflags", module.linker_flags]
@@ -182,7 +183,7 @@ def module_file(module: Module, path: str, name: str) -> Path:
 
 
 def _watch_build(argv: list[str], go: Go, directory: Path, total: int) -> None:
-    """Run the compiler and say now and then how far it is: with -v it names each package it has to compile."""
+    """Run the compiler and print now and then how far it is: with -v it names each package that it compiles."""
     started = reported = time.monotonic()
     lines: list[str] = []
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Lines that tell a waiting person what goes on and how long it took.
+"""Lines that tell a waiting user what goes on and how long it took.
 
 Only printing lives here; it decides nothing.
 """
@@ -18,7 +18,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def step(text: str) -> Iterator[None]:
-    """Announce a piece of work, and say how long it took when that was worth noticing."""
+    """Announce a piece of work, and print how long it took when that was long."""
     say(text)
     begun = time.monotonic()
     yield

@@ -20,13 +20,13 @@ _LOCK_DEADLINE = 120.0
 
 
 def check_root() -> None:
-    """Namespaces and links are root's."""
+    """Raise SandboxError when the user is not root: no other may make namespaces and links."""
     if os.geteuid() != 0:
         raise SandboxError("the sandbox makes network namespaces and mounts; run this as root")
 
 
 def check_machine() -> None:
-    """Try what the sandbox will need before it makes anything."""
+    """Try the rights that the sandbox needs before it makes anything. Raises SandboxError for the first missing one."""
     check_root()
     code, _, complaint = attempt(
         ["unshare", "--net", "--mount", "--pid", "--fork", "--uts", "--ipc", "--cgroup", "true"]
@@ -42,7 +42,7 @@ def check_machine() -> None:
 
 @contextmanager
 def only_one() -> Iterator[None]:
-    """Let other commands that change the sandbox wait. The lock leaves no file and dies with its holder."""
+    """Let other commands that change the sandbox wait. The lock leaves no file and ends with its process."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lock:
         deadline = time.monotonic() + _LOCK_DEADLINE
         waiting = False

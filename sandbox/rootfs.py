@@ -1,4 +1,4 @@
-"""Debian root file systems, built with mmdebstrap and cached by what went into them.
+"""Debian root file systems, built with mmdebstrap and cached by their inputs.
 
 `build_rootfs(packages)` is the whole interface. The result is shared and read-only by agreement: nodes put an overlay
 on it, images are packed from it. The mirror is the one this machine's own apt uses; neither its name nor apt settings
@@ -32,7 +32,7 @@ _LEFT_OUT = (
     "/usr/share/info/*",
     "/usr/share/bash-completion/*",
 )
-# What a build leaves behind that would name this machine or differ from one build to the next.
+# Files of a build that would name this machine or differ from one build to the next.
 _REMOVED_AFTERWARDS = (
     "etc/apt/sources.list",
     "etc/apt/sources.list.d/*",
@@ -50,7 +50,7 @@ _APT_SETTING = re.compile(r'^(Acquire::(?:https?|ftp|Retries|Check-[A-Za-z-]+)\S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mirror:
-    """Where packages come from: the main archive and, when this machine uses one, the security archive."""
+    """The source of packages: the main archive and, when this machine uses one, the security archive."""
 
     main: str | None
     security: str | None
@@ -115,7 +115,7 @@ def mmdebstrap_arguments(packages: list[str], target: Path, *, mirror: Mirror, s
 
 
 def read_mirror() -> Mirror:
-    """The Debian mirror of this machine's apt; none on a machine whose apt knows only another distribution."""
+    """The Debian mirror of this machine's apt; none when its apt knows only another distribution."""
     return parse_index_targets(run(["apt-get", "indextargets", "--format", _INDEX_FORMAT, "Created-By: Packages"]))
 
 
@@ -138,8 +138,8 @@ def read_apt_settings() -> list[str]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    # Two commands may want the same root at once; the second waits and finds it built. A dead one's lock is dropped
-    # by the kernel.
+    # Two commands may want the same root at once; the second waits and finds it built. The kernel drops the lock of a
+    # dead one.
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""What must be on the machine before anything else: Debian packages and a Go compiler.
+"""The packages that a machine needs before anything else: Debian's, and a Go compiler.
 
 `ensure_packages` installs what is missing with apt; `ensure_go` returns a Go command, from PATH or from the Python
 package index. Nothing is built here.
@@ -16,7 +16,7 @@ from sandbox.command import attempt, run
 from sandbox.paths import PROJECT, SandboxError, cache_dir
 from sandbox.progress import step
 
-# The program that proves the package is there, and the package. Both Debian and Ubuntu call them so.
+# A program that proves the package is there, and the package. The names are the same in Debian and Ubuntu.
 _NEEDED = {
     "mmdebstrap": "mmdebstrap",
     "nft": "nftables",
@@ -35,14 +35,14 @@ _APT_DEADLINE = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Go:
-    """How to call the compiler."""
+    """The Go compiler: its program and the environment to call it in."""
 
     program: Path
     environment: dict[str, str]
 
 
 def ensure_packages(needed: Mapping[str, str] = _NEEDED) -> None:
-    """Install the missing Debian packages, named by the program that proves each; say nothing when none is missing."""
+    """Install the missing Debian packages, by the program that proves each; print nothing when none is missing."""
     missing = sorted({package for program, package in needed.items() if not shutil.which(program, path=search_path())})
     missing += [] if _ARCHIVE_KEYS.exists() else ["debian-archive-keyring"]
     if not missing:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
+from pathlib import Path
 from typing import Any
 from warnings import WarningMessage
 
@@ -26,6 +27,9 @@ import pytest
 UNDO = 60.0
 """Seconds that a lane has, when the run is interrupted, to undo what its test did."""
 INTERRUPTED = 130
+LEAST_URGENT = 19
+"""nice(2)."""
+AUTOGROUP = Path("/proc/self/autogroup")
 FORK = multiprocessing.get_context("fork")
 Group = list[pytest.Item]
 
@@ -44,7 +48,8 @@ class Place:
 
 PLACE = pytest.StashKey[Place]()
 """The place of an item. Items without one are fillers: each file is a group, and one at a time runs beside the others,
-also beside those that must be alone, because they have nothing in common with them but the machine.
+also beside those that must be alone, because they have nothing in common with them but the machine; and of that they
+get what is left over.
 """
 
 
@@ -129,7 +134,7 @@ class Run:
 
     def _start(self, group: Group, *, is_filler: bool) -> None:
         here, there = FORK.Pipe(duplex=False)
-        process = FORK.Process(target=_work, args=(group, there))
+        process = FORK.Process(target=_fill if is_filler else _work, args=(group, there))
         process.start()
         there.close()
         self._lanes.append(Lane(process=process, pipe=here, left=list(group), is_filler=is_filler))
@@ -188,6 +193,17 @@ def _lost(item: pytest.Item, code: int | None) -> pytest.TestReport:
     return pytest.TestReport(item.nodeid, item.location, {}, "failed", text, "call")
 
 
+def _fill(group: Group, pipe: "Connection[Any, Any]") -> None:
+    """Run the tests of a group with the processor time that nothing else wants. The kernel compares sessions first, and
+    processes within a session (sched(7), autogrouping).
+    """
+    os.setsid()
+    os.nice(LEAST_URGENT)
+    if AUTOGROUP.exists():
+        AUTOGROUP.write_text(str(LEAST_URGENT))
+    _work(group, pipe)
+
+
 def _work(group: Group, pipe: "Connection[Any, Any]") -> None:
     """Run the tests of a group; the forked process does nothing else."""
     session, manager = group[0].session, group[0].config.pluginmanager
@@ -198,7 +214,9 @@ def _work(group: Group, pipe: "Connection[Any, Any]") -> None:
         capture.start_global_capturing()
         capture.suspend_global_capture()
     manager.unregister(name="terminalreporter")
-    manager.register(_Teller(group[0].config, pipe))
+    teller = _Teller(group[0].config, pipe)
+    manager.register(teller)
+    teller.has_begun = True
     try:
         for item, following in zip_longest(group, group[1:]):
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
@@ -212,6 +230,8 @@ class _Teller:
 
     def __init__(self, config: pytest.Config, pipe: "Connection[Any, Any]") -> None:
         self._config, self._pipe = config, pipe
+        self.has_begun = False
+        """Until then it hears the warnings that were before, which the other process has told already."""
 
     def pytest_runtest_logstart(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
         self._pipe.send(("pytest_runtest_logstart", {"nodeid": nodeid, "location": location}))
@@ -226,6 +246,8 @@ class _Teller:
     def pytest_warning_recorded(
         self, warning_message: WarningMessage, when: str, nodeid: str, location: tuple[str, int, str] | None
     ) -> None:
+        if not self.has_begun:
+            return
         warning_message.source = None  # whatever it is, it may not be sent
         told = {"warning_message": warning_message, "when": when, "nodeid": nodeid, "location": location}
         self._pipe.send(("pytest_warning_recorded", told))

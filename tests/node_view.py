@@ -12,7 +12,7 @@ OWN = "node1"
 
 
 def node(name: str, *addresses: str, address: str = "", zone: str = "") -> Node:
-    """`address`: the one in the fabric."""
+    """A Node; `address`: its address in the fabric."""
     annotations = {names.IP_ADDRESS: address, names.CIDR: "100.64.0.0/16"} if address else {}
     return Node(
         metadata=ObjectMeta(name=name, uid=f"uid-{name}", annotations=annotations, labels={names.ZONE: zone}),

@@ -14,7 +14,7 @@ install() {
 
 install "$1" kube-ovn
 for name in loopback portmap; do
-    # Those the node has are somebody else's, unless they are what we put there.
+    # Plugins that the node has belong to other programs, unless we put them there.
     mark=$1/.$name.kube-ovn
     if [ ! -e "$1/$name" ] || sha256sum --check --status "$mark" 2>/dev/null; then
         install "$1" "$name"

@@ -31,7 +31,7 @@ V = TypeVar("V")
 FEW = 8
 """Readers of one key that are kept in a tuple."""
 MOST_ROUNDS = 20
-"""Rounds after which a graph whose steps go on changing their own inputs is left for the next call."""
+"""Rounds after which a graph is left for the next call when its steps go on changing their own inputs."""
 
 
 class _All:
@@ -249,7 +249,7 @@ class Derived(Source[K, V], Generic[K, S, V]):
         self.source, self.work = source, work
         self.stale: dict[K, None] = dict.fromkeys(source.values)  # in order: the same history, the same writes in turn
         self.worked = self.unchanged = 0
-        """Cells worked out so far, and those of them whose value stayed the same."""
+        """Cells worked out so far, and those of them that kept their value."""
         self._read = read
         self._cells: dict[K, _Cell] = {}  # of those that have read something
         source.listen(self._follow)
@@ -361,7 +361,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class StaleCell:
-    """A cell whose value is not what it would be if it were worked out now: a fault of the program."""
+    """A cell with another value than it would have if it were worked out now: a fault of the program."""
 
     derivation: str
     key: object

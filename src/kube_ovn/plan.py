@@ -49,7 +49,7 @@ class Plan(Generic[K, V]):
 
 
 class AbsurdPlanError(Exception):
-    """The guard refuses a plan that would remove what can hardly be meant to go."""
+    """The guard refuses a plan: it would remove every anchor of the network, which can hardly be meant."""
 
 
 def diff(desired: Mapping[K, V], actual: Mapping[K, V], keys: Iterable[K] | None = None) -> Plan[K, V]:
@@ -69,7 +69,7 @@ def diff(desired: Mapping[K, V], actual: Mapping[K, V], keys: Iterable[K] | None
 
 
 NAMED = 5
-"""The most anchors that a refusal of the guard names."""
+"""Anchors that the message of an AbsurdPlanError names, at most."""
 
 
 def guard(

@@ -1,6 +1,6 @@
 """The loop that every part runs on: wait until something changed, make one pass, and try again what the world refused.
 
-Level-triggered: a pass looks at the state as it is, never at what happened. Knows nothing of Kubernetes or OVN.
+Level-triggered: a pass looks at the state as it is, never at what happened. Nothing here knows of Kubernetes or OVN.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ REST, LONGEST_REST = 3.0, 0.1
 
 
 class Backoff:
-    """Exponential delay with full jitter: 50 ms at first, `ceiling` seconds at most."""
+    """Exponential delay with jitter: `floor` seconds at first, `ceiling` at most, of which at least half is waited."""
 
     def __init__(self, floor: float = 0.05, ceiling: float = 10.0) -> None:
         self._floor, self._ceiling, self._delay = floor, ceiling, floor

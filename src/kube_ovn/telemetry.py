@@ -1,4 +1,4 @@
-"""What a running program says of itself: JSON logs, metrics, health.
+"""What a running program tells its operators: JSON logs, metrics, health.
 
 Metrics are declared beside the code that they measure, and served here. A program's `main` hands over the checks that
 decide whether the program is alive and ready; this module only asks them.
@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 LEVELS = ("debug", "info", "warning", "error")
 
 Check = Callable[[], str | None]
-"""None when all is well, else a sentence."""
+"""A check of the program's health: None when all is well, else a sentence that names what is wrong."""
 
 _SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -53,7 +53,7 @@ def start_logging(level: str) -> None:
 
 
 def set_log_level(level: str) -> None:
-    """Change what is logged from now on."""
+    """Log messages of this level (one of LEVELS) and above from now on."""
     number = getattr(logging, level.upper())
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
     logging.getLogger().setLevel(number)

@@ -16,7 +16,7 @@ PATIENCE = 3.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     code: str
-    """The server's, or what went wrong."""
+    """The response code of the server, or the error."""
     answers: list[str]
     truncated: bool
     seconds: float
@@ -32,7 +32,7 @@ def ask_server(
     questions: Sequence[str] = (),
     source_port: int = 0,
 ) -> Answer:
-    """What a server says. `edns`: how many bytes it may say; `questions`: more names in the same message."""
+    """The answer of a DNS server. `edns`: the most bytes of it; `questions`: more names in the same message."""
     query = dns.message.make_query(name, kind, use_edns=None if edns is None else 0)
     if edns is not None:
         query.use_edns(0, payload=edns)

@@ -27,13 +27,13 @@ ORDER = [IpFamily.IPV4, IpFamily.DUAL, IpFamily.IPV6]
 NUMBER = pytest.StashKey[int]()
 NODES = pytest.StashKey[dict[IpFamily, int]]()
 _STANDING = os.memfd_create("sandbox")
-"""Which family's sandbox this run has made; all lanes have the file."""
+"""The address family of the sandbox that this run has made; all lanes share the file."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A module whose tests need other than IPv4 says so in FAMILY; one that needs more than two nodes, in NODE_COUNT;
-    one whose tests share what they look at, in TOGETHER. Modules of one family come one after another, so that the
-    sandbox is made anew once a family.
+    """Order the tests. A module names another family than IPv4 in FAMILY, more than two nodes in NODE_COUNT; TOGETHER
+    says that its tests share a Namespace. Modules of one family come one after another, so that the sandbox is made
+    anew once a family.
     """
     ours = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
     nodes = config.stash[NODES] = dict.fromkeys(IpFamily, 2)
@@ -60,7 +60,7 @@ def _module(item: pytest.Item) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def cluster(request: pytest.FixtureRequest) -> dict[str, str]:
-    """A running sandbox of the module's family whose network is this checkout's; the address of each node by name."""
+    """A running sandbox of the module's family with this checkout as its network; the address of each node by name."""
     family = getattr(request.module, "FAMILY", IpFamily.IPV4)
     _stand(family, request.config.stash[NODES][family], request.session.testsfailed)
     wait_until_healthy()
@@ -86,7 +86,7 @@ def _stand(family: IpFamily, nodes: int, failures: int) -> None:
 
 
 def _make(family: IpFamily, nodes: int) -> str:
-    """What was wrong, if anything."""
+    """Make the sandbox; returns the error, or "" when there is none."""
     try:
         reinstall(nodes, family)
     except SandboxError as error:
@@ -100,7 +100,7 @@ def no_namespace_left(seen: Objects, except_for: str = "") -> bool:
 
 @contextmanager
 def opened(name: str) -> Iterator[Scene]:
-    """A Namespace that goes in the end."""
+    """A Namespace that is removed in the end."""
     scene = Scene(name)
     scene.open()
     try:
@@ -126,12 +126,12 @@ def other(cluster: dict[str, str]) -> Iterator[Scene]:
 
 @pytest.fixture(scope="module")
 def shared_scene(cluster: dict[str, str]) -> Iterator[Scene]:
-    """A Namespace for tests that only look; their module says TOGETHER."""
+    """A Namespace for tests that change nothing; their module has TOGETHER."""
     with opened(f"{PREFIX}{secrets.token_hex(3)}") as scene:
         yield scene
 
 
 @pytest.fixture
 def block(request: pytest.FixtureRequest) -> Block:
-    """Addresses of this test's own."""
+    """Addresses that no other test has."""
     return Block(number=request.node.stash[NUMBER])

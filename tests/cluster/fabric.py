@@ -1,4 +1,4 @@
-"""What cluster tests see and make of the fabric's own objects: Subnets, IP objects, and what is said of them."""
+"""The fabric's own objects in cluster tests: Subnets, IP objects, their conditions and Events."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,14 +22,14 @@ class Block:
     """Addresses that no other test of a run has: sixteen networks of each family."""
 
     number: int
-    """The test's, in this run."""
+    """The number of the test in this run."""
 
     def v4(self, host: int, part: int = 0) -> str:
         """An IPv4 address of one of the networks."""
         return str(_FIRST_V4 + ((self.number * _PARTS + part) << 8) + host)
 
     def v6(self, host: int, part: int = 0) -> str:
-        """The IPv6 address whose last digits read like the IPv4 one's."""
+        """An IPv6 address of one of the networks; its last digits read like the IPv4 one's."""
         return str(_FIRST_V6 + (self.number << 80) + (part << 64) + int(str(host), 16))
 
     def cidr4(self, part: int = 0, length: int = 24) -> str:
@@ -43,7 +43,7 @@ class Block:
         return str(_FIRST_FAR_V4 + self.number), str(_FIRST_FAR_V6 + self.number)
 
     def both(self, part: int = 0) -> str:
-        """As a Subnet of both families has it."""
+        """The CIDRs of both families, as a Subnet has them."""
         return f"{self.cidr4(part)},{self.cidr6(part)}"
 
 
@@ -73,7 +73,7 @@ def ready(*names: str, within: float = 20) -> None:
 
 @contextmanager
 def own_subnet(scene: Scene, cidr: str, **spec: Any) -> Iterator[str]:
-    """A Subnet for the Namespace of a scene; in the end its Pods go, and it with them."""
+    """A Subnet for the Namespace of a scene; in the end its Pods and the Subnet are removed."""
     name = f"s-{scene.namespace}"
     kube.apply(subnet(name, cidr, namespaces=[scene.namespace], **spec))
     try:
@@ -151,5 +151,5 @@ def records(condition: Callable[[Mapping[str, Json]], T | None], within: float, 
 
 
 def using(item: Json) -> int:
-    """How many addresses of a Subnet its status says are in use."""
+    """The number of addresses in use, by the status of a Subnet."""
     return int(item.get("status", {}).get("v4usingIPs", 0))

@@ -62,7 +62,7 @@ def _carriers(item: Json) -> str:
 
 
 def visit(scene: Scene, pod: Pod, address: str) -> str:
-    """Whom the outside host sees when a Pod asks it."""
+    """The client address that the outside host sees when a Pod asks it; `nobody` when there is no answer."""
     host = f"[{address}]" if ":" in address else address
     return scene.shell(pod, f"curl -sS --max-time 3 'http://{host}/' || echo nobody").strip()
 
@@ -85,7 +85,7 @@ def cordoned(name: str) -> Iterator[None]:
 
 @contextmanager
 def hung() -> Iterator[None]:
-    """node2's Open vSwitch stands still."""
+    """Stop node2's Open vSwitch without ending it."""
     node_exec("node2", "pkill", "-STOP", "ovs-vswitchd")
     try:
         yield
@@ -95,7 +95,7 @@ def hung() -> Iterator[None]:
 
 @contextmanager
 def dead() -> Iterator[None]:
-    """Every process of node2 is killed at once; it boots again afterwards."""
+    """Kill every process of node2 at once; the node boots again afterwards."""
     process.kill(["node2"])
     try:
         yield
@@ -106,7 +106,7 @@ def dead() -> Iterator[None]:
 
 @contextmanager
 def cut_off() -> Iterator[None]:
-    """Somebody pulled the plug of node2's tunnels at the other end."""
+    """Take node2's tunnel link out of its bridge, as when its cable is pulled at the far end."""
     link = parse_node("node2").tunnel_link
     run(["ip", "link", "set", link, "nomaster"])
     try:
@@ -129,19 +129,19 @@ class Stream:
         self._scene.shell(pod, f"ping -i {1 / RATE} {far} </dev/null >/tmp/stream 2>&1 &")
 
     def lost(self) -> tuple[int, list[int]]:
-        """How many were sent, and the numbers of those nobody answered."""
+        """End the stream. Returns how many pings have an answer or a later one that has, and the numbers of those that
+        have none. A stream that is not answered any more is a failure.
+        """
+        newest = max(self._answered(), default=0)
+        until(lambda: max(self._answered(), default=0) > newest, 10, f"{self._pod.name} is answered")
         self._scene.shell(self._pod, "pkill -INT ping")
-        text = until(
-            lambda: (
-                found if "packets transmitted" in (found := self._scene.shell(self._pod, "cat /tmp/stream")) else None
-            ),
-            10,
-            "ping's summary",
-        )
-        summary = re.search(r"(\d+) packets transmitted", text)
-        assert summary is not None
-        sent, answered = int(summary[1]), {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", text)}
-        return sent, sorted(set(range(1, sent - RATE // 2)) - answered)
+        answered = self._answered()
+        sent = max(answered)
+        return sent, sorted(set(range(1, sent)) - answered)
+
+    def _answered(self) -> set[int]:
+        text = self._scene.shell(self._pod, "cat /tmp/stream")
+        return {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", text)}
 
 
 @contextmanager

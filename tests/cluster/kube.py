@@ -1,7 +1,7 @@
-"""The API server as the cluster tests ask it all the time: objects and their changes.
+"""The frequent requests of cluster tests to the API server: objects and their changes.
 
-On connections that are kept, because kubectl costs a tenth of a second of a core each time it starts. What tests do
-seldom, they do with kubectl. Waits follow a watch: they end with the change they wait for, and cost nothing until then.
+The connections are kept, because kubectl costs a tenth of a second of a core each time it starts; rare requests are
+made with kubectl. Waits follow a watch: they end with the change they wait for, and cost nothing until then.
 """
 
 import http.client
@@ -42,7 +42,7 @@ _here = threading.local()
 
 
 def path(kind: str, name: str = "", namespace: str = "") -> str:
-    """Where objects of a kind are; those of all Namespaces, if none is given."""
+    """The URL path of the objects of a kind; those of all Namespaces, if none is given."""
     inside = f"/namespaces/{namespace}" if namespace and kind not in _CLUSTER_WIDE else ""
     return f"{_GROUP[kind]}{inside}/{kind}s" + (f"/{name}" if name else "")
 
@@ -100,8 +100,8 @@ def when(
     labels: str = "",
     fields: str = "",
 ) -> T:
-    """Follow objects until the condition is true of them, and return what it says then. An API server that is away is
-    no answer yet.
+    """Follow objects until the condition is true of them, and return its value. An API server that does not answer is
+    asked again.
     """
     end, last = time.monotonic() + deadline, "nothing was seen"
     while True:
@@ -173,7 +173,7 @@ def _query(labels: str, fields: str, **more: str) -> str:
 
 
 def _answer(method: str, where: str, body: Json | None = None, form: str = "application/json") -> Json:
-    """What the API server says; raises SandboxError when it refuses or does not answer."""
+    """The API server's answer. Raises SandboxError when it refuses or does not answer."""
     content = None if body is None else json.dumps(body)
     try:
         try:

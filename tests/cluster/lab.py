@@ -1,7 +1,7 @@
-"""What the cluster tests do to the sandbox and see of it: Pods of one Namespace, commands inside Pods and nodes.
+"""The work of cluster tests on the sandbox: Pods of one Namespace, commands inside Pods and nodes.
 
-It acts as a user or an administrator would. How the API server is asked is in kube.py; what OVN's Northbound database
-holds is read in northbound.py.
+It acts as a user or an administrator would. Requests to the API server are in kube.py; OVN's Northbound database is
+read in northbound.py.
 """
 
 import json
@@ -15,8 +15,8 @@ from typing import TypeVar
 from sandbox import node
 from sandbox.command import attempt, run
 from sandbox.demo import SYSTEM, kubectl
-from sandbox.images import TOOLS_IMAGE
 from sandbox.layout import parse_node
+from sandbox.node_images import TOOLS_IMAGE
 from sandbox.paths import SandboxError
 from tests.cluster import kube
 from tests.cluster.kube import Json, Objects
@@ -25,16 +25,16 @@ T = TypeVar("T")
 
 POLL = 0.1
 SLEEP = ("sh", "-c", "trap exit TERM; sleep 100000 & wait")
-"""Does nothing, and ends when told to: a shell that only sleeps would make each deletion wait for its grace period."""
+"""Does nothing, and ends on SIGTERM: a shell that only sleeps would make each deletion wait for its grace period."""
 HTTP = 8080
 SERVER = ("/agnhost", "netexec", f"--http-port={HTTP}", "--udp-port=-1")
-"""A web server: /hostname answers with the Pod's name, /clientip with whom it sees."""
+"""A web server: /hostname answers with the Pod's name, /clientip with the client's address."""
 OUR_WORKLOADS = {"deployment": ("ovn-central", "kube-ovn-controller"), "daemonset": ("ovs-ovn", "kube-ovn-cni")}
 
 
 def until(condition: Callable[[], T | None], deadline: float, what: str) -> T:
-    """Ask until the answer is true, and return it. A part of the cluster that is away is no answer yet. What can be
-    seen in the API server's objects alone is awaited with `kube.when`, which does not ask again and again.
+    """Call the condition until it is true, and return its value. A part of the cluster that does not answer is asked
+    again. A condition on the API server's objects alone is awaited with `kube.when`, which needs no polling.
     """
     end = time.monotonic() + deadline
     last: object = None
@@ -102,7 +102,7 @@ def manifest(
             "terminationGracePeriodSeconds": 1,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            # A test that takes a node's parts away is not about evictions.
+            # A test that stops a node's parts does not test evictions.
             "tolerations": [{"operator": "Exists"}],
             "containers": [
                 {
@@ -171,7 +171,7 @@ def replace_system_pod(app: str, on: str | None = None, *, force: bool = False, 
 
 @contextmanager
 def scaled_down(deployment: str) -> Iterator[None]:
-    """No Pod of a Deployment of ours runs."""
+    """Scale a Deployment of ours down to no Pod in a `with` block."""
     kube.patch("deployment", deployment, {"spec": {"replicas": 0}}, SYSTEM)
     try:
         kube.when(lambda seen: not seen, 60, f"{deployment} is away", "pod", SYSTEM, labels=f"app={deployment}")
@@ -181,7 +181,7 @@ def scaled_down(deployment: str) -> Iterator[None]:
 
 
 def wait_until_healthy(deadline: float = 90) -> None:
-    """Every workload of ours has all its Pods Ready."""
+    """Wait until every workload of ours has all its Pods Ready."""
     for kind, names in OUR_WORKLOADS.items():
 
         def whole(seen: Objects, names: tuple[str, ...] = names) -> bool:
@@ -299,7 +299,7 @@ class Scene:
         return f"{count} received" in self.shell(source, f"ping -c {count} -i 0.05 -W 2 {address} || true")
 
     def talk_again(self, source: Pod, target: Pod, *, within: float = 30) -> None:
-        """Both ways, until every ping of a row is answered."""
+        """Wait until every ping of a row is answered, both ways."""
         until(lambda: self._both_ways(source, target), within, f"{source.name} on {source.node} and {target.name} talk")
 
     def _both_ways(self, source: Pod, target: Pod) -> bool:
@@ -307,7 +307,7 @@ class Scene:
 
 
 def torn(lost: Sequence[int]) -> list[int]:
-    """Of the numbers of lost packets those that follow another one.
+    """The numbers of lost packets that follow another lost one.
 
     A single packet may be lost between nodes, whatever is tested: without a kernel datapath vswitchd loses one of a
     tunnel when it looks at the node's links anew, and the Pods of the test before this one are just going (measured:
@@ -329,8 +329,8 @@ class Pinging:
         self._scene.shell(self._source, f"ping -i 0.1 {self._target} </dev/null >{self._log} 2>&1 &")
 
     def stop(self) -> tuple[int, list[int]]:
-        """How many were sent and the numbers of those that were not answered. Those of the last second do not
-        count: on a busy machine they may have been on their way when ping was told to stop.
+        """The number of pings that were sent, and the sequence numbers of those without an answer. The last second does
+        not count: on a busy machine its pings may have been on their way when ping was told to stop.
         """
         self._scene.shell(self._source, f"pkill -INT -f 'ping -i 0.1 {self._target}$'")
 

@@ -42,7 +42,7 @@ def read_ports(namespace: str) -> dict[str, Columns]:
 
 @asynccontextmanager
 async def all_updates() -> AsyncIterator[list[Any]]:
-    """Every change of any column of any table while this is open, as the server tells it."""
+    """Every change of any column of any table during the `with` block, as the server sends it."""
     updates: list[Any] = []
 
     def note(method: str, params: list[Any]) -> None:
@@ -56,7 +56,7 @@ async def all_updates() -> AsyncIterator[list[Any]]:
         everything: dict[str, Any] = {table: [{}] for table in schema["tables"]}
         await connection.request("monitor_cond", [_DATABASE, "all", everything], _DEADLINE)
         yield updates
-        await connection.request("echo", [], _DEADLINE)  # replies keep their order: all there was has arrived
+        await connection.request("echo", [], _DEADLINE)  # replies keep their order: all changes so far have arrived
         assert not reading.done(), "the monitor lost its connection"
     finally:
         connection.close(OvsdbError("done"))

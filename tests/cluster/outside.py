@@ -1,4 +1,4 @@
-"""The outside host as a witness: which packets it saw, and from whom."""
+"""The outside host as a witness: the packets that it saw, and their sources."""
 
 import http.client
 import json
@@ -28,12 +28,12 @@ class Seen:
     """A packet that came in."""
 
     time: float
-    """Seconds, on a clock of its own."""
+    """Seconds, on the outside host's clock."""
     source: str
     number: int
-    """What whoever sent it counted."""
+    """The sequence number."""
     sender: str
-    """MAC of the node it came from."""
+    """The MAC of the node that the packet came from."""
 
 
 _SNIFF, _TALK = (Path(__file__).with_name(name) for name in ("sniff.py", "talk.py"))
@@ -75,7 +75,7 @@ class Talk:
         self._process, self._file = process, file
 
     def goes_on(self, count: int = 50) -> None:
-        """Some more requests are answered on it."""
+        """Check that some more requests are answered on the connection."""
         before = self._answers()
         until(lambda: self._is_open() and self._answers() > before + count, 20, "the connection goes on")
 
@@ -89,7 +89,7 @@ class Talk:
 
 @contextmanager
 def talking(folder: Path, address: str, port: int) -> Iterator[Talk]:
-    """One connection to a web server, over which it is asked all the time."""
+    """One connection to a web server, with one request after another."""
     file = folder / "answers"
     argv = [*_inside(), sys.executable, "-P", str(_TALK), address, str(port), str(file)]
     with subprocess.Popen(argv, text=True) as process:
@@ -100,17 +100,17 @@ def talking(folder: Path, address: str, port: int) -> Iterator[Talk]:
 
 
 def outside(*command: str) -> str:
-    """What a command on the outside host prints."""
+    """Run a command on the outside host and return its output."""
     return run([*_inside(), *command], timeout=20)
 
 
 def fetch(url: str) -> str:
-    """What the outside host gets from a web server; raises OSError when it gets nothing."""
+    """The outside host's answer from a web server. Raises OSError when there is none."""
     return in_netns(str(netns_path(OUTSIDE_NETNS)), lambda: _get(url))
 
 
 def dial(address: str, port: int, source_port: int) -> str:
-    """What the outside host hears from a UDP server that it asks for its name; raises OSError when it hears nothing."""
+    """The outside host's answer from a UDP server that it asks for its name. Raises OSError when there is none."""
     return in_netns(str(netns_path(OUTSIDE_NETNS)), lambda: _dial(address, port, source_port))
 
 
@@ -138,7 +138,7 @@ def _dial(address: str, port: int, source_port: int) -> str:
 
 @contextmanager
 def reachable_at(*addresses: str) -> Iterator[None]:
-    """The outside host has these addresses too, far from the nodes."""
+    """Give the outside host further addresses, far from the nodes, in a `with` block."""
     try:
         for address in addresses:
             outside("ip", "address", "replace", str(ip_interface(address)), "dev", "lo")
@@ -150,7 +150,7 @@ def reachable_at(*addresses: str) -> Iterator[None]:
 
 @contextmanager
 def routed(*routes: tuple[str, str]) -> Iterator[None]:
-    """The outside host sends what is for some networks to some addresses."""
+    """Give the outside host routes, each a network and its next hop, in a `with` block."""
     try:
         for network, via in routes:
             outside("ip", f"-{ip_address(via).version}", "route", "replace", network, "via", via)

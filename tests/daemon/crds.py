@@ -21,7 +21,7 @@ def render_crds() -> str:
 
 
 def install_crds(kubeconfig: Path) -> None:
-    """Return when objects of our kinds can be made."""
+    """Install the definitions and wait until objects of our kinds can be made."""
     kubectl: list[str | Path] = [venv_bin() / "kubectl", f"--kubeconfig={kubeconfig}"]
     run([*kubectl, "apply", "--server-side", "-f", "-"], text=render_crds())
     run([*kubectl, "wait", "--for=condition=Established", "crd", "--all", "--timeout=20s"])

@@ -93,7 +93,7 @@ class KubeApiserver:
             self._stop(name)
 
     def get(self, path: str) -> bytes:
-        """A request that uses nothing of what is under test."""
+        """Send a request without the code that is under test."""
         request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {ADMIN}"})
         with urllib.request.urlopen(request, context=ssl.create_default_context(cafile=str(self.ca)), timeout=5) as got:
             body: bytes = got.read()

@@ -64,7 +64,7 @@ SUBNET_KIND = {
         ],
     },
 }
-"""What of the chart's definition a node needs: that it can be followed."""
+"""The part of the chart's definition that a node needs: enough to follow Subnets."""
 TOPOLOGY = f"""
 lr-add ovn-cluster
 ls-add join
@@ -106,7 +106,7 @@ def in_netns(path: str, function: Callable[[], T]) -> T:
 
 
 def ping(netns: str, address: str, link: str = "eth0") -> bool:
-    """Whether an address answers to who lives in a network namespace."""
+    """Whether an address answers a ping from inside a network namespace."""
     try:
         in_netns(netns, lambda: asyncio.run(echo(ip_address(address), link, 2)))
     except OSError:
@@ -140,7 +140,7 @@ class Node:
         self.kube = self.inside(lambda: KubeApiserver(folder))
 
     def inside(self, function: Callable[[], T]) -> T:
-        """Call a function in the node's network namespace; what it starts stays there."""
+        """Call a function in the node's network namespace; processes that it starts stay there."""
         return in_netns(f"/run/netns/{self.netns}", function)
 
     def ip(self, *arguments: str) -> str:
@@ -253,7 +253,7 @@ class Node:
         until("Subnets can be made", established)
 
     def create_subnet(self, name: str, cidr_block: str, **spec: object) -> None:
-        """A Subnet that is in effect."""
+        """Make a Subnet that is in effect."""
         meta = {"name": name}
         self.api("POST", SUBNETS, {"apiVersion": "kubeovn.io/v1", "kind": "Subnet", "metadata": meta, "spec": spec})
         self.set_status(name, cidrBlock=cidr_block)
@@ -265,7 +265,7 @@ class Node:
         self.api("DELETE", f"{SUBNETS}/{name}")
 
     def register(self) -> None:
-        """The Node, with its address on the join switch."""
+        """Make the Node, with its address on the join switch."""
         annotations = {f"ovn.kubernetes.io/{key}": value for key, value in JOIN.items()}
         meta = {"name": NAME, "annotations": annotations}
         self.api("POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": meta})
@@ -273,7 +273,7 @@ class Node:
         self.api("PATCH", f"/api/v1/nodes/{NAME}/status", {"status": status})
 
     def create_pod(self, name: str, address: str = "", subnet: str = "ovn-default") -> str:
-        """A Pod on this node, with an address when one is given; its UID."""
+        """Make a Pod on this node, with an address when one is given; returns its UID."""
         containers = [{"name": "c", "image": "i"}]
         spec = {"nodeName": NAME, "containers": containers}
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
@@ -283,7 +283,7 @@ class Node:
         return str(uid)
 
     def grant(self, name: str, address: str, subnet: str = "ovn-default") -> None:
-        """The Pod's logical port and its annotations: of the /16 its address is in."""
+        """Write the Pod's logical port and its annotations, as for the /16 that its address is in."""
         mac = "0a:00:" + ip_address(address).packed.hex(":")
         port = f"{name}.default"
         self.ovn.nbctl(
@@ -352,7 +352,7 @@ MAIN = "from kube_ovn.daemon.main import main; main()"
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node that is registered and whose daemon runs, in a cluster with the default subnet."""
+    """A registered node with a running daemon, in a cluster with the default subnet."""
     made = Node(tmp_path_factory.mktemp("n"))
     try:
         made.start()

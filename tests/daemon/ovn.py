@@ -33,7 +33,7 @@ class Ovn:
             self.create_database(name)
 
     def create_database(self, name: str) -> None:
-        """An empty database in place of whatever was there."""
+        """Make an empty database in place of an older one."""
         (self.folder / f"{name}.db").unlink(missing_ok=True)
         self.run("ovsdb-tool", "create", f"{self.folder}/{name}.db", f"{self.root}/{SCHEMAS[name]}")
 
@@ -73,7 +73,7 @@ class Ovn:
         (self.folder / f"{name}.sock").unlink(missing_ok=True)
 
     def pause(self, name: str) -> None:
-        """Have a process do nothing, as if it was busy with something long."""
+        """Stop a process without ending it, as if it was busy."""
         self._processes[name].send_signal(signal.SIGSTOP)
 
     def resume(self, name: str) -> None:

@@ -19,8 +19,8 @@ import pytest
 from kube_ovn.daemon.dns import Responder
 from kube_ovn.host.dns import Directory
 from kube_ovn.model.addr import Address
-from tests.clusters import service, slice_of
 from tests.node_view import view
+from tests.small_clusters import service, slice_of
 
 ZONE = "cluster.local"
 WEB = f"web.default.svc.{ZONE}"

@@ -23,7 +23,7 @@ RECIRCULATIONS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
+class Traced:
     """A scenario in the Southbound database. Pods and nodes are named by UID."""
 
     ovn: Ovn
@@ -80,7 +80,7 @@ class Network:
 
 
 @contextmanager
-def network(scenario: str, factory: pytest.TempPathFactory) -> Iterator[Network]:
+def network(scenario: str, factory: pytest.TempPathFactory) -> Iterator[Traced]:
     ovn, topology = Ovn(factory.mktemp("ovn")), rendered(scenario)
 
     async def commit() -> None:
@@ -93,19 +93,19 @@ def network(scenario: str, factory: pytest.TempPathFactory) -> Iterator[Network]
         asyncio.run(commit())
         ovn.start_northd()
         ovn.nbctl("--timeout=15", "--wait=sb", "sync")
-        yield Network(ovn=ovn, topology=topology)
+        yield Traced(ovn=ovn, topology=topology)
     finally:
         ovn.stop()
 
 
 @pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     with network("two-nodes", tmp_path_factory) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     """Pods `p1` and `p2` are in the private subnet, `p3` in one it lets in, `p4` in neither, `p5` under raw ACLs, `p6`
     and `p7` in the private one with other port security.
     """
@@ -113,16 +113,16 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
         yield made
 
 
-def test_a_pod_reaches_a_pod_of_another_node(nodes: Network) -> None:
+def test_a_pod_reaches_a_pod_of_another_node(nodes: Traced) -> None:
     assert nodes.trace("p1", nodes.address("p2")) == "server-0.shop"
 
 
-def test_the_outside_is_reached_through_the_own_node(nodes: Network) -> None:
+def test_the_outside_is_reached_through_the_own_node(nodes: Traced) -> None:
     assert nodes.trace("p1", "203.0.113.1") == "node-node1"
     assert nodes.trace("p2", "203.0.113.1") == "node-node-2.example"
 
 
-def test_a_node_is_reached_at_its_own_port(nodes: Network) -> None:
+def test_a_node_is_reached_at_its_own_port(nodes: Traced) -> None:
     assert nodes.trace("p1", "172.30.0.12") == "node-node-2.example"
     assert nodes.trace("p1", "172.30.0.11") == "node-node1"
 
@@ -131,49 +131,49 @@ both_families = pytest.mark.parametrize("version", [4, 6])
 
 
 @both_families
-def test_pods_of_a_private_subnet_reach_each_other(private: Network, version: int) -> None:
+def test_pods_of_a_private_subnet_reach_each_other(private: Traced, version: int) -> None:
     assert private.trace("p1", private.address("p2", version)) == "secret-b.default"
 
 
 @both_families
-def test_a_private_subnet_and_another_do_not_reach_each_other(private: Network, version: int) -> None:
+def test_a_private_subnet_and_another_do_not_reach_each_other(private: Traced, version: int) -> None:
     assert private.trace("p4", private.address("p1", version)) is None
     assert private.trace("p1", private.address("p4", version)) is None
 
 
 @both_families
-def test_what_is_not_private_reaches_what_is_not_private(private: Network, version: int) -> None:
+def test_what_is_not_private_reaches_what_is_not_private(private: Traced, version: int) -> None:
     assert private.trace("p4", private.address("p3", version)) == "friend.default"
 
 
 @pytest.mark.parametrize("outside", ["203.0.113.1", "2001:db8::1"])
-def test_a_private_subnet_does_not_reach_the_outside(private: Network, outside: str) -> None:
+def test_a_private_subnet_does_not_reach_the_outside(private: Traced, outside: str) -> None:
     assert private.trace("p4", outside) == "node-node1"
     assert private.trace("p1", outside) is None
 
 
 @both_families
-def test_an_allowed_subnet_and_a_private_one_reach_each_other(private: Network, version: int) -> None:
+def test_an_allowed_subnet_and_a_private_one_reach_each_other(private: Traced, version: int) -> None:
     assert private.trace("p3", private.address("p1", version)) == "secret-a.default"
     assert private.trace("p1", private.address("p3", version)) == "friend.default"
 
 
 @both_families
-def test_nodes_reach_a_private_subnet_from_any_of_their_addresses(private: Network, version: int) -> None:
+def test_nodes_reach_a_private_subnet_from_any_of_their_addresses(private: Traced, version: int) -> None:
     inside, own = private.address("p1", version), {4: "172.30.0.11", 6: "fd00:172:30::11"}[version]
     assert private.trace("n1", inside) == "secret-a.default"
     assert private.trace("n1", inside, src=own) == "secret-a.default"
 
 
 @both_families
-def test_what_a_node_forwards_does_not_reach_a_private_subnet(private: Network, version: int) -> None:
+def test_what_a_node_forwards_does_not_reach_a_private_subnet(private: Traced, version: int) -> None:
     outside = {4: "203.0.113.1", 6: "2001:db8::1"}[version]
     assert private.trace("n1", private.address("p4", version), src=outside) == "stranger.default"
     assert private.trace("n1", private.address("p1", version), src=outside) is None
 
 
 @both_families
-def test_a_private_subnet_answers_nodes_and_does_not_ask_them(private: Network, version: int) -> None:
+def test_a_private_subnet_answers_nodes_and_does_not_ask_them(private: Traced, version: int) -> None:
     node = private.address("n1", version)
     assert private.trace("p1", node, state=REPLY) == "node-node1"
     assert private.trace("p1", node) is None
@@ -181,7 +181,7 @@ def test_a_private_subnet_answers_nodes_and_does_not_ask_them(private: Network, 
 
 @both_families
 @pytest.mark.parametrize(("uid", "port"), [("p2", "secret-b.default"), ("p3", "friend.default")])
-def test_a_forged_source_is_dropped_at_the_port(private: Network, version: int, uid: str, port: str) -> None:
+def test_a_forged_source_is_dropped_at_the_port(private: Traced, version: int, uid: str, port: str) -> None:
     destination, other = private.address(uid, version), private.address("p7", version)
     assert private.trace("p1", destination) == port
     assert private.trace("p1", destination, src=other) is None
@@ -189,12 +189,12 @@ def test_a_forged_source_is_dropped_at_the_port(private: Network, version: int, 
     assert private.trace("p1", destination, mac=private.grant("p7").mac) is None
 
 
-def test_a_port_is_not_another_subnets_nor_the_gateways(private: Network) -> None:
+def test_a_port_is_not_another_subnets_nor_the_gateways(private: Traced) -> None:
     for forged in ("10.51.0.2", "10.50.0.1", "100.64.0.2", "172.30.0.11"):
         assert private.trace("p1", private.address("p2"), src=forged) is None
 
 
-def test_a_port_may_send_from_the_addresses_its_user_adds(private: Network) -> None:
+def test_a_port_may_send_from_the_addresses_its_user_adds(private: Traced) -> None:
     for version, vip in {4: "10.50.0.200", 6: "fd50::200"}.items():
         destination = private.address("p2", version)
         assert private.trace("p7", destination, src=vip) == "secret-b.default"
@@ -202,12 +202,12 @@ def test_a_port_may_send_from_the_addresses_its_user_adds(private: Network) -> N
         assert private.trace("p1", destination, src=vip) is None
 
 
-def test_a_port_without_security_may_send_from_any(private: Network) -> None:
+def test_a_port_without_security_may_send_from_any(private: Traced) -> None:
     destination = private.address("p2")
     assert private.trace("p6", destination, src="10.50.0.99", mac="0a:00:00:00:00:99") == "secret-b.default"
 
 
-def test_raw_acls_of_a_user_drop_what_they_say(private: Network) -> None:
+def test_raw_acls_of_a_user_drop_what_they_say(private: Traced) -> None:
     web, other = "tcp && tcp.dst == 80", "tcp && tcp.dst == 81"
     ruled = private.address("p5")
     assert private.trace("p3", ruled, what=web) is None

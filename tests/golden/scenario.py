@@ -8,7 +8,7 @@ from kube_ovn.model import crd
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, Pod, Service
 from kube_ovn.model.row import Row, State
 from kube_ovn.topology.graph import Topology
-from tests.clusters import Api, fabric, settle
+from tests.small_clusters import Api, fabric, settle
 
 FOLDER = Path(__file__).parent
 SCENARIOS = sorted(path.parent.name for path in FOLDER.glob("*/cluster.yaml"))
@@ -27,8 +27,8 @@ KINDS: dict[str, type[Object]] = {
 
 
 def load(scenario: str) -> tuple[Topology, Api]:
-    """The scenario's objects, and a controller that has done all there is to do about them (a `Network` document
-    changes the default CIDRs).
+    """The scenario's objects, and a controller that has nothing left to write for them (a `Network` document changes
+    the default CIDRs).
     """
     documents = msgspec.yaml.decode((FOLDER / scenario / "cluster.yaml").read_text(), type=list[dict[str, object]])
     network = fabric()

@@ -1,4 +1,4 @@
-"""All that tests of histories know of a Topology."""
+"""The only functions by which tests of histories use a Topology."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,25 +10,25 @@ from kube_ovn.model.writes import Write, WriteKey
 from kube_ovn.topology.addresses.memory import confirmed
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.graph import Topology
-from tests import clusters
-from tests.clusters import Snapshot
+from tests import small_clusters
+from tests.small_clusters import Snapshot
 
 
 def start(of: Fabric, northbound: State) -> Topology:
-    """A controller that starts with what the Northbound database has."""
+    """A controller that starts with this state of the Northbound database."""
     return Topology(of, confirmed(northbound))
 
 
 def show(
     topology: Topology, objects: Mapping[str, Object], changed: Iterable[Object] | None, foreign: frozenset[RowKey]
 ) -> None:
-    """A pass: how things are, by UID, and the objects that came, changed or went; None when any may have."""
+    """Make a pass: all objects by UID, and those that came, changed or went; None when any may have."""
     named = None if changed is None else {(item.metadata.namespace, item.metadata.name) for item in changed}
-    clusters.show(topology, Snapshot(objects=objects, changed=named, foreign=foreign))
+    small_clusters.show(topology, Snapshot(objects=objects, changed=named, foreign=foreign))
 
 
 def stands(topology: Topology) -> bool:
-    """Whether its rows count: before, the database stays as it is."""
+    """Whether the topology's rows count; until then the database stays as it is."""
     return topology.standing
 
 
@@ -41,12 +41,12 @@ def writes(topology: Topology) -> Mapping[WriteKey, Write]:
 
 
 def told(topology: Topology) -> Mapping[Any, Told]:
-    """What users are told now."""
+    """The messages to users."""
     return topology.told
 
 
 def complaints(topology: Topology) -> Mapping[str, str]:
-    """What is wrong with objects, by UID."""
+    """The warnings to users, by the object's UID."""
     return {uid: problem.message for uid, problem in topology.problems.items()}
 
 

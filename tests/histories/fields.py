@@ -1,7 +1,7 @@
 """Edits of objects in place: which fields objects have, found in the structs of `model`, and values to try in them.
 
-A field that is new in a struct is edited from then on, with values by its type. `TEXTS` has better ones for fields
-whose meaning matters: few names and few addresses, so that objects meet.
+A field that is new in a struct is edited from then on, with values by its type. `TEXTS` has better values for fields
+with a meaning that matters: few names and few addresses, so that objects meet.
 """
 
 import functools
@@ -19,7 +19,7 @@ from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, ObjectMe
 
 EDITED: tuple[type[Any], ...] = (Pod, Node, Namespace, Subnet, IP, IPPool, Vpc, StatefulSet, Service, EndpointSlice)
 FIXED = {"name", "uid", "namespace", "creation_timestamp", "deletion_timestamp", "generation", "resource_version"}
-"""Fields of metadata that no edit changes: they say which object it is, or are the API server's."""
+"""Fields of metadata that no edit changes: they identify the object, or are the API server's."""
 
 NODES = ("", "node1", "node2", "a.default", "unknown")
 SPACES = ("default", "third", "default-ovn-cluster")
@@ -231,7 +231,7 @@ def paths(struct: type[Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tupl
 
 
 def variants(name: str, kind: Any) -> tuple[Any, ...]:
-    """What to try in a field, the plainest first: `name` is its struct's and its own."""
+    """The values to try in a field, the plainest first. `name`: that of the struct, and of the field."""
     known = TEXTS.get(name) or TEXTS.get(name.partition(".")[2])
     if known is not None:
         return known

@@ -50,7 +50,7 @@ def check_addresses(state: State) -> None:
 
 
 def differences(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> dict[Any, Any]:
-    """What two mappings do not agree on."""
+    """The keys on which two mappings differ, each with both values."""
     nothing = "nothing"
     return {
         key: (one.get(key, nothing), other.get(key, nothing))

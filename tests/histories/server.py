@@ -1,4 +1,4 @@
-"""The API server of histories: that of `tests.clusters`, with edits of users and the schemas that refuse some."""
+"""The API server of histories: that of `tests.small_clusters`, with edits of users and the schemas that refuse some."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import msgspec
 
 from kube_ovn.model.crd import IP, IPPool, Subnet
 from kube_ovn.model.kube import Object, VersionedMeta
-from tests.clusters import Api
 from tests.histories.fields import Edit
+from tests.small_clusters import Api
 
 _SET_ONCE = ("v4_ip_address", "v6_ip_address", "mac_address", "gateway", "owner_uid")
 

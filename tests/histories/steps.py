@@ -27,7 +27,7 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """An object goes, whatever holds it, and one like it that has its name comes, before the controller looks."""
+    """An object goes in spite of finalizers, and one like it with its name comes, before the controller looks."""
 
     kind: type[Any]
     number: int
@@ -38,13 +38,13 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A pass of the controller, and which of its writes are carried out at once: those whose bit is set. The others may
-    arrive late; with `twice` all may, once more.
+    """A pass of the controller. The writes with a set bit are carried out at once. The others may arrive late; with
+    `twice` all may, once more.
     """
 
     carried: int = -1
     deaf: tuple[type[Any], ...] = ()
-    """Kinds whose watch has nothing to tell yet."""
+    """Kinds with a watch that is late: the pass sees no changes of them."""
     resync: bool = False
     twice: bool = False
     backwards: bool = False
@@ -64,14 +64,14 @@ class Land:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A row that is not ours comes or, if it is there, goes. Where it has the name of ours, ours lost its mark."""
+    """A foreign row comes or, if it is there, goes. When it has the name of a row of ours, ours lost its mark."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """A controller starts with what the database has; `lost`: it has nothing any more."""
+    """A controller starts with the rows of the database; `lost`: with an empty database."""
 
     lost: bool = False
 
@@ -82,5 +82,5 @@ class Calm:
 
 
 NOTHING = Pass(0)
-"""A pass of whose writes none is carried out."""
+"""A pass without any write carried out."""
 Step = Make | Remove | Replace | Edit | Pass | Land | Foreign | Restart | Calm

@@ -6,7 +6,7 @@ from kube_ovn.model import names
 from kube_ovn.model.crd import LabelSelector, Vpc
 from kube_ovn.model.kube import Object, ServicePort, VersionedMeta
 from kube_ovn.model.row import RowKey
-from tests.clusters import (
+from tests.small_clusters import (
     fabric,
     gateway,
     namespace,
@@ -27,7 +27,7 @@ CHECKED = {names.HEALTH_CHECK: "true"}
 
 
 def identity(item: Object) -> str:
-    """What an object has in common with its namesakes."""
+    """The kind, Namespace and name of an object, which later objects may share."""
     meta = item.metadata
     name = f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
     return f"{type(item).__name__} {name}"
@@ -104,4 +104,4 @@ STANDING: Mapping[str, tuple[str, ...]] = {
     ),
     "everything": tuple(name for name in TEMPLATES if name not in ("Subnet out", "IP a.default", "IP checks-blue")),
 }
-"""Clusters that are there and calm when a history begins."""
+"""Clusters that exist and have nothing left to write when a history begins."""

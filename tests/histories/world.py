@@ -1,4 +1,4 @@
-"""Histories: what happens to a cluster and its controller, step by step, and what must hold meanwhile and at the end.
+"""Histories: a cluster and its controller, step by step, and the laws that must hold meanwhile and at the end.
 
 A history is a list of steps as values, so a failure prints one that can be run again (`run`). Users make, edit, remove
 and replace objects. The controller makes passes, and its writes are carried out in part, twice, late or never; it hears
@@ -122,7 +122,7 @@ class World:
         self.notice_subnets()
 
     def replace(self, item: Object) -> None:
-        """Those that tests make are as they were at first."""
+        """Remove an object and make one of its name; objects that tests make get their first fields again."""
         del self.server.objects[item.metadata.uid]
         like = item if isinstance(item, IP) else TEMPLATES.get(identity(item), item)
         self.put(like, item.metadata.creation_timestamp)
@@ -152,7 +152,7 @@ class World:
         self.begin()
 
     def hear(self, deaf: Iterable[type[Any]]) -> list[Object]:
-        """What the watches tell: the objects that came, changed or went, as they were and as they are."""
+        """The changes that watches tell: the objects that came, changed or went, as they were and as they are."""
         silent = () if self.fresh else tuple(deaf)
         now = {uid: item for uid, item in self.server.objects.items() if not isinstance(item, silent)}
         before = {uid: item for uid, item in self.seen.items() if not isinstance(item, silent)}
@@ -250,7 +250,7 @@ class World:
         self.check_promises(state)
 
     def check_promises(self, state: State) -> None:
-        """A Pod that was told its addresses keeps its port, as long as no user takes away what it needs."""
+        """A Pod that was told its addresses keeps its port, as long as no user removes an object that it needs."""
         for uid, promise in list(self.promises.items()):
             item = self.server.objects.get(uid)
             if not isinstance(item, Pod):
@@ -276,7 +276,9 @@ class World:
                 assert before == item.metadata.name, f"{before} and {item.metadata.name} both hold {text}"
 
     def check_silence(self) -> None:
-        """When all is calm: a Pod has its port, or its user is told why not, or what it belongs to is not there yet."""
+        """When all is calm: a Pod has its port, or its user is told why not, or its Namespace or StatefulSet is
+        missing.
+        """
         for item in self.server.of(Pod) if stands(self.topology) else ():
             assert isinstance(item, Pod)
             meta = item.metadata
@@ -295,7 +297,7 @@ class World:
             promise.broken |= which(uid, promise)
 
     def give_up(self, port: str) -> None:
-        """Another has the name of a port now."""
+        """Another object has the name of a port now."""
 
         def has_it(uid: str, _: Promise) -> bool:
             item = self.server.objects.get(uid)
@@ -304,14 +306,14 @@ class World:
         self.break_promises(has_it)
 
     def notice_subnets(self) -> None:
-        """Addresses in a Subnet that is gone are lost, whatever comes under its name."""
+        """Addresses in a Subnet that is gone are lost, also when a new Subnet has its name."""
         there = {item.metadata.uid: item.metadata.name for item in self.server.of(Subnet)}
         gone = {name for uid, name in self.subnets.items() if uid not in there}
         self.subnets = there
         self.break_promises(lambda _, promise: promise.subnet in gone)
 
     def is_recorded(self, uid: str, promise: Promise) -> bool:
-        """Whether a Pod's IP object says what it was told: then it needs no other witness."""
+        """Whether a Pod's IP object has the addresses that the Pod was told: then it needs no other witness."""
         item = self.server.objects.get(uid)
         if not isinstance(item, Pod):
             return False

@@ -22,7 +22,7 @@ from kube_ovn.model.row import Key, Row
 from kube_ovn.model.writes import Annotate, Write
 from kube_ovn.topology.addresses.memory import confirmed, is_reservation, owner_of, owner_of_ip
 from kube_ovn.topology.graph import Topology
-from tests.clusters import (
+from tests.small_clusters import (
     Api,
     Snapshot,
     fabric,

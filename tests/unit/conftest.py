@@ -1,4 +1,4 @@
-"""What one test configures must not reach the next."""
+"""A configuration that one test makes must not reach the next."""
 
 from collections.abc import Iterator
 

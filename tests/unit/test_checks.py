@@ -9,7 +9,7 @@ from kube_ovn.model.kube import Object, Service, ServicePort
 from kube_ovn.model.nb import LoadBalancer, LoadBalancerHealthCheck
 from kube_ovn.model.row import RowKey
 from kube_ovn.topology.graph import Topology
-from tests.clusters import (
+from tests.small_clusters import (
     Api,
     fabric,
     gateway,

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from kube_ovn.cli.ipam import (
+    Answer,
     ExplainError,
-    Explanation,
     Seen,
     explain,
     format_rows,
@@ -67,11 +67,11 @@ JOIN = subnet("join", "100.64.0.0/16", "100.64.0.1")
 SUBNETS = (DEFAULT, JOIN)
 
 
-def said(text: str, **seen: Any) -> Explanation:
+def said(text: str, **seen: Any) -> Answer:
     return explain(parse_address(text), Seen(**{"subnets": SUBNETS, **seen}))
 
 
-def row(found: Explanation, label: str) -> list[str]:
+def row(found: Answer, label: str) -> list[str]:
     return [text for name, text in format_rows(found) if name == label]
 
 
@@ -182,7 +182,7 @@ def test_who_has_it() -> None:
         f"Pod default/web-0 (Running), since {SINCE}, on node node1, MAC 0a:00:00:00:00:05, "
         "with 10.16.0.5,fd00:10:16::5"
     )
-    assert row(said("10.16.0.6", ips=[pod_ip()]), "held by") == ["nobody"]
+    assert row(said("10.16.0.6", ips=[pod_ip()]), "held by") == ["none"]
 
 
 @pytest.mark.parametrize(
@@ -249,9 +249,9 @@ def test_who_had_it_before_newest_first() -> None:
 def test_when_nobody_had_it_the_reach_of_the_history_is_told() -> None:
     records = [record("Pod default/a", "2026-01-02T00:00:00Z")]
     assert row(said("10.16.0.6", records=records), "before") == [
-        "nobody since 2026-01-02T00:00:00Z, when the history begins"
+        "none since 2026-01-02T00:00:00Z, when the history begins"
     ]
-    assert row(said("10.16.0.6"), "before") == ["nobody"]
+    assert row(said("10.16.0.6"), "before") == ["none"]
 
 
 def test_who_is_about_to_lose_it_has_it_and_had_it_not_before() -> None:

@@ -10,7 +10,7 @@ from kube_ovn.k8s.client import KubeError, Listing
 from kube_ovn.k8s.decode import Unreadable
 from kube_ovn.model.resource import NODES, PODS, SERVICES, Resource
 from kube_ovn.model.row import Member, RowKey
-from tests.clusters import Api, fabric, namespace, node, pod, service, settled, slice_of
+from tests.small_clusters import Api, fabric, namespace, node, pod, service, settled, slice_of
 
 REFERENCES = {"load_balancer": "Load_Balancer", "dns_records": "DNS"}
 

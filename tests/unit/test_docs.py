@@ -9,7 +9,7 @@ import pytest
 
 from kube_ovn.model.kube import Namespace
 from kube_ovn.topology.graph import Topology
-from tests.clusters import Api, namespace, node, pod, settle, settled
+from tests.small_clusters import Api, namespace, node, pod, settle, settled
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])

@@ -12,7 +12,7 @@ from kube_ovn.model.kube import Node
 from kube_ovn.model.nb import HaChassis, LogicalRouterPolicy
 from kube_ovn.topology.gateways.groups import Exit, Group, assign_slots, choose, parse_node, rank, render_groups, watch
 from kube_ovn.topology.graph import Topology
-from tests.clusters import Api, fabric, gateway, namespace, node, settle, settled, subnet
+from tests.small_clusters import Api, fabric, gateway, namespace, node, settle, settled, subnet
 
 ONE, TWO, THREE = gateway("node1", 1, ipv6=True), gateway("node2", 2, egress="true"), gateway("node3", 3, egress="true")
 

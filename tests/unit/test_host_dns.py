@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from kube_ovn.host.dns import Directory, refusal
 from kube_ovn.model.kube import ServicePort
-from tests.clusters import service, slice_of
 from tests.node_view import view
+from tests.small_clusters import service, slice_of
 
 ZONE = "cluster.local"
 HTTP = ServicePort(port=80, name="http")

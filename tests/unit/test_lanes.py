@@ -67,6 +67,17 @@ def run(folder: Path, text: str, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+def test_what_has_no_place_gets_the_processor_time_that_is_left(tmp_path: Path) -> None:
+    text = """
+        @place()
+        def test_a(): assert os.getsid(0) == os.getsid(os.getppid())
+        def test_b(): assert os.getsid(0) == os.getpid() and os.nice(0) == 19
+    """
+    code, said = run(tmp_path, text, "--lanes=2")
+    assert code == 0, said
+    assert "2 passed" in said.splitlines()[-1]
+
+
 def test_groups_run_at_the_time_and_what_has_no_place_beside_them(tmp_path: Path) -> None:
     text = """
         @place()
@@ -177,3 +188,18 @@ def test_a_process_that_dies_fails_its_tests_and_no_others(tmp_path: Path) -> No
     assert "test_b - the process of this test ended (exit code 3)" in said
     assert "test_c - the process of this test ended" in said
     assert said.splitlines()[-1].startswith("2 failed, 2 passed")
+
+
+def test_a_warning_is_told_once(tmp_path: Path) -> None:
+    text = """
+        import warnings
+        @place(group="one", stage=0)
+        def test_a(): warnings.warn("of a")
+        @place(group="two", stage=1)
+        def test_b(): pass
+        @place(group="three", stage=2)
+        def test_c(): pass
+    """
+    code, said = run(tmp_path, text, "--lanes=2")
+    assert code == 0, said
+    assert "3 passed, 1 warning in" in said.splitlines()[-1]

@@ -12,11 +12,11 @@ from kube_ovn.model.crd import IP, Subnet
 from kube_ovn.model.kube import Object, OwnerReference, Pod
 from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.row import RowKey
-from tests.clusters import fabric, gateway, namespace, pod, reservation, stateful_set, subnet
 from tests.histories.controller import complaints, grants, rows, writes
 from tests.histories.fields import Edit
 from tests.histories.steps import NOTHING, Pass, Restart
 from tests.histories.world import World
+from tests.small_clusters import fabric, gateway, namespace, pod, reservation, stateful_set, subnet
 
 LISTED = {names.IP_POOL: "10.16.0.11;10.16.0.12"}
 RESTARTS = pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.subnets.namespace import (
     Wish,
     parse_wish,
-    selects,
     told,
     told_annotations,
     wish_problem,
@@ -22,7 +21,7 @@ from kube_ovn.topology.subnets.namespace import (
     written,
 )
 from kube_ovn.topology.subnets.verdict import parse_subnet
-from tests.clusters import Api, address, fabric, namespace, node, pod, settle, subnet
+from tests.small_clusters import Api, address, fabric, namespace, node, pod, settle, subnet
 
 DEFAULT = parse_subnet("ovn-default", "10.16.0.0/16")
 BLUE = parse_subnet("blue", "10.20.0.0/24,fd20::/64", exclude=["10.20.0.5..10.20.0.9", "10.20.0.20"])
@@ -31,7 +30,8 @@ TOLD = told([DEFAULT], ())
 
 
 def wish_in(namespace: Namespace, otherwise: Mapping[str, str]) -> Wish:
-    return parse_wish(namespace, lambda: otherwise)
+    known = written(namespace)
+    return parse_wish(namespace, otherwise if known is None else known)
 
 
 def made(**annotations: str) -> Namespace:
@@ -222,7 +222,12 @@ def requirement(operator: str, *values: str) -> LabelSelector:
     ],
 )
 def test_a_subnet_binds_by_name_or_by_labels(spec: SubnetSpec, labels: dict[str, str], bound: bool) -> None:
-    assert selects(spec, namespace("ns", labels)) is bound
+    blue = msgspec.structs.replace(
+        subnet("blue", "10.20.0.0/24"), spec=msgspec.structs.replace(spec, cidr_block="10.20.0.0/24")
+    )
+    api = Api(blue, namespace("ns", labels))
+    settle(Topology(fabric()), api)
+    assert (api.get(Namespace, "ns").metadata.annotations[names.LOGICAL_SWITCH] == "blue") is bound
 
 
 # --- What is told ---

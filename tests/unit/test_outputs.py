@@ -11,7 +11,7 @@ from kube_ovn.model.row import RowKey, State, facts, owned
 from kube_ovn.model.writes import Annotate, Aspect, WriteKey
 from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.outputs import Rows, Telling, ToldKey, Wanted, Writes
-from tests.clusters import Api, fabric, namespace, node, pod, settle, show, step
+from tests.small_clusters import Api, fabric, namespace, node, pod, settle, show, step
 
 SWITCH = RowKey(LogicalSwitch.TABLE, "s")
 

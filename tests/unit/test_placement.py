@@ -22,10 +22,10 @@ from kube_ovn.topology.subnets.addressing import Judged
 from kube_ovn.topology.subnets.namespace import Binding
 from kube_ovn.topology.subnets.pool import judge_pools
 from kube_ovn.topology.subnets.verdict import parse_subnet
-from tests.clusters import fabric, pod, pool, stateful_set
+from tests.small_clusters import fabric, pod, pool, stateful_set
 
 
-class Place:
+class World:
     """Subnets `one` (4 addresses for Pods), `two` (4) and `dual` (4 a family), and a pool `few` of two of `two`."""
 
     def __init__(self) -> None:
@@ -162,14 +162,14 @@ def test_what_cannot_be_read_names_the_pod(annotations: dict[str, str], message:
 
 
 def test_the_first_subnet_with_room_gives() -> None:
-    world, bound = Place(), Binding(subnets=("one", "two"))
+    world, bound = World(), Binding(subnets=("one", "two"))
     assert world.grant("a", bound) == ["10.1.0.2"]
     world.fill("one")
     assert world.grant("b", bound) == ["10.2.0.3"]
 
 
 def test_subnets_that_are_all_full_are_all_told() -> None:
-    world = Place()
+    world = World()
     world.fill("one")
     world.fill("two")
     with pytest.raises(ExhaustedError) as refused:
@@ -181,20 +181,20 @@ def test_subnets_that_are_all_full_are_all_told() -> None:
 
 
 def test_a_pods_own_subnets_come_before_its_namespaces() -> None:
-    assert Place().grant("a", Binding(subnets=("one",)), **{names.LOGICAL_SWITCH: "two,one"}) == ["10.2.0.3"]
+    assert World().grant("a", Binding(subnets=("one",)), **{names.LOGICAL_SWITCH: "two,one"}) == ["10.2.0.3"]
 
 
 def test_one_that_is_not_there_is_passed_over_for_one_that_is() -> None:
-    assert Place().grant("a", **{names.LOGICAL_SWITCH: "gone,two"}) == ["10.2.0.3"]
+    assert World().grant("a", **{names.LOGICAL_SWITCH: "gone,two"}) == ["10.2.0.3"]
 
 
 def test_a_subnet_that_does_not_exist_is_told_with_those_that_do() -> None:
     with pytest.raises(RefusedError, match="subnet gone does not exist; the subnets are dual,one,two"):
-        Place().grant("a", **{names.LOGICAL_SWITCH: "gone"})
+        World().grant("a", **{names.LOGICAL_SWITCH: "gone"})
 
 
 def test_a_subnet_that_is_not_ready_says_how_to_learn_why() -> None:
-    world = Place()
+    world = World()
     world.go("two")
     with pytest.raises(
         RefusedError, match="subnet two is not ready or is being deleted: `kubectl describe subnet two`"
@@ -204,21 +204,21 @@ def test_a_subnet_that_is_not_ready_says_how_to_learn_why() -> None:
 
 @pytest.mark.parametrize("annotations", [{names.LOGICAL_SWITCH: "new"}, {names.LOGICAL_SWITCH: "gone,new"}])
 def test_a_pod_waits_for_a_subnet_that_is_coming(annotations: dict[str, str]) -> None:
-    world = Place()
+    world = World()
     world.come("new")
     with pytest.raises(WaitError):
         world.grant("a", **annotations)
 
 
 def test_a_pod_waits_for_what_its_namespace_waits_for_unless_it_goes_elsewhere() -> None:
-    world, bound = Place(), Binding(subnets=("new",), pending=True)
+    world, bound = World(), Binding(subnets=("new",), pending=True)
     with pytest.raises(WaitError):
         world.grant("a", bound)
     assert world.grant("b", bound, **{names.LOGICAL_SWITCH: "two"}) == ["10.2.0.3"]
 
 
 def test_what_is_wrong_with_its_namespace_is_told_unless_it_goes_elsewhere() -> None:
-    world, bound = Place(), Binding(subnets=(), refusal="the reason")
+    world, bound = World(), Binding(subnets=(), refusal="the reason")
     with pytest.raises(RefusedError, match="the reason"):
         world.grant("a", bound)
     assert world.grant("b", bound, **{names.LOGICAL_SWITCH: "two"}) == ["10.2.0.3"]
@@ -226,7 +226,7 @@ def test_what_is_wrong_with_its_namespace_is_told_unless_it_goes_elsewhere() -> 
 
 def test_no_pod_is_on_the_join_subnet() -> None:
     with pytest.raises(RefusedError, match="subnet join joins the nodes and is not for Pods"):
-        Place().grant("a", **{names.LOGICAL_SWITCH: "join"})
+        World().grant("a", **{names.LOGICAL_SWITCH: "join"})
 
 
 # --- Families ---
@@ -236,41 +236,41 @@ def test_no_pod_is_on_the_join_subnet() -> None:
     ("family", "expected"), [("", ["10.3.0.2", "fd03::2"]), ("ipv4", ["10.3.0.2"]), ("ipv6", ["fd03::2"])]
 )
 def test_a_pod_gets_the_families_it_asks_for(family: str, expected: list[str]) -> None:
-    assert Place().grant("a", **{names.LOGICAL_SWITCH: "dual", names.IP_FAMILY: family}) == expected
+    assert World().grant("a", **{names.LOGICAL_SWITCH: "dual", names.IP_FAMILY: family}) == expected
 
 
 def test_a_family_the_subnet_has_not_is_told() -> None:
     with pytest.raises(RefusedError, match=r"subnet one has no IPv6 addresses: its CIDR is 10\.1\.0\.0/29"):
-        Place().grant("a", **{names.IP_FAMILY: "ipv6"})
+        World().grant("a", **{names.IP_FAMILY: "ipv6"})
 
 
 # --- One address of its own ---
 
 
 def test_a_fixed_address_may_be_in_the_second_subnet() -> None:
-    assert Place().grant("a", Binding(subnets=("one", "two")), **{names.IP_ADDRESS: "10.2.0.4"}) == ["10.2.0.4"]
+    assert World().grant("a", Binding(subnets=("one", "two")), **{names.IP_ADDRESS: "10.2.0.4"}) == ["10.2.0.4"]
 
 
 def test_a_fixed_address_may_be_in_a_pool() -> None:
-    assert Place().grant("a", **{names.LOGICAL_SWITCH: "two", names.IP_ADDRESS: "10.2.0.5"}) == ["10.2.0.5"]
+    assert World().grant("a", **{names.LOGICAL_SWITCH: "two", names.IP_ADDRESS: "10.2.0.5"}) == ["10.2.0.5"]
 
 
 def test_a_fixed_address_and_mac_are_granted_together() -> None:
     made = pod("a", annotations={names.IP_ADDRESS: "10.1.0.4", names.MAC_ADDRESS: "0A-00-00-00-00-01"})
-    grant = Place().place(made)
+    grant = World().place(made)
     assert (shown(grant), grant.mac) == (["10.1.0.4"], "0a:00:00:00:00:01")
 
 
 def test_a_fixed_address_of_no_subnet_of_the_pod_is_told_with_those_it_has() -> None:
     with pytest.raises(RefusedError) as refused:
-        Place().grant("a", Binding(subnets=("one", "two")), **{names.IP_ADDRESS: "10.3.0.4"})
+        World().grant("a", Binding(subnets=("one", "two")), **{names.IP_ADDRESS: "10.3.0.4"})
     assert str(refused.value) == (
         "address 10.3.0.4 is not in the CIDR of the Pod's subnets one (10.1.0.0/29), two (10.2.0.0/29); choose another"
     )
 
 
 def test_a_fixed_address_that_is_taken_is_not_exchanged_for_another() -> None:
-    world = Place()
+    world = World()
     world.grant("a", **{names.IP_ADDRESS: "10.1.0.4"})
     with pytest.raises(RefusedError, match=r"address 10\.1\.0\.4 of subnet one is used by Pod default/a"):
         world.grant("b", **{names.IP_ADDRESS: "10.1.0.4"})
@@ -280,29 +280,29 @@ def test_a_fixed_address_that_is_taken_is_not_exchanged_for_another() -> None:
 
 
 def test_a_pool_gives_of_its_own_and_of_its_own_subnet() -> None:
-    assert Place().grant("a", Binding(subnets=("one",)), **{names.IP_POOL: "few"}) == ["10.2.0.5"]
+    assert World().grant("a", Binding(subnets=("one",)), **{names.IP_POOL: "few"}) == ["10.2.0.5"]
 
 
 def test_a_namespaces_pools_come_before_its_subnets() -> None:
-    assert Place().grant("a", Binding(subnets=("one",), pools=("few",))) == ["10.2.0.5"]
+    assert World().grant("a", Binding(subnets=("one",), pools=("few",))) == ["10.2.0.5"]
 
 
 def test_a_pool_that_is_full_is_not_left_for_its_subnet() -> None:
-    world = Place()
+    world = World()
     world.fill("two", "few")
     with pytest.raises(ExhaustedError, match="pool few of subnet two has no available address: 0 of 2"):
         world.grant("a", **{names.IP_POOL: "few"})
 
 
 def test_nobody_else_gets_what_is_in_a_pool() -> None:
-    world = Place()
+    world = World()
     world.fill("two")
     assert world.grant("a", **{names.IP_POOL: "few"}) == ["10.2.0.5"]
 
 
 def test_a_pool_that_does_not_exist_is_told() -> None:
     with pytest.raises(RefusedError, match="IPPool many does not exist"):
-        Place().grant("a", **{names.IP_POOL: "many"})
+        World().grant("a", **{names.IP_POOL: "many"})
 
 
 # --- Lists ---
@@ -311,14 +311,14 @@ LIST = "10.1.0.5;10.1.0.3;10.1.0.4"
 
 
 def test_a_pod_of_a_stateful_set_gets_the_entry_of_its_number() -> None:
-    world, web = Place(), stateful_set("web", 3)
+    world, web = World(), stateful_set("web", 3)
     assert world.grant("web-1", None, web, **{names.IP_POOL: LIST}) == ["10.1.0.3"]
     assert world.grant("web-0", None, web, **{names.IP_POOL: LIST}) == ["10.1.0.5"]
     assert world.grant("web-2", None, web, **{names.IP_POOL: LIST.replace(";", ",")}) == ["10.1.0.4"]
 
 
 def test_numbers_count_from_where_the_stateful_set_starts() -> None:
-    world, web = Place(), stateful_set("web", 3, start=5)
+    world, web = World(), stateful_set("web", 3, start=5)
     assert world.grant("web-5", None, web, **{names.IP_POOL: LIST}) == ["10.1.0.5"]
     assert world.grant("web-7", None, web, **{names.IP_POOL: LIST}) == ["10.1.0.4"]
 
@@ -326,7 +326,7 @@ def test_numbers_count_from_where_the_stateful_set_starts() -> None:
 @pytest.mark.parametrize(("name", "start", "number"), [("web-3", 0, 4), ("web-8", 5, 4), ("web-4", 5, 0)])
 def test_a_list_shorter_than_the_stateful_set_says_what_to_do(name: str, start: int, number: int) -> None:
     with pytest.raises(RefusedError) as refused:
-        Place().grant(name, None, stateful_set("web", 4, start), **{names.IP_POOL: LIST})
+        World().grant(name, None, stateful_set("web", 4, start), **{names.IP_POOL: LIST})
     assert str(refused.value) == (
         f"annotation {names.IP_POOL} lists 3 addresses and Pod default/{name} is number {number} of its StatefulSet: "
         "add addresses, or scale the StatefulSet down"
@@ -334,14 +334,14 @@ def test_a_list_shorter_than_the_stateful_set_says_what_to_do(name: str, start: 
 
 
 def test_an_entry_that_another_has_is_not_exchanged_for_the_next() -> None:
-    world, web = Place(), stateful_set("web", 3)
+    world, web = World(), stateful_set("web", 3)
     world.grant("other", **{names.IP_ADDRESS: "10.1.0.5"})
     with pytest.raises(RefusedError, match=r"address 10\.1\.0\.5 of subnet one is used by Pod default/other"):
         world.grant("web-0", None, web, **{names.IP_POOL: LIST})
 
 
 def test_a_pod_of_another_workload_gets_the_first_that_is_free() -> None:
-    world = Place()
+    world = World()
     given = [world.grant(name, **{names.IP_POOL: LIST})[0] for name in ("shop-7f-x", "shop-7f-y", "shop-7f-z")]
     assert given == ["10.1.0.5", "10.1.0.3", "10.1.0.4"]
     world.ledger.release("uid-shop-7f-y")
@@ -349,7 +349,7 @@ def test_a_pod_of_another_workload_gets_the_first_that_is_free() -> None:
 
 
 def test_a_list_that_is_used_up_names_the_holders() -> None:
-    world = Place()
+    world = World()
     for name in ("a", "b", "c"):
         world.grant(name, **{names.IP_POOL: LIST})
     with pytest.raises(ExhaustedError) as refused:
@@ -361,13 +361,13 @@ def test_a_list_that_is_used_up_names_the_holders() -> None:
 
 
 def test_an_entry_of_both_families_is_free_when_both_are() -> None:
-    world, pairs = Place(), "10.3.0.2,fd03::2;10.3.0.3,fd03::3"
+    world, pairs = World(), "10.3.0.2,fd03::2;10.3.0.3,fd03::3"
     world.ledger.allocate(Owner("x", "Pod x/x"), "dual", [6])  # fd03::2
     assert world.grant("a", **{names.LOGICAL_SWITCH: "dual", names.IP_POOL: pairs}) == ["10.3.0.3", "fd03::3"]
 
 
 def test_entries_may_be_in_several_subnets() -> None:
-    world, web = Place(), stateful_set("web", 2)
+    world, web = World(), stateful_set("web", 2)
     bound, listed = Binding(subnets=("one", "two")), "10.2.0.4;10.1.0.4"
     assert world.grant("web-0", bound, web, **{names.IP_POOL: listed}) == ["10.2.0.4"]
     assert world.grant("web-1", bound, web, **{names.IP_POOL: listed}) == ["10.1.0.4"]
@@ -375,29 +375,29 @@ def test_entries_may_be_in_several_subnets() -> None:
 
 def test_an_entry_of_no_subnet_of_the_pod_is_told() -> None:
     with pytest.raises(RefusedError, match=r"address 10\.9\.0\.4 is not in the CIDR of the Pod's subnet one"):
-        Place().grant("a", **{names.IP_POOL: "10.9.0.4"})
+        World().grant("a", **{names.IP_POOL: "10.9.0.4"})
 
 
 def test_a_pool_by_name_of_a_subnet_that_is_not_there_is_told() -> None:
     with pytest.raises(RefusedError, match="subnet gone does not exist"):
-        Place().grant("a", **{names.IP_POOL: "far"})
+        World().grant("a", **{names.IP_POOL: "far"})
 
 
 def test_what_is_refused_takes_nothing() -> None:
-    world = Place()
+    world = World()
     with pytest.raises(RefusedError):
         world.grant("a", **{names.LOGICAL_SWITCH: "dual", names.IP_ADDRESS: "10.3.0.4,fd99::1"})
     assert world.ledger.grants == {}
 
 
 def test_a_list_of_one_family_in_a_dual_subnet_comes_with_the_other_family() -> None:
-    world = Place()
+    world = World()
     given = world.grant("a", **{names.LOGICAL_SWITCH: "dual", names.IP_POOL: "10.3.0.4;10.3.0.5"})
     assert given == ["10.3.0.4", "fd03::2"]
 
 
 def test_a_pod_that_asks_for_addresses_of_two_families_gets_them_in_the_subnets_order() -> None:
-    assert Place().grant("a", **{names.LOGICAL_SWITCH: "dual", names.IP_ADDRESS: "fd03::4,10.3.0.4"}) == [
+    assert World().grant("a", **{names.LOGICAL_SWITCH: "dual", names.IP_ADDRESS: "fd03::4,10.3.0.4"}) == [
         "10.3.0.4",
         "fd03::4",
     ]
@@ -405,4 +405,4 @@ def test_a_pod_that_asks_for_addresses_of_two_families_gets_them_in_the_subnets_
 
 def test_a_pods_own_subnet_comes_before_its_namespaces_pools() -> None:
     bound = Binding(subnets=("one",), pools=("few",))
-    assert Place().grant("a", bound, **{names.LOGICAL_SWITCH: "one"}) == ["10.1.0.2"]
+    assert World().grant("a", bound, **{names.LOGICAL_SWITCH: "one"}) == ["10.1.0.2"]

@@ -14,7 +14,7 @@ from kube_ovn.model.ranges import Ranges
 from kube_ovn.model.row import Member, RowKey
 from kube_ovn.topology.subnets.pool import PoolVerdict, _prefixes, judge_pools, render_pool
 from kube_ovn.topology.subnets.verdict import parse_subnet
-from tests.clusters import pool
+from tests.small_clusters import pool
 
 S = parse_subnet("s", "10.0.0.0/24")
 DUAL = parse_subnet("dual", "10.1.0.0/24,fd00::/64")

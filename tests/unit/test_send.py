@@ -16,7 +16,7 @@ from kube_ovn.model.history import Record
 from kube_ovn.model.network import Kind, ObjectRef
 from kube_ovn.model.resource import IPPOOLS, RESOURCES, SUBNETS
 from kube_ovn.model.writes import Annotate, Apply, ApplyStatus, Create, Delete, Let, Patch
-from tests.clusters import pool, subnet
+from tests.small_clusters import pool, subnet
 
 NOW = "2026-05-05T05:05:05Z"
 MANAGED = {"fieldManager": "kube-ovn-controller"}

@@ -30,8 +30,8 @@ from kube_ovn.model.row import Key, Row, RowKey
 from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.services.balancer import plan_service, render_service
 from kube_ovn.topology.services.dns import shard
-from tests.clusters import Api, fabric, gateway, namespace, service, settle, settled, slice_of
 from tests.node_view import view as node_view
+from tests.small_clusters import Api, fabric, gateway, namespace, service, settle, settled, slice_of
 
 PORT = ServicePort(port=80)
 

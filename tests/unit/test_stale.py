@@ -12,7 +12,11 @@ from kube_ovn.model.crd import IP, IPPool, Subnet
 from kube_ovn.model.kube import Node, NodeAddress, NodeStatus, Object, Pod
 from kube_ovn.model.nb import LoadBalancer
 from kube_ovn.model.row import RowKey
-from tests.clusters import (
+from tests.histories.controller import complaints, grants, rows
+from tests.histories.fields import Edit
+from tests.histories.steps import NOTHING
+from tests.histories.world import World
+from tests.small_clusters import (
     fabric,
     gateway,
     namespace,
@@ -24,10 +28,6 @@ from tests.clusters import (
     stateful_set,
     subnet,
 )
-from tests.histories.controller import complaints, grants, rows
-from tests.histories.fields import Edit
-from tests.histories.steps import NOTHING
-from tests.histories.world import World
 
 LISTED = {names.IP_POOL: "10.16.0.11;10.16.0.12"}
 
@@ -146,6 +146,16 @@ def test_a_pod_that_waits_in_a_full_subnet_is_given_what_another_had_and_was_nev
     assert not told_about(where, second)
     assert [str(grants(where.topology)[second.metadata.uid].addresses[0])] == ["10.20.0.2"]
     where.agree()
+
+
+def test_a_node_takes_the_name_of_a_pod_that_waits() -> None:
+    """Node a.default and Pod node-a have ports, and records, of one name."""
+    waits = pod("node-a", "node1", annotations={names.IP_ADDRESS: "10.16.0.1"})
+    where = world(waits)
+    assert "gateway" in told_about(where, waits)
+    put(where, gateway("a.default", 2))
+    assert "node-a.default" in told_about(where, waits)
+    assert "node-a.default" in {key.key for key in rows(where.topology)}
 
 
 def test_a_pod_has_another_number_when_its_stateful_set_begins_elsewhere() -> None:

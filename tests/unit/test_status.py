@@ -15,7 +15,7 @@ from kube_ovn.topology.addresses.ledger import Ledger, Owner, Usage
 from kube_ovn.topology.subnets.pool import judge_pools
 from kube_ovn.topology.subnets.status import MOST_RANGES, pool_status, same, subnet_status, vpc_status
 from kube_ovn.topology.subnets.verdict import parse_subnet
-from tests.clusters import pool, subnet
+from tests.small_clusters import pool, subnet
 
 OBJECT = subnet("s", "10.0.0.0/29")
 SUBNET = parse_subnet("s", "10.0.0.0/29")

@@ -20,7 +20,7 @@ from kube_ovn.topology.subnets.verdict import (
     parse_range,
     parse_subnet,
 )
-from tests.clusters import Api, node, settled, subnet
+from tests.small_clusters import Api, node, settled, subnet
 
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 SERVICES = parse_networks("10.96.0.0/12,fd00:10:96::/112")

@@ -11,7 +11,20 @@ from kube_ovn.model.crd import IP, Subnet
 from kube_ovn.model.kube import Namespace, Node, Pod
 from kube_ovn.topology.addresses.memory import confirmed
 from kube_ovn.topology.graph import Topology
-from tests.clusters import Api, address, fabric, namespace, node, pod, reservation, settle, settled, show, step, subnet
+from tests.small_clusters import (
+    Api,
+    address,
+    fabric,
+    namespace,
+    node,
+    pod,
+    reservation,
+    settle,
+    settled,
+    show,
+    step,
+    subnet,
+)
 
 
 def test_a_move_that_was_taken_back_does_not_leave_two_subnets_with_one_cidr() -> None:

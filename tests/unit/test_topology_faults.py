@@ -13,7 +13,7 @@ from kube_ovn.model.nb import Acl, LogicalRouterPort, LogicalSwitchPort
 from kube_ovn.model.writes import Delete
 from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.subnets.status import same
-from tests.clusters import (
+from tests.small_clusters import (
     Api,
     address,
     fabric,

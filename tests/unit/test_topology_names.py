@@ -10,7 +10,7 @@ from kube_ovn.model.kube import Node, NodeAddress, NodeStatus, Pod
 from kube_ovn.model.nb import LogicalRouterPolicy, LogicalSwitchPort
 from kube_ovn.model.row import Row, RowKey, facts, owned
 from kube_ovn.topology.graph import Topology
-from tests.clusters import Api, fabric, granted, namespace, node, pod, show, step
+from tests.small_clusters import Api, fabric, granted, namespace, node, pod, show, step
 
 
 class World:

@@ -1,7 +1,7 @@
-"""`kubectl ko ipam explain`: what an address is, which object has it and since when, and which had it before. Writes
-nothing.
+"""`kubectl ko ipam explain`: what an address is, which object has it and since when, and which objects had it before.
+Writes nothing.
 
-`observe_` asks the API server, with the rights of the user. Pure functions work out what the answers mean.
+`observe_` asks the API server, with the rights of the user. Pure functions work out what the objects mean.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,12 +34,12 @@ WIDTH = 1000
 
 
 class ExplainError(Exception):
-    """Nothing can be said of an address. The message is one sentence that says why."""
+    """Nothing is known of an address. The message is one sentence that says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What the API server has on addresses, and the Pods that have the address in question."""
+    """The objects that tell of addresses, and the Pods that have the address in question."""
 
     subnets: Sequence[crd.Subnet] = ()
     pools: Sequence[IPPool] = ()
@@ -49,13 +49,13 @@ class Seen:
     """Oldest first."""
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Where an address lies, and what it is there."""
+class Location(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The Subnet that an address lies in, and what the address is there."""
 
     subnet: str
     cidr: str
     in_effect: bool
-    """Whether the Subnet was accepted; if not, this is what its spec wishes."""
+    """Whether the Subnet was accepted; if not, `cidr` is only the wish of its spec."""
     role: str
     """`gateway`, `former gateway`, `network address`, `broadcast address`, or empty."""
     excluded_by: str
@@ -82,13 +82,13 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
 
 
-class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """All that is known of an address. `past`: the newest first. `remembered_since`: earlier ends are not
-    remembered.
+class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """All that is known of an address. `past`: the newest first. `remembered_since`: an RFC 3339 time; grants that
+    ended earlier are not remembered.
     """
 
     address: str
-    place: Place | None
+    place: Location | None
     holders: tuple[Holder, ...]
     past: tuple[Record, ...]
     remembered_since: str
@@ -107,7 +107,7 @@ def parse_address(text: str) -> Address:
 
 
 async def observe_address(kubeconfig: str, namespace: str, address: Address) -> Seen:
-    """Look at the cluster. Raises KubeError, CredentialsError, ExplainError."""
+    """Read the objects that tell of an address. Raises KubeError, CredentialsError, ExplainError."""
     async with Kube(load_credentials(kubeconfig)) as kube:
         try:
             subnets, pools, ips = await kube.list(SUBNETS), await kube.list(IPPOOLS), await kube.list(IPS)
@@ -134,13 +134,13 @@ async def _observe_pod(kube: Kube, ip: IP) -> Pod | None:
         return None
 
 
-def explain(address: Address, seen: Seen) -> Explanation:
-    """What is known of an address. Raises ExplainError when nothing is."""
+def explain(address: Address, seen: Seen) -> Answer:
+    """All that is known of an address. Raises ExplainError when nothing is."""
     ips = _having(seen.ips, address)
     # An IP object counts until it is gone, even when its end is in the history already: the controller may have died
-    # between writing that down and removing the object.
+    # between writing the end and removing the object.
     current = {(ip.spec.owner_uid, ip.spec.ip_address, ip.metadata.creation_timestamp) for ip in ips}
-    explanation = Explanation(
+    explanation = Answer(
         address=str(address),
         place=_place(address, seen),
         holders=tuple(_holder(ip, seen.pods) for ip in ips),
@@ -157,13 +157,13 @@ def explain(address: Address, seen: Seen) -> Explanation:
     return explanation
 
 
-def _place(address: Address, seen: Seen) -> Place | None:
+def _place(address: Address, seen: Seen) -> Location | None:
     for item, subnet, accepted in _subnets(seen.subnets):
         for at, cidr in enumerate(subnet.cidrs):
             if address in cidr:
                 verdicts = judge_pools(seen.pools, {subnet.name: subnet})
                 pools = [name for name, each in verdicts.items() if each.ranges and int(address) in each.ranges[at]]
-                return Place(
+                return Location(
                     subnet=subnet.name,
                     cidr=str(cidr),
                     in_effect=accepted,
@@ -175,8 +175,8 @@ def _place(address: Address, seen: Seen) -> Place | None:
 
 
 def _subnets(items: Sequence[crd.Subnet]) -> Iterator[tuple[crd.Subnet, Subnet, bool]]:
-    """Subnets in effect, then those that only wish to be, each with whether it is in effect. A Subnet that cannot be
-    understood is left out.
+    """The Subnets in effect, then the other ones, each with whether it is in effect. A Subnet that cannot be understood
+    is left out.
     """
     ordered = sorted(items, key=lambda item: item.metadata.name)
     for item in ordered:
@@ -203,7 +203,7 @@ def _role(address: Address, subnet: Subnet, ips: Sequence[IP]) -> str:
 
 
 def _covers(text: str, address: Address) -> bool:
-    """Whether an entry of `excludeIps` holds an address."""
+    """Whether an address is in the range of an entry of `excludeIps`."""
     try:
         low, high = parse_range(text)
     except ValueError:
@@ -219,7 +219,7 @@ def _gateways(ip: IP) -> tuple[Address, ...]:
 
 
 def _having(ips: Sequence[IP], address: Address) -> list[IP]:
-    """The IP objects that have an address. Nothing is known of a damaged one."""
+    """The IP objects that have an address. A damaged one is left out."""
     found = []
     for ip in ips:
         try:
@@ -255,9 +255,9 @@ def _holder(ip: IP, pods: Sequence[Pod]) -> Holder:
 
 
 def _pod_name(ip: IP) -> tuple[str, str]:
-    """Namespace and name of the Pod that an IP object is for; empty when it is for none.
+    """Namespace and name of the Pod that an IP object is for; empty texts when it is for none.
 
-    A reservation is for the Pod with a port of this name, whatever else the reservation says.
+    A reservation is for the Pod with a port of this name, whatever else its spec has.
     """
     if ip.spec.pod_type in _NO_PODS:
         return "", ""
@@ -276,26 +276,24 @@ def _phase(ip: IP, pods: Sequence[Pod]) -> str:
     return "NotFound"
 
 
-def format_rows(explanation: Explanation) -> list[tuple[str, str]]:
-    """The place and the holders of an address, as labels and texts."""
-    rows = [("address", explanation.address)]
-    place = explanation.place
+def format_rows(answer: Answer) -> list[tuple[str, str]]:
+    """The location and the holders of an address, as labels and texts."""
+    rows = [("address", answer.address)]
+    place = answer.place
     if place is None:
         rows.append(("subnet", "none any more"))
     else:
         state = "" if place.in_effect else f", not in effect: `kubectl describe subnet {place.subnet}` says why"
         rows.append(("subnet", f"{place.subnet} ({place.cidr}){state}"))
         rows += [("is", text) for text in _format_place(place)]
-    rows += [("held by", _format_holder(holder)) for holder in explanation.holders] or [("held by", "nobody")]
-    if not explanation.past:
-        since = (
-            f" since {explanation.remembered_since}, when the history begins" if explanation.remembered_since else ""
-        )
-        rows.append(("before", f"nobody{since}"))
+    rows += [("held by", _format_holder(holder)) for holder in answer.holders] or [("held by", "none")]
+    if not answer.past:
+        since = f" since {answer.remembered_since}, when the history begins" if answer.remembered_since else ""
+        rows.append(("before", f"none{since}"))
     return rows
 
 
-def _format_place(place: Place) -> Iterator[str]:
+def _format_place(place: Location) -> Iterator[str]:
     if place.role:
         yield f"{place.role} of the subnet"
     if place.excluded_by:
@@ -308,14 +306,14 @@ def _format_holder(holder: Holder) -> str:
     owner = f"{holder.namespace}/{holder.name}".removeprefix("/")
     match holder.kind:
         case "Reservation":
-            who = f"reservation {holder.ip}" + (f" for Pod {owner} ({holder.phase})" if owner else "")
+            label = f"reservation {holder.ip}" + (f" for Pod {owner} ({holder.phase})" if owner else "")
         case "Node":
-            who = f"node {owner}"
+            label = f"node {owner}"
         case names.CHECKS_TYPE:
-            who = f"health checks of Services' endpoints in Subnet {owner}"
+            label = f"health checks of Services' endpoints in Subnet {owner}"
         case _:
-            who = f"Pod {owner} ({holder.phase})"
-    parts = [who, f"since {holder.since}"]
+            label = f"Pod {owner} ({holder.phase})"
+    parts = [label, f"since {holder.since}"]
     if holder.node and holder.kind != "Node":
         parts.append(f"on node {holder.node}")
     if holder.mac:
@@ -327,21 +325,21 @@ def _format_holder(holder: Holder) -> str:
     return ", ".join(parts)
 
 
-def print_json(explanation: Explanation) -> None:
-    print(msgspec.json.format(msgspec.json.encode(explanation), indent=2).decode())
+def print_json(answer: Answer) -> None:
+    print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
 
 
-def print_table(explanation: Explanation) -> None:
+def print_table(answer: Answer) -> None:
     """Print what is known, then one line for each earlier holder of the address."""
     console = Console(width=WIDTH, markup=False, highlight=False)
     facts = Table(box=None, pad_edge=False, show_header=False)
-    for label, text in format_rows(explanation):
+    for label, text in format_rows(answer):
         facts.add_row(label, text)
     console.print(facts)
-    if not explanation.past:
+    if not answer.past:
         return
     past = Table("before", "since", "until", "MAC", box=None, pad_edge=False)
-    for record in explanation.past:
+    for record in answer.past:
         past.add_row(record.holder, record.since, record.until, record.mac)
     print()
     console.print(past)

@@ -1,4 +1,6 @@
-"""`kubectl ko`: what the network should be, is, and why. Reads only. Each command has a module; this one joins them."""
+"""`kubectl ko`: shows what the network should be, what it is, and why. Only reads. Each command has a module of its
+own.
+"""
 
 import asyncio
 import sys
@@ -33,7 +35,7 @@ KubeconfigOption: TypeAlias = Annotated[str, typer.Option(help="kubeconfig file;
 
 @app.callback()
 def ko() -> None:
-    """Tools for a cluster whose network is Kube-OVN."""
+    """Tools for a cluster with Kube-OVN as its network."""
     start_logging("error")
 
 

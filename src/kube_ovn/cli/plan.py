@@ -75,17 +75,17 @@ DEPLOYMENTS = Resource(name="Deployment", version="apps/v1", plural="deployments
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What would be changed: rows and memberships of the Northbound database, and objects of Kubernetes."""
+    """The changes that would be made: to rows and memberships of the Northbound database, and to Kubernetes objects."""
 
     rows: Plan[Key, Row | None]
     writes: tuple[Write, ...]
     unread: tuple[str, ...]
-    """What of the cluster could not be read, one sentence each: the plan may differ there from the controller's."""
+    """The parts of the cluster that could not be read, one sentence each: there the controller's plan may differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Listed:
-    """The objects of each kind, and what could not be read."""
+    """The objects of each kind, and those that could not be read."""
 
     stores: Mapping[Resource[Any], Store[Any]]
     unknown: frozenset[str]
@@ -94,7 +94,7 @@ class _Listed:
 
 
 async def observe_plan(kubeconfig: str, namespace: str, ovn_nb_addr: str) -> Found:
-    """Look at the cluster and derive the plan. Raises KubeError, OvsdbError, CredentialsError, PlanError."""
+    """Read the cluster and derive the plan. Raises KubeError, OvsdbError, CredentialsError, PlanError."""
     async with Kube(load_credentials(kubeconfig)) as kube:
         settings = await _settings(kube, namespace, ovn_nb_addr)
         domain = (settings.cluster_domain or await read_domain(kube)) if settings.dns else ""
@@ -134,7 +134,7 @@ async def _list_all(kube: Kube) -> _Listed:
 
 
 def _plan(fabric: Fabric, listed: _Listed, nb: Northbound) -> Found:
-    """What a controller that starts now would do in its first pass."""
+    """The plan of the first pass of a controller that starts now."""
     topology = Topology(fabric, confirmed(nb.replica.owned))
     topology.look(listed.stores, nb.replica.foreign, listed.unknown)
     topology.settle()
@@ -211,7 +211,7 @@ def _what(write: Write) -> str:
 
 
 def _object(write: Write) -> Item:
-    """A write as JSON: the object, and what is written of it."""
+    """A write as JSON: the object, and the fields that are written."""
     ref = write.object
     item: Item = {"kind": str(ref.kind), "namespace": ref.namespace, "name": ref.name}
     match write:

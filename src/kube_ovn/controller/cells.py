@@ -1,7 +1,7 @@
-"""The engine under watch: a few cells are worked out anew while there is time, and metrics show how much work there is.
+"""The engine under watch: a few cells are worked out anew while there is time, and metrics count the work.
 
-A cell that is stale is a fault of the program: a function that is not pure. It is logged with what it read, counted,
-and worked out again.
+A stale cell is a fault of the program: a function that is not pure. It is logged with what it read, counted, and worked
+out again.
 """
 
 import asyncio
@@ -20,21 +20,21 @@ STALE = Counter("kube_ovn_controller_stale_cells_total", "Cells that were not wh
 UNSETTLED = Counter("kube_ovn_controller_unsettled_passes_total", "Passes after which values still changed each other")
 
 PERIOD = 0.5
-"""Seconds between two looks."""
+"""Seconds between two verifications."""
 SLICE = 40
-"""Cells in one look: about a millisecond."""
+"""Cells in one verification: about a millisecond."""
 MOST_OF_A_VALUE = 500
 """Characters of a value in the log."""
 
 
 def report_restless(names: list[str]) -> None:
-    """Log and count that these derivations do not come to rest: one object's fault must not end the process."""
+    """Log and count that these derivations do not come to rest. The fault of one object must not end the process."""
     UNSETTLED.inc()
     log.error("derivations do not come to rest", derivations=names)
 
 
 class Work:
-    """Counts of the cells of one graph, by derivation, for the time of a `with` block."""
+    """A collector of metrics, in a `with` block: the numbers of one graph's cells, by derivation."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -47,7 +47,7 @@ class Work:
         REGISTRY.unregister(self)
 
     def collect(self) -> Iterator[Metric]:
-        """As prometheus-client asks for it."""
+        """The metrics (the method that prometheus-client calls)."""
         worked = CounterMetricFamily(
             "kube_ovn_controller_cells_worked", "Cells worked out, by derivation", labels=["derivation"]
         )

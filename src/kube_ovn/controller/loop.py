@@ -1,6 +1,6 @@
 """One pass of the controller: snapshot, render, diff, guard, one transaction, publish.
 
-Everything it does goes this way: start-up, normal work, drift repair and clean-up alike.
+Start-up, normal work, drift repair and clean-up are all the same pass.
 """
 
 import time
@@ -34,21 +34,21 @@ PROBLEMS = Gauge("kube_ovn_controller_problems", "Objects that cannot be given w
 
 
 class Decisions(Owners, Protocol[K]):
-    """What the topology decided when it looked last."""
+    """What the topology decided for the objects that it saw last."""
 
     @property
     def standing(self) -> bool:
-        """Whether the subnets that nodes and Pods fall to are in effect; before, the database stays as it is."""
+        """Whether the subnets of nodes and of Pods without a wish are in effect; until then no row is written."""
         ...
 
     @property
     def state(self) -> State:
-        """The rows and memberships that there should be."""
+        """The desired rows and memberships."""
         ...
 
     @property
     def told(self) -> Mapping[K, Told]:
-        """What is true of objects and told to their users, under keys that tell it apart."""
+        """What the users of objects are told, each message under a key of its own."""
         ...
 
     def take_changed(self) -> set[Key]:
@@ -72,8 +72,8 @@ class Loop(Generic[K]):
         report: Callable[[Told], None],
         again: Callable[[], None],
     ) -> None:
-        """`observe` brings the decisions up to date, given the rows of others, and says which optional kinds are
-        unknown; `again` asks for a further pass.
+        """`observe` brings the decisions up to date, given the keys of the rows of others, and returns the names of the
+        kinds that are unknown; `again` asks for a further pass.
         """
         self._observe, self._decisions, self._nb = observe, decisions, nb
         self._publisher, self._report = publisher, report
@@ -84,11 +84,11 @@ class Loop(Generic[K]):
         self._withheld: dict[WriteKey, Write] = {}
 
     def close(self) -> None:
-        """The leadership is over."""
+        """End the work: the leadership is over."""
         self._committer.close()
 
     async def make_pass(self) -> None:
-        """Bring the Northbound database and what Kubernetes is told up to date. Raises OvsdbError, AbsurdPlanError."""
+        """Bring the Northbound database and Kubernetes' objects up to date. Raises OvsdbError, AbsurdPlanError."""
         started = time.perf_counter()
         unknown = self._observe(self._nb.replica.foreign)
         rendered = time.perf_counter()
@@ -106,7 +106,7 @@ class Loop(Generic[K]):
         PASS_SECONDS.labels("commit").observe(time.perf_counter() - planned)
 
     def _plan(self) -> NorthboundPlan:
-        """Compare what changed on either side since the two last agreed; everything, when that is not known."""
+        """Compare the keys that changed on either side since both sides agreed; all keys, when that is not known."""
         replica, desired = self._nb.replica, self._decisions.state
         theirs = replica.take_changed()
         ours = self._decisions.take_changed()
@@ -120,7 +120,7 @@ class Loop(Generic[K]):
         return plan
 
     def _publish(self) -> None:
-        """Offer the writes. What lets a Pod start waits while something of the Pod is not in the database."""
+        """Offer the writes. An annotation that lets a Pod start waits until all of the Pod is in the database."""
         incomplete = self._committer.incomplete
         writes = {**self._withheld, **self._decisions.take_changed_writes()}
         self._withheld = {
@@ -131,7 +131,7 @@ class Loop(Generic[K]):
         self._publisher.offer({key: write for key, write in writes.items() if key not in self._withheld})
 
     def _tell(self) -> None:
-        """Report what became true or changed, once."""
+        """Report each message once when it comes or changes."""
         told = self._decisions.told
         PROBLEMS.set(sum(not each.normal for each in told.values()))
         for key in [key for key in self._reported if key not in told]:
@@ -143,5 +143,5 @@ class Loop(Generic[K]):
 
 
 def is_node_port(key: Key, row: Row | None) -> bool:
-    """The anchors of the guard: losing the port of every node at once is never meant."""
+    """Whether a key is an anchor of the guard: to lose the port of every node at once is never meant."""
     return isinstance(key, RowKey) and isinstance(row, LogicalSwitchPort) and "node" in row.external_ids

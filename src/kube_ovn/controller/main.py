@@ -1,7 +1,7 @@
 """kube-ovn-controller: one process, one TaskGroup. Puts the parts together and decides nothing.
 
-Standing by, it already follows Kubernetes and the Northbound database; with the Lease it makes passes. A leader that
-cannot prove that it sees both as they are does not renew the Lease, and another takes over.
+A controller that stands by follows Kubernetes and the Northbound database already; with the Lease it makes passes. A
+leader that cannot prove that it sees both as they are does not renew the Lease, and another controller takes over.
 """
 
 import asyncio
@@ -62,12 +62,12 @@ RETRY_PERIOD = 0.1
 RESTLESS_PERIOD = 1.0
 """Seconds until a further pass when derivations did not come to rest."""
 FRESHNESS = 600.0
-"""Seconds after which a watch that proved nothing is not believed; a healthy one ends and is begun anew before that.
+"""Seconds after which a watch without any proof is not trusted; a healthy one ends and is begun anew before that.
 
 A dead connection is noticed much earlier by its keep-alive, a dead API server by the renewal of the Lease.
 """
 LACK = 15.0
-"""Seconds without a kind that is needed: an API server that was just started may forbid everything for a moment."""
+"""Seconds for which a required kind may be missing: an API server that was just started may forbid everything."""
 
 
 def main() -> None:
@@ -90,7 +90,7 @@ async def _run(settings: Settings, fabric: Fabric, timing: Timing, tls: ssl.SSLC
 
 
 class Controller:
-    """The parts of the process and how they hear of one another."""
+    """The parts of the process, and the calls and flags that connect them."""
 
     def __init__(
         self, settings: Settings, fabric: Fabric, timing: Timing, kube: Kube, tls: ssl.SSLContext | None
@@ -113,7 +113,7 @@ class Controller:
         self._proved = 0.0  # loop time at which the Northbound database last answered
         self._progress = Progress()
         self._loop: Loop[ToldKey] | None = None
-        self._unheld: int | None = None  # the epoch that follows, if nobody led when this process began to look
+        self._unheld: int | None = None  # the next epoch, if there was no leader when this process began to look
         self._passed = False  # whether a pass was completed since this process started
 
     async def run(self) -> None:
@@ -132,8 +132,8 @@ class Controller:
                 group.create_task(part)
 
     async def _collect_later(self) -> None:
-        """Begin to look for garbage when everything is listed, and never in what was there by then: a start with 10,000
-        Pods is a fifth shorter, and no later pass pays for looking at them again.
+        """Start the garbage collector when everything is listed, and keep the objects of that time out of it: a start
+        with 10,000 Pods is a fifth shorter, and no later pass pays for walking through them.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_DEADLINE):
@@ -142,7 +142,7 @@ class Controller:
         gc.enable()
 
     async def _serve(self) -> None:
-        """Lead, and stand by again after losing the Lease or the fence; never look back at what the last term knew."""
+        """Lead, and stand by again after losing the Lease or the fence. Each leadership begins without any memory."""
         while True:
             await self._fresh.wait()
             try:
@@ -152,7 +152,7 @@ class Controller:
             except* FencedError as errors:
                 log.warning("leadership lost", reason=str(errors.exceptions[0]))
             if self._progress.incapacity() is not None:
-                await asyncio.sleep(self._timing.duration)  # another is to have the Lease
+                await asyncio.sleep(self._timing.duration)  # another controller is to take the Lease
             self._progress.forget()
 
     async def _lead(self) -> None:
@@ -175,47 +175,51 @@ class Controller:
 
     async def _work(self, topology: Topology, history: History, publisher: Publisher) -> None:
         """Make passes until the leadership is over."""
+        for target in self._targets.by_kind.values():
+            for item in target.store.unreadable.values():
+                self._report_unreadable(target.resource, item)
         passes = reconcile(self._dirty, self._make_pass, (OvsdbError, AbsurdPlanError), (FencedError,))
         async with asyncio.TaskGroup() as group:
             for part in (history.run(), publisher.run(), passes, verify(topology.graph, self._dirty.mark)):
                 group.create_task(part)
 
     async def _look_anew(self) -> None:
-        """What was followed while another led may lag behind what that one wrote last. Raises LeaseLostError.
+        """Read everything anew: the view of a controller that stood by may lag behind the last writes of the former
+        leader. Raises LeaseLostError.
 
-        After a start nobody may have led since before the first look, which then is new enough.
+        When there was no leader since before this process began to look, its view is new enough.
         """
         undisturbed, self._unheld = self._election.epoch == self._unheld, None
         if undisturbed:
             return
         try:
             async with asyncio.timeout(LOOK_DEADLINE):
-                await self._nb.probe(PROBE_PERIOD)  # first: lists are dear, and for nothing without it
+                await self._nb.probe(PROBE_PERIOD)  # first, for lists are slow, and useless without the database
                 await asyncio.gather(*(target.store.renew() for target in self._targets.by_kind.values()))
                 await self._nb.probe(PROBE_PERIOD)
             reason = self._complaint() or self._lack()
         except (OvsdbError, TimeoutError) as error:
             reason = str(error) or "no list in time"
         if reason is not None:
-            self._fresh.clear()  # no candidate until it sees again
+            self._fresh.clear()  # no candidate until the view is proved again
             raise LeaseLostError(f"cannot see how things are: {reason}")
 
     def _lack(self) -> str | None:
-        """Why a kind that is needed could not be listed when it was asked for last."""
+        """Why a required kind could not be listed at the last attempt; None when all could."""
         for kind, target in self._targets.by_kind.items():
             if target.store.unavailable and kind not in OPTIONAL:
                 return f"{target.resource.plural} cannot be listed: {target.store.unavailable}"
         return None
 
     async def _read_history(self, history: History) -> None:
-        """Raises LeaseLostError."""
+        """Read the history of addresses. Raises LeaseLostError."""
         try:
             await history.load()
         except KubeError as error:
             raise LeaseLostError(f"cannot read the history of addresses: {error}") from None
 
     async def _read_domain(self) -> str:
-        """Empty where the fabric is not to answer for names. Raises LeaseLostError."""
+        """The domain of the cluster; empty when the fabric is not to answer for names. Raises LeaseLostError."""
         settings = self._settings
         if not settings.dns:
             return ""
@@ -231,7 +235,7 @@ class Controller:
         self._passed = True
 
     def _observe(self, topology: Topology, foreign: AbstractSet[RowKey]) -> AbstractSet[str]:
-        """Bring the topology up to date; the kinds of which nothing was ever known."""
+        """Bring the topology up to date. Returns the names of the kinds that were never listed."""
         targets = self._targets.by_kind.values()
         unknown = {target.resource.name for target in targets if not target.store.synced.is_set()}
         topology.look({target.resource: target.store for target in targets}, foreign, unknown)
@@ -248,14 +252,16 @@ class Controller:
         self._recorder.report(told.object, told.reason, told.message, type="Normal" if told.normal else "Warning")
 
     def _report_unreadable(self, resource: Resource[Object], item: Unreadable) -> None:
-        """Tell the user of an object that cannot be read, if Events are made on its kind."""
-        if item.name and resource.name in set(Kind):
+        """Tell the user of an object that cannot be read, if Events are made on its kind. A process that stands by does
+        not: the leader tells it.
+        """
+        if self._election.epoch and item.name and resource.name in set(Kind):
             ref = ObjectRef(kind=Kind(resource.name), namespace=item.namespace, name=item.name, uid=item.uid)
             message = f"the object cannot be read, and counts as it was before: {item.error}"
             self._recorder.report(ref, NOT_UNDERSTOOD_REASON, message)
 
     async def _prove(self) -> None:
-        """Ask again and again whether the Northbound database answers, and so whether what is seen is true."""
+        """Probe the Northbound database again and again, and set `_fresh` while the view is proved to be current."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -271,7 +277,7 @@ class Controller:
             await asyncio.sleep(PROBE_PERIOD if self._fresh.is_set() else RETRY_PERIOD)
 
     def _complaint(self) -> str | None:
-        """Why what this process sees may not be how things are."""
+        """Why the view of this process may not be current; None when it is."""
         now = asyncio.get_running_loop().time()
         for kind, target in self._targets.by_kind.items():
             plural, store = target.resource.plural, target.store
@@ -290,11 +296,11 @@ class Controller:
         return None
 
     def _incapacity(self) -> str | None:
-        """Why another replica should rather lead."""
+        """Why another replica should lead instead; None when this one can."""
         return self._complaint() or self._progress.incapacity()
 
     def _unfinished(self) -> str | None:
-        """A process that stands by is ready; the leader is while it makes passes."""
+        """Why the process is not ready; None when it is: a leader that makes passes, or a process that stands by."""
         if not self._election.epoch:
             return None
         return self._progress.complaint() or (None if self._passed else "first pass not made yet")

@@ -1,7 +1,8 @@
-"""The work on one plan: committing parts of it, and narrowing down what the Northbound database does not take.
+"""The work on one plan: committing parts of it, and narrowing down which units the Northbound database refuses.
 
-Where the database names a row, its unit is at fault; else units are tried by halves, and what is refused alone is at
-fault. Everything healthy is committed on the way, in portions, so that a further fault does not cost the whole plan.
+Where the database names a row, its unit is at fault; else units are tried by halves, and a unit that is refused alone
+is at fault. All healthy units are committed on the way, in portions, so that a further fault does not cost the whole
+plan.
 """
 
 import asyncio
@@ -25,32 +26,32 @@ CHANGES = Counter(
 )
 
 COMMIT_DEADLINE, LONGEST_COMMIT_DEADLINE = 5.0, 30.0
-"""Seconds a Northbound transaction may take before the pass is made again: a small one and any."""
+"""Seconds a Northbound transaction may take before the pass is made again: a small one, and the largest."""
 SLOW = 200
-"""Changes a second: no server is as slow."""
+"""Changes a second that even the slowest server carries out; a larger transaction gets more time."""
 RECONNECT_DEADLINE = 5.0
 PORTION = 256
-"""Units that are sent together once something was refused: to send a large plan again for each fault is slow."""
+"""Units that are sent together once a unit was refused: to send a large plan again for each fault is slow."""
 MOST_ENDED = 3
-"""Units that may be at fault for a session's end or a conflict when nothing else could be committed either."""
+"""Units that may be at fault for a session's end or a conflict when no other unit could be committed either."""
 ASIDE_PERIOD = 300.0
 """Seconds after which a unit that is set aside is tried again, give or take a fifth."""
 
 
 class Narrowing:
-    """One plan while it is carried out. What is found to be at fault is put into `aside`."""
+    """One plan while it is carried out. Units at fault are put into `aside`."""
 
     def __init__(self, nb: Client, owners: Owners, aside: Aside, plan: NorthboundPlan, desired: State) -> None:
         self._nb, self._owners, self._aside = nb, owners, aside
         self._plan, self._desired = plan, desired
         self._parts: Parts | None = None
-        self._incomplete = False  # whether something waited when its turn came
-        self._committed = False  # whether the database took anything
+        self._incomplete = False  # whether any key had to wait when its turn came
+        self._committed = False  # whether any transaction succeeded
         self.refused = Units()
         """Units that were set aside in this work."""
 
     async def send(self, part: NorthboundPlan) -> None:
-        """Commit what of a part can be committed now. Raises OvsdbError."""
+        """Commit the changes of a part that can be committed now. Raises OvsdbError."""
         replica, size = self._nb.replica, len(part)
         if size < len(self._plan) or dangling(part.create, self._nb.replica.has, self._nb.replica.target):
             self._parts = self._parts or Parts(self._plan, self._nb.replica.target)
@@ -69,8 +70,8 @@ class Narrowing:
     async def take(self, units: Units, *, careful: bool = False) -> None:
         """Commit these units but those at fault, which are set aside. Raises OvsdbError.
 
-        `careful`: a session that the server ends and a conflict may be a unit's fault, too. It is, when that happens
-        with the unit alone, twice in a row, and the database works otherwise.
+        `careful`: a session that the server ends, or a conflict, may be a unit's fault, too. It is the unit's fault
+        when it happens with the unit alone, twice in a row, and the database works otherwise.
         """
         waiting, doubtful, ended = chunks(units, PORTION)[::-1], set[Unit](), Units()
         while waiting:
@@ -96,7 +97,7 @@ class Narrowing:
                         raise
 
     def split(self, units: Units, error: RejectedError) -> list[Units]:
-        """Set aside what is known to be at fault; the other units as they are to be tried, the last ones first."""
+        """Set aside units that are known to be at fault. Returns the others in groups to try, the last ones first."""
         named = suspects(units, error.keys)
         doubted = named or units
         if len(doubted) == 1 or (named and isinstance(error, UnsendableError)):
@@ -108,7 +109,7 @@ class Narrowing:
         return [*later, rest] if rest else later
 
     def units(self, keys: Collection[Key]) -> Units:
-        """Keys of the plan as units."""
+        """Group keys of the plan into units."""
         if not keys:
             return {}
         return group(keys, self._owners.owners(keys), self._nb.replica.target)
@@ -120,15 +121,15 @@ class Narrowing:
         await self._nb.synced(RECONNECT_DEADLINE)
         await self._nb.commit(Plan(), RECONNECT_DEADLINE)
 
-    async def finish(self, held: AbstractSet[Key]) -> set[Key]:
-        """Commit what had to wait for something else of the plan; the keys that are left in the end, with those that
-        were held back. Raises OvsdbError.
+    async def finish(self, excluded: AbstractSet[Key]) -> set[Key]:
+        """Commit the keys that had to wait for other keys of the plan. Returns the keys that are left in the end, the
+        excluded ones among them. Raises OvsdbError.
         """
-        if not (self._incomplete or self.refused or held):
+        if not (self._incomplete or self.refused or excluded):
             return set()
         before = None
         while True:
-            out = set(held).union(*self.refused.values())
+            out = set(excluded).union(*self.refused.values())
             open_ = set(self._difference([key for key in self._plan if key not in out]))
             if not open_ or open_ == before:
                 return set(self._difference(self._plan))
@@ -136,13 +137,13 @@ class Narrowing:
             await self.take(self.units(open_))
 
     def _absolve(self, units: Units) -> None:
-        """It was not these units' fault."""
+        """Take units back in: they were not at fault."""
         for unit in units:
             self._aside.drop(unit)
             self.refused.pop(unit, None)
 
     def _difference(self, keys: Iterable[Key]) -> NorthboundPlan:
-        """What is still to be done about these keys."""
+        """The changes of these keys that are still to be made."""
         return diff(self._desired, self._nb.replica.owned, keys)
 
     def _refuse(self, units: Units, error: OvsdbError) -> None:

@@ -1,7 +1,8 @@
-"""The kinds of objects without which the controller goes on, and what it leaves alone meanwhile. Pure.
+"""The kinds of objects without which the controller goes on, and the rows that it leaves alone meanwhile. Pure.
 
-A kind may be missing (its definition is not installed) or forbidden. What was known of it stays known and in effect. If
-nothing ever was, its objects are unknown, not absent: what an earlier controller made of them stays as it is.
+A kind may be missing (its definition is not installed) or forbidden. Objects of it that are known stay known and in
+effect. If it was never listed, its objects are unknown, not absent: the rows that an earlier controller made of them
+stay as they are.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,11 +22,11 @@ OPTIONAL: Mapping[str, AbstractSet[str]] = {
     STATEFULSETS.name: frozenset(),
     VPCS.name: frozenset(),
 }
-"""By kind, the tables whose rows are made of its objects. Without any other kind nothing can be decided."""
+"""By kind, the tables with rows made of its objects. All other kinds are required: nothing is decided without them."""
 
 
 def kept(plan: NorthboundPlan, unknown: Collection[str], target_of: TargetOf) -> set[Key]:
-    """The keys of a plan that stay as they are while these kinds are unknown: what would change or go of their rows."""
+    """The keys of a plan that stay as they are while these kinds are unknown: their rows that would change or go."""
     tables = frozenset[str]().union(*(OPTIONAL[kind] for kind in unknown))
     return {key for key in (*plan.update, *plan.delete) if tables & _tables(key, target_of)} if tables else set()
 

@@ -1,7 +1,7 @@
 """Which part of a plan can be carried out without the rest of it. Pure.
 
 A part is never carried out in a way that lets traffic through which the whole plan would stop: a new row waits for all
-sets that are to hold it, because one of them may be the group whose ACLs guard it.
+its memberships in sets, because one of them may be in the Port_Group with the ACLs that guard it.
 """
 
 from collections.abc import Callable, Container, Iterable, Mapping
@@ -16,7 +16,7 @@ TargetOf: TypeAlias = Callable[[Member], RowKey | None]
 
 
 def parent_of(member: Member) -> RowKey:
-    """The row whose set a membership is in."""
+    """The row that has the set with a membership."""
     return RowKey(member.table, member.key)
 
 
@@ -31,10 +31,10 @@ class Parts:
     def sendable(
         self, part: NorthboundPlan, owned: Mapping[Key, Row | None], exists: Callable[[RowKey], bool]
     ) -> NorthboundPlan:
-        """What of a part can be sent now. `owned` and `exists` tell what the database has.
+        """The changes of a part that can be sent now. `owned` and `exists` tell which rows the database has.
 
-        A membership waits for the row whose set it is in and for the row it refers to. A new row waits for all its
-        memberships. A membership that goes goes together with the row it refers to, whether it is in the part or not.
+        A membership waits for its parent row and for the row it refers to. A new row waits for all its memberships.
+        When a row goes, its memberships go with it, whether they are in the part or not.
         """
         waiting = self._waiting(part, owned, exists)
         sent = part.without(waiting)
@@ -49,7 +49,7 @@ class Parts:
 
     def _waiting(self, part: NorthboundPlan, owned: Container[Key], exists: Callable[[RowKey], bool]) -> set[Key]:
         create = part.create
-        hanging: dict[RowKey, list[Key]] = {}  # new rows of the part, and what of the part needs them
+        hanging: dict[RowKey, list[Key]] = {}  # by new row of the part, the keys of the part that need the row
         waiting = dangling(create, exists, self._target_of)
         for key in create:
             if isinstance(key, RowKey):
@@ -76,7 +76,7 @@ class Parts:
 
 
 def dangling(create: Mapping[Key, Row | None], exists: Callable[[RowKey], bool], target_of: TargetOf) -> set[Key]:
-    """New memberships for which a row is missing that is neither there nor made along with them."""
+    """The new memberships with a parent or target that neither exists nor is made along with them."""
     return {
         key
         for key in create

@@ -1,9 +1,9 @@
-"""What becomes of the passes: whether the network follows the cluster, and whether another replica could do better.
+"""The outcomes of passes: whether the network follows the cluster, and whether another replica could do better.
 
-A leader whose passes fail for a minute is not ready, for whatever reason. It gives the Lease up only if the reason may
-lie with this process or its connection: the session with the database, or a view of the rows that is always out of
-date. It leads on where another replica would fare the same: the database refuses or can write nothing, or the guard
-refuses what the API server serves.
+A leader is not ready when its passes fail for a minute, for whatever reason. It gives the Lease up only if the reason
+may lie with this process or its connection: the session with the database, or a view of the rows that is always out of
+date. It leads on where another replica would fail as well: the database refuses or can write nothing, or the guard
+refuses the plan.
 """
 
 import time
@@ -19,7 +19,7 @@ FAILURES = Counter("kube_ovn_controller_pass_failures_total", "Passes that were 
 LAST_SUCCESS = Gauge("kube_ovn_controller_last_success_timestamp_seconds", "When the last pass was completed")
 
 PATIENCE = 60.0
-"""Seconds without a completed pass after which the process says so."""
+"""Seconds without a completed pass after which the leader is not ready."""
 
 REASONS: tuple[tuple[type[Exception], str], ...] = (
     (AbsurdPlanError, "guard"),
@@ -31,24 +31,24 @@ REASONS: tuple[tuple[type[Exception], str], ...] = (
     (OvsdbError, "connection"),
     (Exception, "bug"),
 )
-"""The first that fits counts."""
+"""Classes of errors and their reasons in the metric; the first class that fits counts."""
 OURS = frozenset({"conflict", "session", "connection"})
 """Reasons that may lie with this process."""
 
 
 class Progress:
-    """The passes of one process. `clock` gives seconds that never go back."""
+    """The outcomes of one process's passes. `clock` returns seconds and never goes back."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._begun: float | None = None
-        self._failing: float | None = None  # since when no pass was completed
-        self._ours: float | None = None  # since when all failures may lie with this process
+        self._failing: float | None = None  # the time since which no pass was completed
+        self._ours: float | None = None  # the time since which all failures may lie with this process
         self._said = ""
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """One pass, from its beginning to its end."""
+        """Watch one pass, which is the body of the `with` statement."""
         self._begun = self._clock()
         try:
             yield
@@ -62,11 +62,11 @@ class Progress:
             self._begun = None
 
     def forget(self) -> None:
-        """A leadership begins or ends: what failed before does not count."""
+        """Forget earlier failures, when a leadership begins or ends."""
         self._failing = self._ours = None
 
     def complaint(self) -> str | None:
-        """Why this leader is not ready."""
+        """Why this leader is not ready; None when it is."""
         now = self._clock()
         if self._failing is not None and now - self._failing > PATIENCE:
             return f"no pass completed for {now - self._failing:.0f} s: {self._said}"
@@ -75,7 +75,7 @@ class Progress:
         return None
 
     def incapacity(self) -> str | None:
-        """Why another replica might do better."""
+        """Why another replica might do better; None when it would not."""
         if self._ours is None or self._clock() - self._ours <= PATIENCE:
             return None
         return f"passes have failed for {self._clock() - self._ours:.0f} s: {self._said}"

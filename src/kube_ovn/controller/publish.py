@@ -1,8 +1,8 @@
-"""Publishing: writes to Kubernetes go out after the commit they speak of, many at a time, each until the API server
-took it.
+"""Publishing: writes to Kubernetes go out after the commit that they announce, many at a time, and each is tried until
+the API server takes it.
 
 A write is the difference between what an object should be and what it is: it goes when the watch echoes it, and a new
-leader finds what is missing anew. So nothing here needs to survive a crash.
+leader works out the missing writes anew. So nothing here needs to survive a crash.
 """
 
 import asyncio
@@ -17,40 +17,43 @@ from kube_ovn.model.writes import Aspect, Write, WriteKey
 log = structlog.get_logger()
 
 IN_FLIGHT = 32
-"""Requests to the API server at a time: more gains nothing on it and delays everybody else's."""
+"""Requests to the API server at a time: more of them are not faster, and delay those of other clients."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 10.0
-"""Seconds before an object whose write was not taken has its next turn; doubled each time, with jitter."""
+"""Seconds until a write that failed is tried again; doubled each time, with jitter."""
 
 
 GONE = frozenset({404, 409})
-"""The object is gone, or another has its name: the watch will tell."""
+"""HTTP statuses: the object is gone, or another object has its name. The watch will show it."""
 STATUS_PERIOD = 1.0
 """Seconds between two writes of one status: counts that change with every Pod must not cost a write each."""
 MOST_SENT = 1000
 NOT_NOW = frozenset({401, 408, 429})
-"""The world's doing, not the object's: who we are is not known at the moment, too slow, too many."""
+"""HTTP statuses that are not the object's fault: our token is not accepted at the moment, too slow, too many requests.
+"""
 
 
 class Publisher:
-    """Sends writes, newest decision for each key only. An object that is refused holds up no other."""
+    """Sends writes, only the newest one of each key. A refused write delays no other."""
 
     def __init__(
         self,
         send: Callable[[Write], Awaitable[None]],
         refused: Callable[[Write, KubeError], None],
     ) -> None:
-        """`refused` is told once of what the API server does not want, in contrast to what it cannot do now."""
+        """`refused` is called once with a write that the API server refuses for good, not with one that it cannot carry
+        out now.
+        """
         self._send, self._refused = send, refused
         self._waiting: dict[WriteKey, Write] = {}
         self._taken: dict[WriteKey, Write] = {}  # in flight, pausing, or sent and not yet echoed by the watch
         self._pauses: dict[WriteKey, float] = {}
         self._told: set[WriteKey] = set()
-        self._later: dict[WriteKey, Write] = {}  # statuses whose time has not come
+        self._later: dict[WriteKey, Write] = {}  # statuses that are written when STATUS_PERIOD is over
         self._sent: dict[WriteKey, float] = {}  # loop time of the last write of each status
         self._wake = asyncio.Semaphore(0)
 
     def offer(self, changed: Mapping[WriteKey, Write | None]) -> None:
-        """Take over what came, changed or went (None: echoed, or the object is gone)."""
+        """Take over the writes that came, changed or went (None: the watch has shown it, or the object is gone)."""
         for key, write in changed.items():
             if write is not None:
                 self._wait_for_its_time(key, write)
@@ -62,7 +65,7 @@ class Publisher:
             self._told.discard(key)
 
     async def run(self) -> None:
-        """Send until cancelled."""
+        """Send writes until cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(IN_FLIGHT):
                 group.create_task(self._work())
@@ -90,7 +93,7 @@ class Publisher:
         while True:
             await self._wake.acquire()
             if not self._waiting:
-                continue  # the one this wake-up was for has left
+                continue  # the write that this wake-up was for is gone
             key = next(iter(self._waiting))
             write = self._waiting.pop(key)
             self._taken[key] = write
@@ -101,18 +104,18 @@ class Publisher:
                 self._pauses.pop(key, None)
                 self._told.discard(key)
             except KubeError as error:
-                if self._taken.get(key) is write:  # still there, and nothing newer is to be said
+                if self._taken.get(key) is write:  # still wanted, and there is no newer write
                     self._put_off(key, write, error)
 
     def _remember_sent(self, key: WriteKey) -> None:
-        """When a status was written last; those of long ago are forgotten."""
+        """Remember the time at which a status was written; times of long ago are forgotten."""
         now = asyncio.get_running_loop().time()
         if len(self._sent) > MOST_SENT:
             self._sent = {each: at for each, at in self._sent.items() if at > now - STATUS_PERIOD}
         self._sent[key] = now
 
     def _put_off(self, key: WriteKey, write: Write, error: KubeError) -> None:
-        """Give the object another turn later."""
+        """Try a write again after a pause."""
         if error.status not in GONE:
             log.warning("not written, trying again", object=str(write.object), error=str(error))
         if 400 <= error.status < 500 and error.status not in GONE | NOT_NOW and key not in self._told:

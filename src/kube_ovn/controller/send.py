@@ -1,4 +1,4 @@
-"""Sending: each kind of write as requests to the Kubernetes API, and what it answered back into the Stores.
+"""Sending: each kind of write as requests to the Kubernetes API; the objects in the answers go into the Stores.
 
 Nothing is decided here but times: a grant that is over gets the time of its end, a condition that of its last change.
 """
@@ -26,7 +26,7 @@ NOT_FOUND, UNPROCESSABLE = 404, 422
 
 @dataclass(frozen=True, slots=True)
 class Target(Generic[T]):
-    """Where objects of one kind are written, and the Store that follows them."""
+    """One kind of object: how it is written, and the Store that follows it."""
 
     resource: Resource[T]
     store: Store[T]
@@ -46,7 +46,7 @@ class Target(Generic[T]):
         await kube.request("PATCH", self.resource.path(ref.namespace, ref.name), body=_of(ref, body), form=MERGE)
 
     async def let(self, kube: Client, ref: ObjectRef, finalizer: str, position: int) -> None:
-        """An object that is gone, or whose finalizers changed meanwhile: the watch will tell."""
+        """Remove a finalizer. When the object is gone or its finalizers changed meanwhile, the watch will show it."""
         try:
             await kube.remove_finalizer(self.resource, ref.namespace, ref.name, ref.uid, finalizer, position)
         except KubeError as error:
@@ -74,12 +74,12 @@ class Targets:
         self.by_kind = {resource.name: Target(resource, Store(on_change)) for resource in resources}
 
     def store(self, resource: Resource[T]) -> Store[T]:
-        """The Store of a kind."""
+        """The Store that follows a kind."""
         return cast(Store[T], self.by_kind[resource.name].store)  # made from this resource
 
 
 class Sender:
-    """Carries writes out. `remember` returns when a record is durable."""
+    """Carries writes out. `remember` writes a record into the history, and returns when it is durable."""
 
     def __init__(
         self, kube: Client, targets: Mapping[str, Target[Object]], remember: Callable[[Record], Awaitable[None]]
@@ -88,7 +88,7 @@ class Sender:
         self._kube, self._targets, self._remember = kube, targets, remember
 
     async def send(self, write: Write) -> None:
-        """Raises KubeError."""
+        """Carry out one write. Raises KubeError."""
         ref, target = write.object, self._targets[write.object.kind]
         match write:
             case Annotate():
@@ -105,7 +105,7 @@ class Sender:
             case Let():
                 await target.let(self._kube, ref, write.finalizer, write.position)
             case Delete():
-                # In this order: one that dies in between says the same once more, and nothing is forgotten.
+                # In this order: a controller that dies in between writes the same record again, and none is lost.
                 if write.record is not None:
                     await self._remember(replace(write.record, until=_now()))
                 if write.finalizer:
@@ -116,7 +116,7 @@ class Sender:
 
 
 def _of(ref: ObjectRef, body: Body) -> Body:
-    """A body about the object with this UID and no namesake of it."""
+    """A body that the API server accepts only for the object with this UID, not for another one of its name."""
     metadata = body.get("metadata", {})
     assert isinstance(metadata, Mapping)
     return {**body, "metadata": {"name": ref.name, "uid": ref.uid, **metadata}}

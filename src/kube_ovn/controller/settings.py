@@ -17,7 +17,7 @@ from kube_ovn.topology.subnets.verdict import parse_subnet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Computes the network Kubernetes should have and writes it to the OVN Northbound database."""
+    """Computes the network that Kubernetes should have and writes it to the OVN Northbound database."""
 
     ovn_nb_addr: tuple[str, ...] = flag(
         (), "OVN Northbound endpoints, comma list of tcp:IP:PORT or ssl:IP:PORT", parse_list
@@ -49,7 +49,7 @@ class Settings:
     log_level: str = flag("info", "debug, info, warning or error", parse_level)
 
     def timing(self) -> Timing:
-        """Raises ValueError when the durations do not fit together."""
+        """The times of the leader election. Raises ValueError when they do not fit together."""
         return Timing(
             duration=self.leader_elect_lease_duration,
             deadline=self.leader_elect_renew_deadline,
@@ -57,7 +57,7 @@ class Settings:
         )
 
     def northbound(self) -> tuple[str, ...]:
-        """The endpoints to connect to. Raises ValueError when there is none."""
+        """The endpoints of the Northbound database. Raises ValueError when there is none."""
         if not self.ovn_nb_addr:
             raise ValueError("--ovn-nb-addr or OVN_NB_ADDR must name the Northbound database, like tcp:10.0.0.1:6641")
         if not self.enable_ssl:
@@ -65,7 +65,7 @@ class Settings:
         return tuple(re.sub("^tcp:", "ssl:", endpoint) for endpoint in self.ovn_nb_addr)
 
     def fabric(self) -> Fabric:
-        """The network these settings describe. Raises ValueError with a sentence for the administrator."""
+        """The network that these settings describe. Raises ValueError with a sentence for the administrator."""
         exclude = parse_list(self.default_exclude_ips)
         flags = {
             self.default_ls: ("--default-cidr", self.default_cidr, self.default_gateway, exclude),
@@ -101,7 +101,7 @@ class Settings:
         )
 
     def _initial(self, name: str, cidr: str, gateway: str, exclude: tuple[str, ...]) -> dict[str, object]:
-        """The spec of one of the two Subnets that are made when they are not there."""
+        """The spec of one of the two Subnets that the controller makes when they do not exist."""
         is_default = name == self.default_ls
         return {
             "cidrBlock": cidr,

@@ -184,7 +184,7 @@ class Daemon:
         self._ports.notify()
 
     def _tell_of_subnet(self, name: str, message: str) -> None:
-        """Report an Event on a Subnet whose packets cannot leave through this node."""
+        """Report an Event on a Subnet when its packets cannot leave through this node."""
         subnet = self._view.subnets.store.named("", name)
         if subnet is not None:
             ref = cluster_ref(Kind.SUBNET, name, subnet.metadata.uid)

@@ -168,7 +168,7 @@ def add_detours(desired: Collection[Detour]) -> list[str]:
     """
     complaints = []
     with Socket() as root:
-        # Without a rule, or with one whose table is empty, packets go by the main table: ends first and rules last.
+        # Without a rule, or with an empty table behind it, packets go by the main table: ends first and rules last.
         for detour in sorted(set(desired) - policy.list_detours(root, names.ROUTE_PROTOCOL), key=_rank):
             try:
                 policy.add_detour(root, detour, names.ROUTE_PROTOCOL)

@@ -100,8 +100,8 @@ class Pods:
         return link in self._locks
 
     async def repair(self) -> None:
-        """Remove what is left of sandboxes that ended without a DEL, or whose DEL did not arrive, and make ports anew
-        that Open vSwitch has lost. Raises NetlinkError.
+        """Remove what is left of sandboxes that ended without a DEL that arrived here, and make ports anew that Open
+        vSwitch has lost. Raises NetlinkError.
         """
         store = self._view.pods.store
         pods, uids = store.objects, frozenset(store.objects) if store.synced.is_set() else None

@@ -60,7 +60,7 @@ class Ports:
         self._changed.notify()
 
     def take_changed_links(self) -> set[str] | None:
-        """The names of links whose rows changed since the last call; None when those of any link may have."""
+        """The names of links with rows that changed since the last call; None when those of any link may have."""
         changed = self._ovs.replica.take_changed()
         if changed is None:
             return None

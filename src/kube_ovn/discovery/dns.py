@@ -1,7 +1,7 @@
 """The names of Services and their addresses, as the specification of Kubernetes' DNS has them. Pure.
 
 Source: "Kubernetes DNS-Based Service Discovery", version 1.1.0; names of endpoints without a hostname follow CoreDNS.
-Only endpoints that are ready have names. Slices of a Service with `publishNotReadyAddresses` tell all endpoints as
+Only endpoints that are ready have names. In slices of a Service with `publishNotReadyAddresses` all endpoints are
 ready.
 """
 
@@ -14,7 +14,7 @@ from kube_ovn.model.kube import EndpointSlice, Service
 
 DEFAULT_DOMAIN = "cluster.local"
 _SERVER = 10
-"""The place in a Service CIDR of the address that kubeadm and others give to the DNS server."""
+"""The number, in a Service CIDR, of the address that kubeadm and others give to the DNS server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +22,9 @@ class Names:
     """The names of a Service, all in lower case and without the final dot."""
 
     addresses: Mapping[str, tuple[Address, ...]]
-    """By name (A and AAAA), in order."""
+    """The addresses of each name (records A and AAAA), in order."""
     pointers: Mapping[Address, str]
-    """The name of each address (PTR)."""
+    """The name of each address (records PTR)."""
 
 
 def dns_addresses(networks: Iterable[Network]) -> tuple[Address, ...]:

@@ -1,6 +1,6 @@
-"""What a Service is reached at, and the endpoints that its clients are sent to, as Kubernetes means it. Pure.
+"""The addresses at which a Service is reached, and the endpoints that its clients are sent to. Pure.
 
-Kubernetes asks the same of everything that plays kube-proxy's part: of the controller for addresses in the fabric, of
+Kubernetes asks the same of everything that stands in for kube-proxy: of the controller for addresses in the fabric, of
 each node for its own ports.
 """
 
@@ -24,7 +24,7 @@ _VERSIONS = {"IPv4": 4, "IPv6": 6}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """The place of a client."""
+    """The node and the zone of a client."""
 
     node: str
     zone: str = ""
@@ -33,9 +33,9 @@ class Place:
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An endpoint that a port of a Service may be sent to.
+    """An endpoint that the clients of a Service's port may be sent to.
 
-    There is one for each port of a Service and each endpoint, and a Struct is made in a tenth of a dataclass's time.
+    There is one for each pair of a port and an endpoint, and a Struct is made in a tenth of the time of a dataclass.
     """
 
     address: Address
@@ -44,12 +44,12 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     port: int
     ready: bool
     leaving: bool
-    """Whether it is terminating and still serves."""
+    """Whether the endpoint is terminating and still serves (KEP-1672)."""
     node: str = ""
     """The node of the endpoint; empty when the slice does not say."""
     zones: frozenset[str] = frozenset()
     nodes: frozenset[str] = frozenset()
-    """The zones and nodes that it is for, by its hints: clients there are sent to it."""
+    """The zones and nodes in the endpoint's hints: clients there are sent to it."""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -69,7 +69,7 @@ class Slice:
 
 def read_address(text: str) -> Address | None:
     """Parse an address as Kubernetes reads it: the API server took leading zeros, and IPv4 in the form of IPv6. None
-    for an address that cannot be sent to.
+    for an address to which nothing can be sent.
     """
     with contextlib.suppress(OSError, ValueError):  # the C library reads most of them, in a tenth of the time
         return IPv4Address(socket.inet_pton(socket.AF_INET, text))
@@ -94,7 +94,7 @@ def cluster_addresses(service: Service) -> list[Address]:
 
 def external_addresses(service: Service) -> list[Address]:
     """Other addresses at which the Service is reached: `externalIPs`, and addresses of its load balancer, except of one
-    that is to see the packets itself (`ipMode: Proxy`). Only of the Service's own families.
+    that must see the packets itself (`ipMode: Proxy`, KEP-1860). Only of the Service's own families.
     """
     versions = {address.version for address in cluster_addresses(service)}
     own = [address for text in service.spec.external_ips if (address := read_address(text)) is not None]
@@ -185,7 +185,7 @@ def endpoint_address(item: EndpointSlice, endpoint: Endpoint) -> Address | None:
 
 
 def pods(slices: Iterable[EndpointSlice], namespace: str) -> Iterator[tuple[Address, str]]:
-    """The addresses of endpoints that slices say are Pods of a Namespace, each with the name of the Pod."""
+    """The addresses of endpoints that are Pods of a Namespace by their slices, each with the name of the Pod."""
     for item in slices:
         for endpoint in item.endpoints or ():
             address, target = endpoint_address(item, endpoint), endpoint.target_ref
@@ -204,7 +204,7 @@ def is_ready(endpoint: Endpoint) -> bool:
 
 
 def is_serving(endpoint: Endpoint) -> bool:
-    """Whether an endpoint serves. Where it is not set, `ready` says it (discovery/v1)."""
+    """Whether an endpoint serves. Where `serving` is not set, `ready` decides (discovery/v1)."""
     serving = endpoint.conditions.serving
     return is_ready(endpoint) if serving is None else serving
 
@@ -215,7 +215,7 @@ def choose(listed: Collection[Backend]) -> list[Backend]:
 
 
 def choose_local(listed: Iterable[Backend], node: str) -> list[Backend]:
-    """The same among the endpoints on one node: what a traffic policy `Local` wants (KEP-2086)."""
+    """The same among the endpoints on one node, for a traffic policy `Local` (KEP-2086)."""
     return choose([each for each in listed if each.node == node])
 
 

@@ -1,4 +1,4 @@
-"""Which client goes to which endpoint by its address, so that few clients change when an endpoint comes or goes. Pure.
+"""Which endpoint a client goes to by its address, so that few clients change when an endpoint comes or goes. Pure.
 
 Open vSwitch hashes a client to a position among the endpoints (ovs-ofctl(8), group select by hash). If each endpoint
 were listed once, one that leaves would shift all behind it, and with them nearly all clients. So there is a fixed
@@ -13,21 +13,21 @@ from kube_ovn.discovery.endpoints import Backend, keeps_clients
 from kube_ovn.model.kube import Service
 
 _SEATS = (61, 251)
-"""Primes, as the rule wants."""
+"""The numbers of positions: primes, as the rule wants."""
 _EACH = 5
 """The fewest positions of an endpoint, so that no endpoint has more than a fifth above another."""
 
 
 def by_position(service: Service, chosen: Sequence[Backend]) -> Sequence[Backend]:
-    """A Service's endpoints as load balancers list them: where a client is to stay with its endpoint, each has several
-    places.
+    """A Service's endpoints as load balancers list them: where a client is to stay with its endpoint, each endpoint has
+    several positions.
     """
     return seat(chosen) if keeps_clients(service) else chosen
 
 
 def positions(endpoints: int) -> int:
-    """How many positions so many endpoints share. More than 50 endpoints are listed once each: of so many, a position
-    more or less is little.
+    """How many positions so many endpoints share. More than 50 endpoints are listed once each: a position more or
+    less of so many matters little.
     """
     sizes = _SEATS if endpoints > 1 else ()
     return next((size for size in sizes if endpoints * _EACH <= size), endpoints)

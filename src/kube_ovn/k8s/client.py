@@ -1,7 +1,7 @@
 """Requests to the Kubernetes API: list, watch, get, create, replace, patch. Each has a deadline.
 
-Says what the server said and nothing more: `KubeError` is the one exception for all that the world can refuse, and the
-loops above retry. What a list or a watch is for is decided in `k8s.watch`.
+Decides nothing and tries nothing again: `KubeError` is the one exception for a server that refuses or does not answer,
+and the loops that call this try again. What a list or a watch is for is decided in `k8s.watch`.
 """
 
 import asyncio
@@ -41,9 +41,9 @@ PAGE_DEADLINE = 30.0
 PAGE = 500
 """Objects in one part of a list, as client-go asks for."""
 GRACE = 15.0
-"""Seconds a watch may be late in ending. On a quiet cluster it is silent until then: bookmarks come only with news."""
+"""Seconds a watch may end late. On a quiet cluster it sends nothing until then: bookmarks come only with changes."""
 DEAD_PEER = 20
-"""Seconds after which the kernel gives up a connection whose peer acknowledges nothing."""
+"""Seconds without an acknowledgement of the peer after which the kernel gives up a connection."""
 
 JSON, JSON_PATCH, MERGE, STRATEGIC, APPLY = (
     f"application/{form}"
@@ -63,12 +63,14 @@ class KubeError(Exception):
 
     @property
     def expired(self) -> bool:
-        """The version or the continuation asked for is too old, or what came cannot be told apart: list again."""
+        """Whether a new list is needed: the version or the continuation asked for is too old, or an event of the watch
+        cannot be understood.
+        """
         return self.status == 410 or self.reason == NOT_UNDERSTOOD_REASON
 
     @property
     def unavailable(self) -> bool:
-        """Said of a list or a watch: the kind is not installed, or we may not read it."""
+        """Whether a list or a watch failed because the kind is not installed, or because we may not read it."""
         return self.status in (403, 404)
 
 
@@ -114,7 +116,7 @@ class Client:
             await self._session.close()
 
     async def list(self, kind: Resource[T], *, namespace: str = "", field_selector: str = "") -> Listing[T]:
-        """All objects as they are now, consistent, read in parts."""
+        """All objects of the kind at one version, read in pages of PAGE. Raises KubeError, as all requests here do."""
         query = {"limit": str(PAGE)}
         if field_selector:
             query["fieldSelector"] = field_selector
@@ -133,7 +135,7 @@ class Client:
     async def watch(
         self, kind: Resource[T], version: str, *, namespace: str = "", field_selector: str = "", seconds: float = 300
     ) -> AsyncGenerator[WatchEvent[T], None]:
-        """Events after `version`, until the server ends the watch (after `seconds`, usually)."""
+        """Events after `version`, until the server ends the watch (after `seconds`, usually). Raises KubeError."""
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -166,14 +168,14 @@ class Client:
         return self._object(kind, await self.request("GET", kind.path(namespace, name)))
 
     async def make(self, kind: Resource[T], namespace: str, value: object) -> Written[T]:
-        """Create an object; 409 when one has its name."""
+        """Create an object; 409 when another has its name already."""
         query = {"fieldManager": MANAGER}
         return self._written(kind, await self.request("POST", kind.path(namespace), body=value, query=query))
 
     async def apply(
         self, kind: Resource[T], namespace: str, name: str, value: object, *, subresource: str = "", part: str = ""
     ) -> Written[T]:
-        """Server-side apply: what `value` names is ours; what it named before and does not now is given up."""
+        """Server-side apply (KEP-555): fields in `value` become ours; other fields of our last apply are removed."""
         query = {"fieldManager": f"{MANAGER}-{part}" if part else MANAGER, "force": "true"}
         path = kind.path(namespace, name, subresource)
         return self._written(kind, await self.request("PATCH", path, body=value, form=APPLY, query=query))
@@ -181,8 +183,8 @@ class Client:
     async def remove_finalizer(
         self, kind: Resource[T], namespace: str, name: str, uid: str, finalizer: str, position: int
     ) -> None:
-        """Take one finalizer off the object with this UID; 422 when it is not at its position any more, or another has
-        its name.
+        """Take one finalizer off the object with this UID; 422 when the finalizer is not at its position any more, or
+        another object has the name.
         """
         path = f"/metadata/finalizers/{position}"
         value = [
@@ -193,27 +195,27 @@ class Client:
         await self.request("PATCH", kind.path(namespace, name), body=value, form=JSON_PATCH)
 
     async def delete(self, kind: Resource[T], namespace: str, name: str, uid: str) -> None:
-        """Remove the object with this UID; 409 if another has taken its name."""
+        """Remove the object with this UID; 409 when another object has its name now."""
         await self.request("DELETE", kind.path(namespace, name), body={"preconditions": {"uid": uid}})
 
     async def create(self, kind: Resource[T], namespace: str, value: object) -> T:
         return self._object(kind, await self.request("POST", kind.path(namespace), body=value))
 
     async def replace(self, kind: Resource[T], namespace: str, name: str, value: object) -> T:
-        """Write the whole object; its resourceVersion is the optimistic lock (409 when somebody was faster)."""
+        """Write the whole object. Its resourceVersion is the optimistic lock: 409 when another write was faster."""
         return self._object(kind, await self.request("PUT", kind.path(namespace, name), body=value))
 
     async def patch(
         self, kind: Resource[T], namespace: str, name: str, value: object, *, form: str = MERGE, subresource: str = ""
     ) -> T:
-        """Change what `value` names; `subresource` may be `status`."""
+        """Change the fields that `value` names; `form` is the patch's media type, `subresource` may be `status`."""
         path = kind.path(namespace, name, subresource)
         return self._object(kind, await self.request("PATCH", path, body=value, form=form))
 
     async def annotate(
         self, kind: Resource[T], namespace: str, name: str, annotations: Mapping[str, str | None], uid: str
     ) -> None:
-        """Set annotations (None removes one) of the object with this UID; 409 if another has taken its name."""
+        """Set annotations (None removes one) of the object with this UID; 409 when another object has its name now."""
         metadata = {"uid": uid, "annotations": annotations}
         await self.request("PATCH", kind.path(namespace, name), body={"metadata": metadata}, form=MERGE)
 
@@ -227,7 +229,7 @@ class Client:
         form: str = JSON,
         deadline: float = DEADLINE,
     ) -> bytes:
-        """One request; the answer's body. Raises KubeError."""
+        """Send one request and return the answer's body. `deadline` is in seconds. Raises KubeError."""
         with _reached(path):
             async with asyncio.timeout(deadline):
                 response = await self._send(method, path, query=query, body=body, form=form)
@@ -243,7 +245,9 @@ class Client:
         form: str = JSON,
         silence: float | None = None,
     ) -> aiohttp.ClientResponse:
-        """The answer's head; anything but a success becomes KubeError. A refused token is renewed once."""
+        """Send one request and return the answer, its body not yet read. Any status but a success becomes KubeError.
+        When the token is refused, the request is sent once more with a new one.
+        """
         assert self._session is not None, "use `async with`"
         url = URL(self._credentials.server + path).with_query(query)
         data = None if body is None else msgspec.json.encode(body)
@@ -279,7 +283,7 @@ def _refusal(code: int, status: Status, object: str) -> KubeError:
 
 @contextmanager
 def _reached(object: str) -> Iterator[None]:
-    """Give everything that can go wrong on the way one form."""
+    """Turn all errors of the network, of TLS and of the credentials into KubeError with status 0."""
     try:
         yield
     except TimeoutError as error:
@@ -299,7 +303,7 @@ def _understood(object: str) -> Iterator[None]:
 
 
 def _socket(address: AddrInfoType) -> socket.socket:
-    """A socket that notices a peer which is gone without a word, with or without data under way."""
+    """A socket that fails within DEAD_PEER seconds when the peer vanished, with or without data under way (tcp(7))."""
     family, type_, protocol, *_ = address
     made = socket.socket(family, type_, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

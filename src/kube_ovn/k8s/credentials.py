@@ -1,7 +1,7 @@
-"""Who we are to the Kubernetes API and how we know it: server address, TLS, the Authorization header.
+"""Where the Kubernetes API is and how we log in to it: server address, TLS, the Authorization header.
 
-Inside a Pod that is the service account's files, read here. A kubeconfig is read by lightkube, which is imported only
-then: it brings a second HTTP stack, and a daemon in a Pod does not need the 9 MB.
+Inside a Pod these come from the service account's files, which are read here. A kubeconfig is read by lightkube, which
+is imported only then: it brings a second HTTP stack, and a daemon in a Pod does not need the 9 MB.
 """
 
 import os
@@ -27,7 +27,7 @@ class CredentialsError(Exception):
 
 class Authorization(Protocol):
     async def header(self, refused: bool) -> str | None:
-        """The Authorization header; `refused`: the last one was answered with 401."""
+        """The Authorization header; `refused`: the last one was answered with 401. Raises CredentialsError."""
 
 
 class Credentials:
@@ -41,7 +41,10 @@ class Credentials:
 
 
 def load_credentials(kubeconfig: str = "", environ: Mapping[str, str] = os.environ) -> Credentials:
-    """From the named kubeconfig, else the service account, else $KUBECONFIG, else ~/.kube/config."""
+    """Read the named kubeconfig, else the service account, else $KUBECONFIG, else ~/.kube/config.
+
+    Raises CredentialsError.
+    """
     if not kubeconfig and "KUBERNETES_SERVICE_HOST" in environ and (SERVICE_ACCOUNT / "token").exists():
         return _service_account(SERVICE_ACCOUNT, environ)
     return _kubeconfig(kubeconfig or environ.get("KUBECONFIG") or "~/.kube/config")
@@ -60,13 +63,13 @@ def _service_account(folder: Path, environ: Mapping[str, str]) -> Credentials:
 
 
 def _lenient(tls: ssl.SSLContext) -> ssl.SSLContext:
-    """Python 3.13 began to refuse certificates without extensions that many clusters' certificates do not have."""
+    """Accept certificates without the extensions of RFC 5280: Python 3.13 refuses those of many clusters otherwise."""
     tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return tls
 
 
 class TokenFile:
-    """A bearer token that somebody keeps replacing."""
+    """A bearer token in a file, which kubelet replaces from time to time."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._header, self._read = path, "", 0.0

@@ -1,7 +1,8 @@
 """Bytes of the Kubernetes API -> typed structs. The only place where JSON is untyped.
 
 No I/O. What we do not read is dropped here: unknown fields by msgspec, foreign annotations by `_kept`, so that a change
-of theirs is no change for us. An object that does not fit its struct is `Unreadable`, and spoils no other.
+there is no change for us. An object that does not fit its struct becomes `Unreadable`; the others are read all the
+same.
 """
 
 import sys
@@ -41,7 +42,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The API server's refusal (meta/v1 Status)."""
+    """The body of an answer by which the API server refuses a request (meta/v1 Status)."""
 
     code: int = 0
     reason: str = ""
@@ -88,7 +89,7 @@ class _Event(msgspec.Struct, frozen=True):
 
 
 class _Identity(msgspec.Struct, frozen=True, rename="camel"):
-    """All that is needed of an object to say which one it is."""
+    """The part of an object that tells which one it is."""
 
     resource_version: str = ""
     namespace: str = ""
@@ -120,7 +121,7 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Bookmark:
-    """Everything up to this version has been told."""
+    """The server has sent all changes up to this version."""
 
     version: str
 
@@ -128,7 +129,7 @@ class Bookmark:
 WatchEvent = Changed[T] | Deleted | Bookmark | Unreadable
 
 NOT_UNDERSTOOD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises: for a wrong form, for bytes that are no UTF-8, for too deep a nesting."""
+"""The errors of decoding: for a wrong form, for bytes that are no UTF-8, for too deep a nesting."""
 
 
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
@@ -187,7 +188,7 @@ def decode_event(kind: Resource[T], line: bytes) -> WatchEvent[T] | Status:
 
 
 def _decode_or_identify(kind: Resource[T], data: msgspec.Raw) -> T | Unreadable:
-    """An object, or which one it is that cannot be read. Raises one of NOT_UNDERSTOOD when not even that is known."""
+    """An object, or its metadata when it cannot be read. Raises one of NOT_UNDERSTOOD when neither can be read."""
     try:
         item: T = _strip(_decoder(kind.type).decode(data))
         return item
@@ -200,7 +201,7 @@ def _decode_or_identify(kind: Resource[T], data: msgspec.Raw) -> T | Unreadable:
 
 
 def _decode_or_give_up(kind: Resource[T], data: msgspec.Raw) -> T | Unreadable:
-    """The same, where an object of which nothing is known is one more that cannot be read."""
+    """As `_decode_or_identify`, but an object without readable metadata becomes an Unreadable without a name."""
     try:
         return _decode_or_identify(kind, data)
     except NOT_UNDERSTOOD as error:
@@ -213,7 +214,7 @@ def _identity(data: bytes | msgspec.Raw) -> _Identity:
 
 
 def decode_status(data: bytes) -> Status:
-    """The body of a refusal; a body that is none (of a proxy, say) becomes the message."""
+    """Read the body of a refused request; one that is no Status (a proxy's, say) becomes the message as it is."""
     try:
         status: Status = _decoder(Status).decode(data)
         return status

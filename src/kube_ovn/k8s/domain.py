@@ -1,7 +1,7 @@
 """The domain of the cluster's names in DNS, as the cluster is configured.
 
-Every kubelet is told the domain, and the API does not show what; kubeadm keeps the whole cluster's configuration in a
-ConfigMap (kubeadm-config, ClusterConfiguration.networking.dnsDomain). Clusters made otherwise name theirs in our flag.
+The domain is a setting of every kubelet, which the API does not show; kubeadm keeps the configuration of the cluster in
+a ConfigMap (kubeadm-config, ClusterConfiguration.networking.dnsDomain). For other clusters it is a flag of ours.
 """
 
 import re
@@ -29,7 +29,7 @@ class _ClusterConfiguration(msgspec.Struct):
 
 
 def parse_domain(text: str) -> str:
-    """Raises ValueError for what is no domain name."""
+    """Parse the name of a domain. Raises ValueError when the text is none."""
     domain = text.lower().removesuffix(".")
     if not _DOMAIN.fullmatch(domain):
         raise ValueError(f"{text[:60]!r} is no domain name, such as {DEFAULT_DOMAIN}")
@@ -37,7 +37,7 @@ def parse_domain(text: str) -> str:
 
 
 async def read_domain(client: Client) -> str:
-    """What kubeadm says, else Kubernetes' default. Raises KubeError."""
+    """The domain in kubeadm's ConfigMap, else Kubernetes' default. Raises KubeError."""
     try:
         found = await client.get(CONFIG_MAPS, NAMESPACE, NAME)
     except KubeError as error:

@@ -1,7 +1,7 @@
-"""Events on the objects users own: what became of their wish, in their words.
+"""Events on the objects users own: they tell what became of a user's wish, in the words of the object's fields.
 
 `report` never waits: events queue, equal ones are counted into one, and what exceeds the limits is dropped and counted
-in a metric. The name of an Event is derived from what it says, so that a restarted process goes on counting.
+in a metric. The name of an Event is derived from its content, so that a restarted process goes on counting.
 """
 
 import asyncio
@@ -27,16 +27,16 @@ DROPPED = Counter("kube_ovn_kubernetes_event_reports_dropped_total", "Events not
 SERIES = 5000
 """Different events remembered, and so the longest queue."""
 INTERVAL = 0.02
-"""Seconds between two writes: a storm of events must not slow down what they are about."""
+"""Seconds between two writes: a storm of events must not slow down the work that it reports."""
 OBJECT_BURST, OBJECT_REFILL = 20.0, 1 / 60
-"""Writes about one object: so many at once, then one a minute."""
+"""Writes for one object: so many at once, then so many a second (one a minute)."""
 LONGEST_MESSAGE = 1024
 
 EventType = Literal["Normal", "Warning"]
 
 
 class EventCount(msgspec.Struct, frozen=True):
-    """All we ever read of an Event."""
+    """The only field of an Event that is read."""
 
     count: int = 0
 
@@ -55,27 +55,27 @@ class _Content:
 
 @dataclass(slots=True)
 class _Series:
-    """Equal events: how often, since when, and how much of that is written."""
+    """Equal events: how many there were, since when, and how many of them are written."""
 
     first: str
     last: str
     count: int = 0
     earlier: int = 0
-    """What a process before us counted."""
+    """The number that an earlier process counted."""
     queued: bool = False
     created: bool = False
 
 
 @dataclass(slots=True)
 class _Budget:
-    """Token bucket of one object."""
+    """The token bucket that limits the writes for one object."""
 
     tokens: float
     filled: float
 
 
 class Recorder:
-    """Writes Events as one component; `host` is the node it runs on."""
+    """Writes Events in the name of one component; `host` is the node it runs on."""
 
     def __init__(self, client: Client, component: str, host: str = "") -> None:
         self._client, self._component, self._host = client, component, host
@@ -85,7 +85,7 @@ class Recorder:
         self._wake = asyncio.Event()
 
     def report(self, object: ObjectRef, reason: str, message: str, *, type: EventType = "Warning") -> None:
-        """Tell the object's user. Returns at once."""
+        """Queue an Event on an object, for its user. Returns at once."""
         content = _Content(object, type, reason, message[:LONGEST_MESSAGE])
         now = _now()
         series = self._series.get(content)
@@ -107,7 +107,7 @@ class Recorder:
         self._wake.set()
 
     async def run(self) -> None:
-        """Write until cancelled."""
+        """Write queued Events until cancelled."""
         backoff = Backoff()
         while True:
             if not self._queue:
@@ -123,7 +123,7 @@ class Recorder:
                 if error.status in (0, 429) or error.status >= 500:
                     await backoff.wait()
                     continue
-                # The object's Namespace is going, or we may not: another try ends the same.
+                # The object's Namespace is being deleted, or we may not write there: another try ends the same.
                 DROPPED.labels("refused").inc()
                 log.info("event not written", object=content.object.name, reason=content.reason, error=str(error))
             self._queue.popleft()

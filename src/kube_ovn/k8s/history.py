@@ -1,8 +1,9 @@
-"""The history of addresses, as durable as the cluster: who had which, until when. A ring of ConfigMaps.
+"""The history of addresses, as durable as the cluster: which owner had which address, until when. A ring of ConfigMaps.
 
-One write is in flight at a time and takes along all that waits and fits, so a storm of releases costs few writes. Two
-processes that append at the same moment (an old leader and a new one) lose nothing: the resourceVersion is the lock,
-both want the same ConfigMap, and who was slower reads again. What comes after what is decided in `model.history`.
+One write is in flight at a time and takes along all records that wait and fit, so a storm of releases costs few writes.
+Two processes that append at the same moment (an old leader and a new one) lose nothing: the resourceVersion is the
+lock, both write the same ConfigMap, and the slower one reads again. The order of segments is decided in
+`model.history`.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ log = structlog.get_logger()
 SEGMENT = 256
 """Records in one ConfigMap: about 60 kB, rewritten with each append; 200 kB with the longest names there can be."""
 APPEND_DEADLINE = 10.0
-"""Seconds a caller waits: what it holds up is not only its own."""
+"""Seconds a caller waits for its record; others may wait for the caller, so this is short."""
 RETRY_CEILING = 5.0
 NOT_FOUND, CONFLICT = 404, 409
 
@@ -43,7 +44,7 @@ CONFIG_MAPS = Resource(name="ConfigMap", version="v1", plural="configmaps", type
 
 
 class DamagedError(Exception):
-    """A ConfigMap holds no segment; somebody edited it."""
+    """A ConfigMap of the ring holds no segment, as after an edit by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,11 @@ class History:
 
     @property
     def records(self) -> Sequence[Record]:
-        """All that is remembered, oldest first."""
+        """All records that are remembered, oldest first."""
         return self._ring.records
 
     async def load(self) -> None:
-        """Read all there is. Raises KubeError."""
+        """Read all ConfigMaps of the ring. Raises KubeError."""
         slots, size = self._ring.slots, self._ring.size
         found = await asyncio.gather(*(self._observe(slot) for slot in range(slots)), return_exceptions=True)
         versions, segments = {}, []
@@ -87,7 +88,7 @@ class History:
         self._versions, self._ring = versions, Ring.of(slots, size, segments)
 
     async def append(self, record: Record) -> None:
-        """Return when the record is written, or was before: saying it again is no error. Raises KubeError."""
+        """Return when the record is written; one that was written before is not written twice. Raises KubeError."""
         waiting = _Append(record, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._wake.set()
@@ -98,7 +99,7 @@ class History:
             raise KubeError(0, "Timeout", "the address history is not written in time") from None
 
     async def run(self) -> None:
-        """Write what waits, until cancelled."""
+        """Write the records that wait, until cancelled."""
         backoff = Backoff(ceiling=RETRY_CEILING)
         while True:
             await self._wake.wait()
@@ -118,7 +119,7 @@ class History:
                     each.done.set_result(None)
 
     async def _commit(self, records: Sequence[Record]) -> int:
-        """Write as many as fit one segment; how many are remembered now. Raises KubeError."""
+        """Write as many records as fit one segment; returns how many of them are remembered now. Raises KubeError."""
         segment, remembered = self._ring.extend(records)
         if segment is None:
             return remembered
@@ -157,7 +158,7 @@ class History:
 
 
 def parse_segment(stored: ConfigMap, slot: int, slots: int) -> Segment:
-    """What the ConfigMap of a slot holds. Raises DamagedError."""
+    """The segment in the ConfigMap of a slot. Raises DamagedError."""
     try:
         sequence = int(stored.data["sequence"])
         records = [msgspec.json.decode(line, type=Record) for line in stored.data["records"].split("\n") if line]
@@ -169,6 +170,6 @@ def parse_segment(stored: ConfigMap, slot: int, slots: int) -> Segment:
 
 
 def format_segment(segment: Segment) -> dict[str, str]:
-    """The data of its ConfigMap: one JSON object a line."""
+    """The `data` of a segment's ConfigMap: one record a line, as JSON."""
     lines = "".join(f"{msgspec.json.encode(record).decode()}\n" for record in segment.records)
     return {"sequence": str(segment.sequence), "records": lines}

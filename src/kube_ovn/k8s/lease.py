@@ -1,8 +1,7 @@
 """Leader election on a Lease: exactly one process leads, and it stops leading before another may start.
 
-A candidate trusts its own clock only: a Lease is free when its holder let it stand unchanged for the whole duration.
-Every leadership has its own epoch, by which the Northbound database can be fenced. What a leader does is not decided
-here.
+A candidate trusts its own clock only: a Lease is free when its holder left it unchanged for the whole duration. Every
+leadership has its own epoch, by which the Northbound database can be fenced. What a leader does is not decided here.
 """
 
 import asyncio
@@ -50,12 +49,12 @@ LEASES = Resource(name="Lease", version="coordination.k8s.io/v1", plural="leases
 
 
 class LeaseLostError(Exception):
-    """The Lease could not be kept: another has it, or it was not renewed in time."""
+    """The Lease could not be kept: another candidate holds it, or it was not renewed in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Seconds; duration > deadline > 1.2 x period."""
+    """Times of an election, in seconds; duration > deadline > 1.2 x period, as in client-go's leader election."""
 
     duration: float = 30.0
     deadline: float = 20.0
@@ -76,19 +75,19 @@ class Election:
         self._client, self._namespace, self._name = client, namespace, name
         self.identity, self._timing = identity, timing
         self._held: Lease | None = None
-        self._doubtful = False  # whether a write of ours went out whose fate is not known
+        self._doubtful = False  # whether a write of ours went out without an answer, so that its fate is not known
         self._renewed = 0.0
 
     @property
     def epoch(self) -> int:
-        """Number of this leadership: greater than that of any earlier one, whoever led."""
+        """Number of this leadership: greater than that of any earlier one of any candidate (`leaseTransitions`)."""
         return self._held.spec.lease_transitions if self._held else 0
 
     async def lead(self, work: Callable[[], Awaitable[None]], complaint: Callable[[], str | None]) -> None:
         """Wait for the Lease and do the work while it is held; LeaseLostError (in a group) cancels the work.
 
-        A leader with a `complaint` (it cannot prove that it sees the world as it is) does not renew and so gives up in
-        favour of others. However the work ends, the Lease is released, so that the next need not wait.
+        A leader with a `complaint` (it cannot prove that it sees the world as it is) does not renew the Lease, so that
+        another candidate can take it. However the work ends, the Lease is released, so that the next need not wait.
         """
         try:
             await self._acquire()
@@ -103,7 +102,7 @@ class Election:
             await self._release()
 
     async def _acquire(self) -> None:
-        """Take the Lease as soon as it is ours, free, or left unchanged by its holder for its whole duration."""
+        """Wait until the Lease is ours, free, or left unchanged by its holder for its whole duration, and take it."""
         loop, backoff = asyncio.get_running_loop(), Backoff(ceiling=self._timing.period)
         seen, since, holder = "", loop.time(), ""
         while self._held is None:
@@ -125,8 +124,8 @@ class Election:
                 await backoff.wait()
 
     async def unheld(self) -> int | None:
-        """The epoch that the next leadership will have, if nobody leads now (or only this candidate's former life did);
-        None when somebody may, or when it cannot be known.
+        """The epoch of the next leadership, when there is no leader now (or the last one was this candidate, before a
+        restart); None when there may be one, or when that cannot be known.
         """
         try:
             lease = await self._client.get(LEASES, self._namespace, self._name)
@@ -178,7 +177,9 @@ class Election:
                 await asyncio.sleep(seconds)
 
     async def _renew(self, complaint: Callable[[], str | None]) -> None:
-        """Renew every period until cancelled. Raises LeaseLostError when another holds it or the deadline passed."""
+        """Renew the Lease every period until cancelled. Raises LeaseLostError when another candidate holds it or the
+        deadline passed.
+        """
         reason: str | None = None
         while True:
             try:
@@ -192,7 +193,7 @@ class Election:
                 raise LeaseLostError(message) from None
 
     async def _failure(self) -> str | None:
-        """Renew once; why it did not work."""
+        """Renew the Lease once; returns why that failed, None when it did not."""
         assert self._held is not None
         lease, asked = self._held, asyncio.get_running_loop().time()
         try:
@@ -200,7 +201,7 @@ class Election:
                 lease = await self._client.get(LEASES, self._namespace, self._name)
             if (lease.spec.holder_identity, lease.spec.lease_transitions) != (self.identity, self.epoch):
                 self._held = None
-                raise LeaseLostError(f"lease {self._name} was taken by {lease.spec.holder_identity or 'nobody'}")
+                raise LeaseLostError(f"lease {self._name} was taken by {lease.spec.holder_identity or 'no candidate'}")
             self._doubtful = True
             self._held = await self._write(lease, replace(lease.spec, renew_time=_now()))
             self._doubtful = False
@@ -210,7 +211,7 @@ class Election:
         return None
 
     async def _release(self) -> None:
-        """Give the Lease back, so that the next need not wait; if that fails, it expires."""
+        """Give the Lease back, so that the next candidate need not wait; if that fails, it expires."""
         held, self._held = self._held, None
         if held is None:
             return

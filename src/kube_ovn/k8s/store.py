@@ -1,7 +1,8 @@
-"""Stores: the objects of one kind as the API server told them, and which of them changed.
+"""Stores: the objects of one kind as the API server sent them, and which of them changed.
 
-What objects mean is decided elsewhere. Objects leave and enter by UID: one deleted and made again under its name is two
-objects, the old one gone before the new one is there. An object that cannot be read stays as it was known.
+What objects mean is decided elsewhere. Objects enter and leave by UID: one that is deleted and made again under its
+name is two objects, and the old one leaves before the new one enters. An object that cannot be read stays as it was
+known.
 """
 
 import asyncio
@@ -19,11 +20,11 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 MOST_CHANGES = 1000
-"""Changes a Store remembers, or as many as it has objects; beyond that it says that any may have changed."""
+"""Changes that a Store remembers, or as many as it has objects; after more of them any object may have changed."""
 
 
 class _Changes(Generic[C]):
-    """What changed since it was asked last; None when any may have, as at first."""
+    """The items that changed since the last `take`; None when any may have, as at first."""
 
     def __init__(self) -> None:
         self._changed: set[C] | None = None
@@ -52,19 +53,20 @@ class Store(Generic[T]):
         self.unreadable: dict[tuple[str, str], Unreadable] = {}
         """Objects that cannot be read now, by Namespace and name."""
         self.version = ""
-        """The version up to which the server has told everything."""
+        """The version up to which the server has sent all changes."""
         self.synced = asyncio.Event()
         """Set after the first full list, for good."""
         self.proved: float | None = None
-        """Loop time of the last word of the API server: a list, an event, a bookmark, a watch that ended as agreed.
+        """Loop time of the newest proof that the objects are current: a list, an event, a bookmark, a watch's regular
+        end.
 
-        On a quiet cluster that may be minutes ago, so what may not be old (a leadership) needs its own proof.
+        On a quiet cluster that may be minutes ago: too long for a new leader, which calls `renew`.
         """
         self.unavailable = ""
-        """Why the server serves none of this kind, in its words; what was known stays known."""
+        """Why the server serves no objects of this kind, in its own words, or "". Known objects stay known."""
         self.unavailable_since = 0.0
-        """Loop time at which that was said first."""
-        self._listed = self._renewal = -math.inf  # loop times: asked for the last list; asked for a newer one
+        """Loop time at which the server refused first."""
+        self._listed = self._renewal = -math.inf  # loop times: of the request of the last list; of the last `renew`
         self._relisted = asyncio.Event()
         self._watching: asyncio.Timeout | None = None
 
@@ -74,20 +76,20 @@ class Store(Generic[T]):
         return None if uid is None else self._objects[uid]
 
     def take_changed(self) -> set[str] | None:
-        """UIDs that entered, changed or left since the last call; None when any may have: at first, and when nobody
-        asked for so long that they are not worth remembering.
+        """UIDs of objects that entered, changed or left since the last call; None when any may have: at first, and when
+        more than MOST_CHANGES did.
         """
         return self._changed_uids.take()
 
     def take_changed_names(self) -> set[tuple[str, str]] | None:
         """Namespaces and names of objects that entered, changed or left since the last call of this method; None when
-        any may have. One that changed and changed back is among them.
+        any may have. An object that changed and changed back is among them.
         """
         return self._changed_names.take()
 
     async def renew(self) -> None:
-        """Have everything listed anew: afterwards nothing here is older than this call, or `unavailable` says why there
-        is no list. Set a timeout.
+        """Wait for a new list: afterwards no object here is older than this call, or `unavailable` says why there is no
+        list. Waits for ever if the server does not answer, so set a timeout.
         """
         self._renewal = asked = asyncio.get_running_loop().time()
         if self._watching is not None:
@@ -106,7 +108,9 @@ class Store(Generic[T]):
             self._watching = None
 
     async def until(self, namespace: str, name: str, accept: Callable[[T | None], R | None]) -> R:
-        """Wait until `accept` makes something of the object with this name (None = there is none). Set a timeout."""
+        """Wait until `accept` returns a value for the object with this name (it is called with None while there is
+        none). Waits for ever, so set a timeout.
+        """
         while (result := accept(self.named(namespace, name))) is None:
             event = asyncio.Event()
             waiting = self._waiting.setdefault((namespace, name), set())
@@ -120,7 +124,7 @@ class Store(Generic[T]):
         return result
 
     def put(self, item: T) -> None:
-        """The object is new or differs. An equal one is dropped, so that identity means: nothing we read changed."""
+        """Take over an object. An equal one is dropped, so that identity means: nothing that we read has changed."""
         metadata = item.metadata
         key = (metadata.namespace, metadata.name)
         self.unreadable.pop(key, None)
@@ -132,7 +136,7 @@ class Store(Generic[T]):
         self._tell(metadata.uid, key)
 
     def put_unreadable(self, item: Unreadable) -> bool:
-        """The object is new or differs, and cannot be read; whether that is news. What was known of it stays."""
+        """Take over that an object cannot be read. Whether that is news. What was known of the object stays."""
         key = (item.namespace, item.name)
         before = self.unreadable.get(key)
         self.unreadable[key] = item
@@ -141,7 +145,8 @@ class Store(Generic[T]):
         return before is None or (before.uid, before.error) != (item.uid, item.error)
 
     def anticipate(self, item: T, version: str) -> None:
-        """What the server answered to a write, before the watch tells of it; dropped when it told of more already.
+        """Take over the object that the server answered to a write, before the watch sends it; dropped when the watch
+        is past this version already.
 
         Versions of one kind are comparable numbers (KEP-5504).
         """
@@ -149,7 +154,7 @@ class Store(Generic[T]):
             self.put(item)
 
     def remove(self, uid: str, namespace: str = "", name: str = "") -> None:
-        """The object is gone; unknown is fine. The name is that of one that may never have been read."""
+        """Remove an object; an unknown one is fine. The name is needed for an object that was never read."""
         unread = self.unreadable.get((namespace, name))
         if unread is not None and unread.uid in ("", uid):
             del self.unreadable[namespace, name]
@@ -162,8 +167,8 @@ class Store(Generic[T]):
         self._tell(uid, key)
 
     def replace(self, items: Iterable[T], asked: float, unreadable: Iterable[Unreadable] = ()) -> list[Unreadable]:
-        """These are all there are, or were at the loop time `asked`, when the server was asked. Those that cannot be
-        read stay as they are known; the ones of which that is news are returned.
+        """Take over a full list of the objects, requested at the loop time `asked`. Those that cannot be read stay as
+        they were known; those of them of which that is news are returned.
         """
         self.proved, self.unavailable = asked, ""
         listed = {item.metadata.uid: item for item in items}
@@ -183,7 +188,7 @@ class Store(Generic[T]):
         return news
 
     def refuse(self, reason: str, asked: float) -> bool:
-        """The server, asked at this loop time, serves none of this kind; whether that is news."""
+        """Take over that the server, asked at this loop time, serves no objects of this kind. Whether that is news."""
         news, self.unavailable = not self.unavailable, reason
         if news:
             self.unavailable_since = asked
@@ -195,7 +200,7 @@ class Store(Generic[T]):
         self._relisted.set()
 
     def _make_way(self, key: tuple[str, str], uid: str) -> None:
-        """Another object that had this name is gone."""
+        """Remove another object that had this name."""
         before = self._uids.get(key)
         if before is not None and before != uid:
             self.remove(before)

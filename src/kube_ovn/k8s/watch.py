@@ -1,6 +1,7 @@
 """Following the Kubernetes API: list, then watch for ever, list again when the version expired.
 
-A kind that is not installed or may not be read is asked for again and again; what was known of it stays in its Store.
+A kind that is not installed or may not be read is asked for again and again; the objects known before stay in its
+Store.
 """
 
 import asyncio
@@ -33,17 +34,18 @@ UNAVAILABLE = Gauge(
 )
 
 WATCH_SECONDS = (180.0, 300.0)
-"""How long one watch lasts: random, so that the watches of many nodes do not end together. A peer that died is noticed
-by the connection's own probes; this bounds what they cannot see, such as a proxy that lost its far side."""
+"""How long one watch lasts: random, so that the watches of many nodes do not end together. A dead peer is noticed by
+the connection's own probes; this bounds what they cannot see, such as a proxy that lost the server behind it.
+"""
 RETRY_CEILING = 5.0
 NOT_FOUND = 404
 
 Report = Callable[[Resource[Object], Unreadable], None]
-"""Told of each object that cannot be read, once, and again when it cannot be read for another reason."""
+"""Called with each object that cannot be read, once, and again when it cannot be read for another reason."""
 
 
 class _Follower(Generic[T]):
-    """Keeps one Store equal to the API server. `_version` is where it stands; "" = list first."""
+    """Keeps one Store equal to the API server. `_version` is the version it has come to; "" = list first."""
 
     def __init__(self, client: Client, kind: Resource[T], store: Store[T], field_selector: str, report: Report) -> None:
         self._client, self._kind, self._store, self._selector = client, kind, store, field_selector
@@ -123,14 +125,14 @@ class _Follower(Generic[T]):
             self._report(self._kind, each)
 
     def _have(self) -> None:
-        """The server serves the kind."""
+        """Take over that the server serves the kind."""
         if self._store.unavailable:
             self._store.unavailable = ""
             UNAVAILABLE.labels(self._kind.name).set(0)
             log.info("kind available again", kind=self._kind.name)
 
     def _lack(self, error: KubeError) -> None:
-        """The kind is not installed, or we may not read it."""
+        """Take over that the kind is not installed, or that we may not read it."""
         if self._store.refuse(error.message, self._asked):
             UNAVAILABLE.labels(self._kind.name).set(1)
             log.error("kind not available, trying again", kind=self._kind.name, status=error.status, error=str(error))
@@ -148,5 +150,5 @@ async def follow(
     field_selector: str = "",
     report: Report = lambda resource, unreadable: None,
 ) -> None:
-    """Keep the store equal to what the API server knows, until cancelled."""
+    """Keep the store equal to the API server's objects of the kind, until cancelled."""
     await _Follower(client, kind, store, field_selector, report).run()

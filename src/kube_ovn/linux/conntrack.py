@@ -19,7 +19,7 @@ _BY_NUMBER, _BY_DESTINATION_PORT = 1 << 3, 1 << 5
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 _UDP = bytes([socket.IPPROTO_UDP])
 _FEW = 16
-"""Up to so many ports are asked for one by one."""
+"""The kernel is asked for the connections of up to so many ports one by one."""
 
 
 def forget(fronts: Mapping[Front, Collection[tuple[Address, int]]], local: Collection[Address]) -> int:
@@ -53,7 +53,7 @@ def _list(root: Socket, version: int, ports: Collection[int]) -> Iterator[dict[i
         ]
         for body in root.dump(Message("connections", _GET, 0, _header(version) + encode(wanted))):
             found = decode(body[4:])
-            # A connection in another zone is Open vSwitch's, where OVN keeps its own.
+            # A connection in another zone belongs to Open vSwitch, which tracks OVN's own connections there.
             if _ZONE not in found and decode(decode(found[_ORIGINAL])[_PROTOCOL]).get(_NUMBER) == _UDP:
                 yield found
 

@@ -1,4 +1,4 @@
-"""Ask an address whether it answers: one ICMP echo, without a process."""
+"""One ICMP echo to an address, sent by this process itself (RFC 792, RFC 4443)."""
 
 import asyncio
 import itertools
@@ -13,7 +13,9 @@ _sequence = itertools.count()
 
 
 async def echo(address: Address, link: str, deadline: float) -> None:
-    """Send one echo request through a link and wait for its reply. Raises OSError, TimeoutError among them."""
+    """Send one echo request through a link and wait `deadline` seconds for its reply. Raises OSError; TimeoutError is
+    one.
+    """
     v4 = address.version == 4
     family, protocol = (socket.AF_INET, socket.IPPROTO_ICMP) if v4 else (socket.AF_INET6, socket.IPPROTO_ICMPV6)
     question, reply = (8, 0) if v4 else (128, 129)

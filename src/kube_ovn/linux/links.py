@@ -51,7 +51,7 @@ def create_pod_link(root: Socket, link: str, netns: str, name: str, mtu: int, ma
     """Make the pair: this end up, the far end inside the Pod's namespace under its final name. One datagram. Raises
     NetlinkError.
 
-    This end has no addresses: what the node would send from one would reach only the Pod.
+    This end has no addresses: packets that the node would send from one would reach only the Pod.
     """
     try:
         descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
@@ -73,7 +73,7 @@ def create_pod_link(root: Socket, link: str, netns: str, name: str, mtu: int, ma
         up = _IFINFO.pack(0, 0, 0, _UP, _UP) + encode([(_IFLA_IFNAME, link)])
         root.request(
             Message(f"create {link} with {name} in {netns}", _NEWLINK, netlink.CREATE | netlink.EXCL, body),
-            Message(f"alias of {link}", _SETLINK, 0, _ANY + encode(named)),  # a link cannot be created with one
+            Message(f"alias of {link}", _SETLINK, 0, _ANY + encode(named)),  # a link cannot be created with an alias
             _be_silent(0, link),
             Message(f"set {link} up", _SETLINK, 0, up),
         )
@@ -82,12 +82,12 @@ def create_pod_link(root: Socket, link: str, netns: str, name: str, mtu: int, ma
 
 
 def delete_link(root: Socket, link: str) -> None:
-    """Remove a link, and its far end with it; no error when it is gone already."""
+    """Remove a link, and its far end with it; no error when it is gone already. Raises NetlinkError."""
     _remove(root, Message(f"delete {link}", _DELLINK, 0, _ANY + encode([(_IFLA_IFNAME, link)])), errno.ENODEV)
 
 
 def configure_pod(pod: Socket, name: str, network: PodNetwork) -> None:
-    """Inside the Pod's namespace: loopback up, addresses, link up, routes. One datagram. Raises NetlinkError.
+    """Configure the Pod's namespace: loopback up, addresses, link up, routes. One datagram. Raises NetlinkError.
 
     A Pod without an IPv6 address gets no link-local one either. With one, the kernel would ask for routers and report
     groups on a link where nothing listens. The switch sends each of these packets to all ports, and works out each such
@@ -132,17 +132,17 @@ def list_links(root: Socket) -> list[Link]:
 
 
 def list_addresses(root: Socket, index: int | None = None) -> list[tuple[int, InterfaceAddress]]:
-    """Addresses, each with the index of its link: of all links or of one. IPv6 link-local addresses are the kernel's
-    and are left out.
+    """The addresses of all links or of one, each with the index of its link. IPv6 link-local addresses are the kernel's
+    and are left out. Raises NetlinkError.
     """
     return [(owner, address) for owner, address, _ in _dump_addresses(root, index)]
 
 
 def list_unusable(root: Socket, index: int) -> dict[InterfaceAddress, str]:
-    """Addresses of a link that cannot be used, and why: duplicate address detection found another host with the
-    address, or has not ended (RFC 4862, section 5.4).
+    """The addresses of a link that cannot be used, and why: duplicate address detection found another host with the
+    address, or has not ended (RFC 4862, section 5.4). Raises NetlinkError.
     """
-    flaws = {_IFA_F_TENTATIVE: "it is still tentative", _IFA_F_DADFAILED: "somebody else on its network has it"}
+    flaws = {_IFA_F_TENTATIVE: "it is still tentative", _IFA_F_DADFAILED: "another host on its network has it"}
     return {
         address: flaw
         for _, address, flags in _dump_addresses(root, index)
@@ -170,12 +170,12 @@ def add_address(root: Socket, index: int, address: InterfaceAddress) -> None:
 
 
 def delete_address(root: Socket, index: int, address: InterfaceAddress) -> None:
-    """No error when it is gone already."""
+    """Remove an address from the link with this index; no error when it is gone already. Raises NetlinkError."""
     _remove(root, _address(_DELADDR, 0, index, address), errno.EADDRNOTAVAIL)
 
 
 def list_routes(root: Socket, protocol: int | None, index: int | None = None) -> list[Route]:
-    """Unicast routes of the main table: of one protocol, through one link; None means any."""
+    """The unicast routes of the main table: of one protocol, through one link; None means any. Raises NetlinkError."""
     header = _RTMSG.pack(0, 0, 0, 0, _TABLE_MAIN, protocol or 0, 0, _UNICAST, 0)
     found = []
     for body in root.dump(
@@ -200,12 +200,14 @@ def list_routes(root: Socket, protocol: int | None, index: int | None = None) ->
 
 
 def add_routes(root: Socket, index: int, routes: Iterable[Route], protocol: int) -> None:
-    """Add routes, or replace those to the same destination. A route that is refused does not keep the others out."""
+    """Add routes, or replace those to the same destination. A refused route does not keep the others out. Raises
+    NetlinkError.
+    """
     root.request(*(_route(_NEWROUTE, netlink.CREATE | netlink.REPLACE, index, route, protocol) for route in routes))
 
 
 def delete_routes(root: Socket, index: int, routes: Iterable[Route], protocol: int) -> None:
-    """No error for routes that are gone already: they go with their source address."""
+    """Remove routes; those that are gone already, with their source address, are no error. Raises NetlinkError."""
     root.request(*(_route(_DELROUTE, 0, index, route, protocol, errno.ESRCH) for route in routes))
 
 
@@ -247,7 +249,7 @@ def _remove(root: Socket, message: Message, gone: int) -> None:
 
 
 def _be_silent(index: int, name: str) -> Message:
-    """No IPv6 link-local address comes into being on a link that is still down. With index 0 the name decides."""
+    """The request that a link, which is still down, gets no IPv6 link-local address. With index 0 the name decides."""
     mode: list[Attribute] = [(_IFLA_AF_SPEC, [(socket.AF_INET6, [(_INET6_ADDR_GEN_MODE, _GEN_NONE)])])]
     attributes: list[Attribute] = mode if index else [(_IFLA_IFNAME, name), *mode]
     body = _IFINFO.pack(0, 0, index, 0, 0) + encode(attributes)

@@ -1,5 +1,5 @@
-"""The netlink protocol: messages, attributes, one socket. `links`, `policy`, `conntrack` and `notify` know what
-messages mean.
+"""The netlink protocol (netlink(7)): messages, attributes, one socket. `links`, `policy`, `conntrack` and `notify` know
+what messages mean.
 
 Written by hand, because the dozen messages needed are smaller than any library: importing one costs the daemon 13 MB,
 and every Pod about a millisecond. Everything here blocks for microseconds, or for as long as the kernel's network lock
@@ -79,7 +79,7 @@ def encode(attributes: Iterable[Attribute]) -> bytes:
 
 
 def decode(data: bytes) -> dict[int, bytes]:
-    """Attributes by kind, without the flags of nesting and byte order."""
+    """The values of attributes, by kind without the flags of nesting and byte order."""
     attributes, offset = {}, 0
     while offset + 4 <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, offset)
@@ -91,7 +91,7 @@ def decode(data: bytes) -> dict[int, bytes]:
 
 
 def text(value: bytes) -> str:
-    """A text of the kernel, which keeps bytes: names and aliases need not be UTF-8."""
+    """The text in an attribute. The kernel keeps bytes: names and aliases need not be UTF-8."""
     return value.rstrip(b"\0").decode(errors="replace")
 
 
@@ -130,9 +130,7 @@ class Socket:
         self._socket.close()
 
     def request(self, *messages: Message) -> None:
-        """Have all messages carried out, in their order. An error of one does not stop the others. Raises the first
-        NetlinkError.
-        """
+        """Send all messages in order. An error of one does not stop the others. Raises the first NetlinkError."""
         errors: list[NetlinkError] = []
         for start in range(0, len(messages), _BATCH):
             errors += self._carry_out(messages[start : start + _BATCH])
@@ -140,7 +138,7 @@ class Socket:
             raise errors[0]
 
     def _carry_out(self, batch: Sequence[Message]) -> list[NetlinkError]:
-        """Send one datagram of messages. Returns what the kernel refused."""
+        """Send one datagram of messages. Returns the errors of those that the kernel refused."""
         waiting = {next(self._sequence): message for message in batch}
         datagram = b"".join(message.encode(sequence, _REQUEST | _ACK) for sequence, message in waiting.items())
         self._send(batch[0].what, datagram)

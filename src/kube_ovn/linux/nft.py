@@ -1,4 +1,4 @@
-"""nftables, through its documented interface: the program nft. Used when a node's table changes, never for a Pod."""
+"""nftables, through its documented interface: the program nft(8). Used when a node's table changes, never for a Pod."""
 
 import asyncio
 import contextlib
@@ -24,13 +24,13 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """What `nft -j list` prints (libnftables-json(5))."""
+    """The output of `nft -j list` (libnftables-json(5))."""
 
     nftables: list[_Entry]
 
 
 async def apply(table: str, deadline: float = 10.0) -> None:
-    """Carry out a rendered table in one kernel transaction. Raises NftError."""
+    """Apply a rendered table in one kernel transaction, within `deadline` seconds. Raises NftError."""
     await _run("-f", "-", text=table, deadline=deadline)
 
 

@@ -1,6 +1,6 @@
 """The kernel's notifications, reduced to one question: may something of kube-ovn's have changed?
 
-Links, addresses, routes and tables of other programs change all the time (each Pod is a link). They are not told.
+Links, addresses, routes and tables of other programs change all the time (each Pod is a link). They do not count.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class LinkWatch:
     def __init__(self, links: Collection[str], protocol: int, tell: Callable[[], None]) -> None:
         self._protocol, self._tell = protocol, tell
         self.indices: dict[str, int | None] = dict.fromkeys(links)
-        """The index of each link, as of the last look at it. While one is None, every change counts."""
+        """The index of each link, by name; the caller keeps it up to date. While one is None, every change counts."""
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -94,13 +94,13 @@ async def _receive(
 ) -> None:
     loop = asyncio.get_running_loop()
     with netlink.listen(protocol, groups) as listener:
-        missed()  # for what happened before the socket listened
+        missed()  # for the changes before the socket listened
         while True:
             try:
                 datagram = await loop.sock_recv(listener, 1 << 17)
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                missed()  # more happened than fits into the buffer; whatever it was, look again
+                missed()  # more notifications came than fit into the buffer
             else:
                 read(datagram)

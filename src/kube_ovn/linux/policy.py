@@ -26,7 +26,9 @@ _OF = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 def list_detours(root: Socket, protocol: int) -> set[Detour]:
-    """The rules and default routes that carry a protocol's mark, without those of the main table."""
+    """The rules and default routes of a protocol (`rtm_protocol`), without those of the main table. Raises
+    NetlinkError.
+    """
     found: set[Detour] = set()
     for version, family in _OF.items():
         for body in root.dump(Message("list of rules", _GETRULE, 0, _RULE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))):
@@ -64,7 +66,7 @@ def add_detour(root: Socket, detour: Detour, protocol: int) -> None:
 
 
 def delete_detour(root: Socket, detour: Detour, protocol: int) -> None:
-    """No error when it is gone already."""
+    """Remove a rule or a default route; no error when it is gone already. Raises NetlinkError."""
     root.request(_message(detour, protocol, add=False))
 
 

@@ -1,4 +1,4 @@
-"""Addresses as users write them (`v4`, `v6` or `v4,v6`) and as the code holds them (`ipaddress`). No decisions here."""
+"""Addresses as users write them (`v4`, `v6` or `v4,v6`) and as Python has them (`ipaddress`). No decisions here."""
 
 import re
 import socket
@@ -48,7 +48,7 @@ def parse_mac(text: str) -> str:
 
 
 def format_list(items: Iterable[object]) -> str:
-    """A list in the comma form of annotations."""
+    """Format a list as annotations have it: `a,b`."""
     return ",".join(map(str, items))
 
 

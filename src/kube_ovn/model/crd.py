@@ -97,7 +97,7 @@ class SubnetSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=F
 
 
 class SubnetStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """`cidr_block` and `gateway` are those in effect: a change of the spec that cannot be made leaves them as they are.
+    """`cidr_block` and `gateway` are the ones in effect: a change of the spec that cannot be made leaves them as is.
 
     Counts are JSON numbers of any size; the API server keeps those beyond 2^63 as doubles.
     """
@@ -133,7 +133,7 @@ class IPSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False
     v6_ip_address: str = ""
     mac_address: str = ""
     gateway: str = ""
-    """The gateways that the owner was given, in the order of the addresses. They serve as long as the owner lives."""
+    """The gateways that the owner was given, in the order of the addresses. They stay as long as the owner lives."""
     pod_name: str = ""
     namespace: str = ""
     node_name: str = ""
@@ -204,7 +204,7 @@ class StatefulSetSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class StatefulSet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """apps/v1: how many Pods a StatefulSet wants, and the number of the first one."""
+    """apps/v1: the number of Pods that a StatefulSet wants, and the ordinal of the first one."""
 
     metadata: ObjectMeta
     spec: StatefulSetSpec = StatefulSetSpec()

@@ -1,4 +1,4 @@
-"""What a user writes in a Subnet on its gateways: `gatewayNode`, `natOutgoingPolicyRules`, `externalEgressGateway`.
+"""The fields of a Subnet that describe its gateways: `gatewayNode`, `natOutgoingPolicyRules`, `externalEgressGateway`.
 
 The controller reads the nodes, in order of preference. A node reads the source address that it is to use. No decisions
 here.
@@ -20,12 +20,12 @@ _KERNELS_TABLES = (0, 253, 254, 255)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NatException:
-    """Packets of one IP family that natOutgoing applies to, or does not, whatever later rules say. No networks match
-    all.
+    """Packets of one IP family that natOutgoing applies to, or does not; later rules cannot change that. An empty tuple
+    of networks matches all packets.
     """
 
     id: str
-    """12 hexadecimal digits that follow from the content of the rule."""
+    """12 hexadecimal digits, a digest of the rule's content."""
     version: int
     sources: tuple[Network, ...]
     destinations: tuple[Network, ...]

@@ -1,7 +1,7 @@
 """The durable history of grants that are over, which `kubectl ko ipam explain` reads. Values only.
 
-The history is a log in a ring of segments. Records are appended to the newest segment. After a full segment follows the
-one in the next slot, and its old content is overwritten. `k8s.history` decides where and how segments are kept.
+The history is a log in a ring of segments. Records are appended to the newest segment. After a full segment, the next
+slot gets a new one, and its old content is overwritten. `k8s.history` decides where and how segments are kept.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,8 +12,8 @@ import msgspec
 
 
 class Identity(NamedTuple):
-    """What two records of one grant have in common. `since` tells apart several grants of one owner, such as those that
-    a StatefulSet gets for one Pod when it is scaled down and up.
+    """The fields that two records of one grant share. `since` tells apart several grants of one owner, such as those
+    that a StatefulSet gets for one Pod when it is scaled down and up.
     """
 
     uid: str
@@ -75,7 +75,7 @@ class Ring:
         return sequence % self.slots
 
     def put(self, segment: Segment) -> "Ring":
-        """The ring with a segment in its slot, in place of what was there."""
+        """The ring with a segment in its slot, in place of an older one."""
         slot = self.slot(segment.sequence)
         others = [each for each in self.segments if self.slot(each.sequence) != slot]
         return Ring.of(self.slots, self.size, [*others, segment])

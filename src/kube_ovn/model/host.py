@@ -10,7 +10,9 @@ from kube_ovn.model.addr import Address, Network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
-    """One attachment as the container runtime names it: the interface of a container, and the Pod that it is for."""
+    """One attachment as the container runtime names it (CNI specification, section 2): the interface of a container,
+    and the Pod that it is for.
+    """
 
     container: str
     interface: str
@@ -18,7 +20,7 @@ class Sandbox:
     namespace: str = ""
     pod: str = ""
     uid: str = ""
-    """The UID of the Pod as the runtime says it; empty when it says none."""
+    """The UID of the Pod in the runtime's CNI_ARGS; empty when there is none."""
 
     @property
     def link(self) -> str:
@@ -37,7 +39,7 @@ class Link:
     mtu: int
     up: bool
     alias: str = ""
-    """Free text on a link. On a Pod's link it says which sandbox the link is for."""
+    """Free text on a link. On a Pod's link it names the sandbox that the link is for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,9 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetourRule:
-    """A rule: packets of a source are routed by a table of their own, before rules of a larger priority are asked."""
+    """A rule (ip-rule(8)): packets of a source are routed by a table of their own; rules of a larger priority come
+    later.
+    """
 
     source: Network
     table: int
@@ -86,7 +90,7 @@ class DetourRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetourEnd:
-    """The end of packets of a family where the table of a detour has no route: they must not leave another way."""
+    """The rule that drops packets of a source when the table of its detour has no route: no other way may be used."""
 
     table: int
     version: int
@@ -100,8 +104,8 @@ Detour: TypeAlias = DetourRule | DetourRoute | DetourEnd
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodNetwork:
-    """What the interface of a Pod is to have, as the controller granted it. `gateways` are in the order of
-    `interfaces`.
+    """The addresses and routes that the interface of a Pod is to have, as the controller granted them. `gateways` are
+    in the order of `interfaces`.
     """
 
     uid: str
@@ -133,4 +137,4 @@ class Front:
     """As in nft: `tcp`, `udp`, `sctp`."""
     port: int
     address: Address | None = None
-    """None: at any address of the node."""
+    """The address; None for any address of the node."""

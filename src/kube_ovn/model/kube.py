@@ -66,7 +66,7 @@ class NodeAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class NodeCondition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Without the heartbeat: a node that goes on as before is no news."""
+    """`status.conditions[]` of a Node, without the heartbeat, so that a heartbeat is no change."""
 
     type: str
     status: str
@@ -133,7 +133,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class EndpointConditions(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A readiness that is not set counts as ready (discovery/v1)."""
+    """The conditions of an endpoint. `ready` counts as true when it is not set (discovery/v1)."""
 
     ready: bool | None = None
     serving: bool | None = None
@@ -145,7 +145,7 @@ class Hint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Hints(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """Where the clients are that an endpoint is for (KEP-2433, KEP-3015)."""
+    """The zones and nodes of the clients that an endpoint is for (KEP-2433, KEP-3015)."""
 
     for_zones: tuple[Hint, ...] = ()
     for_nodes: tuple[Hint, ...] = ()

@@ -1,7 +1,7 @@
 """Every name that this project makes and every priority that it uses, in one place.
 
 Builders are nouns: they map identities to the names that users and `ovn-nbctl` see. If two identities shared a name,
-one object could change the rows of another. So each builder says why it is injective.
+one object could change the rows of another. So the docstring of each builder explains why it is injective.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ VETH_PAIR = "veth-pair"
 PROVIDER = "ovn"
 """The provider of attachments to the fabric itself."""
 FINALIZER = "kubeovn.io/kube-ovn-controller"
-"""On objects that must not go while they are in use."""
+"""The finalizer of objects that must not go while they are in use."""
 MADE_BY_NAMESPACE = "kubeovn.io/made-by-namespace"
 """Label of a Subnet that the annotations of a Namespace made, change and remove."""
 IP_SUBNET = "ovn.kubernetes.io/subnet"
@@ -77,7 +77,7 @@ NO_READY_GATEWAY = "NoReadyGateway"
 GATEWAY_CONDITION = "GatewayReady"
 """Type of the condition of a centralized Subnet; other Subnets do not have it."""
 GATEWAY_READY = "ReconcileCentralizedGatewaySuccess"
-"""With NO_READY_GATEWAY: the reasons of this condition."""
+"""GATEWAY_READY and NO_READY_GATEWAY are the reasons of this condition."""
 GATEWAY_TYPE_CHANGED = "SubnetGatewayTypeChanged"
 GATEWAY_NODE_CHANGED = "SubnetGatewayNodeChanged"
 GATEWAY_NODE_REFUSED = "GatewayNodeRefused"
@@ -89,7 +89,7 @@ NODE_ADDRESS_CONFLICT = "NodeAddressConflictWithSubnet"
 # --- external_ids of Northbound rows ---
 
 OWNER_UID = "owner_uid"
-"""On the ports of Pods and Nodes: the UID of the Pod or Node. Another one may come to have the same name."""
+"""On the ports of Pods and Nodes: the UID of the Pod or Node, because a later object may have the same name."""
 
 # --- Logical_Router_Policy priorities (contract §3.4); the highest that matches decides ---
 
@@ -122,10 +122,11 @@ ZONE = "topology.kubernetes.io/zone"
 FABRIC, DNS_SERVICE = "@fabric", "dns"
 """Namespace and name of the Service that no user made. No Namespace has an `@` in its name."""
 DNS_PORT = 53
-"""Also the port of the nodes' own answers: OVN answers packets that go to it after a load balancer has chosen."""
+"""The port of DNS, and of the nodes' own answers: OVN answers packets that go to it after a load balancer has chosen.
+"""
 HEALTH_CHECK = "ovn.kubernetes.io/service_health_check"
 """On a Service: "true" when OVN is to check whether the endpoints answer."""
-NOBODYS_PORT = 9
+CLOSED_PORT = 9
 """A port of a node at which clients are refused: the protocol that had it (RFC 863) is long out of use."""
 AFFINITY_TIMEOUT = "ovn.kubernetes.io/affinity_timeout"
 """On a Service with sessionAffinity ClientIP: the seconds for which OVN is to remember each client."""
@@ -133,20 +134,20 @@ AFFINITY_TIMEOUT = "ovn.kubernetes.io/affinity_timeout"
 # --- ACL priorities and tiers of Subnets (contract §11.1) ---
 
 TIER_GUARD = 0
-"""Before everything that users decide."""
+"""The tier of ACLs that come before those of users."""
 ACL_DNS_GUARD = 32000
-"""Stops what OVN would let past all ACLs."""
+"""Stops packets that OVN would let past all ACLs."""
 TIER_SUBNET = 2
 ACL_PRIVATE_DROP = 1000
-"""In a private subnet: stops what no other ACL allows."""
+"""In a private subnet: stops packets that no other ACL allows."""
 ACL_PRIVATE_ALLOW = 1001
-"""In a private subnet: allows traffic inside it, and between it and what it allows."""
+"""In a private subnet: allows traffic inside it, and between it and its `allowSubnets`."""
 ACL_NODE_ALLOW = 3000
 """In a private subnet: allows traffic from the nodes, such as the probes of the kubelet."""
 TIER_LAST = 3
-"""After everything that users decide. There is no later tier (ovn-nb(5), ACL)."""
+"""The tier of ACLs that come after those of users. There is no later tier (ovn-nb(5), ACL)."""
 ACL_DNS_COMMIT = 0
-"""Allows what is allowed anyway; it is there for the effect of its label."""
+"""Allows packets that are allowed anyway; it is there for the effect of its label."""
 
 # --- Linux and Open vSwitch on the node ---
 
@@ -159,8 +160,8 @@ NFT_TABLE = "kube-ovn"
 SERVICES_TABLE = "kube-ovn-services"
 """The second table: the addresses and ports at which Services are reached on the node itself."""
 MASQUERADE_MARK = 0x4000
-"""Bit of a packet's mark, between two chains of a table: the sender can be answered only through this node. kube-proxy,
-which this replaces, uses the same bit for the same.
+"""Bit of a packet's mark, between two chains of a table: the answer must come back through this node. kube-proxy, which
+this replaces, uses the same bit for the same purpose.
 """
 ROUTE_PROTOCOL = 0x4F
 """rtm_protocol of every route this project installs on a node ("O" in ASCII; unassigned in rt_protos)."""
@@ -210,7 +211,7 @@ def service_variable(what: str) -> str:
 
 
 def dns_row(number: int) -> str:
-    """DNS row with the names of some of the Services."""
+    """DNS row with this number; each holds the names of some of the Services."""
     return f"services {number}"
 
 
@@ -238,7 +239,7 @@ def checks_ip(subnet: str) -> str:
 
 
 def label_value(text: str) -> str:
-    """A name as the value of a label: all of it, or nothing when it has more than 63 characters."""
+    """A name as the value of a label: the whole name, or "" when it has more than 63 characters."""
     return text if len(text) <= 63 else ""
 
 

@@ -25,6 +25,7 @@ class Subnet:
         return tuple(cidr.version for cidr in self.cidrs)
 
     def holds(self, address: Address) -> bool:
+        """Whether an address is in the subnet."""
         return is_within(address, self.cidrs)
 
     def has_host(self, address: Address) -> bool:
@@ -36,8 +37,8 @@ class Subnet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """The addresses of one owner in one subnet, and the gateways that it was given. A grant is used only when it is
-    written down.
+    """The addresses of one owner in one subnet, and the gateways that the owner was given. A grant is used only when it
+    is written down as an IP object.
     """
 
     subnet: str
@@ -70,7 +71,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectRef:
-    """What is needed to write to an object, or to make an Event on it."""
+    """The identity of an object, as a write or an Event needs it."""
 
     kind: Kind
     namespace: str
@@ -79,18 +80,18 @@ class ObjectRef:
 
 
 def cluster_ref(kind: Kind, name: str, uid: str = "") -> ObjectRef:
-    """An object that is in no Namespace. The UID is empty while the object does not exist."""
+    """The identity of an object in no Namespace. The UID is empty while the object does not exist."""
     return ObjectRef(kind=kind, namespace="", name=name, uid=uid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What the user of an object is told while it is true. It becomes an Event on the object: once when it becomes
-    true, and again when it changes. Bad input becomes such a value, and stops no other object.
+    """A message for the user of an object. It becomes an Event on the object: once when the message comes, and again
+    when it changes. Bad input becomes such a message, and stops no other object.
     """
 
     object: ObjectRef
     reason: str
     message: str
     normal: bool = False
-    """Whether all is well: then the Event is a Normal one, else a Warning."""
+    """Whether the Event has the type Normal, else Warning."""

@@ -16,7 +16,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """A set of integers as sorted spans that do not touch each other."""
+    """A set of integers as sorted spans that neither overlap nor adjoin."""
 
     spans: tuple[Span, ...] = ()
 
@@ -104,7 +104,7 @@ def address(version: int, number: int) -> Address:
 
 
 def format_ranges(ranges: Ranges, version: int, most: int) -> str:
-    """`10.16.0.2-10.16.0.9,10.16.1.1`. Beyond `most` spans the text says how many more there are."""
+    """Format as `10.16.0.2-10.16.0.9,10.16.1.1`. Of spans beyond `most` the text has only the number."""
     shown = [
         str(address(version, low)) if low == high else f"{address(version, low)}-{address(version, high)}"
         for low, high in ranges.spans[:most]

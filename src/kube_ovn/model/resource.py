@@ -11,7 +11,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource(Generic[T_co]):
-    """How one kind of object is addressed and read."""
+    """One kind of object: how it is addressed, and how it is read."""
 
     name: str
     version: str

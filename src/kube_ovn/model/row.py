@@ -82,7 +82,7 @@ State: TypeAlias = Mapping[Key, Row | None]
 
 
 def owned(**external_ids: str) -> dict[str, str]:
-    """The external_ids of a row that this project owns: the mark of ownership, and what the row is for."""
+    """The external_ids of a row that this project owns: the mark of ownership, and these entries."""
     return {VENDOR_ID: VENDOR, **external_ids}
 
 

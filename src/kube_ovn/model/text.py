@@ -1,6 +1,6 @@
 """Texts that users write and that become part of rows, rules and messages: printable ones, and not too long.
 
-The schemas of our resources say the same (`charts/kube-ovn/templates/_crd.tpl`); annotations have no schema.
+The schemas of our resources have the same bounds (`charts/kube-ovn/templates/_crd.tpl`); annotations have no schema.
 """
 
 import re
@@ -13,7 +13,7 @@ _UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def check_text(text: str, what: str, longest: int = LONGEST) -> None:
-    """ValueError with a sentence about `what` when a text is too long or has a character that is not printable."""
+    """Raise ValueError, with a sentence that names `what`, when a text is too long or has an unprintable character."""
     if len(text) > longest:
         raise ValueError(f"{what} has {len(text)} characters; {longest} are the most")
     if found := _UNPRINTABLE.search(text):

@@ -6,7 +6,7 @@ from kube_ovn.model.row import Row
 
 
 class Bridge(Row, frozen=True, kw_only=True):
-    """Never owned: br-int belongs to ovn-controller. Only the memberships of this project's ports in it are."""
+    """Never owned: br-int belongs to ovn-controller. This project owns only the memberships of its ports in it."""
 
     TABLE: ClassVar[str] = "Bridge"
     MEMBERS: ClassVar[tuple[str, ...]] = ("ports",)

@@ -1,7 +1,7 @@
 """The writes to the Kubernetes API that the controller wants, as values. `topology` decides, `controller.send` sends.
 
-Each is the difference between what an object should be and what it is. So it goes when the watch has told of the
-change, and a new leader finds anew what is missing: no write needs to survive a crash.
+Each is the difference between what an object should be and what it is. So it goes when the watch has shown the change,
+and a new leader works out the missing writes anew: no write needs to survive a crash.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,9 @@ class Aspect(StrEnum):
 
 
 class WriteKey(NamedTuple):
-    """What is written. `identity`: the UID of an object; kind and name of an object that the controller makes."""
+    """The object and the part of it that are written. `identity`: the UID of an object; kind and name of an object that
+    the controller makes.
+    """
 
     identity: str
     aspect: Aspect
@@ -44,7 +46,7 @@ class Annotate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Create:
-    """An object to make, unless another object has its name."""
+    """An object to make, unless an object has its name already."""
 
     object: ObjectRef
     body: Body
@@ -70,14 +72,14 @@ class Apply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyStatus:
-    """The status of an object. The sender fills in the times: a condition with the status that it had keeps the time in
-    `before`.
+    """The status of an object. The sender fills in the times: a condition that keeps its status keeps its time, too,
+    which is in `before`.
     """
 
     object: ObjectRef
     version: str
-    """The version of the object that this was decided for: the decision of a dead controller does not land on a later
-    version.
+    """The resourceVersion of the object that the status was decided for: the API server refuses it for a later one, as
+    after the decision of a dead controller.
     """
     status: Body
     conditions: tuple[Condition, ...]
@@ -99,7 +101,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Let:
-    """An object that is being deleted and waits for the controller: the controller's finalizer is to go."""
+    """An object that is being deleted and waits for the controller: the controller's finalizer is to be removed."""
 
     object: ObjectRef
     finalizer: str

@@ -1,4 +1,4 @@
-"""The session with one database: what the rest of the project uses.
+"""The session with one OVSDB database; the rest of the project uses this class.
 
     client = Client(("tcp:172.30.0.11:6641",), "OVN_Northbound", nb.TABLES, on_change=dirty.mark)
     group.create_task(client.run())         # connects, follows, reconnects; for ever
@@ -6,8 +6,8 @@
     plan = diff(desired, client.replica.owned)
     await client.commit(plan, 10)           # one transaction; on return the replica shows it
 
-It goes from endpoint to endpoint until one serves the database as leader, follows it with `monitor_cond_since`, and
-after a reconnect asks only for what came since. Everything the world can do to it is an `OvsdbError`.
+A client goes from endpoint to endpoint until one serves the database as leader, follows it with `monitor_cond_since`
+(ovsdb-server(7), 4.1.15), and after a reconnect asks only for the changes since. Every failure is an `OvsdbError`.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ _SERVER_COLUMNS = ["name", "model", "connected", "leader"]
 
 
 class Client:
-    """Follows and writes one database. `run` must be running for the rest to work."""
+    """Follows and writes one database. `run` must be running for the rest to work. Deadlines are in seconds."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Client:
                     await self._session(endpoint, backoff)
                 except OvsdbError as error:
                     log.warning("database session ended", database=self._database, endpoint=endpoint, error=str(error))
-            await backoff.wait()  # after all of them: during an election only one is worth waiting for
+            await backoff.wait()  # after all endpoints: during an election it is not known which one will lead
 
     async def synced(self, deadline: float) -> None:
         """Wait until the replica is complete and follows the database. Raises OvsdbError."""
@@ -109,25 +109,25 @@ class Client:
         await self._transact([], deadline)
 
     def fence(self, holder: str) -> None:
-        """From now on write only while nobody else has claimed the database; the first real change claims it.
+        """From now on write only while no other controller has set its mark; the first real change sets ours.
 
         To be called when the Lease was acquired. A controller that lost the Lease to another, which then wrote, gets
-        FencedError; one that changes nothing writes nothing.
+        FencedError; a plan without changes writes no mark.
         """
         self._fence = (self._mark(), holder)
 
     async def commit(self, plan: Plan[Key, Row | None], deadline: float) -> None:
         """Carry out a plan as one transaction; afterwards the replica shows it. Raises OvsdbError.
 
-        After ConflictError make the plan again; after FencedError stop writing; after RejectedError it would be refused
-        again, and the error names the keys if the database does.
+        After ConflictError make the plan again; after FencedError stop writing; after RejectedError the plan would be
+        refused again, and the error names the keys if the database does.
         """
         async with self._writing:
             steps = Transaction(plan, self.replica).steps()
             if self._fence is not None and self._fence_table is not None:
                 expected, holder = self._fence
                 if self._mark() == holder:
-                    expected = holder  # by a transaction whose answer was lost
+                    expected = holder  # set by a transaction of ours that got no answer
                 elif expected is None and self._mark() is not None:
                     raise FencedError("another controller has become the leader")
                 rows = self.replica.rows(self._fence_table)
@@ -171,7 +171,9 @@ class Client:
             await asyncio.gather(reading, return_exceptions=True)
 
     async def _require_leader(self, connection: Connection) -> None:
-        """Follow the server's own view of the database, and refuse one that is not the leader or cut off."""
+        """Follow the server's own row of the database (`_Server`). Raises OvsdbError when the server is not the leader
+        or is cut off from its cluster.
+        """
         request = {"Database": {"columns": _SERVER_COLUMNS}}
         params = ["_Server", "server", request]
         for rows in (await connection.request("monitor_cond", params, SETUP_DEADLINE)).values():
@@ -204,7 +206,7 @@ class Client:
         self._on_change()
 
     def _notify(self, method: str, params: list[Any]) -> None:
-        """A notification from the server, in order with the replies."""
+        """Handle a notification from the server, in order with the replies."""
         match method, params:
             case "update3", ["rows", last, updates] if not self._following.is_set():
                 self._early.append([last, updates])
@@ -216,7 +218,7 @@ class Client:
                 self._server_changed(rows)
 
     def _server_changed(self, rows: dict[str, Any]) -> None:
-        """The server lost the leadership or its cluster: look for another. A `modify` names what changed only."""
+        """Leave a server that lost the leadership or its cluster. A `modify` names only the columns that changed."""
         for update in rows.values():
             change = update.get("modify", {})
             if change.get("leader") is False or change.get("connected") is False:

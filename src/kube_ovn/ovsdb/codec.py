@@ -30,11 +30,11 @@ class ColumnType:
 
     @property
     def is_composite(self) -> bool:
-        """Holds more than one value: changes arrive as differences and can be sent as mutations."""
+        """Whether a column can hold more than one value: changes arrive as differences and can be sent as mutations."""
         return self.max is None or self.max > 1
 
     def default(self) -> Value:
-        """What a column has when the server leaves it out."""
+        """The value of a column that the server leaves out (RFC 7047 section 5.2.1)."""
         if self.is_map:
             return {}
         if self.is_composite:
@@ -52,7 +52,7 @@ Schema: TypeAlias = Mapping[str, TableSchema]
 
 
 def parse_schema(document: Mapping[str, Any]) -> dict[str, TableSchema]:
-    """The reply of `get_schema`. A schema in which no table is marked as root has only root tables."""
+    """Parse the reply of `get_schema`. A schema in which no table is marked as root has only root tables."""
     tables = document["tables"]
     some_root = any(table.get("isRoot", False) for table in tables.values())
     return {
@@ -79,7 +79,7 @@ def _column_type(spec: Any) -> ColumnType:
 
 
 def decode_value(kind: ColumnType, wire: Any) -> Value:
-    """A value as it came over the wire."""
+    """The Python value of a value on the wire."""
     if kind.is_map:
         return {_atom(key): _atom(value) for key, value in wire[1]}
     atoms = _atoms(wire)
@@ -89,7 +89,7 @@ def decode_value(kind: ColumnType, wire: Any) -> Value:
 
 
 def encode_value(kind: ColumnType, value: Value) -> Any:
-    """A value for the wire. Raises ValueError for a text that no database can hold: all we send goes through here."""
+    """The wire form of a value; all we send goes through here. Raises ValueError for a text no database can hold."""
     if kind.is_map:
         entries = [[key, entry] for key, entry in sorted(value.items())]
         for key, entry in entries:
@@ -105,7 +105,7 @@ def encode_value(kind: ColumnType, value: Value) -> Any:
 
 
 def encode_set(values: Iterable[Any]) -> Any:
-    """A set for the wire; references in it are encoded already. Raises ValueError as `encode_value` does."""
+    """The wire form of a set; references in it are encoded already. Raises ValueError as `encode_value` does."""
     ordered = sorted(values)
     for value in ordered:
         _check_text(value)
@@ -113,7 +113,9 @@ def encode_set(values: Iterable[Any]) -> Any:
 
 
 def _check_text(value: Any) -> None:
-    """ovsdb-server ends the session that sends U+0000 (`lib/json.c`), and a lone surrogate has no form in UTF-8."""
+    """Raise ValueError for U+0000, at which ovsdb-server ends the session (`lib/json.c`), and for a lone surrogate,
+    which has no form in UTF-8.
+    """
     if type(value) is not str or (value.isascii() and "\0" not in value):
         return
     if "\0" in value:

@@ -1,7 +1,8 @@
 """A plan as one transaction: operations of RFC 7047 section 5.2, and what their results mean. Pure.
 
 New rows are inserted with their memberships; elements of existing sets and entries of maps are sent as mutations, so
-what other programs keep beside ours survives. A row of a table that is not a root goes by losing its last reference.
+that those of other programs beside them stay. A row of a table that is not a root goes when it loses its last
+reference.
 """
 
 import re
@@ -17,7 +18,7 @@ from kube_ovn.plan import Plan
 Operation = dict[str, Any]
 
 FENCE = "kube-ovn-leader"
-"""external_ids entry of the root table's one row that names the controller which may write."""
+"""The external_ids entry, in the one row of the root table, that names the controller which may write."""
 
 CONFLICTS = frozenset({"referential integrity violation", "aborted"})
 INABILITIES = frozenset(
@@ -31,7 +32,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 class Step(NamedTuple):
-    """One operation, and the keys of the plan that it carries out: first the row's own, if it is about one row."""
+    """One operation, and the keys of the plan that it carries out: first the row's own, if it changes one row."""
 
     operation: Operation
     keys: tuple[Key, ...] = ()
@@ -75,8 +76,8 @@ class Transaction:
                 self._removed.setdefault((parent, key.column), []).append(key)
 
     def _outlives(self, member: Member, deleted: Set[RowKey]) -> bool:
-        """Whether a reference is in the way: rows that are no roots go only after the server has looked for references
-        to those that are deleted by name.
+        """Whether a membership must be removed by its own operation though its row goes too: rows of tables that are no
+        roots go only after the server has looked for references to the rows that are deleted by name.
         """
         table = self._schema[member.table].columns[member.column].ref_table
         if table is None or self._schema[member.table].is_root or not self._schema[table].is_root:
@@ -104,14 +105,14 @@ class Transaction:
             if not isinstance(key, RowKey) or old is None or new is None:
                 continue
             columns, mutations = self._changes(key, old, new)
-            about = {"table": key.table, "where": self._where(key)}
+            target = {"table": key.table, "where": self._where(key)}
             if columns:
-                yield Step({"op": "update", **about, "row": columns}, (key,))
+                yield Step({"op": "update", **target, "row": columns}, (key,))
             if mutations:
-                yield Step({"op": "mutate", **about, "mutations": mutations}, (key,))
+                yield Step({"op": "mutate", **target, "mutations": mutations}, (key,))
 
     def _changes(self, key: RowKey, old: Row, new: Row) -> tuple[dict[str, Any], list[Any]]:
-        """Columns to set, and mutations of map entries."""
+        """The columns to set, and the mutations of map entries."""
         types = self._schema[key.table].columns
         columns: dict[str, Any] = {}
         mutations: list[Any] = []
@@ -145,7 +146,7 @@ class Transaction:
                 yield Step({"op": "delete", "table": key.table, "where": self._where(key)}, (key,))
 
     def _value(self, key: Key, types: Mapping[str, ColumnType], column: str, value: Any) -> Any:
-        """A column's value on the wire; one that cannot be sent is remembered, so that all are named at once."""
+        """The wire form of a column's value; one that cannot be sent is remembered, so that all are named at once."""
         try:
             return encode_value(types[column], value)
         except ValueError as error:
@@ -153,7 +154,7 @@ class Transaction:
             return None
 
     def _targets(self, members: Sequence[Member]) -> Any:
-        """Elements of a set on the wire: values, or references by UUID or by the name of an insert."""
+        """The wire form of a set's elements: values, or references by UUID or by the name of an insert."""
         try:
             return encode_set(map(self._target, members))
         except ValueError as error:
@@ -200,12 +201,12 @@ def fence(table: str, seen: Sequence[Mapping[str, Any]], expected: str | None, h
         return [wait]
     if not seen:
         return [wait, {"op": "insert", "table": table, "row": {"external_ids": ["map", [[FENCE, holder]]]}}]
-    claim = [["external_ids", "delete", ["set", [FENCE]]], ["external_ids", "insert", ["map", [[FENCE, holder]]]]]
-    return [wait, {"op": "mutate", "table": table, "where": [], "mutations": claim}]
+    marked = [["external_ids", "delete", ["set", [FENCE]]], ["external_ids", "insert", ["map", [[FENCE, holder]]]]]
+    return [wait, {"op": "mutate", "table": table, "where": [], "mutations": marked}]
 
 
 def check(steps: Sequence[Step], results: Sequence[Any]) -> None:
-    """Raise what the results of a transaction mean. A transaction with an error in it wrote nothing."""
+    """Raise the exception that the results of a transaction mean. A transaction with an error in it wrote nothing."""
     for number, result in enumerate(results):
         if isinstance(result, dict) and "error" in result:
             raise _refusal(steps, results, number)
@@ -215,7 +216,7 @@ def check(steps: Sequence[Step], results: Sequence[Any]) -> None:
 
 
 def _refusal(steps: Sequence[Step], results: Sequence[Any], number: int) -> Exception:
-    """What the error at this place means. One after all operations is about the transaction as a whole."""
+    """The exception for the error at this place. An error after all operations concerns the transaction as a whole."""
     tag, details = results[number]["error"], str(results[number].get("details") or "")
     said = f"{tag}: {_lasting(details)[:LONGEST_DETAILS]}".rstrip(": ")
     step = steps[number] if number < len(steps) else None
@@ -231,13 +232,13 @@ def _refusal(steps: Sequence[Step], results: Sequence[Any], number: int) -> Exce
 
 
 def _lasting(details: str) -> str:
-    """The sentences that say the same when the transaction is tried again: those without the UUIDs of new rows."""
+    """The sentences that are the same when the transaction is tried again: those without the UUIDs of new rows."""
     sentences = [each for each in details.split(_SENTENCE) if not _UUID.search(each)]
     return _SENTENCE.join(sentences) or _UUID.sub("(UUID)", details)
 
 
 def _named(steps: Sequence[Step], results: Sequence[Any], details: str) -> tuple[Key, ...]:
-    """The keys of the rows that the server names by their UUID, as far as they are inserted or changed here."""
+    """The keys of the rows that the server names by their UUID, as far as the steps insert or change them."""
     uuids = set(_UUID.findall(details))
     return tuple(
         step.keys[0] for step, result in zip(steps, results, strict=False) if step.keys and uuids & _uuids(step, result)
@@ -245,7 +246,7 @@ def _named(steps: Sequence[Step], results: Sequence[Any], details: str) -> tuple
 
 
 def _uuids(step: Step, result: Any) -> set[str]:
-    """The UUID of the row that an operation makes or changes."""
+    """The UUIDs of the row that an operation makes or changes."""
     operation = step.operation
     if operation["op"] == "insert":
         return {result["uuid"][1]}

@@ -1,6 +1,6 @@
 """One connection to one server: requests with deadlines, notifications to a handler, and a pulse.
 
-Knows JSON-RPC and sockets, not what the messages are for.
+Knows JSON-RPC and sockets, not what the messages mean.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from kube_ovn.ovsdb.protocol import Framer, format_message
 
 CONNECT_DEADLINE = 3.0
 PULSE = 5.0
-"""Seconds between echoes; a server that does not answer one within as many is gone, unless it is known to be busy with
-a request that was given longer.
+"""Seconds between echoes. A server that does not answer an echo within as many seconds is gone, unless it is known to
+be busy with a request that has a longer deadline.
 """
 
 _LIMIT = 1 << 20
@@ -29,7 +29,7 @@ class Connection:
         self._reader, self._writer, self._notify = reader, writer, notify
         self.closed = False
         self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._slow = 0  # requests under way that were given longer than a pulse
+        self._slow = 0  # requests under way that have a longer deadline than a pulse
         self._last_id = 0
 
     @classmethod
@@ -55,7 +55,7 @@ class Connection:
         return cls(reader, writer, notify)
 
     async def run(self) -> None:
-        """Read and keep the pulse until the connection ends; then fail whoever still waits. Raises OvsdbError."""
+        """Read and keep the pulse until the connection ends; then all requests under way fail. Raises OvsdbError."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read())
@@ -66,7 +66,7 @@ class Connection:
             raise error from None
 
     async def request(self, method: str, params: list[Any], deadline: float) -> Any:
-        """The result of one request. Raises OvsdbError."""
+        """Send one request and return its result. `deadline` is in seconds. Raises OvsdbError."""
         self._last_id += 1
         number, slow = self._last_id, deadline > PULSE
         reply = self._replies[number] = asyncio.get_running_loop().create_future()
@@ -77,14 +77,14 @@ class Connection:
                 message = await reply
         except TimeoutError:
             late = OvsdbError(f"no answer to {method} within {deadline:g} s")
-            if slow or not self._slow:  # else the server may be busy with that one
-                self.close(late)  # what became of the request is seen by following anew
+            if slow or not self._slow:  # else the server may be busy with the slow request
+                self.close(late)  # a new session shows what became of the request
             raise late from None
         finally:
             self._replies.pop(number, None)
             self._slow -= slow
         if message.get("error") is not None:
-            raise OvsdbError(f"{method}: {message['error']}")  # "canceled", "unknown database": not for what is in it
+            raise OvsdbError(f"{method}: {message['error']}")  # "canceled", "unknown database": no fault of its content
         return message["result"]
 
     def close(self, error: OvsdbError) -> None:

@@ -1,4 +1,4 @@
-"""What the world can refuse. One base class, so that loops retry on it and nothing else."""
+"""The errors of a database session. They have one base class, so that loops retry on it and on nothing else."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,23 +13,23 @@ class OvsdbError(Exception):
 
 
 class SessionEndedError(OvsdbError):
-    """The server ended the connection while a request was under way, perhaps because of it. Following anew shows
-    whether it was carried out. Where no answer came in time, it was not the server that ended it.
+    """The server ended the connection while a request was under way, perhaps because of it. The next session shows
+    whether the request was carried out. A request without an answer in time raises plain OvsdbError instead.
     """
 
 
 class UnableError(OvsdbError):
-    """The database can write nothing at present, whatever it is: its disk, its cluster or our rights are in the way."""
+    """The database can write nothing at present: its disk, its cluster or our rights do not allow any transaction."""
 
 
 class ConflictError(OvsdbError):
-    """The transaction was made from rows that have changed since; make it again from what is there now."""
+    """The transaction was made from rows that have changed since; make it again from the rows of now."""
 
 
 class RejectedError(OvsdbError):
-    """The database refuses the transaction for what is in it: a constraint, a type, a missing table.
+    """The database refuses the transaction for its content: a constraint, a type, a missing table.
 
-    `keys` are the keys of the plan among which the fault is; empty when the database does not say where it is.
+    `keys` are the keys of the plan among which the fault is; empty when the database does not name a row.
     """
 
     def __init__(self, message: str, keys: Sequence[Key] = ()) -> None:
@@ -38,7 +38,7 @@ class RejectedError(OvsdbError):
 
 
 class UnsendableError(RejectedError):
-    """The transaction holds values that no database can hold, so nothing was sent. `faults`: by key, what is wrong."""
+    """The transaction has values that no database can hold, so nothing was sent. `faults`: by key, what is wrong."""
 
     def __init__(self, faults: Mapping[Key, str]) -> None:
         self.faults = {key: f"{key.table} {_printable(key.key)}: {fault}" for key, fault in faults.items()}
@@ -51,5 +51,5 @@ class FencedError(OvsdbError):
 
 
 def _printable(name: str) -> str:
-    """A name as it may be shown: what is wrong may be in the name itself."""
+    """A name as a message may show it: the fault may be a character of the name itself."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in name[:LONGEST_NAME])

@@ -1,7 +1,7 @@
-"""The rows as they are: a copy of the monitored columns, kept up to date by the server, and what of it is ours.
+"""The rows as they are: a copy of the monitored columns, kept up to date by the server, and those rows that are ours.
 
 `owned` has the shape of the desired state, so that `plan.diff` can compare the two; UUIDs do not leave this package.
-Applying an update costs what changed, not what there is.
+The cost of an update grows with the rows that changed, not with the rows there are.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,9 @@ _Referrer = tuple[str, str, str]  # table, UUID and column of a row that refers 
 
 
 class Replica:
-    """Rows by UUID with an index by key; facts that are ours, kept per row so that they can be replaced."""
+    """Rows by UUID with an index by key; and the facts (our rows and memberships), kept per row so that an update can
+    replace them.
+    """
 
     def __init__(self, tables: Iterable[type[Row]]) -> None:
         self.tables = {table.TABLE: table for table in tables}
@@ -23,7 +25,7 @@ class Replica:
         self.schema: Schema = {}
         self.owned: dict[Key, Row | None] = {}
         self.foreign: frozenset[RowKey] = frozenset()
-        """Keys that rows which are not ours have; a new set whenever it changes."""
+        """The keys of rows that are not ours; a new set whenever it changes."""
         self._rows: dict[str, dict[str, Columns]] = {name: {} for name in self.tables}
         self._uuids: dict[RowKey, set[str]] = {}
         self._key_of: dict[str, RowKey] = {}
@@ -47,7 +49,7 @@ class Replica:
         return None if uuid is None else self._rows[key.table][uuid]
 
     def rows(self, table: str) -> list[Columns]:
-        """All rows of a table; for tables of one row."""
+        """All rows of a table; meant for tables of one row."""
         return list(self._rows[table].values())
 
     def reset(self) -> None:
@@ -68,7 +70,7 @@ class Replica:
                 self._apply_row(table, uuid, update, affected)
         for uuid, table in list(affected.items()):
             keys |= self._index(table, uuid, affected)
-        self._settle(affected)
+        self._replace_facts(affected)
         theirs = {key for key in keys if any(not self._is_ours(key.table, uuid) for uuid in self._uuids.get(key, ()))}
         if theirs != self.foreign & keys:
             self.foreign = (self.foreign - keys) | theirs
@@ -105,8 +107,8 @@ class Replica:
             affected.setdefault(target, table)
 
     def _index(self, table: str, uuid: str, affected: dict[str, str]) -> set[RowKey]:
-        """Keep the index by key; whoever shares the key, or refers by it, is affected when it moves. Returns the keys
-        the row had and has.
+        """Bring the index by key up to date for one row. When its key changes, rows with the same key and rows that
+        refer to it are added to `affected`. Returns the keys that the row had and has.
         """
         columns = self._rows[table].get(uuid)
         old = self._key_of.get(uuid)
@@ -152,8 +154,8 @@ class Replica:
             return columns[kind.KEY] in kind.OURS
         return bool(columns["external_ids"].get(VENDOR_ID) == VENDOR)
 
-    def _settle(self, affected: Mapping[str, str]) -> None:
-        """Replace the facts of rows: themselves, their values, and the memberships in which they are the target."""
+    def _replace_facts(self, affected: Mapping[str, str]) -> None:
+        """Replace the facts of rows: the rows, their values, and the memberships in which they are the target."""
         old: dict[Key, Row | None] = {}
         new: dict[Key, Row | None] = {}
         for uuid, table in affected.items():
@@ -192,8 +194,8 @@ class Replica:
         return facts
 
     def fact_key(self, uuid: str) -> RowKey:
-        """A row's key among the facts. Of several rows with one key all but one get a key nobody can want, so that
-        the difference removes them.
+        """A row's key among the facts. Of several rows with one key all but one get a key that is never desired, so
+        that the difference removes them.
         """
         key = self._key_of[uuid]
         return key if self.uuid(key) == uuid else RowKey(key.table, f"{key.key} (duplicate {uuid})")
@@ -217,7 +219,7 @@ class Replica:
 
 
 def _columns(table: type[Row]) -> set[str]:
-    """What is to be known of a table's rows."""
+    """The columns of a table that are monitored."""
     columns = {*table.__struct_fields__, *table.MEMBERS, *table.READ}
     return columns if table.OURS is None else columns - {"external_ids"}
 

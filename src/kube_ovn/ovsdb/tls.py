@@ -1,4 +1,4 @@
-"""Certificates for `ssl:` endpoints: what the Secret kube-ovn-tls holds, mounted as files."""
+"""Certificates for `ssl:` endpoints: the Secret kube-ovn-tls, mounted as files."""
 
 import ssl
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ FOLDER = Path("/var/run/tls")
 
 
 def load_tls(endpoints: Iterable[str], folder: Path = FOLDER) -> ssl.SSLContext | None:
-    """What a client needs to connect to these endpoints; None when none of them is `ssl:`. Raises OvsdbError.
+    """The TLS context with which a client connects to these endpoints; None when none is `ssl:`. Raises OvsdbError.
 
     The server's certificate must come from the CA; its names do not matter, for OVN's certificates name no host.
     """

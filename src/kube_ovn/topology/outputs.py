@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple, TypeVar
 
 from kube_ovn.derive import Source
-from kube_ovn.model.network import ObjectRef, Told
+from kube_ovn.model.network import Kind, ObjectRef, Told, cluster_ref
 from kube_ovn.model.row import Key, Row, State
 from kube_ovn.model.writes import Write, WriteKey
 
@@ -21,6 +21,16 @@ _NO_KEYS: frozenset[WriteKey] = frozenset()
 
 def _itself(value: Any) -> Any:
     return value
+
+
+def find_owner(objects: Source[str, Any], kind: Kind) -> Callable[[str], ObjectRef | None]:
+    """For `Rows.follow`: the object of a cluster-wide kind that has the key of the cell as its name."""
+
+    def find(name: str) -> ObjectRef | None:
+        found = objects.values.get(name)
+        return None if found is None else cluster_ref(kind, name, found.metadata.uid)
+
+    return find
 
 
 class Rows:

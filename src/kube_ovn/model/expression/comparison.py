@@ -1,4 +1,4 @@
-"""What may be asked of which field: the rules for one comparison, in the order in which OVN looks at them."""
+"""The rules for the comparison of a field with constants, in the order in which OVN checks them."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from kube_ovn.model.expression.tokens import Constant
 
 
 class Operand(NamedTuple):
-    """What a field is compared with: a constant, or several in braces or behind the name of a set."""
+    """The right side of a comparison: a constant, or several in braces or behind the name of a set."""
 
     constants: tuple[Constant, ...]
     """Empty when they are texts."""
@@ -16,7 +16,7 @@ class Operand(NamedTuple):
 
 
 def comparison_complaint(symbol: Symbol, relation: str, operand: Operand, *, negated: bool) -> str:
-    """Why a field cannot be compared so, inside an odd number of negations or not; empty when it can."""
+    """OVN's sentence why a field cannot be compared so; empty when it can. `negated`: inside an odd number of `!`."""
     complaint = _type_complaint(symbol, operand)
     if not complaint and relation not in ("==", "!="):
         complaint = _order_complaint(symbol, operand)
@@ -50,7 +50,7 @@ def _order_complaint(symbol: Symbol, operand: Operand) -> str:
 
 
 def _nominal_complaint(symbol: Symbol, operand: Operand, *, negated: bool) -> str:
-    """OVN makes flows of what it calls nominal only where it is tested for equality."""
+    """Why a nominal field cannot be compared so: OVN makes flows only of a test for equality."""
     name = symbol.name
     if symbol.predicate and not all(bool(constant.value) ^ negated for constant in operand.constants):
         return (

@@ -15,19 +15,19 @@ DEEPEST = 99
 """Parentheses inside one another. OVN takes 100, and northd puts the match of an ACL into one pair more."""
 
 _ADDRESS_BITS = 32
-"""Of the addresses in a set that nothing is known about; IPv4 has the shortest."""
+"""Bits of the addresses in an address set that is not known; IPv4 has the shortest ones."""
 _TURNED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
-"""Relational operators, each with the one that says the same when the sides are exchanged."""
+"""Relational operators, each with the one that means the same when the sides are exchanged."""
 _ZERO = Constant(0, 0, "hexadecimal")
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
-"""What no text of a database can hold."""
+"""Characters that no text of a database can have."""
 _SHOWN = 60
 """Characters of a token that a sentence repeats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """A match that OVN understands, as the names it refers to."""
+    """The names that a match, which OVN understands, refers to."""
 
     fields: frozenset[str]
     address_sets: frozenset[str]
@@ -35,10 +35,10 @@ class Match:
 
 
 def parse_match(text: str, set_bits: Mapping[str, int] | None = None) -> Match:
-    """The names that the match of an ACL refers to; ValueError with OVN's own sentence when OVN cannot parse it.
+    """Parse the match of an ACL. Raises ValueError with OVN's own sentence when OVN cannot parse it.
 
-    `set_bits` says how long the addresses of an address set are (IPv4 32, Ethernet 48, IPv6 128). A set or a group may
-    come to have any members, so what OVN takes only while one is empty, or while it has no masks, is refused.
+    `set_bits`: by name of an address set, the bits of its addresses (IPv4 32, Ethernet 48, IPv6 128). A set or a group
+    may come to have any members, so a match that OVN takes only while one is empty or has no masks is refused.
     """
     if len(text) > LONGEST:
         raise ValueError(f"The match has {len(text)} characters; {LONGEST} are the most.")
@@ -62,7 +62,7 @@ class _Field(NamedTuple):
 
 
 class _Parser:
-    """Where the parser is in a match, and what it has seen so far."""
+    """The parser of one match: its position among the tokens, and the names it has seen so far."""
 
     def __init__(self, tokens: list[Token], set_bits: Mapping[str, int]) -> None:
         self._tokens, self._at, self._set_bits = tokens, 0, set_bits
@@ -102,7 +102,7 @@ class _Parser:
     # --- expressions ---
 
     def parse(self) -> None:
-        """The whole match: operands, each perhaps negated or in parentheses, joined by one operator a level."""
+        """Parse the whole match: operands, each perhaps negated or in parentheses, joined by one operator a level."""
         outside: list[tuple[str, bool]] = []  # the operator and the negation around each open parenthesis
         operator = ""
         while True:
@@ -129,7 +129,9 @@ class _Parser:
             self._expect("end of input")
 
     def _term(self, negation: bool) -> None:
-        """A comparison, or what is true or false by itself; only the latter may be negated without parentheses."""
+        """Parse a comparison, or a term that is true or false by itself. Only such a term may be negated without
+        parentheses.
+        """
         self._negated ^= negation
         match self._kind:
             case "name" if self._tokens[self._at + 1].kind == "(":
@@ -225,7 +227,7 @@ class _Parser:
         return constant.value
 
     def _operand(self) -> Operand:
-        """A constant, or several in braces; commas between them may be left out."""
+        """Parse a constant, or several in braces; commas between them may be left out."""
         if not self._take("{"):
             several = self._kind == "set"
             constant = self._constant(None)
@@ -241,7 +243,7 @@ class _Parser:
         return Operand(numbers, several=True, is_text=first is None)
 
     def _constant(self, text_wanted: bool | None) -> Constant | None:
-        """The next number, or None for a text; where there were others before it, it must be of their type."""
+        """Parse the next constant: a number, or None for a text. It must have the type of the constants before it."""
         token = self._tokens[self._at]
         if token.kind not in ("text", "group", "number", "set"):
             self._expect("constant")

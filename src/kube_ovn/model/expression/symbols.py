@@ -1,4 +1,4 @@
-"""The fields and predicates that a match may name, with their widths and what may be asked of each.
+"""The fields and predicates that a match may name, with their widths and the comparisons that each allows.
 
 Facts only. Two fields of OVN are left out, `icmp4.frag_mtu` and `icmp6.frag_mtu`: they are there for actions, OVN's
 parser lets a comparison with one through, and ovn-controller ends with a segmentation fault when it makes flows of it.
@@ -7,8 +7,8 @@ parser lets a comparison with one through, and ovn-controller ends with a segmen
 from typing import Final, Literal, NamedTuple
 
 Level = Literal["nominal", "Boolean", "ordinal"]
-"""What may be asked, in OVN's words: of a nominal field only whether it equals a value, of a Boolean one also whether
-it differs, of an ordinal one everything.
+"""The comparisons that a field allows, in OVN's words: a nominal field only a test for equality, a Boolean one also for
+a difference, an ordinal one all.
 """
 
 
@@ -18,7 +18,7 @@ class Symbol(NamedTuple):
     """Bits; 0 for a field that holds a text."""
     level: Level
     predicate: bool = False
-    """Whether it stands for an expression instead of a part of the packet."""
+    """Whether the symbol stands for an expression instead of a part of the packet."""
 
 
 _TEXTS = "inport outport"
@@ -54,7 +54,7 @@ _ORDINAL = {
     128: "ct_label ip6.dst ip6.src nd.target xxreg0 xxreg1",
 }
 _PREDICATES: dict[Level, str] = {
-    # Nominal are those that a nominal field, such as eth.type, takes part in.
+    # A predicate is nominal when its expression has a nominal field, such as eth.type.
     "nominal": """
         arp icmp icmp4 icmp6 igmp ip ip4 ip6 mldv1 mldv2 nd nd_na nd_ns nd_ns_mcast nd_ra nd_rs rarp sctp tcp udp
     """,

@@ -1,7 +1,7 @@
 """A match as a list of tokens, with the constants among them.
 
-Pure text: what a token means where it stands is decided in `parse`. An error is a token too, the last one of its list,
-because OVN reports it only when its parser gets that far.
+Pure text: the meaning of a token at its position is decided in `parse`. An error is a token too, the last one of its
+list, because OVN reports it only when its parser gets that far.
 """
 
 import re
@@ -14,7 +14,7 @@ class Constant(NamedTuple):
 
     value: int
     bits: int
-    """How many bits a field needs to be compared with it."""
+    """The number of bits that a field needs to be compared with the constant."""
     form: str
     """decimal, hexadecimal, IPv4, IPv6 or Ethernet."""
     masked: bool = False
@@ -24,7 +24,7 @@ class Token(NamedTuple):
     kind: str
     """An operator or bracket itself; or name, text, number, set, group, error, end."""
     text: str
-    """As it was written; of an error, the sentence."""
+    """The characters of the token; of an error, the sentence."""
     constant: Constant | None = None
 
 
@@ -105,7 +105,7 @@ def _quoted(text: str, at: int) -> Token:
 
 
 def _escapes_complaint(inside: str) -> str:
-    """What is wrong with the escapes of a quoted text, which are those of JSON; empty when nothing is."""
+    """What is wrong with the escapes of a quoted text, which are JSON's (RFC 8259 section 7); empty when nothing is."""
     at = 0
     while (at := inside.find("\\", at)) >= 0:
         kind = inside[at + 1]
@@ -164,7 +164,7 @@ def _word(text: str, at: int) -> str:
 
 
 def _constant(word: str) -> Constant | str:
-    """What a word stands for, or why it stands for nothing."""
+    """The constant that a word stands for, or OVN's sentence why it stands for none."""
     if not word:
         return "Integer constant expected."
     if len(word) == 17 and (parts := _ETHERNET.fullmatch(word)):

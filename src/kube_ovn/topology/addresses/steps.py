@@ -363,10 +363,10 @@ class Addresses:
         freed = self.ledger.take_freed()
         if freed or records:
             self._adopt(set(self._unmet), records | self._grants.disputed.values.keys())
-        fresh: set[str] = set()
-        for source in self._asked:
-            for key in news.of(source):
-                fresh |= self._note(source.name, key, source.values.get(key))
+        asked = [(source.name, key, source.values.get(key)) for source in self._asked for key in news.of(source)]
+        for source_name, key, _ in asked:  # first, because a Node may take the record of a Pod
+            self._forget(source_name, key)
+        fresh = {record for each in asked for record in self._note(*each)}
         if freed:
             fresh |= {record for record, want in self._pending.items() if not freed.isdisjoint(_subnets(want))}
         for want in sorted((self._pending[record] for record in fresh), key=lambda each: each.order):
@@ -384,14 +384,17 @@ class Addresses:
                 self._bind_holder(holder)
         return {name for name, record in self._records.items() if record.owner.key in keys} if keys else set()
 
-    def _note(self, source: str, key: str, asked: Asked | None) -> set[str]:
-        """Take over the request of a holder; None when there is none any more. Returns the records with a new
-        request.
-        """
+    def _forget(self, source: str, key: str) -> None:
+        """Forget what a holder asked for before."""
         before = self._requests.pop((source, key), None)
         if before is not None:
             self._pending.pop(before, None)
             self._grants.refusals.drop(before)
+
+    def _note(self, source: str, key: str, asked: Asked | None) -> set[str]:
+        """Take over the request of a holder; None when there is none any more. Returns the records with a new
+        request.
+        """
         if isinstance(asked, Keep):
             if asked.owner.key in self.ledger.grants:
                 self._uids[asked.owner.key] = asked.uid

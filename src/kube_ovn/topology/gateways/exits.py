@@ -10,7 +10,7 @@ from kube_ovn.derive import Derived, Graph, Index, Read, Source
 from kube_ovn.model.crd import LabelSelector
 from kube_ovn.model.gateway import CENTRALIZED, parse_gateway_nodes
 from kube_ovn.model.kube import Node
-from kube_ovn.model.network import Kind, ObjectRef, Subnet, cluster_ref
+from kube_ovn.model.network import Kind, Subnet
 from kube_ovn.model.row import State
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.gateways.groups import (
@@ -25,7 +25,7 @@ from kube_ovn.topology.gateways.groups import (
     watch,
 )
 from kube_ovn.topology.inputs import ONE, Inputs
-from kube_ovn.topology.outputs import Outputs
+from kube_ovn.topology.outputs import Outputs, find_owner
 from kube_ovn.topology.subnets.addressing import Addressing
 from kube_ovn.topology.subnets.features import Features
 
@@ -115,10 +115,6 @@ def _define_rows(
         assert subnet is not None, "only what is in effect has a way out"
         return render_exit(fabric.router, subnet, way, read.get(slots, ONE) or {})
 
-    def owner(name: str) -> ObjectRef | None:
-        subnet = inputs.subnets.values.get(name)
-        return None if subnet is None else cluster_ref(Kind.SUBNET, name, subnet.metadata.uid)
-
     slots = graph.derive("slots of gateway groups", inputs.one, slots_of_groups)
     outputs.rows.follow(graph.derive("rows of gateway groups", slots, render_all))
-    outputs.rows.follow(graph.derive("rows of exits", exits, render_one), owner)
+    outputs.rows.follow(graph.derive("rows of exits", exits, render_one), find_owner(inputs.subnets, Kind.SUBNET))

@@ -231,7 +231,7 @@ def _place(service: Service, front: Front, listed: Collection[Backend], dns: Col
     # comes later.
     chosen = {node: _format(service, choose(those)) for node, those in group_by_node(listed).items()}
     by_node = {node: text for node, text in chosen.items() if text}
-    return _placed(service, front, by_node=by_node, own_port=names.NOBODYS_PORT)
+    return _placed(service, front, by_node=by_node, own_port=names.CLOSED_PORT)
 
 
 def _place_near(service: Service, front: Front, listed: Collection[Backend]) -> Placed | None:

@@ -1,8 +1,8 @@
 """The values of the Services' variables on each node: rows of Chassis_Template_Var.
 
 Keyed by node: a node reads the values for itself, those for its zone, and those that lead to a port of its own. So a
-change of one node's zone costs one node, and an endpoint that changes costs the nodes whose clients it serves. A
-Service may have an endpoint on every node; so what is read is a group of values, and not a Service.
+change of one node's zone costs one node, and a change of an endpoint costs the nodes with clients that the endpoint
+serves. A Service may have an endpoint on every node; so what a node reads is a group of values, and no Service.
 """
 
 from collections.abc import Iterable, Mapping

@@ -31,6 +31,7 @@ from kube_ovn.topology.subnets.namespace import (
     told_annotations,
     wish_problem,
     wished_spec,
+    written,
 )
 
 _BY_LABELS = ("labels", "")
@@ -139,11 +140,11 @@ class _Binder:
         )
 
     def _wish(self, read: Read, name: str, namespace: Namespace) -> _Wished | None:
-        def otherwise() -> Mapping[str, str]:
+        known = written(namespace)
+        if known is None:
             binding = read.get(self._unwished, name)
-            return {} if binding is None else self.annotations(read, binding)
-
-        wish = parse_wish(namespace, otherwise)
+            known = {} if binding is None else self.annotations(read, binding)
+        wish = parse_wish(namespace, known)
         if wish.makes in self._fabric.initial:
             wish = replace(wish, shape={})  # these Subnets are the administrator's to shape
         if wish == Wish():

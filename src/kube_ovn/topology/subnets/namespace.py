@@ -6,7 +6,7 @@ apart: it records what was written. Whatever differs from the record is a wish.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from kube_ovn.config import parse_bool, parse_list
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, format_list, parse_networks
-from kube_ovn.model.crd import LabelSelector, SelectorRequirement, SubnetSpec
+from kube_ovn.model.crd import LabelSelector, SelectorRequirement
 from kube_ovn.model.kube import Namespace
 from kube_ovn.model.network import Kind, ObjectRef, Subnet, Told, cluster_ref
 from kube_ovn.topology.subnets.verdict import parse_subnet
@@ -67,13 +67,11 @@ class Wish:
         return self.switches[0] if names.CIDR in self.shape and len(self.switches) == 1 else None
 
 
-def parse_wish(namespace: Namespace, otherwise: Callable[[], Annotations]) -> Wish:
-    """The part of the annotations that the user wrote. `otherwise`: gives what would be written if there were no wish.
-    A Namespace without a record says just that when another implementation or an older version left it, and then it is
-    no wish.
+def parse_wish(namespace: Namespace, known: Annotations) -> Wish:
+    """The part of the annotations that the user wrote. `known`: what the controller wrote; without a record, what it
+    would write if there were no wish, because another implementation or an older version may have left just that.
     """
     annotations = namespace.metadata.annotations
-    known = otherwise() if names.WRITTEN_BACK not in annotations else written(namespace)
     wished = {
         key: text
         for key in {*WRITTEN, *SHAPING}
@@ -86,10 +84,11 @@ def parse_wish(namespace: Namespace, otherwise: Callable[[], Annotations]) -> Wi
     )
 
 
-def written(namespace: Namespace) -> dict[str, str]:
-    """What the controller wrote, as recorded; empty when the record is damaged."""
+def written(namespace: Namespace) -> dict[str, str] | None:
+    """What the controller wrote, as recorded: empty when the record is damaged, None when there is none."""
+    record = namespace.metadata.annotations.get(names.WRITTEN_BACK)
     try:
-        return msgspec.json.decode(namespace.metadata.annotations.get(names.WRITTEN_BACK, "{}"), type=dict[str, str])
+        return None if record is None else msgspec.json.decode(record, type=dict[str, str])
     except msgspec.DecodeError:
         return {}
 
@@ -151,12 +150,6 @@ def wished_spec(wish: Wish, namespaces: Sequence[str]) -> dict[str, object]:
     }
 
 
-def selects(spec: SubnetSpec, namespace: Namespace) -> bool:
-    """Whether a Subnet binds a Namespace, by name or by labels."""
-    meta = namespace.metadata
-    return meta.name in spec.namespaces or any(matches(each, meta.labels) for each in spec.namespace_selectors)
-
-
 def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
     """meta/v1 LabelSelector: all of its requirements hold."""
     return all(labels.get(key) == value for key, value in selector.match_labels.items()) and all(
@@ -201,10 +194,10 @@ def told_annotations(namespace: Namespace, wanted: Annotations, wish: Wish) -> d
     wished = {*wish.shape, *([names.LOGICAL_SWITCH] if wish.switches else []), *([names.IP_POOL] if wish.pools else [])}
     record = {key: text for key, text in wanted.items() if key not in wished}
     changes: dict[str, str | None] = {key: text for key, text in record.items() if annotations.get(key) != text}
-    for key, text in before.items():
+    for key, text in (before or {}).items():
         if key not in record and annotations.get(key) == text and key not in wished:
             changes[key] = None
-    if record != before or names.WRITTEN_BACK not in annotations:
+    if record != before:
         changes[names.WRITTEN_BACK] = msgspec.json.encode(record, order="sorted").decode()
     return changes
 

@@ -14,12 +14,12 @@ from kube_ovn.model.addr import Address
 from kube_ovn.model.crd import IPPool
 from kube_ovn.model.kube import Node
 from kube_ovn.model.nb import AddressSet
-from kube_ovn.model.network import Kind, ObjectRef, Subnet, cluster_ref
+from kube_ovn.model.network import Kind, Subnet
 from kube_ovn.model.row import Member, State, facts, owned
 from kube_ovn.topology.addresses.grants import Grants, Occupancy
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.inputs import ONE, Inputs
-from kube_ovn.topology.outputs import Outputs
+from kube_ovn.topology.outputs import Outputs, find_owner
 from kube_ovn.topology.ports.node import internal_addresses
 from kube_ovn.topology.subnets.addressing import Addressing
 from kube_ovn.topology.subnets.features import Features
@@ -101,15 +101,11 @@ def define(
             )
         )
 
-    def owner(name: str) -> ObjectRef | None:
-        found = features.values.get(name)
-        return None if found is None else cluster_ref(Kind.SUBNET, name, found.uid)
-
     def render_router(read: Read, key: str, value: bool) -> State:
         return render_vpc(fabric.router, read.get(addressing.effective, fabric.join))
 
     rows = graph.derive("rows of subnets", addressing.effective, render)
-    outputs.rows.follow(rows, owner)
+    outputs.rows.follow(rows, find_owner(inputs.subnets, Kind.SUBNET))
     outputs.rows.follow(graph.derive("rows of the router", inputs.one, render_router))
     return _define_nodes(graph, inputs, outputs, addressing, rows, _define_pools(graph, outputs, addressing))
 
@@ -125,12 +121,8 @@ def _define_pools(graph: Graph, outputs: Outputs, addressing: Addressing) -> Sou
             return None
         return render_pool(pool, verdict, subnet)
 
-    def owner(name: str) -> ObjectRef | None:
-        pool = addressing.pool_specs.values.get(name)
-        return None if pool is None else cluster_ref(Kind.IPPOOL, name, pool.metadata.uid)
-
     rows = graph.derive("rows of pools", addressing.pool_specs, render)
-    outputs.rows.follow(rows, owner)
+    outputs.rows.follow(rows, find_owner(addressing.pool_specs, Kind.IPPOOL))
     return rows
 
 
@@ -160,13 +152,10 @@ def _define_nodes(
     def render_sets(read: Read, key: str, value: bool) -> State:
         return facts(*(AddressSet(name=names.node_address_set(version), external_ids=owned()) for version in (4, 6)))
 
-    def owner(name: str) -> ObjectRef | None:
-        node = inputs.nodes.values.get(name)
-        return None if node is None else cluster_ref(Kind.NODE, name, node.metadata.uid)
-
     own = graph.derive("addresses of nodes", inputs.nodes, addresses)
     outputs.rows.follow(graph.derive("sets of nodes' addresses", inputs.one, render_sets))
-    outputs.rows.follow(graph.derive("members of nodes' addresses", own, members), owner)
+    memberships = graph.derive("members of nodes' addresses", own, members)
+    outputs.rows.follow(memberships, find_owner(inputs.nodes, Kind.NODE))
     covering = graph.derive("spans of subnets", inputs.one, cover)
     conflicts = graph.derive("conflicts of nodes", own, find_conflicts)
     return Network(

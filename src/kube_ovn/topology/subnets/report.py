@@ -241,7 +241,7 @@ def _waiting_for(read: Read, on: Reads, subnet: crd.Subnet) -> str | None:
     if not is_leaving(subnet, on.fabric):
         return "ever: the network is configured with it; make it anew with other values after a change of the settings"
     labels = list(dict.fromkeys(label for _, label in users(read, on.grants, subnet.metadata.name)))
-    return format_names(labels) if labels else "nobody any more"
+    return format_names(labels) if labels else "nothing any more"
 
 
 def _pool(read: Read, on: Reads, pool: crd.IPPool) -> Report:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sandbox import node
-from sandbox.image import File, archive_digest, archive_name, write_image
+from sandbox.image_archive import File, archive_digest, archive_name, write_image
 from sandbox.layout import Node
 from sandbox.paths import SandboxError, cache_dir
 from sandbox.progress import step
@@ -59,8 +59,8 @@ def tools_archive(agnhost: Path) -> Path:
 
 
 def archive_path(name: str, program: Path, *inputs: str) -> Path:
-    """Where the archive made of these lies in the cache."""
-    # The program's path carries the key of its build; of one found on PATH, size and time must do.
+    """The path in the cache of the archive that is made of these inputs."""
+    # The path of a built program has the key of its build; for one found on PATH, size and time must do.
     status = program.stat()
     text = "\0".join([name, str(program), str(status.st_size), str(status.st_mtime_ns), *inputs])
     return cache_dir() / "images" / hashlib.sha256(text.encode()).hexdigest()[:16] / f"{name}.tar"
@@ -75,7 +75,7 @@ def load(archive: Path, nodes: Sequence[Node]) -> list[str]:
 
 
 def add_names(name: str, others: Sequence[str], nodes: Sequence[Node]) -> None:
-    """Let an image that was loaded into these nodes be known by other names as well."""
+    """Give an image that was loaded into these nodes further names."""
     for each in nodes:
         for other in others:
             _ctr(each, ["images", "tag", "--force", name, other])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.image import File, archive_digest, archive_name, write_image
+from sandbox.image_archive import File, archive_digest, archive_name, write_image
 from sandbox.paths import SandboxError
 
 

@@ -155,7 +155,7 @@ def stateful_set(name: str, replicas: int, start: int = 0, *, namespace: str = "
 
 
 def service(name: str, *addresses: str, namespace: str = "default", uid: str = "", **spec: Any) -> Service:
-    """By default with port 80 alone."""
+    """A Service; by default with port 80 alone."""
     annotations = spec.pop("annotations", {})
     meta = ObjectMeta(name=name, namespace=namespace, uid=uid or f"service-uid-{name}", annotations=annotations)
     ports = spec.pop("ports", (ServicePort(port=80),))
@@ -175,7 +175,7 @@ def slice_of(
     name_of_port: str = "",
     pods: Sequence[str] = (),
 ) -> EndpointSlice:
-    """Ready endpoints of a Service, all of the first one's family; where each is, its name, and its Pod, if said."""
+    """Ready endpoints of a Service, all of the first one's family; with nodes, hostnames, zones and Pods, if given."""
     made = uid or f"slice-uid-{name}"
     meta = ObjectMeta(name=made, namespace=namespace, uid=made, labels={names.SERVICE_OF_SLICE: name})
     return EndpointSlice(
@@ -260,9 +260,9 @@ def step(before: Snapshot, after: Snapshot) -> Snapshot:
 
 
 class Api:
-    """The objects of a cluster, and what writes make of them: an API server's rules without the server.
+    """The objects of a cluster, changed by writes: an API server's rules without the server.
 
-    Held to the real one by `tests/daemon/test_writes.py`.
+    `tests/daemon/test_writes.py` compares it with a real one.
     """
 
     def __init__(self, *objects: Object) -> None:
@@ -278,7 +278,7 @@ class Api:
             self._set(item)
 
     def _set(self, item: Object) -> None:
-        """Every change gives an object a new version."""
+        """Put an object, with a new version if it changed."""
         meta = item.metadata
         if isinstance(meta, VersionedMeta):
             self._version += 1
@@ -381,8 +381,8 @@ class Api:
 
 
 def settle(topology: Topology, api: Api, before: Snapshot | None = None, rounds: int = 40) -> None:
-    """Pass after pass, every write carried out, until nothing is left to write; a last pass sees it. `before`: what
-    the topology saw last.
+    """Make passes, and carry every write out, until nothing is left to write; a last pass sees it. `before`: the
+    snapshot that the topology saw last.
     """
     for _ in range(rounds):
         view = api.snapshot()
@@ -397,7 +397,7 @@ def settle(topology: Topology, api: Api, before: Snapshot | None = None, rounds:
 
 
 def settled(api: Api, of: Fabric | None = None) -> Topology:
-    """A controller that has done all there is to do."""
+    """The topology of a controller that has nothing left to write."""
     topology = Topology(of or fabric())
     settle(topology, api)
     return topology

@@ -1,4 +1,4 @@
-"""A world with nodes, subnets, Services and their slices, for the figures of Services: how they come and change."""
+"""A world with nodes, subnets, Services and their slices, for the figures of Services."""
 
 import asyncio
 import time
@@ -19,14 +19,14 @@ NAMESPACE = "bench"
 DEADLINE = 120.0
 
 
-class Place:
-    """A world with nodes, and what is made there."""
+class ServiceWorld:
+    """A world, and the objects that are made in it."""
 
     def __init__(self, world: World, client: Client) -> None:
         self.world, self.client = world, client
 
     async def furnish(self, nodes: int, subnets: int) -> None:
-        """Nodes and subnets, in effect; no controller runs afterwards."""
+        """Make nodes and subnets and wait until they are in effect; no controller runs afterwards."""
         await ensure_namespace(self.client, NAMESPACE)
         for number in range(nodes):
             await self._make_node(f"{NODE}{number}", number)
@@ -63,12 +63,12 @@ class Place:
         body = _slice(of or f"svc{number}", number, ports)
         await self.client.request("POST", ENDPOINT_SLICES.path(NAMESPACE), body=body)
 
-    async def change(self, name: str, number: int, moved: int) -> None:
-        """One of its endpoints is another one."""
-        await self._patch(name, {"endpoints": _endpoints(number, moved)})
+    async def change(self, name: str, number: int, variant: int) -> None:
+        """Replace one endpoint of a slice by another one."""
+        await self._patch(name, {"endpoints": _endpoints(number, variant)})
 
     async def annotate(self, name: str, value: str) -> None:
-        """A change that is none for the controller."""
+        """Change an annotation of a slice, which means nothing to the controller."""
         await self._patch(name, {"metadata": {"annotations": {"endpoints.kubernetes.io/bench": value}}})
 
     async def _patch(self, name: str, body: dict[str, Any]) -> None:
@@ -83,7 +83,7 @@ class Place:
 
     @asynccontextmanager
     async def loading(self) -> AsyncIterator[Monitor]:
-        """See no more than which load balancers and groups come: what is not to slow down."""
+        """Monitor only which load balancers and groups come, so that the monitor slows nothing down."""
         tables = {table: ["name"] for table in ("Load_Balancer", "Load_Balancer_Group")}
         async with monitoring(self.world.ovn.endpoint("nb"), NORTHBOUND, tables | {"NB_Global": ["sb_cfg"]}) as monitor:
             yield monitor
@@ -99,7 +99,7 @@ class Place:
 
 
 def loaded(monitor: Monitor, count: int) -> bool:
-    """As many Services of ours as asked for, and what all share, are in the database."""
+    """Whether the rows of `count` Services, and those that all Services share, are in the database."""
     rows = [row["name"] for told in monitor.told for row in told.inserted("Load_Balancer")]
     shared = any(told.inserted("Load_Balancer_Group") for told in monitor.told)
     return shared and sum(name.startswith(f"{NAMESPACE}/") for name in rows) >= count
@@ -109,20 +109,20 @@ def cluster_address(number: int) -> str:
     return f"10.96.{1 + number // 250}.{1 + number % 250}"
 
 
-def addresses(number: int, moved: int = 0) -> list[str]:
-    """Endpoints of the Service with this number; the last one differs with `moved`."""
+def addresses(number: int, variant: int = 0) -> list[str]:
+    """The endpoints of the Service with this number; the last one differs with `variant`."""
     first = number * ENDPOINTS
-    numbers = [first + each for each in range(ENDPOINTS - 1)] + [LARGE * ENDPOINTS * 2 + first + moved]
+    numbers = [first + each for each in range(ENDPOINTS - 1)] + [LARGE * ENDPOINTS * 2 + first + variant]
     return [
         f"10.{128 + each % SUBNETS_COUNT}.{each // SUBNETS_COUNT // 250}.{2 + each // SUBNETS_COUNT % 250}"
         for each in numbers
     ]
 
 
-def _endpoints(number: int, moved: int = 0) -> list[dict[str, Any]]:
+def _endpoints(number: int, variant: int = 0) -> list[dict[str, Any]]:
     return [
-        {"addresses": [address], "conditions": {"ready": True}, "nodeName": f"{NODE}{place % NODES_COUNT}"}
-        for place, address in enumerate(addresses(number, moved))
+        {"addresses": [address], "conditions": {"ready": True}, "nodeName": f"{NODE}{index % NODES_COUNT}"}
+        for index, address in enumerate(addresses(number, variant))
     ]
 
 

@@ -42,7 +42,7 @@ Layer = Path | Mapping[str, File]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:
-    """What a container of the image runs unless its Pod says otherwise."""
+    """The program that a container of the image runs unless its Pod names another."""
 
     entrypoint: Sequence[str] = ()
     command: Sequence[str] = ()
@@ -62,8 +62,8 @@ def write_image(
 ) -> str:
     """Write the archive of the image `name` (full reference with tag) to `path` and return the image's digest.
 
-    `exclude` holds shell patterns of paths without a leading slash: what matches is left out of directories, with all
-    below it.
+    `exclude`: shell patterns of paths without a leading slash. Files and directories that match are left out, with all
+    below them.
     """
     config = ImageConfig(entrypoint=entrypoint, command=command, env=dict(env or {}))
     path.parent.mkdir(parents=True, exist_ok=True)
