@@ -27,7 +27,7 @@ class Shape:
 shapes = st.lists(
     st.builds(
         Shape,
-        kind=st.sampled_from(["index", "get", "select", "all", "chosen", "over", "copy"]),
+        kind=st.sampled_from(["index", "split", "get", "select", "all", "chosen", "over", "copy"]),
         source=st.integers(0, 50),
         other=st.integers(0, 50),
         factor=st.integers(1, 3),
@@ -62,6 +62,8 @@ class Made:
         if shape.kind == "index":
             by = _grouping(shape)
             self.indexes.append(self.graph.index(name, source, by))
+        elif shape.kind == "split":
+            self.indexes.append(self.graph.split(name, source, _parts(shape)))
         elif shape.kind == "copy":
             made = self.graph.collection(name, int, int)
             self.graph.step(f"{name} step", [source], _copy(source, made))
@@ -98,6 +100,11 @@ class Made:
 def _grouping(shape: Shape) -> Callable[[int, int], list[int]]:
     """The groups of a value: none, one or two."""
     return lambda key, value: [value % shape.limit, (value * shape.factor) % shape.limit] if value else []
+
+
+def _parts(shape: Shape) -> Callable[[int, int], dict[int, int]]:
+    """The parts of a value: one or two. Another value may have an equal part in a group."""
+    return lambda key, value: {0: value // shape.limit + 1, value % shape.factor: value % shape.limit + 1}
 
 
 def _copy(source: Source[int, int], made: Collection[int, int]) -> Callable[[News], None]:

@@ -11,7 +11,7 @@ from kube_ovn.discovery.seats import seat
 
 backends = st.lists(st.integers(0, 2**16 - 1), min_size=2, max_size=50, unique=True).map(
     lambda numbers: [
-        Backend(address=ip_address(0x0A100000 + number), port=8080, ready=True, leaving=False)
+        Backend(address=ip_address(0x0A100000 + number), host="", port=8080, ready=True, leaving=False)
         for number in sorted(numbers)
     ]
 )

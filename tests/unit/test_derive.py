@@ -66,6 +66,23 @@ def test_a_group_is_there_while_it_has_a_member() -> None:
     assert counts.values == {"small": 3}
 
 
+def test_a_part_that_stays_the_same_wakes_nobody() -> None:
+    graph = Graph()
+    prices = graph.collection("prices by shop", str, dict)
+    by_fruit = graph.split("prices by fruit", prices, lambda shop, listed: listed)
+    sums = graph.derive("sums", by_fruit, lambda read, fruit, members: sum(members.values()))
+    prices.replace({"a": {"apple": 1, "pear": 2}, "b": {"apple": 5}})
+    graph.settle()
+    assert (sums.values, sums.worked) == ({"apple": 6, "pear": 2}, 2)
+    prices.put("a", {"apple": 1, "pear": 3, "plum": 4})
+    graph.settle()
+    assert (sums.values, sums.worked) == ({"apple": 6, "pear": 3, "plum": 4}, 4)
+    prices.put("a", {"apple": 1})
+    graph.settle()
+    assert (sums.values, sums.worked) == ({"apple": 6}, 4)
+    assert graph.verify() == []
+
+
 def test_what_is_defined_later_cannot_be_read() -> None:
     graph = Graph()
     numbers = graph.collection("numbers", str, int)

@@ -2,18 +2,30 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kube_ovn.discovery import size
 from kube_ovn.discovery.dns import service_names
-from kube_ovn.discovery.endpoints import Place, backends, choose, source_ranges
+from kube_ovn.discovery.endpoints import Place, backends, choose, parse_slices, source_ranges
 from kube_ovn.host.service import Site, parse_service
 from kube_ovn.model import names
-from kube_ovn.model.kube import Endpoint, EndpointConditions, EndpointPort, EndpointSlice, Service, ServicePort
+from kube_ovn.model.kube import (
+    Endpoint,
+    EndpointConditions,
+    EndpointPort,
+    EndpointSlice,
+    Hint,
+    Hints,
+    Service,
+    ServicePort,
+)
 from kube_ovn.model.nb import ChassisTemplateVar, Dns, LoadBalancer
+from kube_ovn.model.network import Kind, ObjectRef
 from kube_ovn.model.row import Key, Row, RowKey
 from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.services.balancer import plan_service, render_service
@@ -33,7 +45,7 @@ def holding(*endpoints: Endpoint, uid: str = "slice") -> EndpointSlice:
 
 
 def chosen(*slices: EndpointSlice, port: ServicePort = PORT) -> list[str]:
-    return [str(each.address) for each in choose(backends(port, 4, slices))]
+    return [str(each.address) for each in choose(backends(port, 4, parse_slices(slices)))]
 
 
 def rows(facts: Mapping[Key, Row | None]) -> list[LoadBalancer]:
@@ -195,6 +207,131 @@ def test_two_nodes_that_claim_one_chassis_harm_nobody_else() -> None:
     assert variables(topology, "chassis-node3") == {"100.64.0.4:53"}
 
 
+def test_an_endpoint_costs_the_nodes_that_it_serves() -> None:
+    places, addresses = [f"node{number}" for number in range(6)], [f"10.16.0.{number + 2}" for number in range(6)]
+    zones = ["east", "east", "west", "west", "west", "west"]
+    api = Api(namespace("default"))
+    for number, (place, zone) in enumerate(zip(places, zones, strict=True)):
+        made = gateway(place, number)
+        api.put(
+            msgspec.structs.replace(made, metadata=msgspec.structs.replace(made.metadata, labels={names.ZONE: zone}))
+        )
+    api.put(service("near", "10.96.0.20", internal_traffic_policy="Local"), service("zoned", "10.96.0.21"))
+    near, zoned = slice_of("near", *addresses, nodes=places), slice_of("zoned", *addresses, nodes=places, zones=zones)
+    api.put(near, zoned)
+    topology = settled(api)
+    cells = {each.name: each for each in topology.graph.derivations}
+    nodes, at_chassis = cells["variables of nodes"], cells["rows of variables"]
+
+    def cost(item: EndpointSlice, *unready: int) -> tuple[int, int, int]:
+        """Cells of nodes and of rows, and rows that changed, with these endpoints not ready."""
+        before, view = (nodes.worked, at_chassis.worked), api.snapshot()
+        topology.take_changed()
+        gone = EndpointConditions(ready=False, serving=False)
+        api.put(
+            msgspec.structs.replace(
+                item,
+                endpoints=tuple(
+                    msgspec.structs.replace(each, conditions=gone) if number in unready else each
+                    for number, each in enumerate(item.endpoints or ())
+                ),
+            )
+        )
+        settle(topology, api, view)
+        changed = [key for key in topology.take_changed() if key.table == ChassisTemplateVar.TABLE]
+        return nodes.worked - before[0], at_chassis.worked - before[1], len(changed)
+
+    assert cost(near, 3) == (1, 1, 1), "the one of a node"
+    assert cost(near) == (1, 1, 1), "which comes back"
+    assert cost(zoned, 0) == (2, 2, 2), "one of a zone with two nodes"
+    assert cost(near, *range(6)) == (6, 6, 6), "the last one: every node had a value, and has none"
+
+
+def many(ports: int, endpoints: int, *addresses: str, **spec: Any) -> tuple[Service, EndpointSlice]:
+    """A Service `big` with so many ports, and a slice that has them all."""
+    numbers = range(1, ports + 1)
+    of_service = tuple(ServicePort(name=f"p{number}", port=number) for number in numbers)
+    made = slice_of("big", *(f"10.16.{number // 200}.{number % 200 + 1}" for number in range(endpoints)))
+    of_slice = tuple(EndpointPort(name=f"p{number}", port=number) for number in numbers)
+    item = service("big", *(addresses or ("10.96.0.20",)), ports=of_service, **spec)
+    return item, msgspec.structs.replace(made, ports=of_slice)
+
+
+LARGEST = [
+    (10_000, 10, {}),
+    (1_000, 100, {}),
+    (1_000, 2, {"internal_traffic_policy": "Local"}),
+    (398, 50, {"session_affinity": "ClientIP"}),
+    (5_000, 2, {"external_ips": ("192.0.2.1",)}),
+]
+
+
+@pytest.mark.parametrize(("ports", "endpoints", "spec"), LARGEST)
+def test_the_largest_service_is_served(ports: int, endpoints: int, spec: dict[str, Any]) -> None:
+    item, made = many(ports, endpoints, **spec)
+    assert size.refusal(item, [made]) == ""
+    larger, its_slice = many(ports + 1, endpoints, **spec)
+    assert size.refusal(larger, [its_slice]) != ""
+    entries = [each for row in rows(rendered(item, made)) for value in row.vips.values() for each in value.split(",")]
+    assert len(entries) <= size.MOST_ENTRIES
+
+
+@pytest.mark.parametrize(
+    ("item", "made", "why"),
+    [
+        (
+            *many(101, 1_000),
+            "the endpoints of 101 ports at 1 address are more than 100000 entries of load balancers",
+        ),
+        (*many(5_001, 1, external_ips=("192.0.2.1",)), "5001 ports at 2 addresses are more than 10000 pairs"),
+        (
+            *many(1_001, 1, internal_traffic_policy="Local"),
+            "1001 ports at 1 address are more than 1000 pairs with internalTrafficPolicy Local",
+        ),
+    ],
+    ids=["endpoints", "addresses", "Local"],
+)
+def test_a_service_that_is_too_large_is_refused_alone(item: Service, made: EndpointSlice, why: str) -> None:
+    other = service("other", "10.96.0.21", external_ips=("192.0.2.1",), ports=item.spec.ports[:2])
+    api = Api(namespace("default"), gateway("node1", 1), item, made, other)
+    topology = settled(api)
+    (told,) = (each for each in topology.told.values() if each.object.name == "big")
+    assert told.reason == names.SERVICE_REFUSED
+    assert told.message == (
+        f"Service default/big: {why}, so that none of its clients is served; use fewer, or several Services"
+    )
+    assert {name for name in vips(topology) if name.startswith("default")} == {"default/other/tcp"}
+    assert len(topology.problems) == 1
+    assert parse_service(item, [made], Site(place=Place(node="node1"), fabric=())) is None
+    view = api.snapshot()
+    api.put(*many(2, 1))
+    settle(topology, api, view)
+    assert set(vips(topology)) >= {"default/big/tcp", "default/other/tcp"}
+    assert not topology.problems
+
+
+def test_hints_of_a_service_with_many_ports_are_not_followed() -> None:
+    for ports, follows in ((1_000, True), (1_001, False)):
+        item, made = many(ports, 2)
+        hinted = tuple(
+            msgspec.structs.replace(each, hints=Hints(for_zones=(Hint(name="east"),))) for each in made.endpoints or ()
+        )
+        plan = plan_service(item, [msgspec.structs.replace(made, endpoints=hinted)])
+        assert (bool(plan.placed), bool(plan.plain)) == (follows, not follows)
+
+
+def test_the_reason_of_refused_rows_is_one_of_a_service() -> None:
+    api = Api(namespace("default"), service("web", "10.96.0.20"))
+    topology = settled(api)
+    topology.set_aside(
+        {ObjectRef(kind=Kind.SERVICE, namespace="default", name="web", uid="service-uid-web"): "constraint violation"}
+    )
+    topology.settle()
+    (told,) = topology.problems.values()
+    assert (told.reason, told.object.name) == (names.SERVICE_REFUSED, "web")
+    assert "Service web makes: constraint violation" in told.message
+
+
 ODD = ["010.0.0.1", "::ffff:192.0.2.9", "fe80::1%eth0", "nonsense", "", "1.2.3", "999.1.1.1", "1" * 5000 + ".1.1.1"]
 
 
@@ -225,7 +362,7 @@ def test_odd_addresses_and_ports_harm_nobody(texts: list[str], number: int) -> N
 def test_an_endpoint_is_read_as_the_api_server_read_it() -> None:
     slices = [holding(endpoint("010.016.0.2"), endpoint("::ffff:10.16.0.3"), endpoint("fd00::2"))]
     assert chosen(*slices) == ["10.16.0.2", "10.16.0.3"]
-    assert not backends(PORT, 4, [slice_of("web", "10.16.0.2", port=70000)])
+    assert not backends(PORT, 4, parse_slices([slice_of("web", "10.16.0.2", port=70000)]))
     networks, wrong = source_ranges(service("web", load_balancer_source_ranges=("198.51.100.7/24", "x", "010.0.0.0/8")))
     assert list(map(str, networks)) == ["198.51.100.0/24", "10.0.0.0/8"]
     assert wrong == ["x"]

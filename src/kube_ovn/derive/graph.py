@@ -1,6 +1,6 @@
 """The graph: sources, derivations and steps in the order of their definition. It settles, verifies and explains."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, TypeVar
@@ -62,7 +62,19 @@ class Graph:
         return made
 
     def index(self, name: str, of: Source[K, V], by: Callable[[K, V], Iterable[G]]) -> Index[G, K, V]:
-        made = Index(name, self._next(), of, by)
+        """Each value in the groups that `by` names."""
+        return self._index(name, of, lambda key, value: dict.fromkeys(by(key, value), value), cutoff=False)
+
+    def split(self, name: str, of: Source[K, S], parts: Callable[[K, S], Mapping[G, V]]) -> Index[G, K, V]:
+        """Of each value the parts that `parts` names, each in a group. What reads a group is worked out anew only when
+        a part in it changes: for values that are much to many, of which little changes at a time.
+        """
+        return self._index(name, of, parts, cutoff=True)
+
+    def _index(
+        self, name: str, of: Source[K, S], parts: Callable[[K, S], Mapping[G, V]], *, cutoff: bool
+    ) -> Index[G, K, V]:
+        made = Index(name, self._next(), of, parts, cutoff=cutoff)
         self._indexes.append(made)
         self._name(made)
         return made

@@ -1,7 +1,6 @@
 """Sources: values by key that cells can read. A source knows which cells have read which key, and wakes them."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -125,23 +124,27 @@ class Collection(Source[K, V]):
 
 
 class Index(Source[G, Mapping[K, V]]):
-    """The values of another source in groups: each in those that `by` names. A group is there while it has a member.
+    """The values of another source in groups: each, or a part of it, in those that `parts` names. A group is there
+    while it has a member.
 
-    Always up to date: it changes with its source, not at its place in the order.
+    Always up to date: it changes with its source, not at its place in the order. `cutoff`: a group does not change
+    where the part of a value that changed is equal to the one before.
     """
 
-    def __init__(self, name: str, level: int, of: Source[K, V], by: Callable[[K, V], Iterable[G]]) -> None:
+    def __init__(
+        self, name: str, level: int, of: Source[K, Any], parts: Callable[[K, Any], Mapping[G, V]], *, cutoff: bool
+    ) -> None:
         super().__init__(name, level)
-        self.of, self._by = of, by
+        self.of, self._parts, self._cutoff = of, parts, cutoff
         self._groups: dict[G, dict[K, V]] = {}
         self.values = self._groups  # type: ignore[assignment]  # read from outside as mappings
         for key, value in of.values.items():
             self._follow(key, None, value)
         of.listen(self._follow)
 
-    def _follow(self, key: K, old: V | None, new: V | None) -> None:
-        before: AbstractSet[G] | tuple[G, ...] = () if old is None else dict.fromkeys(self._by(key, old)).keys()
-        now: AbstractSet[G] | tuple[G, ...] = () if new is None else dict.fromkeys(self._by(key, new)).keys()
+    def _follow(self, key: K, old: Any, new: Any) -> None:
+        before: Mapping[G, V] = {} if old is None else self._parts(key, old)
+        now: Mapping[G, V] = {} if new is None else self._parts(key, new)
         for group in before:
             if group not in now:
                 members = self._groups[group]
@@ -149,19 +152,20 @@ class Index(Source[G, Mapping[K, V]]):
                 if not members:
                     del self._groups[group]
                 self._tell(group, members, members or None)
-        for group in now:
+        for group, part in now.items():
+            if self._cutoff and before.get(group) == part:
+                continue
             found = self._groups.get(group)
-            assert new is not None
             if found is None:
-                self._groups[group] = {key: new}
+                self._groups[group] = {key: part}
             else:
-                found[key] = new
+                found[key] = part
             self._tell(group, found, self._groups[group])
 
     def anew(self) -> dict[G, dict[K, V]]:
         """The groups as the source alone says they are."""
         groups: dict[G, dict[K, V]] = {}
         for key, value in self.of.values.items():
-            for group in self._by(key, value):
-                groups.setdefault(group, {})[key] = value
+            for group, part in self._parts(key, value).items():
+                groups.setdefault(group, {})[key] = part
         return groups

@@ -25,12 +25,18 @@ def by_position(service: Service, chosen: Sequence[Backend]) -> Sequence[Backend
     return seat(chosen) if keeps_clients(service) else chosen
 
 
-def seat(chosen: Sequence[Backend]) -> list[Backend]:
-    """The endpoints by position. More than 50 endpoints are listed once each: a position more or less of so many
-    matters little.
+def positions(endpoints: int) -> int:
+    """How many positions so many endpoints share. More than 50 endpoints are listed once each: a position more or
+    less of so many matters little.
     """
-    size = next((size for size in _SEATS if len(chosen) * _EACH <= size), 0)
-    if len(chosen) < 2 or not size:
+    sizes = _SEATS if endpoints > 1 else ()
+    return next((size for size in sizes if endpoints * _EACH <= size), endpoints)
+
+
+def seat(chosen: Sequence[Backend]) -> list[Backend]:
+    """The endpoints by position."""
+    size = positions(len(chosen))
+    if size == len(chosen):
         return list(chosen)
     taken: dict[int, Backend] = {}
     turns = [(backend, _order(backend, size)) for backend in chosen]

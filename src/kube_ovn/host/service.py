@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from kube_ovn.discovery import size
 from kube_ovn.discovery.endpoints import (
     LOCAL,
     Backend,
@@ -21,6 +22,7 @@ from kube_ovn.discovery.endpoints import (
     cluster_addresses,
     external_addresses,
     keeps_clients,
+    parse_slices,
     source_ranges,
 )
 from kube_ovn.discovery.seats import by_position
@@ -118,11 +120,13 @@ def parse_service(service: Service, slices: Sequence[EndpointSlice], site: Site)
 
     `slices` may be left out while no endpoint is outside the fabric and the node does not choose.
     """
-    entries: list[Entry] = []
+    if size.refusal(service, slices):
+        return None  # the controller tells its user
+    entries, parsed = list[Entry](), parse_slices(slices)
     local: dict[int, set[Address]] = {}
     for address in cluster_addresses(service):
         for port in service.spec.ports:
-            listed = backends(port, address.version, slices)
+            listed = backends(port, address.version, parsed)
             entries += _entries(service, port, address, listed, site)
             here_too = local.setdefault(address.version, set())
             here_too |= {each.address for each in listed if each.ready and each.node == site.place.node}

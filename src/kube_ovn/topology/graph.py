@@ -249,4 +249,5 @@ def _tell_refused(read: Read, ref: ObjectRef, words: str) -> Told | None:
     if ref.kind in (Kind.SUBNET, Kind.IPPOOL):
         return None  # told with the rest of what is wrong with them, and in their conditions
     message = f"the Northbound database does not take what {ref.kind} {ref.name} makes: {words}"
-    return Told(object=ref, reason=names.CREATE_OVN_PORT_FAILED, message=message)
+    reason = names.SERVICE_REFUSED if ref.kind is Kind.SERVICE else names.CREATE_OVN_PORT_FAILED
+    return Told(object=ref, reason=reason, message=message)

@@ -15,15 +15,18 @@ from kube_ovn.discovery.endpoints import (
     LOCAL,
     Backend,
     backends,
+    bracketed,
     choose,
-    choose_local,
     cluster_addresses,
     format_endpoint,
     group_by_hints,
+    group_by_node,
     has_hints,
     keeps_clients,
+    parse_slices,
 )
 from kube_ovn.discovery.seats import by_position
+from kube_ovn.discovery.size import MOST_PLACED
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
 from kube_ovn.model.kube import EndpointSlice, ObjectMeta, Service, ServicePort, ServiceSpec
@@ -147,14 +150,19 @@ def plan_service(
 
     `dns`: the addresses at which Pods look for a DNS server; where no server is ready, each node answers (`host.dns`).
     """
-    slices, addresses = list(slices), cluster_addresses(service)
+    parsed, addresses = parse_slices(slices), cluster_addresses(service)
     own = dict.fromkeys(Front(address=address, port=port) for port in service.spec.ports for address in addresses)
     plain: dict[str, dict[Front, Sequence[Backend]]] = {}
     placed: dict[Front, Placed] = {}
     unchecked: list[Front] = []
+    known: dict[tuple[ServicePort, int], list[Backend]] = {}
+    hinted = len(own) + len(outside) <= MOST_PLACED  # hints are no promise
     for front in (*own, *outside):
-        listed = backends(front.port, front.address.version, slices)
-        found = _place(service, front, listed, dns) if front in own else _place_near(service, front, listed)
+        which = (front.port, front.address.version)
+        listed = known[which] if which in known else known.setdefault(which, backends(*which, parsed))
+        found = _place(service, front, listed, dns) if front in own else None
+        if found is None and hinted:
+            found = _place_near(service, front, listed)
         if found is None:
             plain.setdefault(front.port.protocol, {})[front] = choose(listed)
             continue
@@ -209,20 +217,19 @@ def wants_checks(service: Service) -> tuple[bool, str]:
 
 
 def _place(service: Service, front: Front, listed: Collection[Backend], dns: Collection[Address]) -> Placed | None:
-    """The endpoints by node, where they depend on the node; None where they do not. A Service without any endpoint
-    refuses its clients on every node.
+    """The endpoints by node, where the Service says that they depend on the node; None where it does not. A Service
+    without any endpoint refuses its clients on every node.
     """
     if not choose(listed):
         if front.address not in dns or front.port.port != names.DNS_PORT:
             return None
         return _placed(service, front, own_port=names.DNS_PORT)
     if service.spec.internal_traffic_policy != LOCAL:
-        return _place_near(service, front, listed)
+        return None
     # A node without an endpoint refuses its clients at `own_port`. If its variable had no value, OVN would let their
     # packets pass, and a client that goes on sending from one port (UDP) would keep that connection for good, whatever
     # comes later.
-    there = {each.node for each in listed if each.node}
-    chosen = {node: _format(service, choose_local(listed, node)) for node in sorted(there)}
+    chosen = {node: _format(service, choose(those)) for node, those in group_by_node(listed).items()}
     by_node = {node: text for node, text in chosen.items() if text}
     return _placed(service, front, by_node=by_node, own_port=names.CLOSED_PORT)
 
@@ -302,11 +309,7 @@ def _checked(
 def _mappings(checked: Iterable[Sequence[Backend]], probes: Mapping[Address, Probe]) -> dict[str, str]:
     """The entries of `ip_port_mappings`."""
     those = {each.address: probes[each.address] for listed in checked for each in listed}
-    return {_bracketed(address): f"{probe.port}:{_bracketed(probe.source)}" for address, probe in those.items()}
-
-
-def _bracketed(address: Address) -> str:
-    return f"[{address}]" if address.version == 6 else str(address)
+    return {bracketed(address): f"{probe.port}:{bracketed(probe.source)}" for address, probe in those.items()}
 
 
 def _checks(lb: str, vips: Collection[str]) -> dict[Key, Row | None]:
@@ -331,4 +334,4 @@ def _options(service: Service, protocol: str) -> dict[str, str]:
 
 
 def _format(service: Service, chosen: Sequence[Backend]) -> str:
-    return ",".join(format_endpoint(each.address, each.port) for each in by_position(service, chosen))
+    return ",".join(map(str, by_position(service, chosen)))

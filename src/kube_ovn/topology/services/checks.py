@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kube_ovn.derive import Derived, Graph, Index, Read
+from kube_ovn.discovery import size
 from kube_ovn.discovery.endpoints import external_addresses, pods
 from kube_ovn.model import crd, names
 from kube_ovn.model.addr import Address
@@ -72,7 +73,7 @@ class Checks:
         """
         record, holder = names.checks_ip(subnet), read.get(self.holders, subnet)
         if holder is None:
-            if is_usable(read, self._inputs, self._in_effect, subnet):
+            if find_usable(read, self._inputs, self._in_effect, subnet) is not None:
                 return f"IP {record} is in the way; delete it", ()
             return f"Subnet {subnet} is not ready or is being deleted", ()
         held = read.get(self._grants.held, holder.owner.key)
@@ -96,6 +97,8 @@ def define(
         if not wants_checks(service)[0]:
             return None
         those = list(read.select(slices, name).values())
+        if size.refusal(service, those):
+            return None
         outside = [
             Front(address=each, port=port) for each in external_addresses(service) for port in service.spec.ports
         ]
@@ -110,10 +113,10 @@ def define(
 
     def hold(read: Read, subnet: str, asks: Mapping[Name, Ask]) -> Holder | None:
         record = names.checks_ip(subnet)
-        there, ip = read.get(inputs.subnets, subnet), read.get(inputs.ips, record)
-        if there is None or not is_usable(read, inputs, in_effect, subnet) or (ip is not None and is_reservation(ip)):
+        usable, ip = find_usable(read, inputs, in_effect, subnet), read.get(inputs.ips, record)
+        if usable is None or (ip is not None and is_reservation(ip)):
             return None
-        uid = there.metadata.uid
+        uid = usable.metadata.uid
         return Holder(
             record=record,
             uid=uid,
@@ -136,9 +139,11 @@ def define(
     )
 
 
-def is_usable(read: Read, inputs: Inputs, in_effect: Derived[str, crd.Subnet, Subnet], subnet: str) -> bool:
-    """Whether a subnet gives out addresses."""
+def find_usable(
+    read: Read, inputs: Inputs, in_effect: Derived[str, crd.Subnet, Subnet], subnet: str
+) -> crd.Subnet | None:
+    """The Subnet of this name, if it gives out addresses."""
     there = read.get(inputs.subnets, subnet)
-    if there is None or there.metadata.deletion_timestamp:
-        return False
-    return read.get(in_effect, subnet) is not None
+    if there is None or there.metadata.deletion_timestamp or read.get(in_effect, subnet) is None:
+        return None
+    return there

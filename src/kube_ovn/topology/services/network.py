@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from kube_ovn.derive import Graph, Index, Read
+from kube_ovn.discovery import size
 from kube_ovn.discovery.dns import Names, service_names
 from kube_ovn.discovery.endpoints import (
     balanced_addresses,
@@ -118,6 +119,8 @@ class _Balancing:
 
     def outcome(self, read: Read, name: Name, service: Service) -> _Outcome:
         slices = list(read.select(self._on.slices, name).values())
+        if too_large := size.refusal(service, slices):
+            return _Outcome({}, (), _told(service, [too_large]))
         outside, complaints = self._judge(read, name, service)
         plan = plan_service(service, slices, self._dns, outside)
         wanted, complaint = wants_checks(service)
@@ -200,6 +203,8 @@ def _define_names(graph: Graph, outputs: Outputs, on: Reads) -> None:
 
 
 def _claim(read: Read, name: Name, service: Service) -> _Claims | None:
+    if size.refusal(service, ()):
+        return None
     own = tuple(map(str, _fronts(service, cluster_addresses(service))))
     others = tuple(map(str, _fronts(service, external_addresses(service))))
     return _Claims(service.metadata.creation_timestamp, own, others) if own or others else None

@@ -1,11 +1,13 @@
 """The values of the Services' variables on each node: rows of Chassis_Template_Var.
 
-Keyed by node: a node reads the values for itself, those for its zone, and those for all nodes. So a change of one
-node's zone costs one node, and an endpoint on another node costs the nodes with clients that it serves.
+Keyed by node: a node reads the values for itself, those for its zone, and those that lead to a port of its own. So a
+change of one node's zone costs one node, and a change of an endpoint costs the nodes with clients that the endpoint
+serves. A Service may have an endpoint on every node; so what a node reads is a group of values, and no Service.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kube_ovn.derive import Graph, Index, Read, Source
 from kube_ovn.discovery.endpoints import Place, format_endpoint
@@ -20,19 +22,27 @@ from kube_ovn.topology.inputs import ONE, Inputs, Name
 from kube_ovn.topology.outputs import Outputs
 from kube_ovn.topology.services.balancer import Placed, render_variables
 
-Variables = Mapping[str, str]
+Values = Mapping[str, str]
+"""By the name of the variable."""
+
+
+class _Own(NamedTuple):
+    """The value of a variable on nodes that have an address of an IP version: this address with a port, or a text."""
+
+    version: int
+    port: int
+    """0: the text."""
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Shared:
-    """What is the same on all nodes."""
+class _Variable:
+    """The values of a variable: `by_node` counts first, then `by_zone`, then `otherwise`, or `own`."""
 
-    otherwise: Variables = field(default_factory=dict)
-    """The values where nothing is said of a node or its zone."""
-    own: Mapping[tuple[int, int], tuple[str, ...]] = field(default_factory=dict)
-    """Variables that lead to a port of the node itself, by IP version and port."""
-    own_vips: Variables = field(default_factory=dict)
-    """The IPv6 addresses of fronts that lead to a port of the node itself. A node without IPv6 does not have them."""
+    by_node: Values
+    by_zone: Values = field(default_factory=dict)
+    otherwise: str = ""
+    own: _Own | None = None
 
 
 def define(
@@ -47,12 +57,6 @@ def define(
     """`placed`: fronts of Services with endpoints that depend on the node. `placed_dns`: fronts of the nodes'
     own DNS.
     """
-    by_node: Index[str, Name, tuple[Placed, ...]] = graph.index(
-        "services by node", placed, lambda name, each: [node for front in each for node in front.by_node]
-    )
-    by_zone: Index[str, Name, tuple[Placed, ...]] = graph.index(
-        "services by zone", placed, lambda name, each: [zone for front in each for zone in front.by_zone]
-    )
 
     def place(read: Read, name: str, node: Node) -> Place:
         holder = read.get(holders.nodes, name)
@@ -60,30 +64,26 @@ def define(
         own = held.grant.addresses if held is not None else ()
         return Place(node=name, zone=node.metadata.labels.get(names.ZONE, ""), addresses=own)
 
-    def share(read: Read, key: str, value: bool) -> _Shared:
-        everywhere = (*read.all(placed).values(), *read.all(placed_dns).values())
-        return _share(front for each in everywhere for front in each)
+    def share(read: Read, key: str, value: bool) -> Mapping[tuple[int, int], Values]:
+        found = dict(read.select(own, ONE))
+        for fronts in read.all(placed_dns).values():
+            found |= {name: each.own for name, each in _variables(fronts).items() if each.own is not None}
+        groups: dict[tuple[int, int], dict[str, str]] = {}
+        for name, (version, port, text) in sorted(found.items()):
+            groups.setdefault((version, port), {})[name] = text
+        return groups
 
-    def of_zone(read: Read, zone: str, members: Mapping[Name, tuple[Placed, ...]]) -> Variables:
-        return {f.backend: f.by_zone[zone] for each in members.values() for f in each if zone in f.by_zone}
+    def of_zone(read: Read, zone: str, members: Mapping[str, Place]) -> Values:
+        return {**read.select(otherwise, ONE), **read.select(by_zone, zone)}
 
-    def of_node(read: Read, name: str, place: Place) -> Variables | None:
-        everywhere = read.get(shared, ONE) or _Shared()
-        variables = dict(everywhere.otherwise)
-        for (version, port), those in everywhere.own.items():
-            if text := _own(place, version, port):
-                variables.update(dict.fromkeys(those, text))
-                if version == 6:
-                    variables.update(everywhere.own_vips)
+    def of_node(read: Read, name: str, place: Place) -> Values | None:
         of_its_zone = read.get(zones, place.zone)
-        variables.update(of_its_zone if of_its_zone is not None else {})
-        for each in read.select(by_node, name).values():
-            for front in each:
-                if name in front.by_node:
-                    variables[front.backend] = front.by_node[name]
-                    if front.vip:
-                        variables[front.vip] = str(front.address)
-        return variables or None
+        values = dict(of_its_zone) if of_its_zone is not None else {}
+        for (version, port), those in (read.get(shared, ONE) or {}).items():
+            if text := _own(place, version, port):
+                values |= dict.fromkeys(those, text) if port else those
+        values |= read.select(by_node, name)
+        return values or None
 
     def render(read: Read, chassis: str, members: Mapping[str, str]) -> State | None:
         for name in sorted(members):  # the first one, where two nodes claim the same chassis
@@ -91,29 +91,42 @@ def define(
                 return render_variables(chassis, variables)
         return None
 
+    by_name = graph.split("placed variables by name", placed, lambda name, fronts: _variables(fronts))
+    variables = graph.derive("placed variables", by_name, lambda read, name, members: next(iter(members.values())))
+    by_node = graph.split("values by node", variables, lambda name, each: each.by_node)
+    by_zone = graph.split("values by zone", variables, lambda name, each: each.by_zone)
+    otherwise = graph.split(
+        "values elsewhere", variables, lambda name, each: {ONE: each.otherwise} if each.otherwise else {}
+    )
+    own = graph.split("variables of own ports", variables, lambda name, each: {ONE: each.own} if each.own else {})
+    shared = graph.derive("variables by own port", inputs.one, share)
     places = graph.derive("places of nodes", inputs.nodes, place)
-    shared = graph.derive("variables of all nodes", inputs.one, share)
-    zones = graph.derive("variables of zones", by_zone, of_zone)
+    nodes_by_zone: Index[str, str, Place] = graph.index("nodes by zone", places, lambda name, place: (place.zone,))
+    zones = graph.derive("values in zones", nodes_by_zone, of_zone)
     nodes = graph.derive("variables of nodes", places, of_node)
     chassis = graph.derive("chassis of nodes", inputs.nodes, _chassis)
     by_chassis: Index[str, str, str] = graph.index("nodes by chassis", chassis, lambda name, each: (each,))
     outputs.rows.follow(graph.derive("rows of variables", by_chassis, render))
 
 
-def _share(fronts: Iterable[Placed]) -> _Shared:
-    otherwise: dict[str, str] = {}
-    own: dict[tuple[int, int], list[str]] = {}
-    vips: dict[str, str] = {}
+def _variables(fronts: Iterable[Placed]) -> dict[str, _Variable]:
+    """The variables of fronts. That of an IPv6 address has a value where that of the endpoints has one."""
+    found: dict[str, _Variable] = {}
     for front in fronts:
-        if front.own_port:
-            own.setdefault((front.address.version, front.own_port), []).append(front.backend)
-            if front.vip:
-                vips[front.vip] = str(front.address)
-        elif front.otherwise:
-            otherwise[front.backend] = front.otherwise
-            if front.vip:
-                otherwise[front.vip] = str(front.address)
-    return _Shared(otherwise=otherwise, own={k: tuple(sorted(v)) for k, v in own.items()}, own_vips=vips)
+        version, text = front.address.version, str(front.address)
+        found[front.backend] = _Variable(
+            by_node=front.by_node,
+            by_zone=front.by_zone,
+            otherwise=front.otherwise,
+            own=_Own(version, front.own_port) if front.own_port else None,
+        )
+        if front.vip:
+            found[front.vip] = _Variable(
+                by_node=dict.fromkeys(front.by_node, text),
+                otherwise=text if front.otherwise else "",
+                own=_Own(version, 0, text) if front.own_port else None,
+            )
+    return found
 
 
 def _own(place: Place, version: int, port: int) -> str:

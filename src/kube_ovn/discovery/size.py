@@ -1,0 +1,45 @@
+"""How large a Service may be. Pure.
+
+Whoever plays kube-proxy's part works a Service out as a whole, and at every change of an endpoint. So what one Service
+costs has a bound: beyond it the Service is refused, before anything is made of it, and all others go on.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from kube_ovn.discovery.endpoints import LOCAL, cluster_addresses, external_addresses, keeps_clients
+from kube_ovn.discovery.seats import positions
+from kube_ovn.model.kube import EndpointSlice, Service
+
+MOST_FRONTS = 10_000
+"""Pairs of a port and an address at which one Service is reached."""
+MOST_PLACED = 1_000
+"""The same where the endpoints depend on the client's node: then each node has an entry for each pair."""
+MOST_ENTRIES = 100_000
+"""Pairs of a front and an endpoint. They are worked out in a tenth of a second."""
+
+
+def refusal(service: Service, slices: Iterable[EndpointSlice]) -> str:
+    """Why a Service is too large to be served, in words that stay while endpoints come and go; empty for any other."""
+    ports, addresses = len(service.spec.ports), [*cluster_addresses(service), *external_addresses(service)]
+    what = f"{_count(ports, 'port', 'ports')} at {_count(len(addresses), 'address', 'addresses')}"
+    is_local = service.spec.internal_traffic_policy == LOCAL
+    most = MOST_PLACED if is_local else MOST_FRONTS
+    if ports * len(addresses) > most:
+        policy = " with internalTrafficPolicy Local" if is_local else ""
+        return _refuse(f"{what} are more than {most} pairs{policy}")
+    endpoints: Counter[str] = Counter()
+    for item in slices:
+        endpoints[item.address_type] += len(item.endpoints or ())
+    each = {family: positions(number) if keeps_clients(service) else number for family, number in endpoints.items()}
+    if ports * sum(each.get(f"IPv{address.version}", 0) for address in addresses) > MOST_ENTRIES:
+        return _refuse(f"the endpoints of {what} are more than {MOST_ENTRIES} entries of load balancers")
+    return ""
+
+
+def _count(number: int, one: str, more: str) -> str:
+    return f"{number} {one if number == 1 else more}"
+
+
+def _refuse(why: str) -> str:
+    return f"{why}, so that none of its clients is served; use fewer, or several Services"
