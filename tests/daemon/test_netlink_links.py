@@ -143,7 +143,7 @@ def test_a_duplicate_address_is_named(sandbox: Sandbox) -> None:
     inside = ["ip", "-n", os.path.basename(sandbox.netns), "address"]
     subprocess.run([*inside, "delete", str(V6), "dev", "eth0"], check=True)
     subprocess.run([*inside, "add", str(V6), "dev", "eth0"], check=True)
-    wanted = [f"address {V6} cannot be used: somebody else on its network has it"]
+    wanted = [f"address {V6} cannot be used: another host on its network has it"]
     end = time.monotonic() + 10
     while plumbing.compare(sandbox, NETWORK.mac, [str(V4), str(V6)]) != wanted:
         assert time.monotonic() < end
