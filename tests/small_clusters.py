@@ -128,7 +128,7 @@ def pod(
     return Pod(metadata=meta, spec=PodSpec(node_name=on, host_network=host_network), status=PodStatus(phase=phase))
 
 
-def namespace(name: str, labels: dict[str, str] | None = None, **annotations: str) -> Namespace:
+def namespace(name: str, labels: dict[str, str] | None = None, /, **annotations: str) -> Namespace:
     meta = ObjectMeta(name=name, uid=f"namespace-uid-{name}", annotations=annotations, labels=labels or {})
     return Namespace(metadata=meta)
 
