@@ -13,7 +13,7 @@ import msgspec
 
 from bench.news import News
 from kube_ovn.k8s.client import Client, KubeError
-from kube_ovn.k8s.decode import Changed
+from kube_ovn.k8s.decode import Changed, Deleted
 from kube_ovn.model import names
 from kube_ovn.model.resource import IPS, Resource
 
@@ -125,8 +125,8 @@ async def watching(client: Client, namespace: str) -> AsyncIterator[Sights]:
             async for event in client.watch(PODS, version, namespace=namespace, seconds=1500):
                 if isinstance(event, Changed):
                     sights.note(event.object)
-                elif hasattr(event, "object"):
-                    sights.forget(event.object.metadata.name)
+                elif isinstance(event, Deleted):
+                    sights.forget(event.name)
             anew = await client.list(PODS, namespace=namespace)  # a server that has just begun ends watches early
             version = anew.version
             for name in sights.pods.keys() - {pod.metadata.name for pod in anew.items}:
