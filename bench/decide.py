@@ -31,7 +31,7 @@ NODE_CHANGE = 50.0
 
 
 def measure_decisions() -> list[Figure]:
-    world = _World(_objects())
+    world = Decisions(_objects())
     cold = world.start()
     anchor = Anchor(name="cold start, ms", value=cold * 1000)
     figures = [
@@ -59,7 +59,7 @@ def measure_decisions() -> list[Figure]:
     return figures
 
 
-class _World:
+class Decisions:
     """The objects in Stores, as the controller has them, and a topology that has seen them."""
 
     def __init__(self, objects: dict[str, Object]) -> None:
@@ -121,7 +121,7 @@ class _World:
         topology.look(self._stores)
         topology.settle()
 
-    def _put(self, item: Object) -> None:
+    def put(self, item: Object) -> None:
         self._by_type[type(item)].put(item)
 
     def _all(self, kind: type[Any]) -> list[Any]:
@@ -135,22 +135,22 @@ class _World:
         replace = msgspec.structs.replace
 
         def relabel(item: Any, **labels: str) -> None:
-            self._put(replace(item, metadata=replace(item.metadata, labels={**item.metadata.labels, **labels})))
+            self.put(replace(item, metadata=replace(item.metadata, labels={**item.metadata.labels, **labels})))
 
         def fewer_endpoints(item: EndpointSlice) -> None:
-            self._put(replace(item, endpoints=(item.endpoints or ())[:-1]))
+            self.put(replace(item, endpoints=(item.endpoints or ())[:-1]))
 
         def unready(node: Node) -> None:
             conditions = (NodeCondition(type="Ready", status="False"),)
-            self._put(replace(node, status=replace(node.status, conditions=conditions)))
+            self.put(replace(node, status=replace(node.status, conditions=conditions)))
 
         def change_spec(item: Subnet, **fields: Any) -> None:
-            self._put(replace(item, spec=replace(item.spec, **fields)))
+            self.put(replace(item, spec=replace(item.spec, **fields)))
 
         asked = Ask(relation="<", value=NODE_CHANGE)
         return [
             ("one Pod's label", lambda n: relabel(pods[n * 37], app=str(n)), None),
-            ("one Pod more", lambda n: self._put(pod(f"new{n}", "node5", namespace="n3", uid=f"new{n}")), None),
+            ("one Pod more", lambda n: self.put(pod(f"new{n}", "node5", namespace="n3", uid=f"new{n}")), None),
             ("one endpoint", lambda n: fewer_endpoints(slices[LOCAL + n]), None),
             ("one endpoint of a Local Service", lambda n: fewer_endpoints(slices[n]), None),
             ("one Namespace's label", lambda n: relabel(spaces[n], team="blue"), None),

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from bench.decide import Decisions
 from bench.figure import Anchor, Ask, Figure, median
 from bench.monitor import NORTHBOUND, SOUTHBOUND, Monitor, monitoring
 from bench.processes import cpu_seconds, rss
@@ -32,7 +33,7 @@ from kube_ovn.k8s.credentials import load_credentials
 from kube_ovn.model.resource import SERVICES
 from kube_ovn.topology.graph import Topology
 from sandbox.progress import say
-from tests.small_clusters import Api, fabric, namespace, node, settle, show, slice_of, step, subnet
+from tests.small_clusters import Api, fabric, namespace, node, settle, slice_of, subnet
 from tests.small_clusters import service as service_of
 
 SMALL, SMALL_PORTS, STARTS = 300, 2, 3
@@ -62,21 +63,15 @@ def _decision() -> list[Figure]:
         *(subnet(f"s{n}", f"10.{128 + n}.0.0/16") for n in range(SUBNETS_COUNT)),
         namespace("default"),
     )
-    topology = Topology(fabric())
-    settle(topology, api)
-    before = api.snapshot()
+    settle(Topology(fabric()), api)
     api.put(*(service_of(f"svc{n}", cluster_address(n)) for n in range(LARGE)), service_of(HEADLESS, "None"))
     api.put(*(slice_of(f"svc{n}", *addresses(n)) for n in range(LARGE)), slice_of(HEADLESS, *addresses(LARGE)))
-    view = api.snapshot()
-    cold = _cpu(lambda: show(topology, step(before, view)))
-    topology.take_changed()
+    decisions = Decisions(api.objects)
+    cold = decisions.start()
     spent = {}
     for name, number in (("svc0", 0), (HEADLESS, LARGE)):
-        api.put(slice_of(name, *addresses(number, variant=1)))
-        after = step(view, api.snapshot())
-        spent[name] = _cpu(lambda now=after: show(topology, now))  # type: ignore[misc]
-        view = api.snapshot()
-        say(f"{name}: {len(topology.take_changed())} keys changed")
+        changed = slice_of(name, *addresses(number, variant=1))
+        spent[name] = decisions.spend(lambda _, item=changed: decisions.put(item), 0)  # type: ignore[misc]
     anchor = Anchor(name=f"all {LARGE} Services rendered cold, ms", value=cold * 1000)
     return [
         Figure(
@@ -88,12 +83,6 @@ def _decision() -> list[Figure]:
         )
         for name, what in (("svc0", ""), (HEADLESS, ", of a headless one"))
     ]
-
-
-def _cpu(work: Callable[[], object]) -> float:
-    started = time.process_time()
-    work()
-    return time.process_time() - started
 
 
 async def _few(filled: ServiceWorld) -> list[Figure]:
