@@ -138,7 +138,7 @@ async def test_a_store_cut_off_sees_what_became_of_its_objects(cluster: Cluster)
     async with through_proxy(cluster) as (proxy, client), cluster.following(client) as store:
         kept, removed, renewed = [await cluster.create(name) for name in ("kept", "removed", "renewed")]
         await store.told(lambda: len(store.objects) == 3)
-        store.take_changed()
+        store.take_changed_names()
         known = store.objects[kept.metadata.uid]
         listed = lists()
         await proxy.refuse()
@@ -153,7 +153,9 @@ async def test_a_store_cut_off_sees_what_became_of_its_objects(cluster: Cluster)
         await store.told(lambda: store.objects.keys() == want)
         assert lists() > listed, "the version had expired, so it was listed anew"
         assert store.objects[kept.metadata.uid] is known
-        assert store.take_changed() == {pod.metadata.uid for pod in (removed, renewed, again, added)}
+        assert store.take_changed_names() == {
+            (pod.metadata.namespace, pod.metadata.name) for pod in (removed, renewed, added)
+        }
 
 
 async def test_an_api_server_away_for_seconds(cluster: Cluster) -> None:

@@ -217,3 +217,12 @@ def test_a_whole_source_is_read_by_what_looks_at_all() -> None:
     numbers.drop("a")
     graph.settle()
     assert totals.values == {"one": {"total": 2}}
+
+
+def test_groups_are_not_grouped() -> None:
+    """An index tells of a group with the members it has by then, so the groups that it was in cannot be found."""
+    graph = Graph()
+    numbers = graph.collection("numbers", str, int)
+    odd = graph.index("by parity", numbers, lambda name, value: (value % 2,))
+    with pytest.raises(TypeError, match="by parity"):
+        graph.index("by size", odd, lambda parity, members: (len(members),))

@@ -1,12 +1,17 @@
 """Stores: identity, names that pass from one object to the next, who waits."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import cast
 
 import pytest
 
+from kube_ovn.k8s.client import Client, KubeError, Listing
 from kube_ovn.k8s.decode import Unreadable
 from kube_ovn.k8s.store import MOST_CHANGES, Store
+from kube_ovn.k8s.watch import follow
 from kube_ovn.model.kube import ObjectMeta, Pod, PodStatus
+from kube_ovn.model.resource import PODS
 
 
 def pod(uid: str, name: str = "a", phase: str = "") -> Pod:
@@ -16,24 +21,24 @@ def pod(uid: str, name: str = "a", phase: str = "") -> Pod:
 def test_an_equal_object_changes_nothing() -> None:
     marks: list[int] = []
     store: Store[Pod] = Store(lambda: marks.append(1))
-    assert store.take_changed() is None, "at first any may have changed"
+    assert store.take_changed_names() is None, "at first any may have changed"
     first = pod("u")
     store.put(first)
-    assert store.take_changed() == {"u"}
+    assert store.take_changed_names() == {("n", "a")}
     store.put(pod("u"))
     assert store.objects["u"] is first
-    assert store.take_changed() == set()
+    assert store.take_changed_names() == set()
     assert len(marks) == 1
 
 
 def test_a_name_passes_to_its_next_owner() -> None:
     history: list[list[str]] = []
     store: Store[Pod] = Store(lambda: history.append(sorted(store.objects)))
-    store.take_changed()
+    store.take_changed_names()
     store.put(pod("old"))
     store.put(pod("new"))
     assert history == [["old"], [], ["new"]], "the old one leaves before the new one enters"
-    assert store.take_changed() == {"old", "new"}
+    assert store.take_changed_names() == {("n", "a")}
     store.remove("old")
     found = store.named("n", "a")
     assert found is not None
@@ -44,10 +49,10 @@ def test_a_list_removes_what_vanished() -> None:
     store: Store[Pod] = Store()
     store.replace([pod("u"), pod("v", "b")], 0.0)
     assert store.synced.is_set()
-    store.take_changed()
+    store.take_changed_names()
     store.replace([pod("v", "b"), pod("w", "a")], 0.0)
     assert set(store.objects) == {"v", "w"}
-    assert store.take_changed() == {"u", "w"}
+    assert store.take_changed_names() == {("n", "a")}
     assert store.named("n", "gone") is None
 
 
@@ -90,13 +95,13 @@ async def test_until_leaves_nothing_behind_when_it_is_given_up() -> None:
 
 def test_what_nobody_asks_for_is_not_remembered_for_ever() -> None:
     store: Store[Pod] = Store()
-    store.take_changed()
+    store.take_changed_names()
     for number in range(MOST_CHANGES + 1):
-        store.put(pod(f"u{number}"))
+        store.put(pod(f"u{number}", f"a{number}"))
         store.remove(f"u{number}")
-    assert store.take_changed() is None
+    assert store.take_changed_names() is None
     store.put(pod("v"))
-    assert store.take_changed() == {"v"}
+    assert store.take_changed_names() == {("n", "a")}
 
 
 async def test_to_renew_is_to_wait_for_a_list_that_was_asked_for_later() -> None:
@@ -132,7 +137,6 @@ def test_names_that_changed() -> None:
     store.put(pod("w"))
     store.remove("v")
     assert store.take_changed_names() == {("n", "a"), ("n", "b")}
-    assert store.take_changed() is None, "each has its own memory"
 
 
 def test_what_changed_and_changed_back_is_among_the_names() -> None:
@@ -195,3 +199,33 @@ async def test_to_renew_ends_when_there_is_nothing_to_be_listed() -> None:
     assert (set(store.objects), store.unavailable, store.synced.is_set()) == ({"u"}, "forbidden", False)
     store.replace([], asyncio.get_running_loop().time())
     assert (set(store.objects), store.unavailable, store.synced.is_set()) == (set(), "", True)
+
+
+class RefusesOnce:
+    """An API server whose rights come late: it lists, refuses the first watch, and has no events on the second."""
+
+    def __init__(self) -> None:
+        self.refused, self.open = False, asyncio.Event()
+
+    async def list(self, kind: object, **_: object) -> Listing[Pod]:
+        return Listing(items=[], version="5", unreadable=[])
+
+    async def watch(self, *_: object, opened: Callable[[], None], **__: object) -> AsyncIterator[object]:
+        if not self.refused:
+            self.refused = True
+            raise KubeError(403, "Forbidden", "not yet")
+        opened()
+        self.open.set()
+        await asyncio.sleep(100)
+        yield None
+
+
+async def test_a_quiet_kind_is_available_when_its_watch_is_open() -> None:
+    store, client = Store[Pod](), RefusesOnce()
+    following = asyncio.create_task(follow(cast(Client, client), PODS, store))
+    async with asyncio.timeout(10):
+        await client.open.wait()
+    assert client.refused
+    assert store.unavailable == ""
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)

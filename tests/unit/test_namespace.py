@@ -230,6 +230,21 @@ def test_a_subnet_binds_by_name_or_by_labels(spec: SubnetSpec, labels: dict[str,
     assert (api.get(Namespace, "ns").metadata.annotations[names.LOGICAL_SWITCH] == "blue") is bound
 
 
+def test_one_more_namespace_of_a_shared_subnet_costs_no_look_at_the_others() -> None:
+    def sharing(number: int) -> Namespace:
+        return namespace(f"n{number}", None, **{names.LOGICAL_SWITCH: "own", names.CIDR: "10.30.0.0/16"})
+
+    api, topology = Api(*map(sharing, range(30))), Topology(fabric())
+    settle(topology, api)
+    bound = next(each for each in topology.graph.derivations if each.name == "bound Namespaces")
+    before, worked = api.snapshot(), bound.worked
+    api.put(sharing(30))
+    settle(topology, api, before)
+    assert api.get(Subnet, "own").spec.namespaces[-1] == "n9", "all of them, by age and name"
+    assert "n30" in api.get(Subnet, "own").spec.namespaces
+    assert bound.worked - worked <= 3
+
+
 # --- What is told ---
 
 

@@ -74,6 +74,10 @@ class Graph:
     def _index(
         self, name: str, of: Source[K, S], parts: Callable[[K, S], Mapping[G, V]], *, cutoff: bool
     ) -> Index[G, K, V]:
+        if isinstance(of, Index):
+            raise TypeError(
+                f"{name} groups the groups of {of.name}: group a derivation of them, or what they are made of"
+            )
         made = Index(name, self._next(), of, parts, cutoff=cutoff)
         self._indexes.append(made)
         self._name(made)

@@ -6,7 +6,7 @@ and the loops that call this try again. What a list or a watch is for is decided
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -133,9 +133,18 @@ class Client:
             query["continue"] = page.next
 
     async def watch(
-        self, kind: Resource[T], version: str, *, namespace: str = "", field_selector: str = "", seconds: float = 300
+        self,
+        kind: Resource[T],
+        version: str,
+        *,
+        namespace: str = "",
+        field_selector: str = "",
+        seconds: float = 300,
+        opened: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[WatchEvent[T], None]:
-        """Events after `version`, until the server ends the watch (after `seconds`, usually). Raises KubeError."""
+        """Events after `version`, until the server ends the watch (after `seconds`, usually). Calls `opened` when the
+        server has agreed to it; the first event may be minutes later. Raises KubeError.
+        """
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -148,6 +157,7 @@ class Client:
         with _reached(kind.plural):
             async with asyncio.timeout(DEADLINE):
                 response = await self._send("GET", kind.path(namespace), query=query, silence=seconds + GRACE)
+        opened()
         try:
             while True:
                 with _reached(kind.plural):

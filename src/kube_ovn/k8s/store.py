@@ -16,28 +16,10 @@ from kube_ovn.k8s.decode import Unreadable
 from kube_ovn.model.kube import Object
 
 T = TypeVar("T", bound=Object)
-C = TypeVar("C")
 R = TypeVar("R")
 
 MOST_CHANGES = 1000
 """Changes that a Store remembers, or as many as it has objects; after more of them any object may have changed."""
-
-
-class _Changes(Generic[C]):
-    """The items that changed since the last `take`; None when any may have, as at first."""
-
-    def __init__(self) -> None:
-        self._changed: set[C] | None = None
-
-    def add(self, item: C, most: int) -> None:
-        if self._changed is not None:
-            self._changed.add(item)
-            if len(self._changed) > most:
-                self._changed = None
-
-    def take(self) -> set[C] | None:
-        changed, self._changed = self._changed, set()
-        return changed
 
 
 class Store(Generic[T]):
@@ -46,7 +28,7 @@ class Store(Generic[T]):
     def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
         self._objects: dict[str, T] = {}
         self._uids: dict[tuple[str, str], str] = {}
-        self._changed_uids, self._changed_names = _Changes[str](), _Changes[tuple[str, str]]()
+        self._changed: set[tuple[str, str]] | None = None
         self._on_change = on_change
         self._waiting: dict[tuple[str, str], set[asyncio.Event]] = {}
         self.objects: Mapping[str, T] = MappingProxyType(self._objects)
@@ -75,17 +57,12 @@ class Store(Generic[T]):
         uid = self._uids.get((namespace, name))
         return None if uid is None else self._objects[uid]
 
-    def take_changed(self) -> set[str] | None:
-        """UIDs of objects that entered, changed or left since the last call; None when any may have: at first, and when
-        more than MOST_CHANGES did.
-        """
-        return self._changed_uids.take()
-
     def take_changed_names(self) -> set[tuple[str, str]] | None:
-        """Namespaces and names of objects that entered, changed or left since the last call of this method; None when
-        any may have. An object that changed and changed back is among them.
+        """Namespaces and names of objects that entered, changed or left since the last call; None when any may have: at
+        first, and when more than MOST_CHANGES did. An object that changed and changed back is among them.
         """
-        return self._changed_names.take()
+        changed, self._changed = self._changed, set()
+        return changed
 
     async def renew(self) -> None:
         """Wait for a new list: afterwards no object here is older than this call, or `unavailable` says why there is no
@@ -133,7 +110,7 @@ class Store(Generic[T]):
         self._make_way(key, metadata.uid)
         self._objects[metadata.uid] = item
         self._uids[key] = metadata.uid
-        self._tell(metadata.uid, key)
+        self._tell(key)
 
     def put_unreadable(self, item: Unreadable) -> bool:
         """Take over that an object cannot be read. Whether that is news. What was known of the object stays."""
@@ -164,7 +141,7 @@ class Store(Generic[T]):
         key = (item.metadata.namespace, item.metadata.name)
         if self._uids.get(key) == uid:
             del self._uids[key]
-        self._tell(uid, key)
+        self._tell(key)
 
     def replace(self, items: Iterable[T], asked: float, unreadable: Iterable[Unreadable] = ()) -> list[Unreadable]:
         """Take over a full list of the objects, requested at the loop time `asked`. Those that cannot be read stay as
@@ -205,10 +182,11 @@ class Store(Generic[T]):
         if before is not None and before != uid:
             self.remove(before)
 
-    def _tell(self, uid: str, key: tuple[str, str]) -> None:
-        most = max(MOST_CHANGES, len(self._objects))
-        self._changed_uids.add(uid, most)
-        self._changed_names.add(key, most)
+    def _tell(self, key: tuple[str, str]) -> None:
+        if self._changed is not None:
+            self._changed.add(key)
+            if len(self._changed) > max(MOST_CHANGES, len(self._objects)):
+                self._changed = None
         for event in self._waiting.get(key, ()):
             event.set()
         self._on_change()

@@ -89,7 +89,7 @@ class _Follower(Generic[T]):
         seconds = random.uniform(*WATCH_SECONDS)
         events = EVENTS.labels(self._kind.name)
         async for event in self._client.watch(
-            self._kind, self._version, field_selector=self._selector, seconds=seconds
+            self._kind, self._version, field_selector=self._selector, seconds=seconds, opened=self._have
         ):
             match event:
                 case Changed():
@@ -98,13 +98,11 @@ class _Follower(Generic[T]):
                     self._store.remove(event.uid, event.namespace, event.name)
                 case Unreadable():
                     self._tell([event] if self._store.put_unreadable(event) else [])
-            self._have()
             self._store.version = self._version = event.version
             self._store.proved = loop.time()
             self._backoff.reset()
             events.inc()
             self._count()
-        self._have()
         self._store.proved = loop.time()
         if loop.time() - started < 1.0:
             await self._backoff.wait()  # a server that ends watches at once must not be asked in a tight loop

@@ -54,6 +54,8 @@ class _Wished:
     namespace: str
     age: str
     wish: Wish
+    problem: str
+    """What is wrong with the wish in itself; empty when nothing is."""
 
     @property
     def rank(self) -> tuple[str, str]:
@@ -122,11 +124,16 @@ class _Binder:
         self._pools: Index[str, str, IPPool] = graph.index(
             "pools by Namespace", addressing.pool_specs, lambda name, pool: pool.spec.namespaces
         )
+        self._there = graph.derive("names of subnets", inputs.subnets, lambda read, name, subnet: True)
+        self._of_users = graph.derive("CIDRs of users' subnets", inputs.subnets, _cidr_of_user)
         self._unwished = graph.derive("bindings without wishes", inputs.namespaces, self._bind_by_subnets)
         wishes = graph.derive("wishes of Namespaces", inputs.namespaces, self._wish)
         self._wishes = wishes
         self.wished = graph.index("wishes by subnet", wishes, lambda name, each: each.wish.switches)
         self.makers = graph.index("wishes by subnet to make", wishes, _made)
+        self._firsts = graph.derive(
+            "first wishes by subnet to make", self.makers, lambda read, name, members: _first(members)
+        )
 
     def _bind_by_subnets(self, read: Read, name: str, namespace: Namespace) -> Binding:
         """The binding of a Namespace that has no wish of its own."""
@@ -149,7 +156,8 @@ class _Binder:
             wish = replace(wish, shape={})  # these Subnets are the administrator's to shape
         if wish == Wish():
             return None
-        return _Wished(namespace=name, age=namespace.metadata.creation_timestamp, wish=wish)
+        problem = wish_problem(wish) or ""
+        return _Wished(namespace=name, age=namespace.metadata.creation_timestamp, wish=wish, problem=problem)
 
     def annotations(self, read: Read, binding: Binding) -> dict[str, str]:
         """What the annotations of a Namespace with this binding should say."""
@@ -164,11 +172,13 @@ class _Binder:
         return read.get(self._addressing.readiness, subnet) == READY
 
     def bind(self, read: Read, name: str, namespace: Namespace) -> _Bound:
-        wish, bound = self.wish_of(read, name), read.get(self._unwished, name)
+        wished, bound = read.get(self._wishes, name), read.get(self._unwished, name)
         assert bound is not None, "every Namespace has a binding"
+        if wished is None:
+            return _Bound(binding=bound, problem="")
+        wish, problem = wished.wish, wished.problem
         if wish.pools:
             bound = replace(bound, pools=wish.pools)
-        problem = wish_problem(wish) or ""
         if not wish.switches:
             return _Bound(binding=bound, problem=problem)
         problem = problem or self._clash(read, name, wish)
@@ -176,7 +186,7 @@ class _Binder:
             return _Bound(binding=replace(bound, subnets=(), refusal=problem), problem=problem)
         if wish.makes is not None:
             return self._bind_to_own(read, bound, wish, wish.makes)
-        there = tuple(each for each in wish.switches if read.get(self._inputs.subnets, each) is not None)
+        there = tuple(each for each in wish.switches if read.get(self._there, each))
         if there != wish.switches:
             missing = format_list(each for each in wish.switches if each not in there)
             problem = (
@@ -199,17 +209,16 @@ class _Binder:
         if wish.makes is None:
             return ""
         makes, cidr = wish.makes, wish.shape[names.CIDR]
-        subnet = read.get(self._inputs.subnets, makes)
-        if subnet is not None and names.MADE_BY_NAMESPACE not in subnet.metadata.labels:
-            if subnet.spec.cidr_block == cidr:
+        of_user = read.get(self._of_users, makes)
+        if of_user is not None:
+            if of_user == cidr:
                 return ""
             return (
-                f"Subnet {makes} is an object of its own with CIDR {subnet.spec.cidr_block}, and annotation "
+                f"Subnet {makes} is an object of its own with CIDR {of_user}, and annotation "
                 f"{names.CIDR} says {cidr}: remove the annotation to use the Subnet, or choose another name"
             )
-        sound = [each for each in read.select(self.makers, makes).values() if wish_problem(each.wish) is None]
-        first = min(sound, key=lambda each: each.rank)
-        if _agree(first.wish, wish):
+        first = read.get(self._firsts, makes)
+        if first is None or _agree(first.wish, wish):
             return ""
         return (
             f"subnet {makes} is made by the annotations of Namespace {first.namespace} with CIDR "
@@ -222,7 +231,7 @@ class _Binder:
         wish of the oldest cannot be understood, the Subnet stays as it is.
         """
         ordered = sorted(members.values(), key=lambda each: each.rank)
-        sound = [each for each in ordered if wish_problem(each.wish) is None]
+        sound = [each for each in ordered if not each.problem]
         subnet = read.get(self._inputs.subnets, name)
         if not sound or (sound[0] is not ordered[0] and subnet is not None):
             return None
@@ -265,6 +274,10 @@ def _selector(read: Read, name: str, subnet: crd.Subnet) -> _Selector | None:
     )
 
 
+def _cidr_of_user(read: Read, name: str, subnet: crd.Subnet) -> str | None:
+    return None if names.MADE_BY_NAMESPACE in subnet.metadata.labels else subnet.spec.cidr_block
+
+
 def _selected(name: str, each: _Selector) -> Sequence[tuple[str, str]]:
     """The groups of a Subnet: one for each Namespace that it names, and one for all Subnets that select by labels."""
     return [*(("name", namespace) for namespace in each.namespaces), *([_BY_LABELS] if each.selectors else [])]
@@ -272,6 +285,11 @@ def _selected(name: str, each: _Selector) -> Sequence[tuple[str, str]]:
 
 def _made(name: str, each: _Wished) -> tuple[str, ...]:
     return () if each.wish.makes is None else (each.wish.makes,)
+
+
+def _first(members: Mapping[str, _Wished]) -> _Wished | None:
+    """The wish that shapes a Subnet: the oldest that can be understood."""
+    return min((each for each in members.values() if not each.problem), key=lambda each: each.rank, default=None)
 
 
 def _agree(first: Wish, other: Wish) -> bool:
