@@ -191,7 +191,7 @@ def test_bfd_runs_between_all_nodes_that_can_be_gateways() -> None:
     some, nodes = [Group("node1", ("node1",))], {each.metadata.name: parse_node(each) for each in (ONE, TWO)}
     assert watch(["node2", "node1"], some).nodes == ("node1", "node2")
     assert watch([f"node{n}" for n in range(51)], some).nodes == ("node1",), "not with the square of the nodes"
-    rows = render_groups("ovn-cluster", [watch(nodes, some)], nodes)
+    rows = render_groups("ovn-cluster", assign_slots([watch(nodes, some)]), nodes)
     assert {row.priority for row in rows.values() if isinstance(row, HaChassis)} == {1}, "one more changes no other"
 
 

@@ -215,9 +215,10 @@ def watch(nodes: Collection[str], groups: Iterable[Group]) -> Group:
     return Group(_ALL, tuple(sorted(nodes if len(nodes) <= _MOST_WATCHED else used)))
 
 
-def render_groups(router: str, groups: Iterable[Group], nodes: Mapping[str, GatewayNode]) -> dict[Key, Row | None]:
-    """The rows of the switch between the router and the nodes, and of the router's gateway port for each group."""
-    slots = assign_slots(groups)
+def render_groups(router: str, slots: Mapping[Group, int], nodes: Mapping[str, GatewayNode]) -> dict[Key, Row | None]:
+    """The rows of the switch between the router and the nodes, and of the router's gateway port for each group. `slots`:
+    those that `assign_slots` gave.
+    """
     if not slots:
         return {}
     mac = names.derived_mac(names.GATEWAY_PORT)
