@@ -216,8 +216,8 @@ def watch(nodes: Collection[str], groups: Iterable[Group]) -> Group:
 
 
 def render_groups(router: str, slots: Mapping[Group, int], nodes: Mapping[str, GatewayNode]) -> dict[Key, Row | None]:
-    """The rows of the switch between the router and the nodes, and of the router's gateway port for each group. `slots`:
-    those that `assign_slots` gave.
+    """The rows of the switch between the router and the nodes, and of the router's gateway port for each group.
+    `slots`: as `assign_slots` assigns them.
     """
     if not slots:
         return {}
