@@ -78,6 +78,8 @@ class View:
         self.effective: Collection[Name, NodeSubnet] = graph.collection("Subnets in effect", tuple, NodeSubnet)
         """The Subnets in effect, except the join subnet."""
         self.sites = graph.collection("own site", str, Site)
+        self._fabric: Collection[str, tuple[Network, ...]] = graph.collection("networks of the fabric", str, tuple)
+        """As few networks as hold the same addresses: each endpoint of the cluster is looked for in them."""
         graph.step("Subnets in effect", [self.subnets.objects], self._parse_subnets)
         graph.step("own site", [self.own_nodes, self.effective], self._parse_site)
         self._slices = graph.index("slices by Service", slices, lambda name, item: _service_of(item))
@@ -161,14 +163,15 @@ class View:
             inside = tuple(_collapse([*fabric, *join, *services]))
         place = Place(node=own.metadata.name, zone=own.metadata.labels.get(names.ZONE, ""), addresses=addresses)
         self.sites.put(ONE, Site(place=place, fabric=fabric, services=services, inside=inside))
+        self._fabric.put(ONE, tuple(_collapse(fabric)))
 
     def _foreign(self, read: Read, name: Name, item: EndpointSlice) -> Name | None:
         """The Service of a slice, if an endpoint that may be chosen is outside the fabric: it would answer past it."""
-        site, service = read.get(self.sites, ONE), _service_of(item)
-        if site is None or not service:
+        fabric, service = read.get(self._fabric, ONE), _service_of(item)
+        if fabric is None or not service:
             return None
         addresses = [endpoint_address(item, each) for each in item.endpoints or () if is_serving(each)]
-        inside = all(is_within(address, site.fabric) for address in addresses if address is not None)
+        inside = all(is_within(address, fabric) for address in addresses if address is not None)
         return None if inside else service[0]
 
     def _parse_service(self, read: Read, name: Name, service: Service) -> NodeService | None:
