@@ -80,8 +80,8 @@ class Waiting:
         return None if line is None else line.refusal
 
     def concerned(self, moved: Iterable[Need], reshaped: Iterable[str]) -> list[Line]:
-        """The lines that may be served now, or be refused for another reason. `moved`: what became free or was granted;
-        `reshaped`: subnets with other ranges.
+        """The lines that may be served now, or be refused for another reason. `moved`: what became free, or was
+        granted or has another label of its owner; `reshaped`: subnets with other ranges.
         """
         found = dict.fromkeys(line for need in moved for line in self._by_need.get(need, ()))
         found.update(dict.fromkeys(line for subnet in reshaped for line in self._by_subnet.get(subnet, ())))
