@@ -96,6 +96,8 @@ class Waiting:
         found: set[str] = set()
         passed: dict[Line, int] = {}  # how many of a line will be served
         for needs in leaving:
+            if len(found) == len(self._places):
+                break  # all that wait will be served
             lines = {line for line in self.concerned(needs, ()) if passed.get(line, 0) < len(line.queue)}
             if lines:
                 first = min(lines, key=lambda line: line.queue[passed.get(line, 0)].order)
