@@ -122,9 +122,13 @@ class World:
         self.notice_subnets()
 
     def replace(self, item: Object) -> None:
-        """Remove an object and make one of its name; objects that tests make get their first fields again."""
+        """Remove an object and make one of its name; objects that tests make get their first fields again. An IP object
+        keeps its own, but a reservation leaves its MAC address open.
+        """
         del self.server.objects[item.metadata.uid]
         like = item if isinstance(item, IP) else TEMPLATES.get(identity(item), item)
+        if isinstance(like, IP) and not like.spec.owner_uid:
+            like = msgspec.structs.replace(like, spec=msgspec.structs.replace(like.spec, mac_address=""))
         self.put(like, item.metadata.creation_timestamp)
         self.notice_subnets()
 

@@ -7,9 +7,11 @@ are told with those of a controller that starts then.
 
 from ipaddress import ip_address
 
+import msgspec
+
 from kube_ovn.model import names
-from kube_ovn.model.crd import IP, IPPool, Subnet
-from kube_ovn.model.kube import Node, NodeAddress, NodeStatus, Object, Pod
+from kube_ovn.model.crd import IP, IPPool, IPSpec, Subnet
+from kube_ovn.model.kube import Node, NodeAddress, NodeStatus, Object, ObjectMeta, Pod
 from kube_ovn.model.nb import LoadBalancer
 from kube_ovn.model.row import RowKey
 from tests.histories.controller import complaints, grants, rows
@@ -29,6 +31,8 @@ from tests.small_clusters import (
     subnet,
 )
 
+MAC, OTHER_MAC = "0a:00:00:00:00:07", "0a:00:00:00:00:08"
+FIXED = {names.IP_ADDRESS: "10.16.0.50"}
 LISTED = {names.IP_POOL: "10.16.0.11;10.16.0.12"}
 
 
@@ -63,6 +67,14 @@ def told_about(where: World, item: Object) -> str:
 def addresses(where: World, item: Pod) -> str:
     """What a Pod was told."""
     return where.server.objects[item.metadata.uid].metadata.annotations.get(names.IP_ADDRESS, "")
+
+
+def change_mac(where: World, held: IP, mac: str) -> None:
+    """A reservation is made anew with another MAC address before the controller looks: no address comes or goes."""
+    del where.server.objects[held.metadata.uid]
+    metadata = msgspec.structs.replace(held.metadata, uid="another")
+    spec = msgspec.structs.replace(held.spec, mac_address=mac)
+    put(where, msgspec.structs.replace(held, metadata=metadata, spec=spec))
 
 
 def test_a_subnet_over_a_nodes_address_comes_after_the_node_and_goes_again() -> None:
@@ -242,6 +254,57 @@ def test_a_message_names_the_owner_of_an_address_as_its_record_does_now() -> Non
     assert "Pod default/a" in told_about(where, late)
     edit(where, where.server.get(IP, "a.default"), "spec", "pod_name", value="other")
     assert told_about(where, late)
+
+
+def test_a_pod_that_waits_for_a_mac_address_gets_it_when_only_that_is_free() -> None:
+    held = reservation("held", "ovn-default", "10.16.0.50", MAC)
+    where, waits = world(held), pod("a", annotations={names.MAC_ADDRESS: MAC})
+    put(where, waits)
+    assert "reservation held" in told_about(where, waits)
+    change_mac(where, held, OTHER_MAC)
+    assert not told_about(where, waits)
+    assert addresses(where, waits)
+
+
+def test_a_reservation_that_waits_for_a_mac_address_holds_when_only_that_is_free() -> None:
+    held = reservation("held", "ovn-default", "10.16.0.50", MAC)
+    where, waits = world(held), reservation("late", "ovn-default", "10.16.0.51", MAC)
+    put(where, waits)
+    assert "reservation held" in told_about(where, waits)
+    change_mac(where, held, OTHER_MAC)
+    assert not told_about(where, waits)
+    assert where.server.get(IP, "late").spec.ip_address == "10.16.0.51"
+
+
+def test_a_message_names_the_pod_that_has_an_address_when_its_reservation_goes() -> None:
+    held, late = reservation("a.default", "ovn-default", "10.16.0.50"), pod("b", annotations=FIXED)
+    where = world(held, pod("a"))
+    put(where, late)
+    assert "reservation a.default" in told_about(where, late)
+    go(where, held)
+    assert "Pod default/a" in told_about(where, late)
+
+
+def test_a_message_names_a_pod_as_it_is_when_it_comes_to_the_address_that_a_record_has() -> None:
+    """A record may come before the Pod that it names is on a node, and name it wrongly."""
+    early, late = pod("a", ""), pod("b", annotations=FIXED)
+    spec = IPSpec(
+        subnet="ovn-default",
+        v4_ip_address="10.16.0.50",
+        ip_address="10.16.0.50",
+        mac_address=MAC,
+        owner_uid=early.metadata.uid,
+        namespace="default",
+        pod_name="other",
+    )
+    where = world()
+    where.server.put(early, late, IP(metadata=ObjectMeta(name="a.default", uid="ip-uid"), spec=spec))
+    where.make_pass(NOTHING)
+    assert not told_about(where, late), "the record is to go, and then the address is free"
+    where.server.put(pod("a"))
+    where.make_pass(NOTHING)
+    assert "Pod default/a" in told_about(where, late)
+    where.calm()
 
 
 def checked(where: World) -> set[str]:

@@ -42,7 +42,8 @@ class Allocation:
     ) -> None:
         """Add the step. `leaving`: removals of IP objects, by subnet."""
         self._effective, self._pools, self._asked, self._leaving = effective, pools, tuple(asked), leaving
-        inputs: tuple[Source[Any, Any], ...] = (effective, pools, leaving, self._grants.occupancy, *self._asked)
+        # The grants are an input because the step `recall` releases and makes some: then others can be served.
+        inputs: tuple[Source[Any, Any], ...] = (effective, pools, leaving, self._grants.held, *self._asked)
         graph.step("allocate addresses", inputs, self._allocate)
 
     def _allocate(self, news: News) -> None:

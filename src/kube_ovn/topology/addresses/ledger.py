@@ -161,6 +161,7 @@ class Ledger:
         for each in grant.addresses:
             self._span_of(book, each).owners[int(each)] = owner
         book.macs[grant.mac] = owner
+        self._granted.update(_named(grant))
         self._changed.add(owner.key)
 
     def remember_released(self, name: str, addresses: Iterable[Address]) -> None:
@@ -220,7 +221,7 @@ class Ledger:
         return freed
 
     def take_granted(self) -> set[Need]:
-        """The addresses and MAC addresses that were granted since the last call."""
+        """The addresses and MAC addresses with another owner, or another label of it, since the last call."""
         granted, self._granted = self._granted, set()
         return granted
 
@@ -246,7 +247,7 @@ class Ledger:
         for each, gateway in _pairs(grant):
             self._span_of(book, each).take(int(each), owner, gateway)
         book.macs[grant.mac] = owner
-        self._granted.update(Need(grant.subnet, each) for each in (*grant.addresses, grant.mac))
+        self._granted.update(_named(grant))
         self._touched.add(grant.subnet)
         self._changed.add(owner.key)
 
@@ -317,6 +318,11 @@ def _pairs(grant: Grant) -> Iterator[tuple[Address, Address | None]]:
     """Each address and the gateway that was given with it."""
     for each in grant.addresses:
         yield each, next((gateway for gateway in grant.gateways if gateway.version == each.version), None)
+
+
+def _named(grant: Grant) -> Iterator[Need]:
+    """The addresses and the MAC address of a grant."""
+    return (Need(grant.subnet, each) for each in (*grant.addresses, grant.mac))
 
 
 def _unusable(subnet: Subnet, wanted: Address) -> RefusedError:

@@ -80,8 +80,8 @@ class Waiting:
         return None if line is None else line.refusal
 
     def concerned(self, moved: Iterable[Need], reshaped: Iterable[str]) -> list[Line]:
-        """The lines that may be served now, or be refused for another reason. `moved`: what became free or was granted;
-        `reshaped`: subnets with other ranges.
+        """The lines that may be served now, or be refused for another reason. `moved`: what became free, or was
+        granted or has another label of its owner; `reshaped`: subnets with other ranges.
         """
         found = dict.fromkeys(line for need in moved for line in self._by_need.get(need, ()))
         found.update(dict.fromkeys(line for subnet in reshaped for line in self._by_subnet.get(subnet, ())))
@@ -96,6 +96,8 @@ class Waiting:
         found: set[str] = set()
         passed: dict[Line, int] = {}  # how many of a line will be served
         for needs in leaving:
+            if len(found) == len(self._places):
+                break  # all that wait will be served
             lines = {line for line in self.concerned(needs, ()) if passed.get(line, 0) < len(line.queue)}
             if lines:
                 first = min(lines, key=lambda line: line.queue[passed.get(line, 0)].order)
