@@ -260,5 +260,5 @@ def test_no_step_on_the_way_loses_or_doubles_an_address() -> None:
     """How long a run is Hypothesis decides, so there may have to be some more of them."""
     before = Cluster.taken
     while (left := STEPS - (Cluster.taken - before)) > 0:
-        limits = settings(max_examples=left // A_RUN + 10, stateful_step_count=A_RUN, deadline=None)
+        limits = settings(max_examples=left // A_RUN + 10, stateful_step_count=A_RUN)
         run_state_machine_as_test(Cluster, settings=limits)

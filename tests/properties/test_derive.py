@@ -135,7 +135,7 @@ def _sum(shape: Shape) -> Callable[[Read, int, Mapping[int, int]], int | None]:
 
 
 @given(shapes, changes)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_history_ends_where_its_inputs_alone_lead(parts: list[Shape], history: list[Any]) -> None:
     walked = Made(parts)
     inputs: list[dict[int, int]] = [{} for _ in range(INPUTS)]

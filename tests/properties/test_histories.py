@@ -39,7 +39,7 @@ histories = st.tuples(*[st.lists(steps, max_size=8)] * 5).map(lambda parts: [ste
 """Longer than Hypothesis would make one list by itself."""
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(sorted(FABRICS)), st.sampled_from(sorted(STANDING)), histories)
 def test_the_outcome_does_not_depend_on_the_way(network: str, cluster: str, history: list[Step]) -> None:
     run(network, cluster, history)

@@ -196,7 +196,7 @@ def is_ours(item: Object) -> bool:
 
 
 @given(st.lists(contents, min_size=1, max_size=4))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_incremental_equals_fresh(history: list[list[Object]]) -> None:
     walked, api = live(history)
     fresh = Topology(fabric(), confirmed(walked.state))
@@ -209,7 +209,6 @@ def test_incremental_equals_fresh(history: list[list[Object]]) -> None:
 
 
 @given(contents, st.sampled_from([frozenset(), *({each} for each in FOREIGN)]), st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_the_order_of_objects_does_not_matter(objects: list[Object], foreign: Any, chance: random.Random) -> None:
     api = Api(*objects)
     settle(Topology(fabric()), api)
@@ -227,7 +226,6 @@ def test_the_order_of_objects_does_not_matter(objects: list[Object], foreign: An
 
 
 @given(st.lists(contents, min_size=1, max_size=4))
-@settings(deadline=None)
 def test_no_address_is_shared_or_kept_by_the_gone(history: list[list[Object]]) -> None:
     topology, api = live(history)
     grants = topology.grants
@@ -241,7 +239,6 @@ def test_no_address_is_shared_or_kept_by_the_gone(history: list[list[Object]]) -
 
 
 @given(st.lists(contents, min_size=1, max_size=3))
-@settings(deadline=None)
 def test_what_changed_is_exactly_what_moved(history: list[list[Object]]) -> None:
     topology, api, before = Topology(fabric()), Api(), snapshot()
     rows: dict[object, object] = {}
@@ -268,7 +265,6 @@ def test_what_changed_is_exactly_what_moved(history: list[list[Object]]) -> None
 
 
 @given(st.lists(contents, min_size=1, max_size=3))
-@settings(deadline=None)
 def test_every_membership_has_its_rows(history: list[list[Object]]) -> None:
     """No pass leaves a reference to a row that is not there: the database would refuse the whole transaction."""
     topology, api, before = Topology(fabric()), Api(), snapshot()
@@ -308,7 +304,6 @@ COMING_AND_GOING: list[Object] = [
 ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(COMING_AND_GOING), max_size=14))
 def test_what_comes_and_goes_in_a_standing_cluster_leaves_no_trace(changes: list[Object]) -> None:
     """Each time an object comes or, if it is there, goes: the outcome is that of a controller that starts now, and that

@@ -93,7 +93,7 @@ extents = st.builds(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.dictionaries(names, extents))
 def test_the_same_overlaps_are_found_as_by_looking_at_each_two(some: dict[str, Extent]) -> None:
     claims = {
@@ -109,7 +109,7 @@ def made(name: str, networks: tuple[Network, ...]) -> Subnet | None:
     return Subnet(name=name, cidrs=networks, gateways=()) if networks else None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(histories)
 def test_the_verdicts_are_those_of_each_subnet_against_all_others(
     history: list[list[Put | Drop | Use | Block]],

@@ -71,7 +71,7 @@ def come(where: World, number: int, ask: int, age: int) -> None:
     where.server.put(msgspec.structs.replace(made, metadata=meta))
 
 
-@settings(max_examples=100, deadline=None, phases=(Phase.generate,), suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, phases=(Phase.generate,), suppress_health_check=[HealthCheck.too_slow])
 @given(crowds, histories)
 def test_lines_are_served_as_if_each_were_tried(crowd: list[int], history: list[list[tuple[str, int, int]]]) -> None:
     """After each calm: a controller that tries all, one after another, grants and tells the same."""
