@@ -32,8 +32,10 @@ def ref(name: str) -> ObjectRef:
     return ObjectRef(kind=Kind.POD, namespace="default", name=name, uid=f"uid-{name}")
 
 
-def port(name: str, switch: str = "s", groups: Collection[str] = (), **options: str) -> State:
-    row = nb.LogicalSwitchPort(name=name, options=options, external_ids=owned())
+def port(name: str, switch: str = "s", groups: Collection[str] = (), owner: str = "", **options: str) -> State:
+    row = nb.LogicalSwitchPort(
+        name=name, options=options, external_ids=owned(**({"owner_uid": owner} if owner else {}))
+    )
     members = [
         Member("Logical_Switch", switch, "ports", name),
         *(Member("Port_Group", g, "ports", name) for g in groups),
@@ -414,6 +416,31 @@ async def test_it_is_tried_again_at_once_when_rows_of_others_change(world: World
     await until(lambda: RowKey("Port_Group", "taken") not in world.nb.replica.foreign)
     await world.make_pass()
     assert (world.aside, world.agrees_but()) == (set(), True)
+
+
+@pytest.mark.parametrize("refused", [True, False])
+async def test_who_takes_over_the_name_of_one_that_is_left_out_is_told_and_waits(world: World, refused: bool) -> None:
+    """A Pod of a StatefulSet goes and comes between two passes. Its port is refused, or waits for its group."""
+    old, new = (ObjectRef(kind=Kind.POD, namespace="default", name="web-0", uid=uid) for uid in ("u1", "u2"))
+    bad = facts(nb.PortGroup(name="g", external_ids=owned(bad="\0")))
+    x = "bad\0" if refused else "good"
+    world.wishes.put(ref("guard"), bad)
+    world.wishes.put(old, port("web-0", groups=["g"], x=x, owner="u1"))
+    await world.make_pass()
+    assert world.wishes.aside.keys() == {ref("guard"), old}
+    world.wishes.put(old, {})
+    world.wishes.put(new, port("web-0", groups=["g"], x=x, owner="u2"))
+    world.wishes.annotate(new)
+    world.wishes.annotate(ref("free"))
+    await world.make_pass()
+    assert world.wishes.aside.keys() == {ref("guard"), new}
+    assert world.loop._committer.incomplete == {"uid-guard", "u2"}
+    await until(lambda: world.published == ["free"])
+    world.wishes.put(ref("guard"), group_of("g"))
+    world.wishes.put(new, port("web-0", groups=["g"], owner="u2"))
+    await world.make_pass()
+    assert (world.aside, world.agrees_but()) == (set(), True)
+    await until(lambda: world.published == ["free", "web-0"])
 
 
 async def test_who_is_aside_costs_the_next_passes_no_look_at_all_owners(world: World) -> None:

@@ -37,6 +37,23 @@ def test_a_unit_is_left_out_until_what_is_wanted_of_it_changes() -> None:
     assert (aside.reasons(), aside.due) == ({}, None)
 
 
+def test_a_key_that_is_not_wanted_any_more_does_not_have_its_unit_tried_on_every_pass() -> None:
+    aside, desired = Aside(), {**switch(bad="1"), JOINT: None}
+    aside.put(A, [ROW, JOINT], desired, "no good", until=100.0)
+    less = switch(bad="1")
+    plan = diff(less, {})
+    assert aside.sort(plan, less, 99.0) == (set(), {A: {ROW}})
+    aside.put(A, [ROW], less, "no good", until=100.0)
+    assert aside.sort(plan, less, 99.0) == ({ROW}, {})
+
+
+def test_a_further_row_of_a_unit_that_is_refused_later_leaves_the_first_one_out() -> None:
+    aside, desired = Aside(), {**switch(bad="1"), OTHER: None}
+    aside.put(A, [ROW], desired, "no good", until=100.0)
+    aside.put(A, [OTHER], desired, "no good either", until=100.0)
+    assert aside.sort(diff(desired, {}), desired, 99.0) == ({ROW, OTHER}, {})
+
+
 def test_a_unit_is_tried_again_in_its_time() -> None:
     aside, desired = Aside(), switch()
     aside.put(A, [ROW], desired, "no good", until=100.0)

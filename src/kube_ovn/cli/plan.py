@@ -143,7 +143,7 @@ def _plan(fabric: Fabric, listed: _Listed, nb: Northbound) -> Found:
     rows: Plan[Key, Row | None] = Plan()
     if topology.standing:
         rows = diff(topology.state, nb.replica.owned)
-        rows = rows.without(kept(rows, listed.unknown, nb.replica.target))
+        rows = rows.without(kept(rows, listed.unknown, nb.replica.owned, nb.replica.target))
     return Found(rows=rows, writes=tuple(topology.writes.values()), unread=listed.unread, topology=topology)
 
 

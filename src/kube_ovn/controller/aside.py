@@ -58,8 +58,12 @@ class Aside:
         return {unit: each.reason for unit, each in self.exclusions.items() if isinstance(unit, ObjectRef)}
 
     def put(self, unit: Unit, keys: Iterable[Key], desired: State, reason: str, until: float) -> None:
+        """Set a unit aside with these keys, and with those that it is set aside with already and that are wanted as
+        before: only they are left out of the next plan.
+        """
         before = self.exclusions.get(unit)
-        wanted = {**(before.wanted if before is not None else {}), **_wanted(keys, desired)}
+        still = () if before is None else (key for key, value in before.wanted.items() if _want(key, desired) == value)
+        wanted = {key: _want(key, desired) for key in (*still, *keys)}
         self.exclusions[unit] = Exclusion(reason=reason, wanted=wanted, until=until)
 
     def drop(self, unit: Unit) -> None:
@@ -67,14 +71,14 @@ class Aside:
 
     def sort(self, plan: NorthboundPlan, desired: State, now: float) -> tuple[set[Key], Units]:
         """The keys of a plan that are to be left out of it, and the units that are to be tried again now, with their
-        keys. A unit without a key in the plan is set aside no more.
+        keys; these keys may belong to other objects by now. A unit without a key in the plan is set aside no more.
         """
         excluded, again = set[Key](), Units()
         for unit, exclusion in list(self.exclusions.items()):
             keys = {key for key in exclusion.wanted if key in plan}
             if not keys:
                 self.drop(unit)
-            elif now >= exclusion.until or _wanted(exclusion.wanted, desired) != exclusion.wanted:
+            elif now >= exclusion.until or any(_want(key, desired) != was for key, was in exclusion.wanted.items()):
                 again[unit] = keys
             else:
                 excluded |= keys
@@ -137,5 +141,5 @@ def chunks(units: Units, size: int) -> list[Units]:
     return [dict(items[start : start + size]) for start in range(0, len(items), size)]
 
 
-def _wanted(keys: Iterable[Key], desired: State) -> dict[Key, object]:
-    return {key: desired.get(key, _ABSENT) for key in keys}
+def _want(key: Key, desired: State) -> object:
+    return desired.get(key, _ABSENT)

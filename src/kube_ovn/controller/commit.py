@@ -16,9 +16,9 @@ from prometheus_client import Gauge
 
 from kube_ovn.controller.aside import Aside, Owners, Unit, format_unit, waiting
 from kube_ovn.controller.narrow import Narrowing
-from kube_ovn.controller.parts import NorthboundPlan
+from kube_ovn.controller.parts import NorthboundPlan, rows_of
 from kube_ovn.model.network import ObjectRef
-from kube_ovn.model.row import Key, State
+from kube_ovn.model.row import Key, Row, RowKey, State
 from kube_ovn.ovsdb.client import Client, ConflictError, RejectedError, SessionEndedError
 
 log = structlog.get_logger()
@@ -42,6 +42,7 @@ class Committer:
         self._waiting: dict[Unit, Unit] = {}  # by unit, another unit that it waits for
         self.left: dict[Key, Unit] = {}
         """The keys of the last plan that were left out, each with its unit."""
+        self._wanted: dict[RowKey, Row | None] = {}  # the desired rows of `left`, and the rows its memberships join
 
     @property
     def incomplete(self) -> set[str]:
@@ -60,11 +61,13 @@ class Committer:
         excluded, again = self._aside.sort(plan, desired, self._time())
         try:
             await self._commit_healthy(work, plan, excluded.union(*again.values()))
-            await work.take(again, careful=True)
+            units = work.units(set().union(*again.values()))
+            await work.take(units, careful=True)
             for unit in again.keys() - work.refused.keys():
                 self._aside.drop(unit)
-                log.info("taken in again", unit=format_unit(unit))
-            self._leave(work, await work.finish(excluded))
+                if unit in units:
+                    log.info("taken in again", unit=format_unit(unit))
+            self._leave(work, await work.finish(excluded), desired)
         finally:
             self._tell()
 
@@ -94,14 +97,20 @@ class Committer:
             await work.take(again, careful=True)
         self._suspects = frozenset()
 
-    def _leave(self, work: Narrowing, keys: set[Key]) -> None:
-        """Remember the keys that were left out. Looking up owners is slow, so it is done once for each key."""
+    def _leave(self, work: Narrowing, keys: set[Key], desired: State) -> None:
+        """Remember the keys that were left out. Looking up owners is slow, so it is done once for each key, and again
+        for all when one of the rows has changed: it may be made for another object of the same name.
+        """
         before = self.left
-        known = before | {key: unit for unit, those in work.refused.items() for key in those}
+        changed = any(desired.get(row) != was for row, was in self._wanted.items())
+        refused = {key: unit for unit, those in work.refused.items() for key in those}
+        known = ({} if changed else before) | refused
         new = {key: unit for unit, those in work.units(keys - known.keys()).items() for key in those}
         self.left = {key: new.get(key) or known[key] for key in keys}
+        target_of = self._nb.replica.target
+        self._wanted = {row: desired.get(row) for key in keys for row in rows_of(key, target_of)}
         if self.left != before:
-            self._waiting = waiting(self.left, self._aside.exclusions, self._nb.replica.target)
+            self._waiting = waiting(self.left, self._aside.exclusions, target_of)
 
     def _reasons(self) -> dict[ObjectRef, str]:
         """Why objects are set aside, or wait for objects that are."""

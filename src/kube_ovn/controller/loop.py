@@ -94,7 +94,7 @@ class Loop(Generic[K]):
         rendered = time.perf_counter()
         standing = self._decisions.standing
         plan: NorthboundPlan = self._plan() if standing else Plan()
-        still = kept(plan, unknown, self._nb.replica.target)
+        still = kept(plan, unknown, self._nb.replica.owned, self._nb.replica.target)
         planned = time.perf_counter()
         await self._committer.commit(plan.without(still), self._decisions.state)
         if standing:

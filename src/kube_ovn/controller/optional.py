@@ -2,16 +2,16 @@
 
 A kind may be missing (its definition is not installed) or forbidden. Objects of it that are known stay known and in
 effect. If it was never listed, its objects are unknown, not absent: the rows that an earlier controller made of them
-stay as they are.
+stay as they are, and no new row comes beside them, for it may be what one of them has to become.
 """
 
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 
-from kube_ovn.controller.parts import NorthboundPlan, TargetOf
+from kube_ovn.controller.parts import NorthboundPlan, TargetOf, rows_of
 from kube_ovn.model.nb import AddressSet, ChassisTemplateVar, Dns, LoadBalancer, LoadBalancerHealthCheck
 from kube_ovn.model.resource import ENDPOINT_SLICES, IPPOOLS, SERVICES, STATEFULSETS, VPCS
-from kube_ovn.model.row import Key, Member
+from kube_ovn.model.row import Key, RowKey, State
 
 _OF_SERVICES = frozenset({each.TABLE for each in (LoadBalancer, LoadBalancerHealthCheck, ChassisTemplateVar, Dns)})
 
@@ -25,12 +25,21 @@ OPTIONAL: Mapping[str, AbstractSet[str]] = {
 """By kind, the tables with rows made of its objects. All other kinds are required: nothing is decided without them."""
 
 
-def kept(plan: NorthboundPlan, unknown: Collection[str], target_of: TargetOf) -> set[Key]:
-    """The keys of a plan that stay as they are while these kinds are unknown: their rows that would change or go."""
+def kept(plan: NorthboundPlan, unknown: Collection[str], owned: State, target_of: TargetOf) -> set[Key]:
+    """The keys of a plan that are left as they are in the database (`owned`) while these kinds are unknown: the rows of
+    their tables, and the memberships that join such rows.
+    """
     tables = frozenset[str]().union(*(OPTIONAL[kind] for kind in unknown))
-    return {key for key in (*plan.update, *plan.delete) if tables & _tables(key, target_of)} if tables else set()
+    if not tables:
+        return set()
+    return {
+        key
+        for key in plan
+        if any(row.table in tables and not _is_other_set(row, owned) for row in rows_of(key, target_of))
+    }
 
 
-def _tables(key: Key, target_of: TargetOf) -> set[str]:
-    target = target_of(key) if isinstance(key, Member) else None
-    return {key.table} if target is None else {key.table, target.table}
+def _is_other_set(row: RowKey, owned: State) -> bool:
+    """Whether a row is an Address_Set that is made of no IPPool. A new one is: no IPPool is known."""
+    there = owned.get(row)
+    return row.table == AddressSet.TABLE and (there is None or "ippool" not in there.external_ids)

@@ -20,6 +20,14 @@ def parent_of(member: Member) -> RowKey:
     return RowKey(member.table, member.key)
 
 
+def rows_of(key: Key, target_of: TargetOf) -> list[RowKey]:
+    """The row itself, or the one or two rows that a membership joins."""
+    if isinstance(key, RowKey):
+        return [key]
+    target = target_of(key)
+    return [parent_of(key)] if target is None else [parent_of(key), target]
+
+
 class Parts:
     """A whole plan, and how its changes depend on each other."""
 
