@@ -107,9 +107,9 @@ class Committer:
         known = ({} if changed else before) | refused
         new = {key: unit for unit, those in work.units(keys - known.keys()).items() for key in those}
         self.left = {key: new.get(key) or known[key] for key in keys}
-        target_of = self._nb.replica.target
-        self._wanted = {row: desired.get(row) for key in keys for row in rows_of(key, target_of)}
-        if self.left != before:
+        if changed or self.left != before:
+            target_of = self._nb.replica.target
+            self._wanted = {row: desired.get(row) for key in keys for row in rows_of(key, target_of)}
             self._waiting = waiting(self.left, self._aside.exclusions, target_of)
 
     def _reasons(self) -> dict[ObjectRef, str]:
