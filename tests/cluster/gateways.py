@@ -38,9 +38,9 @@ def node6(number: int) -> str:
 
 
 @contextmanager
-def centralized(scene: Scene, block: Block) -> Iterator[str]:
-    """A subnet of both families that leaves through node2, and through node1 where that cannot."""
-    spec = {"gatewayType": "centralized", "gatewayNode": "node2,node1", "natOutgoing": True}
+def centralized(scene: Scene, block: Block, gateways: str = "node2,node1") -> Iterator[str]:
+    """A subnet of both families that leaves through node2, and through node1 where that cannot: `gateways` in order."""
+    spec = {"gatewayType": "centralized", "gatewayNode": gateways, "natOutgoing": True}
     with own_subnet(scene, block.both(), **spec) as name:
         leaves_through(name, "node2", within=20)
         yield name
