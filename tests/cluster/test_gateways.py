@@ -42,8 +42,8 @@ FAMILY, NODE_COUNT = IpFamily.DUAL, 3
 
 @pytest.fixture
 def place(scene: Scene, block: Block) -> Iterator[str]:
-    """A subnet with one gateway. A second one would be another right answer while this machine is so busy that BFD takes
-    the first for dead.
+    """A subnet with one gateway. A second one would be another right answer while this machine is so busy that BFD
+    takes the first for dead.
     """
     with centralized(scene, block, "node2") as name:
         yield name
