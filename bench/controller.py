@@ -25,6 +25,7 @@ from bench.pods import (
     floor_patch,
     floor_record,
     pod_body,
+    time_to_annotated,
     watching,
 )
 from bench.processes import bare_python_rss, cpu_seconds, rss
@@ -184,10 +185,7 @@ class _Run:
 
     async def _single(self, sights: Sights, name: str) -> float:
         await asyncio.sleep(0.1)
-        started = time.perf_counter()
-        await create(self._client, NAMESPACE, pod_body(name, NODE))
-        await sights.until("the Pod is annotated", DEADLINE, lambda: name in sights.annotated)
-        return sights.annotated[name] - started
+        return await time_to_annotated(self._client, sights, NAMESPACE, pod_body(name, NODE), DEADLINE)
 
     async def _single_floor(self, sights: Sights, name: str) -> float:
         await asyncio.sleep(0.1)

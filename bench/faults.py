@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.figure import Anchor, Ask, Figure, median
-from bench.pods import Sights, create, each, pod_body, watching
+from bench.pods import Sights, create, each, pod_body, time_to_annotated, watching
 from bench.world import NODE, World
 from kube_ovn.k8s.client import MERGE, Client
 from kube_ovn.k8s.credentials import load_credentials
@@ -61,9 +61,9 @@ class _Run:
             told_after = await told
             healed = await self._mend(sights)
         return [
-            _figure("the longest wait of a healthy Pod among bad ones", max(among), "<", max(calm) + 1, calm, among),
-            _figure("bad object written to its Event, the longest", max(told_after), "<", 10, calm, told_after),
-            _figure("bad object mended to brought about, the longest", max(healed), "<", 2, calm, healed),
+            _figure("the longest wait of a healthy Pod among bad ones", max(among), max(calm) + 1, calm, among),
+            _figure("bad object written to its Event, the longest", max(told_after), 10, calm, told_after),
+            _figure("bad object mended to brought about, the longest", max(healed), 2, calm, healed),
         ]
 
     async def _come_and_go(self, sights: Sights) -> list[float]:
@@ -74,10 +74,7 @@ class _Run:
             self._next += 1
             query = {"gracePeriodSeconds": "0"}
             await self._client.request("DELETE", PODS.path("default", leaving), query=query)
-            started = time.perf_counter()
-            await create(self._client, "default", pod_body(name, NODE))
-            await sights.until(f"{name} is annotated", DEADLINE, lambda name=name: name in sights.annotated)  # type: ignore[misc]
-            waits.append(sights.annotated[name] - started)
+            waits.append(await time_to_annotated(self._client, sights, "default", pod_body(name, NODE), DEADLINE))
         say(f"{len(waits)} Pods come and go: median {median(waits) * 1000:.0f} ms, longest {max(waits) * 1000:.0f} ms")
         return waits
 
@@ -118,20 +115,17 @@ class _Run:
             body = {"metadata": {"annotations": dict.fromkeys(annotations)}}
             started = time.perf_counter()
             await self._client.request("PATCH", PODS.path("default", name), body=body, form=MERGE)
-            await sights.until(f"{name} is annotated", DEADLINE, lambda name=name: name in sights.annotated)  # type: ignore[misc]
-            spent.append(max(0.0, sights.annotated[name] - started))
+            spent.append(max(0.0, await sights.until_annotated(name, DEADLINE) - started))
         return spent
 
 
-def _figure(
-    name: str, value: float, relation: Any, most: float, calm: Sequence[float], found: Sequence[float]
-) -> Figure:
+def _figure(name: str, value: float, most: float, calm: Sequence[float], found: Sequence[float]) -> Figure:
     return Figure(
         name=f"{name}, {HEALTHY} Pods",
         value=value,
         unit="s",
         n=len(found),
         anchor=Anchor(name="the longest wait of a healthy Pod before there were bad ones, s", value=max(calm)),
-        ask=Ask(relation=relation, value=most),
+        ask=Ask(relation="<", value=most),
         note=f"median {median(found):.3f} s; before there were bad ones {median(calm):.3f} s",
     )

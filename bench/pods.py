@@ -109,6 +109,13 @@ class Sights:
         self.pods.pop(name, None)
         self._news.tell()
 
+    async def until_annotated(self, name: str, deadline: float) -> float:
+        """Wait until a Pod is annotated, at most `deadline` seconds. Returns the time at which that was seen.
+        Raises TimeoutError.
+        """
+        await self.until(f"Pod {name} is annotated", deadline, lambda: name in self.annotated)
+        return self.annotated[name]
+
     async def until(self, what: str, deadline: float, done: Callable[[], bool]) -> None:
         """Wait until `done`, at most `deadline` seconds. Raises TimeoutError with a sentence that names `what`."""
         await self._news.until(what, done, deadline)
@@ -159,6 +166,15 @@ async def each(items: Iterable[T], work: Callable[[T], Awaitable[object]]) -> fl
 
 async def create(client: Client, namespace: str, body: dict[str, Any]) -> None:
     await client.request("POST", PODS.path(namespace), body=body)
+
+
+async def time_to_annotated(
+    client: Client, sights: Sights, namespace: str, body: dict[str, Any], deadline: float
+) -> float:
+    """Create a Pod. Returns the seconds until it is seen annotated. Raises TimeoutError."""
+    started = time.perf_counter()
+    await create(client, namespace, body)
+    return await sights.until_annotated(body["metadata"]["name"], deadline) - started
 
 
 async def floor_patch(client: Client, namespace: str, pod: Pod) -> None:

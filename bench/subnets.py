@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from bench.figure import Anchor, Ask, Figure, median
-from bench.pods import Sights, create, each, ensure_namespace, pod_body, watching
+from bench.pods import Sights, create, each, ensure_namespace, pod_body, time_to_annotated, watching
 from bench.processes import cpu_seconds
 from bench.world import NODE, World
 from kube_ovn.k8s.client import Client
@@ -96,10 +96,7 @@ class _Run:
         return sum(bool(item.status.cidr_block) for item in listed) == SUBNETS_COUNT + 2
 
     async def _single(self, sights: Sights, name: str) -> float:
-        started = time.perf_counter()
-        await create(self._client, "default", pod_body(name, NODE))
-        await sights.until("the Pod is annotated", DEADLINE, lambda: name in sights.annotated)
-        return sights.annotated[name] - started
+        return await time_to_annotated(self._client, sights, "default", pod_body(name, NODE), DEADLINE)
 
     async def _fill(self) -> None:
         controller, cpu = self._world.running, cpu_seconds(self._world.running.pid)

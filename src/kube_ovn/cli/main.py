@@ -91,7 +91,7 @@ def explain(
     namespace: NamespaceOption = "kube-system",
     kubeconfig: KubeconfigOption = "",
 ) -> None:
-    """What an address is, what has it and since when, and what had it before."""
+    """The role of an address, the object that has it and since when, and the objects that had it before."""
     try:
         address = ipam.parse_address(ip)
         found = ipam.explain(address, asyncio.run(ipam.observe_address(kubeconfig, namespace, address)))

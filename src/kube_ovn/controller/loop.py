@@ -34,7 +34,7 @@ PROBLEMS = Gauge("kube_ovn_controller_problems", "Objects that cannot be given w
 
 
 class Decisions(Owners, Protocol[K]):
-    """What the topology decided for the objects that it saw last."""
+    """The decisions of the topology on the objects that it saw last."""
 
     @property
     def standing(self) -> bool:
@@ -48,7 +48,7 @@ class Decisions(Owners, Protocol[K]):
 
     @property
     def told(self) -> Mapping[K, Told]:
-        """What the users of objects are told, each message under a key of its own."""
+        """The messages for the users of objects, each under a key of its own."""
         ...
 
     def take_changed(self) -> set[Key]:

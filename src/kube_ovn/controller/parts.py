@@ -1,4 +1,4 @@
-"""Which part of a plan can be carried out without the rest of it. Pure.
+"""The parts of a plan that can be carried out without the rest of it. Pure.
 
 A part is never carried out in a way that lets traffic through which the whole plan would stop: a new row waits for all
 its memberships in sets, because one of them may be in the Port_Group with the ACLs that guard it.

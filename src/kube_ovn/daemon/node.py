@@ -163,7 +163,7 @@ class NodeNetwork:
             await asyncio.sleep(PROVEN_PAUSE if complaint is None else UNPROVEN_PAUSE)
 
     async def _ask(self) -> str | None:
-        """Which join gateway does not answer, and why; None when all of them do."""
+        """The join gateway that does not answer, and the reason; None when all of them answer."""
         for gateway in self._state.gateways if self._state else ():
             try:
                 await echo(gateway, names.NODE_NIC, UNPROVEN_WAIT if self.complaint else PROVEN_WAIT)

@@ -150,7 +150,7 @@ class View:
                 self.effective.put(name, found)
 
     def _parse_site(self, news: News) -> None:
-        """What is not known, or wrong, stays as it was."""
+        """Put the site of this node. A part of it that is not known, or wrong, stays as it was."""
         own, before, services = self.own, self.site, self._settings.service_cluster_ip_range
         fabric = tuple(network for subnet in self.node_subnets or () for network in subnet.networks)
         if own is None or not fabric:

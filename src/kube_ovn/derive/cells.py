@@ -30,7 +30,7 @@ class Read:
         self._log = []
 
     def taken(self) -> tuple[Any, ...]:
-        """What was read since the cell was begun: a source and a key in turn."""
+        """The reads since the cell was begun: a source and a key in turn."""
         return tuple(self._log)
 
     def get(self, source: Source[K, V], key: K) -> V | None:
@@ -105,7 +105,7 @@ class Derived(Source[K, V], Generic[K, S, V]):
         return True
 
     def reads(self, key: K) -> tuple[tuple[Source[Any, Any], Any], ...]:
-        """What the cell of a key has read: sources and keys."""
+        """The sources and keys that the cell of a key has read."""
         flat = self._cells[key].reads if key in self._cells else ()
         return tuple(zip(flat[::2], flat[1::2], strict=True))
 

@@ -66,8 +66,8 @@ class Graph:
         return self._index(name, of, lambda key, value: dict.fromkeys(by(key, value), value), cutoff=False)
 
     def split(self, name: str, of: Source[K, S], parts: Callable[[K, S], Mapping[G, V]]) -> Index[G, K, V]:
-        """Of each value the parts that `parts` names, each in a group. What reads a group is worked out anew only when
-        a part in it changes: for values that are much to many, of which little changes at a time.
+        """The parts of each value that `parts` names, each in a group. A cell that reads a group is worked out anew
+        only when a part in it changes: for large values that many cells read, and of which little changes at a time.
         """
         return self._index(name, of, parts, cutoff=True)
 

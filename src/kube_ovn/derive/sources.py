@@ -22,7 +22,7 @@ ALL: Final = All()
 
 
 class Behind(Protocol):
-    """What has cells: a derivation. `stale` holds the keys of those that are to be worked out anew."""
+    """A derivation, as its sources know it. `stale` holds the keys of those that are to be worked out anew."""
 
     stale: dict[Any, None]
 

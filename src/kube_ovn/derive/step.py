@@ -28,8 +28,8 @@ class News:
 
 
 class Step:
-    """What has a memory. `work` is called in its place in the order when an input changed, and puts values into
-    collections; what those hold is for the graph an input like any other.
+    """A part of the graph that has a memory. `work` is called in its place in the order when an input changed, and puts
+    values into collections; for the graph these are inputs like any other.
     """
 
     def __init__(self, name: str, inputs: Sequence[Source[Any, Any]], work: Callable[[News], None]) -> None:

@@ -1,4 +1,4 @@
-"""Which endpoint a client goes to by its address, so that few clients change when an endpoint comes or goes. Pure.
+"""The endpoint of a client by its address, so that few clients change when an endpoint comes or goes. Pure.
 
 Open vSwitch hashes a client to a position among the endpoints (ovs-ofctl(8), group select by hash). If each endpoint
 were listed once, one that leaves would shift all behind it, and with them nearly all clients. So there is a fixed
