@@ -4,6 +4,8 @@ Metrics are declared beside the code that they measure, and served here. A progr
 decide whether the program is alive and ready; this module only asks them.
 """
 
+import asyncio
+import errno
 import logging
 import signal
 import socket
@@ -15,6 +17,10 @@ import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+PORT_DEADLINE = 30.0
+"""Seconds, as long as the kubelet waits for a process to end."""
+PORT_PERIOD = 0.1
+"""Seconds between attempts to bind a port; the kernel does not tell when it becomes free."""
 LEVELS = ("debug", "info", "warning", "error")
 
 Check = Callable[[], str | None]
@@ -85,21 +91,36 @@ async def serve_health(
 ) -> AsyncIterator[int]:
     """Serve /livez, /readyz and /metrics on all addresses while in the context; yields the port (0 = any free).
 
-    `refresh` updates metrics that are looked at only when a client asks for them.
+    The port is the node's: when a Pod is deleted by force, its process has the port for some seconds more. Raises
+    OSError when the port is not free within PORT_DEADLINE. `refresh` updates metrics that are looked at only when a
+    client asks for them.
     """
     app = web.Application()
     app.router.add_get("/livez", _answer(live))
     app.router.add_get("/readyz", _answer(ready))
     app.router.add_get("/metrics", _metrics(refresh))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
-    listener = socket.create_server(("", port), family=family, dualstack_ipv6=family == socket.AF_INET6)
+    listener = await _listen(port)
     await runner.setup()
     try:
         await web.SockSite(runner, listener).start()
         yield listener.getsockname()[1]
     finally:
         await runner.cleanup()
+
+
+async def _listen(port: int) -> socket.socket:
+    """Bind a port as soon as no other process has it. Raises OSError after PORT_DEADLINE."""
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    loop = asyncio.get_running_loop()
+    end = loop.time() + PORT_DEADLINE
+    while True:
+        try:
+            return socket.create_server(("", port), family=family, dualstack_ipv6=family == socket.AF_INET6)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or loop.time() > end:
+                raise
+        await asyncio.sleep(PORT_PERIOD)
 
 
 def _answer(checks: Mapping[str, Check]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

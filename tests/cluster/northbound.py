@@ -9,7 +9,7 @@ from kube_ovn.model import nb
 from kube_ovn.model.row import Row
 from kube_ovn.ovsdb.client import Client
 from kube_ovn.ovsdb.codec import Columns
-from kube_ovn.ovsdb.connection import Connection
+from kube_ovn.ovsdb.connection import Connection, Notify
 from kube_ovn.ovsdb.errors import OvsdbError
 from sandbox.layout import CONTROL_PLANE_NODE
 
@@ -40,6 +40,45 @@ def read_ports(namespace: str) -> dict[str, Columns]:
     return {row["name"]: row for row in rows if row["name"].endswith(f".{namespace}")}
 
 
+def until_nodes_follow(within: float = _DEADLINE) -> None:
+    """Wait until every node has done what the Northbound database says by now (`nb_cfg` in ovn-nb(5)). Raises
+    TimeoutError.
+    """
+    asyncio.run(asyncio.wait_for(_until_nodes_follow(), within))
+
+
+async def _until_nodes_follow() -> None:
+    done: asyncio.Queue[int] = asyncio.Queue()
+
+    def note(method: str, params: list[Any]) -> None:
+        if method == "update2":
+            for change in params[1]["NB_Global"].values():
+                done.put_nowait(next(iter(change.values()))["hv_cfg"])
+
+    asked = {"op": "mutate", "table": "NB_Global", "where": [], "mutations": [["nb_cfg", "+=", 1]]}
+    told = {"op": "select", "table": "NB_Global", "where": [], "columns": ["nb_cfg"]}
+    async with _connected(note) as connection:
+        columns = {"NB_Global": [{"columns": ["hv_cfg"]}]}
+        await connection.request("monitor_cond", [_DATABASE, "cfg", columns], _DEADLINE)
+        _, reply = await connection.request("transact", [_DATABASE, asked, told], _DEADLINE)
+        while await done.get() < reply["rows"][0]["nb_cfg"]:
+            pass
+
+
+@asynccontextmanager
+async def _connected(note: Notify) -> AsyncIterator[Connection]:
+    """A connection in a `with` block. Fails when the connection is lost before the end."""
+    connection = await Connection.connect(ENDPOINT, note, None)
+    reading = asyncio.create_task(connection.run())
+    try:
+        yield connection
+        assert not reading.done(), "the monitor lost its connection"
+    finally:
+        connection.close(OvsdbError("done"))
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
 @asynccontextmanager
 async def all_updates() -> AsyncIterator[list[Any]]:
     """Every change of any column of any table during the `with` block, as the server sends it."""
@@ -49,16 +88,9 @@ async def all_updates() -> AsyncIterator[list[Any]]:
         if method == "update2":
             updates.append(params[1])
 
-    connection = await Connection.connect(ENDPOINT, note, None)
-    reading = asyncio.create_task(connection.run())
-    try:
+    async with _connected(note) as connection:
         schema = await connection.request("get_schema", [_DATABASE], _DEADLINE)
         everything: dict[str, Any] = {table: [{}] for table in schema["tables"]}
         await connection.request("monitor_cond", [_DATABASE, "all", everything], _DEADLINE)
         yield updates
         await connection.request("echo", [], _DEADLINE)  # replies keep their order: all changes so far have arrived
-        assert not reading.done(), "the monitor lost its connection"
-    finally:
-        connection.close(OvsdbError("done"))
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)

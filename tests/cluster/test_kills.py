@@ -164,9 +164,8 @@ def has_passed_since(begun: float) -> bool:
         return False
     values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     started, leads = float(values["process_start_time_seconds"]), float(values["kube_ovn_leader"])
-    return (
-        started > begun and leads == 1 and float(values['kube_ovn_controller_pass_seconds_count{stage="commit"}']) > 0
-    )
+    commits = float(values.get('kube_ovn_controller_pass_seconds_count{stage="commit"}', 0))
+    return started > begun and leads == 1 and commits > 0
 
 
 def test_northbound_unreachable_for_a_while(scene: Scene) -> None:

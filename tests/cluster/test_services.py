@@ -13,7 +13,7 @@ from tests.cluster import kube
 from tests.cluster.fabric import records, warned
 from tests.cluster.kube import Json
 from tests.cluster.lab import HTTP, SLEEP, Pod, Scene, manifest, node_exec, until
-from tests.cluster.northbound import read_rows
+from tests.cluster.northbound import read_rows, until_nodes_follow
 
 UDP = 8081
 BACKEND = ("/agnhost", "netexec", f"--http-port={HTTP}", f"--udp-port={UDP}")
@@ -49,7 +49,7 @@ def read_service(scene: Scene, name: str) -> Json:
 
 
 def serves(scene: Scene, address: str, pods: Sequence[str]) -> None:
-    """Wait until the fabric sends what is for a Service to these Pods and no others."""
+    """Wait until every node sends what is for a Service to these Pods and no others."""
     wanted = {f"{pod.ip}:{HTTP}" for name, pod in scene.pods().items() if name in pods}
 
     def sent() -> bool:
@@ -57,6 +57,7 @@ def serves(scene: Scene, address: str, pods: Sequence[str]) -> None:
         return any(set(filter(None, vip.split(","))) == wanted for vip in vips if vip is not None)
 
     until(sent, 20, f"{address} is served by {', '.join(pods)}")
+    until_nodes_follow()
 
 
 def answers(scene: Scene, client: Pod, address: str, count: int = 20, path: str = "hostname") -> set[str]:

@@ -1,5 +1,6 @@
 """Logs whose level changes while the program runs, health that asks its checks."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -40,6 +41,21 @@ def test_logs_are_json_and_the_level_follows_signals() -> None:
 def test_an_unknown_level_is_a_sentence() -> None:
     with pytest.raises(ValueError, match="'loud' is none of debug, info, warning, error"):
         telemetry.parse_level("loud")
+
+
+async def test_a_port_is_waited_for_as_long_as_a_process_may_take_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with telemetry.serve_health(0, {}, {}) as port:
+        monkeypatch.setattr(telemetry, "PORT_DEADLINE", 0.0)
+        with pytest.raises(OSError, match="in use"):
+            async with telemetry.serve_health(port, {}, {}):
+                pass
+        monkeypatch.undo()
+        successor = telemetry.serve_health(port, {}, {})
+        waiting = asyncio.create_task(successor.__aenter__())
+        await asyncio.sleep(3 * telemetry.PORT_PERIOD)
+        assert not waiting.done()
+    assert await waiting == port
+    await successor.__aexit__(None, None, None)
 
 
 async def test_health() -> None:
