@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import pytest
 
-from kube_ovn.controller.optional import OPTIONAL, kept
+from kube_ovn.controller.optional import kept
 from kube_ovn.controller.parts import rows_of
 from kube_ovn.model import names
 from kube_ovn.model.crd import IPPool, IPPoolSpec
@@ -14,6 +14,7 @@ from kube_ovn.model.resource import SERVICES
 from kube_ovn.model.row import Member, RowKey, State
 from kube_ovn.plan import diff
 from kube_ovn.topology.graph import Topology
+from kube_ovn.topology.inputs import OPTIONAL
 from tests.small_clusters import Api, Snapshot, fabric, namespace, node, service, settled, show, slice_of
 
 TARGETS = {"load_balancer": "Load_Balancer", "dns_records": "DNS", "ports": "Logical_Switch_Port"}

@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client import REGISTRY
 
-from kube_ovn.controller.progress import Progress
+from kube_ovn.controller.progress import Progress, UnsettledError
 from kube_ovn.ovsdb.errors import (
     ConflictError,
     FencedError,
@@ -43,6 +43,7 @@ def failures(reason: str) -> float:
         (SessionEndedError("no"), "session", True),
         (OvsdbError("no"), "connection", True),
         (FencedError("no"), "fenced", False),
+        (UnsettledError("no"), "unsettled", False),
     ],
 )
 def test_after_a_minute_it_is_said_and_the_lease_goes_where_another_may_do_better(

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kube_ovn.config import parse_flags
-from kube_ovn.controller.optional import OPTIONAL, kept
+from kube_ovn.controller.optional import kept
 from kube_ovn.controller.settings import Settings
 from kube_ovn.k8s.client import Client as Kube
 from kube_ovn.k8s.client import KubeError
@@ -32,7 +32,7 @@ from kube_ovn.plan import Plan, diff
 from kube_ovn.topology.addresses.memory import confirmed
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.graph import Topology
-from kube_ovn.topology.inputs import FOLLOWED
+from kube_ovn.topology.inputs import FOLLOWED, OPTIONAL
 
 DEADLINE = 15.0
 

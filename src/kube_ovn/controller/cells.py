@@ -17,20 +17,12 @@ log = structlog.get_logger()
 
 STALE = Counter("kube_ovn_controller_stale_cells_total", "Cells that were not what they would be if worked out anew")
 
-UNSETTLED = Counter("kube_ovn_controller_unsettled_passes_total", "Passes after which values still changed each other")
-
 PERIOD = 0.5
 """Seconds between two verifications."""
 MOST, LONGEST = 40, 0.001
 """The most cells in one verification, and the seconds after which no further one is begun."""
 MOST_OF_A_VALUE = 500
 """Characters of a value in the log."""
-
-
-def report_restless(names: list[str]) -> None:
-    """Log and count that these derivations do not come to rest. The fault of one object must not end the process."""
-    UNSETTLED.inc()
-    log.error("derivations do not come to rest", derivations=names)
 
 
 class Work:

@@ -18,10 +18,9 @@ from functools import partial
 import structlog
 
 from kube_ovn.config import parse_flags
-from kube_ovn.controller.cells import Work, report_restless, verify
+from kube_ovn.controller.cells import Work, verify
 from kube_ovn.controller.loop import Loop
-from kube_ovn.controller.optional import OPTIONAL
-from kube_ovn.controller.progress import Progress
+from kube_ovn.controller.progress import Progress, UnsettledError
 from kube_ovn.controller.publish import Publisher
 from kube_ovn.controller.send import Sender, Targets
 from kube_ovn.controller.settings import Settings
@@ -50,7 +49,7 @@ from kube_ovn.telemetry import serve_health, start_logging
 from kube_ovn.topology.addresses.memory import confirmed, released
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.graph import Topology
-from kube_ovn.topology.inputs import FOLLOWED
+from kube_ovn.topology.inputs import FOLLOWED, OPTIONAL
 from kube_ovn.topology.outputs import ToldKey
 
 log = structlog.get_logger()
@@ -58,9 +57,9 @@ log = structlog.get_logger()
 LOOK_DEADLINE = 60.0
 """Seconds for a new leader to see everything as it is."""
 PROBE_PERIOD = 5.0
-RETRY_PERIOD = 0.1
 RESTLESS_PERIOD = 1.0
 """Seconds until a further pass when derivations did not come to rest."""
+RETRY_PERIOD = 0.1
 FRESHNESS = 600.0
 """Seconds after which a watch without any proof is not trusted; a healthy one ends and is begun anew before that.
 
@@ -114,6 +113,7 @@ class Controller:
         self._progress = Progress()
         self._loop: Loop[ToldKey] | None = None
         self._unheld: int | None = None  # the next epoch, if there was no leader when this process began to look
+        self._restless: list[str] = []  # the derivations that did not come to rest in the present pass
         self._passed = False  # whether a pass was completed since this process started
 
     async def run(self) -> None:
@@ -230,18 +230,22 @@ class Controller:
 
     async def _make_pass(self) -> None:
         assert self._loop is not None
-        with self._progress.watch():
-            await self._loop.make_pass()
-        self._passed = True
+        try:
+            with self._progress.watch():
+                await self._loop.make_pass()
+                self._passed = True
+                if self._restless:
+                    raise UnsettledError(f"derivations do not come to rest: {', '.join(self._restless)}")
+        except UnsettledError as error:  # the fault of one object: the others do not wait for longer than a pass
+            log.error("the decisions contradict themselves", error=str(error))
+            asyncio.get_running_loop().call_later(RESTLESS_PERIOD, self._dirty.mark)
 
     def _observe(self, topology: Topology, foreign: AbstractSet[RowKey]) -> AbstractSet[str]:
         """Bring the topology up to date. Returns the names of the kinds that were never listed."""
         targets = self._targets.by_kind.values()
         unknown = {target.resource.name for target in targets if not target.store.synced.is_set()}
         topology.look({target.resource: target.store for target in targets}, foreign, unknown)
-        if restless := topology.settle():
-            report_restless(restless)
-            asyncio.get_running_loop().call_later(RESTLESS_PERIOD, self._dirty.mark)
+        self._restless = topology.settle()
         return unknown
 
     def _refused(self, write: Write, error: KubeError) -> None:

@@ -1,28 +1,16 @@
-"""The kinds of objects without which the controller goes on, and the rows that it leaves alone meanwhile. Pure.
+"""The rows that the controller leaves alone while a kind of object that may be missing is. Pure.
 
 A kind may be missing (its definition is not installed) or forbidden. Objects of it that are known stay known and in
 effect. If it was never listed, its objects are unknown, not absent: the rows that an earlier controller made of them
 stay as they are, and no new row comes beside them, for it may be what one of them has to become.
 """
 
-from collections.abc import Collection, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Collection
 
 from kube_ovn.controller.parts import NorthboundPlan, TargetOf, rows_of
-from kube_ovn.model.nb import AddressSet, ChassisTemplateVar, Dns, LoadBalancer, LoadBalancerHealthCheck
-from kube_ovn.model.resource import ENDPOINT_SLICES, IPPOOLS, SERVICES, STATEFULSETS, VPCS
+from kube_ovn.model.nb import AddressSet
 from kube_ovn.model.row import Key, RowKey, State
-
-_OF_SERVICES = frozenset({each.TABLE for each in (LoadBalancer, LoadBalancerHealthCheck, ChassisTemplateVar, Dns)})
-
-OPTIONAL: Mapping[str, AbstractSet[str]] = {
-    SERVICES.name: _OF_SERVICES,
-    ENDPOINT_SLICES.name: _OF_SERVICES,
-    IPPOOLS.name: frozenset({AddressSet.TABLE}),
-    STATEFULSETS.name: frozenset(),
-    VPCS.name: frozenset(),
-}
-"""By kind, the tables with rows made of its objects. All other kinds are required: nothing is decided without them."""
+from kube_ovn.topology.inputs import OPTIONAL
 
 
 def kept(plan: NorthboundPlan, unknown: Collection[str], owned: State, target_of: TargetOf) -> set[Key]:

@@ -2,8 +2,8 @@
 
 A leader is not ready when its passes fail for a minute, for whatever reason. It gives the Lease up only if the reason
 may lie with this process or its connection: the session with the database, or a view of the rows that is always out of
-date. It leads on where another replica would fail as well: the database refuses or can write nothing, or the guard
-refuses the plan.
+date. It leads on where another replica would fail as well: the database refuses or can write nothing, the guard
+refuses the plan, or derivations do not come to rest.
 """
 
 import time
@@ -21,6 +21,11 @@ LAST_SUCCESS = Gauge("kube_ovn_controller_last_success_timestamp_seconds", "When
 PATIENCE = 60.0
 """Seconds without a completed pass after which the leader is not ready."""
 
+
+class UnsettledError(Exception):
+    """Derivations still changed one another at the end of a pass that was committed: a fault of the program."""
+
+
 REASONS: tuple[tuple[type[Exception], str], ...] = (
     (AbsurdPlanError, "guard"),
     (FencedError, "fenced"),
@@ -29,6 +34,7 @@ REASONS: tuple[tuple[type[Exception], str], ...] = (
     (ConflictError, "conflict"),
     (SessionEndedError, "session"),
     (OvsdbError, "connection"),
+    (UnsettledError, "unsettled"),
     (Exception, "bug"),
 )
 """Classes of errors and their reasons in the metric; the first class that fits counts."""

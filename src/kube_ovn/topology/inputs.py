@@ -14,6 +14,7 @@ from kube_ovn.derive import Collection, Graph
 from kube_ovn.model import names
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, ObjectMeta, Pod, Service
+from kube_ovn.model.nb import AddressSet, ChassisTemplateVar, Dns, LoadBalancer, LoadBalancerHealthCheck
 from kube_ovn.model.network import ObjectRef
 from kube_ovn.model.resource import (
     ENDPOINT_SLICES,
@@ -31,6 +32,7 @@ from kube_ovn.model.resource import (
 from kube_ovn.model.row import RowKey
 
 T = TypeVar("T", bound=Object)
+_OF_SERVICES = frozenset({each.TABLE for each in (LoadBalancer, LoadBalancerHealthCheck, ChassisTemplateVar, Dns)})
 ONE = "one"
 STANDING = "standing"
 
@@ -55,6 +57,10 @@ class Input(Generic[T]):
     """Makes the key of an object from its Namespace and name."""
     early: bool
     """Whether objects of this kind are read before the fabric stands: the first subnets are made from them."""
+    tables: AbstractSet[str] | None
+    """For a kind that may be missing, the tables with rows made of its objects; None for a kind without which nothing
+    is decided.
+    """
 
 
 class Inputs:
@@ -64,15 +70,15 @@ class Inputs:
         self._graph = graph
         self.kinds: list[Input[Any]] = []
         self.subnets: Collection[str, Subnet] = self._follow(SUBNETS, early=True)
-        self.vpcs: Collection[str, Vpc] = self._follow(VPCS, early=True)
-        self.pools: Collection[str, IPPool] = self._follow(IPPOOLS)
+        self.vpcs: Collection[str, Vpc] = self._follow(VPCS, early=True, optional=frozenset())
+        self.pools: Collection[str, IPPool] = self._follow(IPPOOLS, optional={AddressSet.TABLE})
         self.namespaces: Collection[str, Namespace] = self._follow(NAMESPACES)
         self.nodes: Collection[str, Node] = self._follow(NODES)
         self.ips: Collection[str, IP] = self._follow(IPS)
-        self.sets: Collection[Name, StatefulSet] = self._follow(STATEFULSETS)
+        self.sets: Collection[Name, StatefulSet] = self._follow(STATEFULSETS, optional=frozenset())
         self.pods: Collection[str, Pod] = self._follow(PODS, record_name)
-        self.services: Collection[Name, Service] = self._follow(SERVICES)
-        self.slices: Collection[Name, EndpointSlice] = self._follow(ENDPOINT_SLICES)
+        self.services: Collection[Name, Service] = self._follow(SERVICES, optional=_OF_SERVICES)
+        self.slices: Collection[Name, EndpointSlice] = self._follow(ENDPOINT_SLICES, optional=_OF_SERVICES)
         self.foreign: Collection[RowKey, bool] = graph.collection("foreign rows", RowKey, bool)
         """Rows in the Northbound database that kube-ovn does not own. Their names cannot be used."""
         self.refused: Collection[ObjectRef, str] = graph.collection("refused by the database", ObjectRef, str)
@@ -90,11 +96,17 @@ class Inputs:
         self._foreign: AbstractSet[RowKey] = frozenset()
 
     def _follow(
-        self, resource: Resource[T], key: Callable[[str, str], Any] | None = None, *, early: bool = False
+        self,
+        resource: Resource[T],
+        key: Callable[[str, str], Any] | None = None,
+        *,
+        early: bool = False,
+        optional: AbstractSet[str] | None = None,
     ) -> Any:
+        """Follow a kind. `optional`: as `Input.tables`."""
         default = Name if resource.namespaced else _name
         collection: Collection[Any, T] = self._graph.collection(resource.plural, str, resource.type)
-        self.kinds.append(Input(resource, collection, key or default, early))
+        self.kinds.append(Input(resource, collection, key or default, early, optional))
         return collection
 
     def feed(
@@ -155,5 +167,10 @@ def _name(namespace: str, name: str) -> str:
     return name
 
 
-FOLLOWED: tuple[Resource[Any], ...] = tuple(kind.resource for kind in Inputs(Graph()).kinds)
+_KINDS = Inputs(Graph()).kinds
+FOLLOWED: tuple[Resource[Any], ...] = tuple(kind.resource for kind in _KINDS)
 """The kinds of objects that the controller follows."""
+OPTIONAL: Mapping[str, AbstractSet[str]] = {
+    kind.resource.name: kind.tables for kind in _KINDS if kind.tables is not None
+}
+"""The kinds that may be missing, by name, each with the tables that have rows made of its objects."""

@@ -1,7 +1,7 @@
 """Which Subnets are in effect, with which addresses, and which of them give out new addresses.
 
-Reads Subnets, foreign rows, holders and grants. The step in here remembers which Subnet wanted a CIDR first, for the
-moment between a verdict and its status.
+Reads Subnets, foreign rows, holders and grants. The step in here puts an accepted subnet into a collection, where it
+counts for the moment between the verdict and the status that says so.
 """
 
 from collections.abc import Collection as Names
@@ -34,6 +34,16 @@ class Judged:
     accepted: Subnet | None
     """What is to be in effect, as the status is to say."""
     refusal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A subnet that was accepted and is not in a status yet. A Subnet made anew under the name of another has another
+    UID, and inherits nothing.
+    """
+
+    uid: str
+    subnet: Subnet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +84,10 @@ def define(
     """Derive what becomes of Subnets and IPPools. `held`: the result of `define_in_effect`. `confirmed`: the UIDs of
     Pods and Nodes that have a port in the database.
     """
-    decided = graph.collection("accepted subnets", str, Subnet)
+    decided = graph.collection("accepted subnets", str, Accepted)
 
     def claim(read: Read, name: str, subnet: crd.Subnet) -> Claim:
-        has = read.get(held, name) or read.get(decided, subnet.metadata.uid)
+        has = read.get(held, name) or _accepted(read, decided, subnet)
         if name not in fabric.initial and not read.get(inputs.standing, STANDING):
             # Until then nothing is known that could be in the way of a change.
             return Claim(age=subnet.metadata.creation_timestamp, wanted=has, complaint="", held=has)
@@ -101,13 +111,13 @@ def define(
             return UNREADY
         if read.get(effective, name) is not None:
             return READY
-        return COMING if read.get(decided, subnet.metadata.uid) is not None else UNREADY
+        return COMING if _accepted(read, decided, subnet) is not None else UNREADY
 
     claims = graph.derive("claims of subnets", inputs.subnets, claim)
     objections = _define_objections(graph, inputs, fabric, holders, grants, confirmed, claims)
     overlaps = _define_overlaps(graph, inputs, claims, objections)
     judged = graph.derive("judged subnets", claims, judge)
-    _remember(graph, inputs, claims, judged, decided)
+    _remember(graph, inputs.subnets, judged, decided)
     effective = graph.derive("effective subnets", judged, lambda read, name, each: each.effective)
     specs = graph.derive("specs of pools", inputs.pools, lambda read, name, pool: _spec(pool))
     pools = _define_pools(graph, specs, effective)
@@ -168,31 +178,31 @@ def _define_overlaps(
     return graph.index("subnets that overlap", overlaps, lambda key, found: found)
 
 
+def _accepted(read: Read, decided: Source[str, Accepted], subnet: crd.Subnet) -> Subnet | None:
+    """The subnet that was accepted for a Subnet object and is not in its status yet."""
+    found = read.get(decided, subnet.metadata.name)
+    return found.subnet if found is not None and found.uid == subnet.metadata.uid else None
+
+
 def _remember(
     graph: Graph,
-    inputs: Inputs,
-    claims: Source[str, Claim],
+    subnets: Source[str, crd.Subnet],
     judged: Source[str, Judged],
-    decided: Collection[str, Subnet],
+    decided: Collection[str, Accepted],
 ) -> None:
-    """Have an accepted subnet count until its status says so: of two Subnets that want one CIDR in turn, only one gets
-    it. Kept by UID, since a Subnet made anew under the name of another inherits nothing.
+    """Have an accepted subnet count until its status says so: of two Subnets that ask for one CIDR in turn, only one
+    gets it.
     """
-    uids: dict[str, str] = {}  # of the Subnets that are remembered, by name
 
     def remember(news: News) -> None:
-        for name in news.of(judged) | news.of(claims):
-            each, subnet = judged.values.get(name), inputs.subnets.values.get(name)
-            uid, before = "" if subnet is None else subnet.metadata.uid, uids.pop(name, "")
-            if before != uid:
-                decided.drop(before)
-            if each is not None and each.effective is None and each.accepted is not None:
-                decided.put(uid, each.accepted)
-                uids[name] = uid
+        for name in news.of(judged) | news.of(subnets):
+            each, subnet = judged.values.get(name), subnets.values.get(name)
+            if subnet is None or each is None or each.effective is not None or each.accepted is None:
+                decided.drop(name)
             else:
-                decided.drop(uid)
+                decided.put(name, Accepted(subnet.metadata.uid, each.accepted))
 
-    graph.step("remember accepted subnets", (claims, judged), remember)
+    graph.step("remember accepted subnets", (subnets, judged), remember)
 
 
 def _define_pools(

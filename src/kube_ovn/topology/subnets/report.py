@@ -25,8 +25,9 @@ from kube_ovn.topology.subnets.addressing import Addressing, Judged, users
 from kube_ovn.topology.subnets.bindings import Bindings
 from kube_ovn.topology.subnets.features import is_leaving
 from kube_ovn.topology.subnets.network import Network
+from kube_ovn.topology.subnets.rules import Rules
 from kube_ovn.topology.subnets.status import GATEWAY, pool_status, same, subnet_status, vpc_status
-from kube_ovn.topology.subnets.switch import faults, read_match
+from kube_ovn.topology.subnets.switch import faults
 from kube_ovn.topology.subnets.verdict import format_names
 
 _PROTOCOLS = {(4,): "IPv4", (6,): "IPv6", (4, 6): "Dual", (6, 4): "Dual"}
@@ -51,6 +52,7 @@ class Reads:
     inputs: Inputs
     fabric: Fabric
     addressing: Addressing
+    rules: Source[str, Rules]
     bindings: Bindings
     network: Network
     grants: Grants
@@ -139,10 +141,11 @@ def _complaint(read: Read, on: Reads, subnet: crd.Subnet, judged: Judged, way: E
     """All that is wrong with a Subnet, in one sentence; empty when nothing is."""
     versions = judged.effective.versions if judged.effective is not None else ()
     conflict = _conflict(read, on, judged.effective)
+    rules = read.get(on.rules, subnet.metadata.name) or ()
     wrong = (
         judged.refusal,
-        *faults(subnet.spec, versions),
-        *_missing(read, on, subnet.spec),
+        *faults(subnet.spec, rules, versions),
+        *_missing(read, on, rules),
         *(way.faults if way is not None else ()),
         conflict,
         refused,
@@ -150,15 +153,14 @@ def _complaint(read: Read, on: Reads, subnet: crd.Subnet, judged: Judged, way: E
     return "; ".join(each for each in wrong if each)
 
 
-def _missing(read: Read, on: Reads, spec: crd.SubnetSpec) -> list[str]:
+def _missing(read: Read, on: Reads, rules: Rules) -> list[str]:
     """Sets and groups that rules name and that do not exist: OVN leaves such a rule out."""
     found: list[str] = []
-    for number, acl in enumerate(spec.acls):
-        match = read_match(acl.direction, acl.match)
-        if isinstance(match, str):
+    for number, rule in enumerate(rules):
+        if isinstance(rule, str):
             continue
-        absent = [f"${name}" for name in match.address_sets if not _is_set(read, on, name)]
-        absent += [f"@{name}" for name in match.port_groups if not _is_group(read, on, name)]
+        absent = [f"${name}" for name in rule.address_sets if not _is_set(read, on, name)]
+        absent += [f"@{name}" for name in rule.port_groups if not _is_group(read, on, name)]
         if absent:
             found.append(f"acls[{number}].match names {', '.join(sorted(absent))}, which OVN does not have")
     return found

@@ -2,12 +2,10 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, parse_networks
 from kube_ovn.model.crd import SubnetSpec
-from kube_ovn.model.expression import Match, parse_match
 from kube_ovn.model.gateway import parse_external, parse_nat_rule
 from kube_ovn.model.nb import (
     Acl,
@@ -21,12 +19,11 @@ from kube_ovn.model.nb import (
 from kube_ovn.model.network import Subnet
 from kube_ovn.model.row import Key, Member, Row, facts, owned
 from kube_ovn.model.text import check_text
+from kube_ovn.topology.subnets.rules import Rules
 
 _RA = {"address_mode": "dhcpv6_stateful", "max_interval": "30", "min_interval": "5", "send_periodic": "true"}
 _DHCP_SERVER = "169.254.0.254"
 _LEASE_SECONDS = "3600"
-_BITS = {".ip4": 32, "_ip4": 32, ".ip6": 128, "_ip6": 128}
-"""Bits of the addresses in a set, by the end of the set's name."""
 _COMMIT = 1
 """The label of ACLs. Its value means nothing; it only counts that there is one."""
 
@@ -43,6 +40,7 @@ class SubnetInputs:
     join: tuple[Network, ...]
     dns: bool
     """Whether the switch answers questions for names."""
+    rules: Rules
 
 
 def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
@@ -88,15 +86,15 @@ def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
     )
 
 
-def faults(spec: SubnetSpec, versions: Collection[int]) -> list[str]:
+def faults(spec: SubnetSpec, rules: Rules, versions: Collection[int]) -> list[str]:
     """What of a spec's features cannot be read, or cannot be done with these IP families, one sentence each. The CRD's
     schema refuses most of it.
     """
     found = [f"allowSubnets: {text!r} is not a CIDR" for text in spec.allow_subnets if not _networks([text])]
     found += [
-        f"acls[{number}].match: {fault}; the rule is left out"
-        for number, acl in enumerate(spec.acls)
-        if isinstance(fault := read_match(acl.direction, acl.match), str)
+        f"acls[{number}].match: {rule}; the rule is left out"
+        for number, rule in enumerate(rules)
+        if isinstance(rule, str)
     ]
     try:
         external = parse_external(spec)
@@ -120,19 +118,6 @@ def faults(spec: SubnetSpec, versions: Collection[int]) -> list[str]:
         except ValueError as error:
             found.append(f"{name}: {error}")
     return found
-
-
-@lru_cache(maxsize=4096)
-def read_match(direction: str, match: str) -> Match | str:
-    """What the match of an ACL names; or why OVN would not understand it, or would never apply it."""
-    try:
-        parsed = parse_match(match)
-        parse_match(match, {name: bits for name in parsed.address_sets if (bits := _BITS.get(name[-4:]))})
-    except ValueError as error:
-        return str(error)
-    if direction == "from-lport" and "outport" in parsed.fields:
-        return "a from-lport rule is looked at before there is an outport; use to-lport"
-    return parsed
 
 
 def parse_options(text: str) -> dict[str, str]:
@@ -196,8 +181,8 @@ def _acls(inputs: SubnetInputs) -> list[Acl]:
     subnet, spec = inputs.subnet, inputs.spec
     acls = [
         _acl(subnet, f"user {number}", acl.direction, acl.priority, acl.match, acl.action)
-        for number, acl in enumerate(spec.acls)
-        if not isinstance(read_match(acl.direction, acl.match), str)
+        for number, (acl, rule) in enumerate(zip(spec.acls, inputs.rules, strict=True))
+        if not isinstance(rule, str)
     ]
     if inputs.dns:
         acls.append(_dns_guard(subnet))
