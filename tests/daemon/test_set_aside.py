@@ -58,11 +58,10 @@ FABRIC = facts(nb.LogicalSwitch(name="s", external_ids=owned()), nb.LogicalRoute
 
 @dataclass
 class Wishes:
-    """Stands for the topology: rows by object, and what it is told. `None` owns the rows of the fabric."""
+    """Stands for the topology: rows by object, and the objects set aside. `None` owns the rows of the fabric."""
 
     state: dict[Key, Row | None] = field(default_factory=dict)
     aside: Mapping[ObjectRef, str] = field(default_factory=dict)
-    told: Mapping[Hashable, Told] = field(default_factory=dict)
     asked: int = 0
     standing: bool = True
     _facts: dict[ObjectRef | None, State] = field(default_factory=dict)
@@ -87,6 +86,9 @@ class Wishes:
     def take_changed_writes(self) -> Mapping[WriteKey, Write | None]:
         writes, self._writes = self._writes, {}
         return writes
+
+    def take_changed_told(self) -> Mapping[Hashable, Told | None]:
+        return {}
 
     def owners(self, keys: Collection[Key]) -> Mapping[Key, ObjectRef | None]:
         self.asked += 1

@@ -88,9 +88,12 @@ def test_what_is_told_goes_with_its_cell() -> None:
     telling.follow(source)
     told = Told(object=cluster_ref(Kind.SUBNET, "s"), reason="R", message="m")
     source.put("a", told)
-    assert telling.told == {ToldKey("told", "a"): told}
+    key = ToldKey("told", "a")
+    assert telling.told == telling.take_changed() == {key: told}
+    assert telling.take_changed() == {}
     source.drop("a")
     assert not telling.told
+    assert telling.take_changed() == {key: None}
 
 
 def test_a_write_that_was_undone_before_the_watch_told_of_it_is_sent_again() -> None:

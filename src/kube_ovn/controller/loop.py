@@ -46,17 +46,18 @@ class Decisions(Owners, Protocol[K]):
         """The desired rows and memberships."""
         ...
 
-    @property
-    def told(self) -> Mapping[K, Told]:
-        """The messages for the users of objects, each under a key of its own."""
-        ...
-
     def take_changed(self) -> set[Key]:
         """Keys of `state` that changed since the last call."""
         ...
 
     def take_changed_writes(self) -> Mapping[WriteKey, Write | None]:
         """Writes that came or changed since the last call; None for those that went."""
+        ...
+
+    def take_changed_told(self) -> Mapping[K, Told | None]:
+        """The messages for the users of objects, each under a key of its own, that came or changed since the last call;
+        None for those that went.
+        """
         ...
 
 
@@ -132,14 +133,15 @@ class Loop(Generic[K]):
 
     def _tell(self) -> None:
         """Report each message once when it comes or changes."""
-        told = self._decisions.told
-        PROBLEMS.set(sum(not each.normal for each in told.values()))
-        for key in [key for key in self._reported if key not in told]:
-            del self._reported[key]
-        for key, each in told.items():
-            if self._reported.get(key) != each:
+        changed = self._decisions.take_changed_told()
+        for key, each in changed.items():
+            if each is None:
+                self._reported.pop(key, None)
+            elif self._reported.get(key) != each:
                 self._reported[key] = each
                 self._report(each)
+        if changed:
+            PROBLEMS.set(sum(not each.normal for each in self._reported.values()))
 
 
 def is_node_port(key: Key, row: Row | None) -> bool:

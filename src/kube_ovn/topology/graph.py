@@ -235,6 +235,10 @@ class Topology:
         """What users are told now."""
         return self.outputs.telling.told
 
+    def take_changed_told(self) -> dict[ToldKey, Told | None]:
+        """What users are told that came or changed since the last call; None for what is not told any more."""
+        return self.outputs.telling.take_changed()
+
     @property
     def problems(self) -> Mapping[str, Told]:
         """The problems among what is told, by the UID of the object."""

@@ -176,6 +176,7 @@ class Telling:
 
     def __init__(self) -> None:
         self.told: dict[ToldKey, Told] = {}
+        self._changed: set[ToldKey] = set()
 
     def follow(self, source: Source[K, V], pick: Callable[[V], Told | None] = _itself, part: str = "") -> None:
         """Take in what the cells of a derivation tell. `pick`: takes what is told out of a cell's value. `part`: a name
@@ -184,13 +185,21 @@ class Telling:
         name = f"{source.name} {part}".rstrip()
 
         def listen(key: K, old: V | None, new: V | None) -> None:
-            now = None if new is None else pick(new)
+            at, now = ToldKey(name, key), None if new is None else pick(new)
+            if self.told.get(at) == now:
+                return
+            self._changed.add(at)
             if now is None:
-                self.told.pop(ToldKey(name, key), None)
+                del self.told[at]
             else:
-                self.told[ToldKey(name, key)] = now
+                self.told[at] = now
 
         source.listen(listen)
+
+    def take_changed(self) -> dict[ToldKey, Told | None]:
+        """What came or changed since the last call; None for what is not told any more."""
+        changed, self._changed = self._changed, set()
+        return {key: self.told.get(key) for key in changed}
 
 
 class Outputs:

@@ -278,8 +278,8 @@ class Recall:
         self._registry.take(owner, replace(grant, gateways=gateways), in_use=in_use)
 
     def _annotated(self, holder: Holder) -> Grant | None:
-        """The grant that the annotations of a Pod or Node tell of, as they were when the holder was looked at last. They
-        are no input of the step: an edit of them gives a holder no address.
+        """The grant that the annotations of a Pod or Node told of when the holder was looked at last. They are no input
+        of the step: an edit of them gives a holder no address.
         """
         if holder.pod_type == names.CHECKS_TYPE:
             return None
