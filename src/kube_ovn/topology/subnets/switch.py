@@ -28,7 +28,7 @@ _LEASE_SECONDS = "3600"
 _BITS = {".ip4": 32, "_ip4": 32, ".ip6": 128, "_ip6": 128}
 """Bits of the addresses in a set, by the end of the set's name."""
 _COMMIT = 1
-"""The label of ACLs. Its value means nothing; it only counts that there is one."""
+"""The label of ACLs. Its value means nothing; only its presence counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +47,8 @@ class SubnetInputs:
 
 def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
     """The rows of a subnet: the switch, both ends of its joint with the router, the policy that keeps traffic to the
-    subnet inside the fabric, ACLs and DHCP options. A text in the spec that cannot be read is left out here and told by
-    `faults`.
+    subnet inside the fabric, ACLs and DHCP options. A text in the spec that cannot be read is left out here, and is
+    among the `faults`.
     """
     router, subnet = inputs.router, inputs.subnet
     lrp, lsp = names.router_port(router, subnet.name), names.switch_port(subnet.name, router)
@@ -89,8 +89,8 @@ def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
 
 
 def faults(spec: SubnetSpec, versions: Collection[int]) -> list[str]:
-    """What of a spec's features cannot be read, or cannot be done with these IP families, one sentence each. The CRD's
-    schema refuses most of it.
+    """The parts of a spec that cannot be read, or cannot be done with these IP families, one sentence each. The CRD's
+    schema refuses most of them.
     """
     found = [f"allowSubnets: {text!r} is not a CIDR" for text in spec.allow_subnets if not _networks([text])]
     found += [
@@ -124,7 +124,9 @@ def faults(spec: SubnetSpec, versions: Collection[int]) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def read_match(direction: str, match: str) -> Match | str:
-    """What the match of an ACL names; or why OVN would not understand it, or would never apply it."""
+    """The names in the match of an ACL; or the sentence why OVN would not understand the match, or would never apply
+    it.
+    """
     try:
         parsed = parse_match(match)
         parse_match(match, {name: bits for name in parsed.address_sets if (bits := _BITS.get(name[-4:]))})
@@ -205,7 +207,7 @@ def _acls(inputs: SubnetInputs) -> list[Acl]:
         acls.append(_dns_commit(subnet))
     if not spec.private:
         return acls
-    # Traffic at the joint with the router passes these ACLs as well: what leaves the subnet is dropped there.
+    # Traffic at the joint with the router passes these ACLs as well: packets that leave the subnet are dropped there.
     acls.append(_acl(subnet, "private", "to-lport", names.ACL_PRIVATE_DROP, "ip", "drop"))
     for cidr in subnet.cidrs:
         ip = f"ip{cidr.version}"
@@ -252,7 +254,7 @@ def _dns_commit(subnet: Subnet) -> Acl:
     return Acl(
         priority=names.ACL_DNS_COMMIT,
         direction="from-lport",
-        match=f"ct.est && udp.dst == {names.DNS_PORT}",  # what the router sent is not tracked, and must not be
+        match=f"ct.est && udp.dst == {names.DNS_PORT}",  # packets from the router are not tracked, and must not be
         action="allow-related",
         tier=names.TIER_LAST,
         label=_COMMIT,
