@@ -1,7 +1,7 @@
 """Plans: the difference between what should be and what is, as a printable value with a safety brake.
 
 Pure and generic: `diff` compares any two mappings (database rows and memberships, links, addresses, routes, rules) and
-knows nothing of where they come from or go to. Drivers in `ovsdb/` and `linux/` carry plans out.
+does not depend on where they come from or go to. Drivers in `ovsdb/` and `linux/` carry plans out.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
@@ -16,7 +16,7 @@ _ABSENT = object()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(Generic[K, V]):
-    """What turns the actual mapping into the desired one. Empty when they agree."""
+    """The changes that turn the actual mapping into the desired one. Empty when the two agree."""
 
     create: dict[K, V] = field(default_factory=dict)
     update: dict[K, tuple[V, V]] = field(default_factory=dict)  # key -> (actual, desired)

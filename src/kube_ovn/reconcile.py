@@ -1,6 +1,6 @@
 """The loop that every part runs on: wait until something changed, make one pass, and try again what the world refused.
 
-Level-triggered: a pass looks at the state as it is, never at what happened. Nothing here knows of Kubernetes or OVN.
+Level-triggered: a pass looks at the state as it is, never at what happened. Nothing here depends on Kubernetes or OVN.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What a running program tells its operators: JSON logs, metrics, health.
+"""The output of a running program for its operators: JSON logs, metrics, health.
 
 Metrics are declared beside the code that they measure, and served here. A program's `main` hands over the checks that
 decide whether the program is alive and ready; this module only asks them.

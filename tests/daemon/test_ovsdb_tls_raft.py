@@ -29,6 +29,10 @@ Log = list[MutableMapping[str, Any]]
 class Servers(Ovn):
     """Northbound servers that `Ovn` does not know; like there, all are killed in the end."""
 
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._left: set[str] = set()
+
     def start_tls(self, secret: Path) -> str:
         """A server that wants certificates of one CA; its endpoint."""
         remote = ["--remote=pssl:0:127.0.0.1", f"--unixctl={self.folder}/tls.ctl"]
@@ -48,6 +52,11 @@ class Servers(Ovn):
         for name in MEMBERS:
             self._await(lambda name=name: "Status: cluster member" in self.status(name), name)
 
+    def leave(self, member: str) -> None:
+        """Have a member leave the cluster. When it has, it does not know of the database any more."""
+        self.run("ovs-appctl", "-t", f"{self.folder}/{member}.ctl", "cluster/leave", DATABASE)
+        self._left.add(member)
+
     def status(self, member: str) -> str:
         return self.run("ovs-appctl", "-t", f"{self.folder}/{member}.ctl", "cluster/status", DATABASE)
 
@@ -66,7 +75,8 @@ class Servers(Ovn):
         return found[0]
 
     def _leaders(self) -> list[str]:
-        return [name for name in MEMBERS if name in self._processes and "Role: leader" in self.status(name)]
+        there = [name for name in MEMBERS if name in self._processes and name not in self._left]
+        return [name for name in there if "Role: leader" in self.status(name)]
 
 
 @pytest.fixture
@@ -129,7 +139,7 @@ async def test_the_next_leader_is_found(cluster: Servers, end: str) -> None:
         if end == "kill":
             cluster.kill(before)
         else:
-            cluster.run("ovs-appctl", "-t", f"{cluster.folder}/{before}.ctl", "cluster/leave", DATABASE)
+            cluster.leave(before)
         await until(lambda: not client.connected)
         await client.synced(DEADLINE)
         assert client.replica.owned == switches(3)

@@ -1,4 +1,6 @@
-"""`kubectl ko explain`: a value that the controller would derive from the live cluster now, and what from."""
+"""`kubectl ko explain`: a value that the controller would derive from the live cluster now, and the values that it is
+derived from.
+"""
 
 from collections.abc import Iterator
 

@@ -1,5 +1,5 @@
-"""`kubectl ko ipam explain`: what an address is, which object has it and since when, and which objects had it before.
-Writes nothing.
+"""`kubectl ko ipam explain`: the role of an address, the object that has it and since when, and the objects that had it
+before. Writes nothing.
 
 `observe_` asks the API server, with the rights of the user. Pure functions work out what the objects mean.
 """
@@ -50,7 +50,7 @@ class Seen:
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The Subnet that an address lies in, and what the address is there."""
+    """The Subnet that an address lies in, and the role of the address there."""
 
     subnet: str
     cidr: str

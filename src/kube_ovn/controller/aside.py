@@ -20,15 +20,17 @@ _ABSENT = object()
 
 
 class Owners(Protocol):
-    """The part of the topology that knows for which object each row is made, and tells the users of these objects."""
+    """The part of the topology that finds the object for which each row is made, and makes the messages for its
+    user.
+    """
 
     def owners(self, keys: Collection[Key]) -> Mapping[Key, ObjectRef | None]:
         """The object that each row is made for; None, or no entry, for a row of the fabric's own."""
         ...
 
     def set_aside(self, refused: Mapping[ObjectRef, str]) -> None:
-        """Take over which objects are set aside now, each with the reason, so that their users are told with the next
-        pass. The desired rows stay the same.
+        """Take over the objects that are set aside now, each with the reason, so that their users are told with the
+        next pass. The desired rows stay the same.
         """
         ...
 
@@ -58,8 +60,8 @@ class Aside:
         return {unit: each.reason for unit, each in self.exclusions.items() if isinstance(unit, ObjectRef)}
 
     def put(self, unit: Unit, keys: Iterable[Key], desired: State, reason: str, until: float) -> None:
-        """Set a unit aside with these keys, and with those that it is set aside with already and that are wanted as
-        before: only they are left out of the next plan.
+        """Set a unit aside with these keys. Keys with which it is set aside already are added if their desired rows are
+        the same as then. Only these keys are left out of the next plan.
         """
         before = self.exclusions.get(unit)
         still = () if before is None else (key for key, value in before.wanted.items() if _want(key, desired) == value)

@@ -64,7 +64,7 @@ async def _run(settings: Settings) -> None:
 
 
 class Daemon:
-    """The parts of the process, and what wakes each of them."""
+    """The parts of the process, and the flags and calls that wake each of them."""
 
     def __init__(self, settings: Settings, kube: Kube) -> None:
         self._settings, self._kube = settings, kube

@@ -1,4 +1,4 @@
-"""The node's own network: ovn0, its routes and the nftables table; which subnets they cover, and whether they work.
+"""The node's own network: ovn0, its routes and the nftables table; the subnets that they cover, and whether they work.
 
 One pass compares everything and writes the difference, at the start as after a change by an administrator or a restart
 of Open vSwitch. `host.node` renders the desired state.

@@ -1,4 +1,4 @@
-"""The cluster as this node sees it: the objects it follows, and what they mean for it.
+"""The cluster as this node sees it: the objects that the node follows, and the values that matter to the node.
 
 Most news of the cluster means nothing here: the status of a Subnet changes with every Pod, and the endpoints of the
 whole cluster are followed. What matters to this node is derived from the objects, and only a change of that wakes other
@@ -60,7 +60,7 @@ class Kind(Generic[T]):
 
 
 class View:
-    """All kinds of objects that a node may follow, and what is derived from them."""
+    """All kinds of objects that a node may follow, and the values that are derived from them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._own_name = settings, ("", settings.node_name)

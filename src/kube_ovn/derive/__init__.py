@@ -1,5 +1,5 @@
 """The engine: values derived from other values by pure functions, and worked out anew only when something they read has
-changed. Generic: nothing here knows of Kubernetes or of networks.
+changed. Generic: nothing here depends on Kubernetes or on networks.
 
     graph = Graph()
     pods = graph.collection("pods", str, Pod)       an input: put(key, value), drop(key)

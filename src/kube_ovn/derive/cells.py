@@ -1,4 +1,4 @@
-"""Derivations: a value for each key of a source, worked out by one pure function, and what each has read."""
+"""Derivations: a value for each key of a source, worked out by one pure function, and the values that each has read."""
 
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final, Generic, TypeVar
@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 class Read:
-    """How a derivation reads: each value it is given is recorded as read by the cell that is worked out."""
+    """The reader that a derivation is given: it records each value as read by the cell that is worked out."""
 
     __slots__ = ("_level", "_log", "_shuffled")
 
@@ -25,7 +25,7 @@ class Read:
         self._shuffled = shuffled
 
     def begin(self, level: int) -> None:
-        """Begin with a cell of this level: it can read what is of a lower one."""
+        """Begin with a cell of this level. The cell can read sources of lower levels."""
         self._level = level
         self._log = []
 
@@ -47,7 +47,7 @@ class Read:
         return _reversed(found) if self._shuffled else found
 
     def all(self, source: Source[K, V]) -> Mapping[K, V]:
-        """All values of a source, for what is small. Their order means nothing."""
+        """All values of a source, which should be a small one. Their order means nothing."""
         self._record(source, ALL)
         return _reversed(source.values) if self._shuffled else source.values
 
@@ -74,7 +74,7 @@ class Derived(Source[K, V], Generic[K, S, V]):
         self.worked = self.unchanged = 0
         """Cells worked out so far, and those of them that kept their value."""
         self._read = read
-        self._cells: dict[K, Cell] = {}  # of those that have read something
+        self._cells: dict[K, Cell] = {}  # by key, the cells that have read something
         source.listen(self._follow)
 
     def _follow(self, key: K, old: S | None, new: S | None) -> None:
@@ -86,7 +86,7 @@ class Derived(Source[K, V], Generic[K, S, V]):
         return bool(self.stale)
 
     def settle(self) -> bool:
-        """Work out what is stale. Whether anything was."""
+        """Work out the stale cells. Returns whether there were any."""
         if not self.stale:
             return False
         stale, self.stale = self.stale, {}

@@ -49,14 +49,16 @@ class Graph:
         """By name."""
         self._parts: list[Derived[Any, Any, Any] | Step] = []
         self._indexes: list[Index[Any, Any, Any]] = []
-        self._left = self._all_cells()  # those that `verify_some` has still to look at
+        self._left = self._all_cells()  # the cells that `verify_some` has still to look at
 
     @property
     def derivations(self) -> list[Derived[Any, Any, Any]]:
         return [part for part in self._parts if isinstance(part, Derived)]
 
     def collection(self, name: str, key: type[K], value: type[V]) -> Collection[K, V]:
-        """An input, or what a step is to put values into. The types are for the reader and the type checker alone."""
+        """An input, or a collection that a step is to put values into. The types are for the reader and the type
+        checker alone.
+        """
         made: Collection[K, V] = Collection(name, self._next())
         self._name(made)
         return made
@@ -97,8 +99,8 @@ class Graph:
     def settle(self) -> list[str]:
         """Bring everything up to date: rounds in the order of definition, until one finds nothing to do.
 
-        Returns the names of what was at work in the last of `MOST_ROUNDS` rounds: none, unless steps and derivations
-        change one another without end, which is a fault of the program. The next call goes on from there.
+        Returns the names of the parts that had work in the last of `MOST_ROUNDS` rounds: none, unless steps and
+        derivations change one another without end, which is a fault of the program. The next call goes on from there.
         """
         busy: list[str] = []
         for _ in range(MOST_ROUNDS):
@@ -108,7 +110,7 @@ class Graph:
         return busy
 
     def verify(self) -> list[StaleCell]:
-        """Work everything out anew and compare. Call it when all is settled."""
+        """Work all cells out anew and compare. Call it when the graph is settled."""
         found = [
             StaleCell(index.name, group, index.values.get(group), groups.get(group), ())
             for index in self._indexes
@@ -122,12 +124,12 @@ class Graph:
         return found
 
     def verify_some(self, most: int, seconds: float) -> list[StaleCell]:
-        """Work out a few more cells anew, for when there is time: all of them in turn, over many calls. What is found
-        stale is worked out again by the next `settle`. After `seconds` no further cell is begun.
+        """Work out a few more cells anew, for when there is time: all cells in turn, over many calls. Cells that are
+        found stale are worked out again by the next `settle`. After `seconds` no further cell is begun.
         """
         found: list[StaleCell] = []
         if any(part.is_behind for part in self._parts):
-            return found  # what is to be worked out anyway is not stale
+            return found  # cells that are to be worked out anyway are no fault
         end = perf_counter() + seconds
         for _ in range(most):
             at = next(self._left, None)

@@ -1,4 +1,4 @@
-"""Sources: values by key that cells can read. A source knows which cells have read which key, and wakes them."""
+"""Sources: values by key that cells can read. A source records the cells that have read each key, and wakes them."""
 
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -22,7 +22,7 @@ ALL: Final = All()
 
 
 class Behind(Protocol):
-    """A derivation, as its sources know it. `stale` holds the keys of those that are to be worked out anew."""
+    """A derivation, as its sources see it. `stale` holds the keys of the cells that are to be worked out anew."""
 
     stale: dict[Any, None]
 
@@ -56,7 +56,7 @@ class Source(Generic[K, V]):
         self._listeners.append(listener)
 
     def _set(self, key: K, new: V | None) -> bool:
-        """Take over a value, or None for no value any more. Whether that is news."""
+        """Take over a value, or None for no value any more. Returns whether the value changed."""
         old = self.values.get(key)
         if old is new or (old is not None and new is not None and old == new):
             return False
@@ -116,7 +116,7 @@ class Collection(Source[K, V]):
         self._set(key, None)
 
     def replace(self, values: Mapping[K, V]) -> None:
-        """These are all values there are."""
+        """Take over all values: other keys are removed."""
         for key in [key for key in self.values if key not in values]:
             self.drop(key)
         for key, value in values.items():
@@ -163,7 +163,7 @@ class Index(Source[G, Mapping[K, V]]):
             self._tell(group, found, self._groups[group])
 
     def anew(self) -> dict[G, dict[K, V]]:
-        """The groups as the source alone says they are."""
+        """The groups, made anew from the source alone."""
         groups: dict[G, dict[K, V]] = {}
         for key, value in self.of.values.items():
             for group, part in self._parts(key, value).items():

@@ -1,4 +1,4 @@
-"""Steps: what has a memory."""
+"""Steps: the parts of a graph that have a memory."""
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
@@ -17,7 +17,7 @@ class News:
         self._keys: dict[Source[Any, Any], dict[Any, None]] = {source: {} for source in sources}
 
     def of(self, source: Source[K, V]) -> AbstractSet[K]:
-        """The keys of one source, those that went among them."""
+        """The keys of one source that changed, removed keys among them."""
         return self._keys[source].keys()
 
     def add(self, source: Source[K, V], key: K) -> None:
@@ -52,7 +52,7 @@ class Step:
         return bool(self._news)
 
     def settle(self) -> bool:
-        """Call the function if an input changed. Whether one has."""
+        """Call the function if an input changed. Returns whether one had."""
         if not self._news:
             return False
         news, self._news = self._news, News(self._inputs)

@@ -1,7 +1,7 @@
 """The addresses at which a Service is reached, and the endpoints that its clients are sent to. Pure.
 
-Kubernetes asks the same of everything that stands in for kube-proxy: of the controller for addresses in the fabric, of
-each node for its own ports.
+Kubernetes' rules are the same for everything that stands in for kube-proxy: for the controller with addresses in the
+fabric, and for each node with its own ports.
 """
 
 import contextlib
@@ -215,7 +215,7 @@ def choose(listed: Collection[Backend]) -> list[Backend]:
 
 
 def choose_local(listed: Iterable[Backend], node: str) -> list[Backend]:
-    """The same among the endpoints on one node, for a traffic policy `Local` (KEP-2086)."""
+    """The endpoints on one node, chosen as by `choose`, for a traffic policy `Local` (KEP-2086)."""
     return choose([each for each in listed if each.node == node])
 
 

@@ -13,7 +13,7 @@ from kube_ovn.discovery.endpoints import Backend, keeps_clients
 from kube_ovn.model.kube import Service
 
 _SEATS = (61, 251)
-"""The numbers of positions: primes, as the rule wants."""
+"""The numbers of positions: primes, as the rule asks for."""
 _EACH = 5
 """The fewest positions of an endpoint, so that no endpoint has more than a fifth above another."""
 
@@ -26,8 +26,8 @@ def by_position(service: Service, chosen: Sequence[Backend]) -> Sequence[Backend
 
 
 def positions(endpoints: int) -> int:
-    """How many positions so many endpoints share. More than 50 endpoints are listed once each: a position more or
-    less of so many matters little.
+    """The number of positions that so many endpoints share. More than 50 endpoints have one position each: among so
+    many, one position more or less matters little.
     """
     sizes = _SEATS if endpoints > 1 else ()
     return next((size for size in sizes if endpoints * _EACH <= size), endpoints)

@@ -1,7 +1,8 @@
-"""How large a Service may be. Pure.
+"""The bounds on the size of a Service. Pure.
 
-Whoever plays kube-proxy's part works a Service out as a whole, and at every change of an endpoint. So what one Service
-costs has a bound: beyond it the Service is refused, before anything is made of it, and all others go on.
+The controller and the nodes, which stand in for kube-proxy, work a Service out as a whole at every change of an
+endpoint. So the cost of one Service has a bound. A Service beyond it is refused before any row is made of it, and all
+others go on.
 """
 
 from collections import Counter
@@ -14,7 +15,7 @@ from kube_ovn.model.kube import EndpointSlice, Service
 MOST_FRONTS = 10_000
 """Pairs of a port and an address at which one Service is reached."""
 MOST_PLACED = 1_000
-"""The same where the endpoints depend on the client's node: then each node has an entry for each pair."""
+"""The same bound where the endpoints depend on the client's node: then each node has an entry for each pair."""
 MOST_ENTRIES = 100_000
 """Pairs of a front and an endpoint. They are worked out in a tenth of a second."""
 

@@ -37,9 +37,9 @@ class Table:
     text: str
     """Input of `nft -f`."""
     comment: str
-    """The comment of the table, which is another one for another content."""
+    """The comment of the table, which changes with the content."""
     flows: Mapping[str, Flow]
-    """What each counter of the table counts, by the name of the counter."""
+    """The flow that each counter of the table counts, by the name of the counter."""
 
 
 def render_table(fabric: Sequence[NodeSubnet], services: Sequence[Network] = ()) -> Table:

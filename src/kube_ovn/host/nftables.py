@@ -1,4 +1,4 @@
-"""How tables of nftables are written: as a whole, each with a comment that is another one for another content. Pure."""
+"""How tables of nftables are written: each as a whole, with a comment that changes with the content. Pure."""
 
 import hashlib
 from collections.abc import Iterable, Sequence

@@ -34,7 +34,7 @@ IPV6_OVERHEAD = 20
 
 
 class Toggle(Enum):
-    """What can be on or off at a NIC."""
+    """The settings of a NIC that are on or off."""
 
     UP = "up"
     FORWARDING = "forwarding"

@@ -86,7 +86,9 @@ class NodeService:
 
     @property
     def age(self) -> tuple[str, str, str]:
-        """The rank of the Service: of two that want the same address and port, the one of the smaller rank has it."""
+        """The rank of the Service: of two Services that ask for the same address and port, the one of the smaller rank
+        gets them.
+        """
         return (self.created, self.namespace, self.name)
 
 

@@ -18,7 +18,9 @@ from kube_ovn.model.host import Front
 _MARK = f"0x{names.MASQUERADE_MARK:08x}"
 _UNMARKED = f"0x{0xFFFFFFFF ^ names.MASQUERADE_MARK:08x}"
 _SEED = "0x6b6f"
-"""The same on all nodes, so that a client reaches the same endpoint through each of them."""
+"""The seed of the hash of clients. It is the same on all nodes, so that a client reaches the same endpoint through each
+of them.
+"""
 _LOOPBACK = {4: "127.0.0.0/8", 6: "::1"}
 _WHAT = "meta l4proto . th dport"
 
@@ -30,10 +32,10 @@ class ServiceTable:
     text: str
     """Input of `nft -f`."""
     comment: str
-    """The comment of the table, which is another one for another content."""
+    """The comment of the table, which changes with the content."""
     fronts: Mapping[Front, frozenset[tuple[Address, int]]]
-    """The endpoints or addresses that each UDP front leads to. The kernel sends a client to the former one until it is
-    told to forget that.
+    """The endpoints or addresses that each UDP front leads to. The kernel sends a client to a former one until the
+    client's connection is ended (`linux.conntrack`).
     """
 
 
@@ -69,7 +71,7 @@ def render_services(
 
 
 def _first(services: Iterable[NodeService]) -> Iterator[tuple[NodeService, Entry]]:
-    """Each front with its Service, which is the oldest one that wants the front: nft takes a front once."""
+    """Each front with its Service, which is the oldest one that asks for the front: nft takes a front once."""
     taken: set[Front] = set()
     for service in sorted(services, key=lambda service: service.age):
         for entry in service.entries:

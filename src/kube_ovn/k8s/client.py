@@ -76,7 +76,7 @@ class KubeError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing(Generic[T]):
-    """All objects of a kind at one version, and which of them cannot be read."""
+    """All objects of a kind at one version, and those of them that cannot be read."""
 
     items: list[T]
     version: str

@@ -1,4 +1,4 @@
-"""Where the Kubernetes API is and how we log in to it: server address, TLS, the Authorization header.
+"""The way to the Kubernetes API: server address, TLS, the Authorization header.
 
 Inside a Pod these come from the service account's files, which are read here. A kubeconfig is read by lightkube, which
 is imported only then: it brings a second HTTP stack, and a daemon in a Pod does not need the 9 MB.

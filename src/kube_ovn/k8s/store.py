@@ -1,7 +1,7 @@
-"""Stores: the objects of one kind as the API server sent them, and which of them changed.
+"""Stores: the objects of one kind as the API server sent them, and the names of those that changed.
 
-What objects mean is decided elsewhere. Objects enter and leave by UID: one that is deleted and made again under its
-name is two objects, and the old one leaves before the new one enters. An object that cannot be read stays as it was
+The meaning of objects is decided elsewhere. Objects enter and leave by UID: one that is deleted and made again under
+its name is two objects, and the old one leaves before the new one enters. An object that cannot be read stays as it was
 known.
 """
 
@@ -77,7 +77,7 @@ class Store(Generic[T]):
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """The time between two lists: ends with TimeoutError as soon as `renew` wants another."""
+        """The time between two lists: ends with TimeoutError as soon as `renew` asks for another list."""
         try:
             async with asyncio.timeout_at(self._renewal if self._renewal > self._listed else None) as self._watching:
                 yield
@@ -113,7 +113,9 @@ class Store(Generic[T]):
         self._tell(key)
 
     def put_unreadable(self, item: Unreadable) -> bool:
-        """Take over that an object cannot be read. Whether that is news. What was known of the object stays."""
+        """Take over that an object cannot be read. Returns whether that, or the reason, is news. The object stays as it
+        was known.
+        """
         key = (item.namespace, item.name)
         before = self.unreadable.get(key)
         self.unreadable[key] = item
@@ -131,7 +133,7 @@ class Store(Generic[T]):
             self.put(item)
 
     def remove(self, uid: str, namespace: str = "", name: str = "") -> None:
-        """Remove an object; an unknown one is fine. The name is needed for an object that was never read."""
+        """Remove an object; an unknown one is no error. The name is needed for an object that was never read."""
         unread = self.unreadable.get((namespace, name))
         if unread is not None and unread.uid in ("", uid):
             del self.unreadable[namespace, name]
@@ -144,8 +146,8 @@ class Store(Generic[T]):
         self._tell(key)
 
     def replace(self, items: Iterable[T], asked: float, unreadable: Iterable[Unreadable] = ()) -> list[Unreadable]:
-        """Take over a full list of the objects, requested at the loop time `asked`. Those that cannot be read stay as
-        they were known; those of them of which that is news are returned.
+        """Take over a full list of the objects, requested at the loop time `asked`. Objects that cannot be read stay as
+        they were known. Returns those of them for which that, or the reason, is news.
         """
         self.proved, self.unavailable = asked, ""
         listed = {item.metadata.uid: item for item in items}
@@ -165,7 +167,9 @@ class Store(Generic[T]):
         return news
 
     def refuse(self, reason: str, asked: float) -> bool:
-        """Take over that the server, asked at this loop time, serves no objects of this kind. Whether that is news."""
+        """Take over that the server, asked at this loop time, serves no objects of this kind. Returns whether that is
+        news.
+        """
         news, self.unavailable = not self.unavailable, reason
         if news:
             self.unavailable_since = asked

@@ -34,8 +34,9 @@ UNAVAILABLE = Gauge(
 )
 
 WATCH_SECONDS = (180.0, 300.0)
-"""How long one watch lasts: random, so that the watches of many nodes do not end together. A dead peer is noticed by
-the connection's own probes; this bounds what they cannot see, such as a proxy that lost the server behind it.
+"""The seconds that one watch lasts: random, so that the watches of many nodes do not end together. The connection's own
+probes notice a dead peer; this bound is for faults that they cannot see, such as a proxy that lost the server behind
+it.
 """
 RETRY_CEILING = 5.0
 NOT_FOUND = 404
@@ -45,7 +46,7 @@ Report = Callable[[Resource[Object], Unreadable], None]
 
 
 class _Follower(Generic[T]):
-    """Keeps one Store equal to the API server. `_version` is the version it has come to; "" = list first."""
+    """Keeps one Store equal to the API server. `_version`: the version that the Store has come to; "" = list first."""
 
     def __init__(self, client: Client, kind: Resource[T], store: Store[T], field_selector: str, report: Report) -> None:
         self._client, self._kind, self._store, self._selector = client, kind, store, field_selector

@@ -1,5 +1,5 @@
-"""The netlink protocol (netlink(7)): messages, attributes, one socket. `links`, `policy`, `conntrack` and `notify` know
-what messages mean.
+"""The netlink protocol (netlink(7)): messages, attributes, one socket. The meaning of messages is in `links`, `policy`,
+`conntrack` and `notify`.
 
 Written by hand, because the dozen messages needed are smaller than any library: importing one costs the daemon 13 MB,
 and every Pod about a millisecond. Everything here blocks for microseconds, or for as long as the kernel's network lock

@@ -1,4 +1,4 @@
-"""The nouns of the controller's decisions: subnets, grants of addresses, and what users are told."""
+"""The nouns of the controller's decisions: subnets, grants of addresses, and messages for users."""
 
 from dataclasses import dataclass
 from enum import StrEnum

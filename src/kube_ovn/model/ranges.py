@@ -124,7 +124,7 @@ def address(version: int, number: int) -> Address:
 
 
 def format_ranges(ranges: Ranges, version: int, most: int) -> str:
-    """Format as `10.16.0.2-10.16.0.9,10.16.1.1`. Of spans beyond `most` the text has only the number."""
+    """Format as `10.16.0.2-10.16.0.9,10.16.1.1`. Of the spans beyond the first `most` it has only the number."""
     shown = [
         str(address(version, low)) if low == high else f"{address(version, low)}-{address(version, high)}"
         for low, high in ranges.spans[:most]

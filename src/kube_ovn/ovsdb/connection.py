@@ -1,6 +1,6 @@
 """One connection to one server: requests with deadlines, notifications to a handler, and a pulse.
 
-Knows JSON-RPC and sockets, not what the messages mean.
+This module handles JSON-RPC and sockets; the meaning of the messages does not matter here.
 """
 
 import asyncio

@@ -7,7 +7,7 @@ from pathlib import Path
 from kube_ovn.ovsdb.errors import OvsdbError
 
 FOLDER = Path("/var/run/tls")
-"""Where the Secret is mounted: `cacert`, and our own `cert` and `key`."""
+"""The folder in which the Secret is mounted: `cacert`, and our own `cert` and `key`."""
 
 
 def load_tls(endpoints: Iterable[str], folder: Path = FOLDER) -> ssl.SSLContext | None:

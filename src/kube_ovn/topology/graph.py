@@ -1,7 +1,8 @@
 """The controller's decision as a whole: all parts in their order, with the inputs and outputs of the graph.
 
-This is the one module that knows all parts. It is synchronous and free of I/O, time and randomness. There are three
-outputs: rows for `plan.diff`, writes to the Kubernetes API that are sent after the commit, and what users are told.
+This is the one module that depends on all parts. It is synchronous and free of I/O, time and randomness. There are
+three outputs: rows for `plan.diff`, writes to the Kubernetes API that are sent after the commit, and messages for
+users.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -49,7 +50,7 @@ class Objects(Protocol[T_co]):
 
 
 class Topology:
-    """Desired state, writes and what users are told, brought up to date pass by pass.
+    """The desired state, the writes and the messages for users, brought up to date pass by pass.
 
     `confirmed` holds the grants found in the Northbound database, by the UID of the Pod or Node; it serves the first
     pass (`addresses.memory`). `released` holds the addresses that were in use before, by subnet, in the order of their
@@ -232,7 +233,7 @@ class Topology:
 
     @property
     def told(self) -> Mapping[ToldKey, Told]:
-        """What users are told now."""
+        """The messages for users now."""
         return self.outputs.telling.told
 
     def take_changed_told(self) -> dict[ToldKey, Told | None]:
@@ -241,7 +242,7 @@ class Topology:
 
     @property
     def problems(self) -> Mapping[str, Told]:
-        """The problems among what is told, by the UID of the object."""
+        """The problems among the messages, by the UID of the object."""
         return by_uid(self.told)
 
     @property
@@ -251,9 +252,9 @@ class Topology:
 
 
 def _tell_refused(read: Read, ref: ObjectRef, words: str) -> Told | None:
-    """What the user of an object is told when the database refuses the object's rows."""
+    """The message for the user of an object when the database refuses the object's rows."""
     if ref.kind in (Kind.SUBNET, Kind.IPPOOL):
-        return None  # told with the rest of what is wrong with them, and in their conditions
+        return None  # told with the other problems of the object, and in its conditions
     message = f"the Northbound database does not take what {ref.kind} {ref.name} makes: {words}"
     reason = names.SERVICE_REFUSED if ref.kind is Kind.SERVICE else names.CREATE_OVN_PORT_FAILED
     return Told(object=ref, reason=reason, message=message)

@@ -84,10 +84,12 @@ class Inputs:
         self.refused: Collection[ObjectRef, str] = graph.collection("refused by the database", ObjectRef, str)
         """The objects that have rows which the Northbound database refuses, each with the database's own words."""
         self.unknown: Collection[str, bool] = graph.collection("unknown kinds", str, bool)
-        """Kinds, by name, that could never be listed: what there is of them is unknown, which is not nothing."""
+        """Kinds, by name, that could never be listed: their objects are unknown, which does not mean that there are
+        none.
+        """
         self.standing: Collection[str, bool] = graph.collection("standing", str, bool)
-        """Holds the one key `STANDING` from the moment the initial subnets are in effect: those that nodes and Pods get
-        addresses from. Before that nothing is known of addresses, and the Northbound database stays as it is.
+        """Holds the one key `STANDING` from the moment the initial subnets, from which nodes and Pods get addresses,
+        are in effect. Before that nothing is known of addresses, and the Northbound database stays as it is.
         """
         self.one: Collection[str, bool] = graph.collection("one", str, bool)
         """Holds the one key `ONE`: the source of every derivation with a single cell."""
@@ -146,8 +148,8 @@ class Inputs:
         return seen
 
     def feed_foreign(self, rows: AbstractSet[RowKey]) -> None:
-        """Set the foreign rows: those in the database that kube-ovn does not own. The same set as before, which is what
-        a replica without news of them has, costs nothing.
+        """Set the foreign rows: those in the database that kube-ovn does not own. The same set as before costs nothing;
+        a replica keeps its set as long as no foreign row comes or goes.
         """
         if rows is not self._foreign:
             self._foreign = rows

@@ -1,6 +1,6 @@
-"""The outputs of the graph: rows, writes, and what users are told.
+"""The outputs of the graph: rows, writes, and messages for users.
 
-Three sinks listen to derivations. `Rows` and `Writes` also know what changed since they were asked last.
+Three sinks listen to derivations. `Rows` and `Writes` also remember the changes since they were asked last.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -24,7 +24,9 @@ def _itself(value: Any) -> Any:
 
 
 def find_owner(objects: Source[str, Any], kind: Kind) -> Callable[[str], ObjectRef | None]:
-    """For `Rows.follow`: the object of a cluster-wide kind that has the key of the cell as its name."""
+    """A function for `Rows.follow`: it finds the object of a cluster-wide kind that has the key of the cell as its
+    name.
+    """
 
     def find(name: str) -> ObjectRef | None:
         found = objects.values.get(name)
@@ -165,22 +167,22 @@ class Writes:
 
 
 class ToldKey(NamedTuple):
-    """The derivation and the key of the cell that tells a user something."""
+    """The key of a message: the derivation and the key of the cell that it comes from."""
 
     source: str
     key: object
 
 
 class Telling:
-    """What users are told now."""
+    """The messages for users now."""
 
     def __init__(self) -> None:
         self.told: dict[ToldKey, Told] = {}
         self._changed: set[ToldKey] = set()
 
     def follow(self, source: Source[K, V], pick: Callable[[V], Told | None] = _itself, part: str = "") -> None:
-        """Take in what the cells of a derivation tell. `pick`: takes what is told out of a cell's value. `part`: a name
-        for it, where one cell tells several things.
+        """Take in the messages of a derivation's cells. `pick`: takes the message out of a cell's value. `part`: a name
+        for the message, where a cell has several.
         """
         name = f"{source.name} {part}".rstrip()
 
@@ -210,5 +212,5 @@ class Outputs:
 
 
 def by_uid(told: Mapping[ToldKey, Told]) -> dict[str, Told]:
-    """The problems among what is told, by the UID of the object."""
+    """The problems among the messages, by the UID of the object."""
     return {each.object.uid: each for each in told.values() if not each.normal}

@@ -27,7 +27,7 @@ _SHOWN = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """The names that a match, which OVN understands, refers to."""
+    """The names in a match that OVN understands."""
 
     fields: frozenset[str]
     address_sets: frozenset[str]

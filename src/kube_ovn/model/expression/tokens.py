@@ -105,7 +105,9 @@ def _quoted(text: str, at: int) -> Token:
 
 
 def _escapes_complaint(inside: str) -> str:
-    """What is wrong with the escapes of a quoted text, which are JSON's (RFC 8259 section 7); empty when nothing is."""
+    """OVN's sentence on a wrong escape in a quoted text; empty when all are right. Escapes are those of JSON (RFC 8259
+    section 7).
+    """
     at = 0
     while (at := inside.find("\\", at)) >= 0:
         kind = inside[at + 1]
@@ -133,7 +135,7 @@ def _second_half_complaint(escape: str) -> str:
 
 
 def _code_unit(digits: str) -> tuple[int, str]:
-    """The number of a `\\u` escape, and what is wrong with it."""
+    """The number of a `\\u` escape, and OVN's sentence when it is wrong."""
     if len(digits.encode()) < 4:
         return 0, "quoted string ends within \\u escape"
     if not _HEXADECIMAL.fullmatch(digits):

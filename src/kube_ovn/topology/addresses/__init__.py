@@ -1,7 +1,7 @@
-"""Which owner has which address.
+"""The address of each owner.
 
-Reads Pods, Nodes, IP objects, StatefulSets, effective subnets, and which Subnets need an address for health checks.
+Reads Pods, Nodes, IP objects, StatefulSets, effective subnets, and the Subnets that need an address for health checks.
 Makes the holders (`holders`), the requests (`request`), the grants (`grants`) and the IP objects (`records`). The steps
-have a memory: `recall` takes over what earlier processes wrote, as `memory` reads it, and `allocate` grants what is
-asked for. They share the `registry` with its `ledger`, the book of one process.
+have a memory: `recall` takes over the grants that earlier processes recorded, as `memory` reads them, and `allocate`
+grants requests. They share the `registry` with its `ledger`, the book of one process.
 """

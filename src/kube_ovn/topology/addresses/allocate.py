@@ -1,7 +1,7 @@
-"""The step `allocate`, when subnets and requests are decided: it grants what is asked for.
+"""The step `allocate`, which grants requests. It runs after subnets and requests are decided.
 
 A request that cannot be met waits in a line (`addresses.waiting`). When something becomes free, only the lines that
-need it are tried, each until its first cannot be served.
+need it are tried, each until its first request cannot be met.
 """
 
 from collections.abc import Iterable
@@ -22,15 +22,15 @@ from kube_ovn.topology.outputs import Wanted
 
 
 class Allocation:
-    """The requests of holders, and those of them that wait."""
+    """The requests of holders, and the lines in which some of them wait."""
 
     def __init__(self, grants: Grants, registry: Registry, recall: Recall) -> None:
         self._grants, self._registry, self._recall = grants, registry, recall
         self._ledger = registry.ledger
         self._waiting = Waiting()
         self._requests: dict[tuple[str, str], str] = {}  # record of each request, by its derivation and key
-        self._next: set[str] = set()  # records of those that are next for an address that is about to be free
-        self._unsaid: set[str] = set()  # records with a refusal to put into the collection again, or to drop
+        self._next: set[str] = set()  # records of holders that are next for an address which is about to be free
+        self._unsaid: set[str] = set()  # records with a refusal that is to be put into the collection or dropped
 
     def define(
         self,
@@ -42,7 +42,7 @@ class Allocation:
     ) -> None:
         """Add the step. `leaving`: removals of IP objects, by subnet."""
         self._effective, self._pools, self._asked, self._leaving = effective, pools, tuple(asked), leaving
-        # The grants are an input because the step `recall` releases and makes some: then others can be served.
+        # The grants are an input because the step `recall` makes and releases grants: then other requests can be met.
         inputs: tuple[Source[Any, Any], ...] = (effective, pools, leaving, self._grants.held, *self._asked)
         graph.step("allocate addresses", inputs, self._allocate)
 
@@ -67,14 +67,16 @@ class Allocation:
         self._registry.publish()
 
     def _forget(self, source: str, key: str) -> None:
-        """Forget what a holder asked for before."""
+        """Forget the former request of a holder."""
         before = self._requests.pop((source, key), None)
         if before is not None:
             self._waiting.remove(before)
             self._unsaid.add(before)
 
     def _note(self, source: str, key: str, asked: Asked | None) -> Line | None:
-        """Take over the request of a holder; None when there is none any more. Returns the line that it waits in."""
+        """Take over the request of a holder; None when it has none any more. Returns the line that the request waits
+        in; None when it does not wait.
+        """
         if isinstance(asked, Keep):
             if asked.owner.key in self._ledger.grants:
                 self._recall.give(asked.owner, asked.record, asked.uid, is_new=False)
@@ -86,7 +88,7 @@ class Allocation:
         return self._waiting.add(asked, apart=asked.owner.key in self._ledger.grants)
 
     def _serve(self, *some: Iterable[Line]) -> None:
-        """Serve lines: the first of all their requests before the others."""
+        """Serve lines. Of the first requests of all lines, the one with the least `order` is always tried next."""
         lines = dict.fromkeys(line for each in some for line in each if line.queue)
         heads = [(line.queue[0].order, number, line) for number, line in enumerate(lines)]
         heapify(heads)
@@ -96,8 +98,8 @@ class Allocation:
                 heappush(heads, (line.queue[0].order, number, line))
 
     def _grant(self, line: Line) -> bool:
-        """Grant the first request of a line, in exchange for what the former holder of the name had. Whether that can
-        be.
+        """Grant the first request of a line, in exchange for the grant that its owner has. Returns False when the
+        request cannot be met; then the owner keeps that grant.
         """
         want = line.queue[0]
         former = self._ledger.grants.get(want.owner.key)
@@ -116,8 +118,8 @@ class Allocation:
         return True
 
     def _tell(self) -> None:
-        """Put the refusals that changed into the collection. What is told to those that wait does not change while
-        others come and go; those that are next are told nothing.
+        """Put the refusals that changed into the collection. The refusal of a request that waits does not change while
+        others come and go. A holder that is next for an address has no refusal.
         """
         before, self._next = self._next, self._find_next()
         for record in self._unsaid | (before ^ self._next):

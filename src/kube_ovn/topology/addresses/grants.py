@@ -1,5 +1,5 @@
-"""The collections that the steps `addresses.recall` and `addresses.allocate` fill: the grant of each owner, and what of
-a subnet is in use.
+"""The collections that the steps `addresses.recall` and `addresses.allocate` fill: the grant of each owner, and the
+occupancy of each subnet.
 """
 
 from collections.abc import Mapping
@@ -34,11 +34,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Occupancy:
-    """What of a subnet is in use, and what is left."""
+    """The addresses of a subnet that are in use, and those that are left."""
 
     usage: tuple[Usage, ...]
     pools: Mapping[str, tuple[Usage, ...]]
-    """The same for each IPPool of the subnet, by the name of the pool."""
+    """The usage of each IPPool of the subnet, by the name of the pool."""
     old_gateways: tuple[Address, ...]
     """Former gateways of the subnet, which owners were given and still use."""
     owners: int
@@ -47,7 +47,7 @@ class Occupancy:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a holder gets no address."""
+    """The reason why a holder gets no address."""
 
     reason: str
     message: str
@@ -61,8 +61,8 @@ class Grants:
     """By the key of the owner."""
     by_subnet: Index[str, str, Held]
     in_use: Collection[str, Subnet]
-    """Subnets that have owners, as the ledger knows them. Such a subnet keeps its addresses, whatever is written into
-    the status.
+    """Subnets that have owners, as the ledger has them. Such a subnet keeps its addresses, whatever is written into the
+    status.
     """
     occupancy: Collection[str, Occupancy]
     """By the name of the subnet."""

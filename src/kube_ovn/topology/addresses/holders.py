@@ -75,7 +75,7 @@ def define(graph: Graph, inputs: Inputs, grants: Grants, confirmed: Mapping[str,
         reserved = read.get(grants.held, reservation.key)
         if reserved is not None and reserved.uid == uid:
             return reservation
-        # Annotations do not count here: a user can change them, and with them the owner, and with that the annotations.
+        # Annotations do not count here: a user who changes them would change the owner, and the owner the annotations.
         held, port = read.get(grants.held, own.key), confirmed.get(uid)
         in_use = held.grant if held is not None and held.recorded else port
         if in_use is not None and not set(read_addresses(ip)) <= set(in_use.addresses):

@@ -1,7 +1,7 @@
-"""The ledger: which owner has which address, and which address is granted next.
+"""The ledger: the owner of each address, and the address that is granted next.
 
 The memory that lasts is outside, in `IP` objects (`addresses.memory`). A `Ledger` is an index of them, rebuilt when a
-process starts. A grant made here is used only after it was written there. Nothing here does I/O or knows the time.
+process starts. A grant made here is used only after an `IP` object records it. Nothing here does I/O or reads a clock.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from kube_ovn.topology.addresses.span import REST, Owner, Span, Usage, make_span
 
 
 class Need(NamedTuple):
-    """Something of a subnet that a request cannot be met without: an address, a MAC address, or any address of a pool,
+    """A part of a subnet without which a request cannot be met: an address, a MAC address, or any address of a pool,
     given as the name of the pool and an IP version.
     """
 
@@ -25,10 +25,10 @@ class Need(NamedTuple):
 
 
 class RefusedError(Exception):
-    """A request for addresses that cannot be met. The message is one sentence for the user and names both parties.
+    """A request for addresses that cannot be met. The message is one sentence for the user.
 
-    `needs`: pools that are full; when an address of one is free, the request may be met. What the request itself names
-    is not among it.
+    `needs`: pools that are full; when an address of one is free, the request may be met. The addresses that the request
+    itself names are not among them.
     """
 
     def __init__(self, message: str, needs: Iterable[Need] = ()) -> None:
@@ -37,7 +37,7 @@ class RefusedError(Exception):
 
 
 class ConflictError(RefusedError):
-    """Another owner has the address or the MAC address."""
+    """Another owner has the address or the MAC address. The message names this owner."""
 
 
 class ExhaustedError(RefusedError):
@@ -55,7 +55,7 @@ class _Book:
 
 
 class Ledger:
-    """All grants, by the key of their owner, and what is free in each subnet."""
+    """All grants, by the key of their owner, and the free addresses of each subnet."""
 
     def __init__(self, router: str = "") -> None:
         """`router`: the router with a port in each subnet. The MAC addresses of these ports cannot be granted."""
@@ -98,10 +98,10 @@ class Ledger:
         return list(book.keys)
 
     def adopt(self, owner: Owner, grant: Grant, *, in_use: bool) -> None:
-        """Record a grant that was made before. Raises RefusedError when another owner has it, or when it is not
-        possible at all.
+        """Record a grant that was made before. Raises RefusedError when another owner has one of its addresses, or when
+        the subnet has no such address for owners.
 
-        A range that was excluded since is only not granted any more: an owner that has its address `in_use` keeps it.
+        An owner keeps an address that is `in_use`, also when the subnet excludes the address now.
         """
         book = self._book(grant.subnet)
         self._check_holders(book, owner, grant.addresses, grant.mac)
@@ -124,7 +124,7 @@ class Ledger:
         """
         book = self._book(name)
         families = [self._family(book, version) for version in versions or book.subnet.versions]
-        # What is named comes first: then a refusal does not depend on whether the subnet was full before or after.
+        # Named addresses are checked first: then a refusal does not depend on whether the subnet is full.
         self._check_holders(book, owner, addresses, mac)
         self._check_free(book, addresses)
         self._check_mac(name, mac)
@@ -165,7 +165,7 @@ class Ledger:
         self._changed.add(owner.key)
 
     def remember_released(self, name: str, addresses: Iterable[Address]) -> None:
-        """Remember that these addresses were in use before, as durable records tell: they are not fresh."""
+        """Remember that these addresses were in use before, as durable records say: they are not fresh."""
         book = self._books.get(name)
         for each in addresses if book is not None else ():
             for span in book.spans if book is not None else ():
@@ -184,7 +184,7 @@ class Ledger:
         return 0 if book is None else len(book.keys)
 
     def needs_met(self, grant: Grant) -> set[Need]:
-        """What is free when this grant ends."""
+        """The needs that are met when this grant ends."""
         book, met = self._books[grant.subnet], {Need(grant.subnet, grant.mac)}
         for each in grant.addresses:
             met.add(Need(grant.subnet, each))
@@ -206,7 +206,7 @@ class Ledger:
         return [] if book is None or not book.spans else [pool for pool in book.spans[0].free if pool != REST]
 
     def usage(self, name: str, pool: str | None = None) -> tuple[Usage, ...]:
-        """What is in use and what is left, by CIDR, of the whole subnet or of one pool."""
+        """The addresses in use and those that are left, by CIDR, of the whole subnet or of one pool."""
         book = self._books.get(name)
         return () if book is None else tuple(span.usage[pool] for span in book.spans)
 
@@ -216,12 +216,12 @@ class Ledger:
         return touched
 
     def take_freed(self) -> set[Need]:
-        """What became free since the last call."""
+        """The addresses, MAC addresses and pools that became free since the last call."""
         freed, self._freed = self._freed, set()
         return freed
 
     def take_granted(self) -> set[Need]:
-        """The addresses and MAC addresses with another owner, or another label of it, since the last call."""
+        """The addresses and MAC addresses that got another owner, or another label of it, since the last call."""
         granted, self._granted = self._granted, set()
         return granted
 

@@ -1,12 +1,13 @@
-"""What earlier passes granted, read back from where it was written: `IP` objects, ports, annotations.
+"""The grants of earlier passes, read back from where they were written: `IP` objects, ports, annotations.
 
 The truth is the IP object: it is written before anything uses the address. A port of the Northbound database is the
-next witness, and annotations are the last. These two count when the IP objects were lost, as on an upgrade from a
-version that had none. Where two witnesses disagree, an address in use (a port) stays with the Pod or Node that uses it.
+next witness, and annotations are the last. Ports and annotations count when the IP objects were lost, as on an upgrade
+from a version that had none. Where two witnesses disagree, an address in use (a port) stays with the Pod or Node that
+uses it.
 
 A key names the owner of a grant. It is the UID of a Pod or Node. For a Pod of a StatefulSet it is the UID of the
 StatefulSet and the full name of the Pod, because the address outlives the Pod. For a reservation that a user made it is
-the UID of the IP object itself. For the address that endpoints in a subnet are checked from it is the UID of the
+the UID of the IP object itself. For the address that endpoints in a subnet are checked from, it is the UID of the
 Subnet.
 """
 
@@ -58,7 +59,7 @@ def is_reservation(ip: IP) -> bool:
 
 
 def is_completed(ip: IP) -> bool:
-    """Whether a reservation was granted once: then what its user left out was written to it."""
+    """Whether a reservation was granted once: then the fields that its user left out were written to it."""
     return is_reservation(ip) and ip.metadata.labels.get(names.IP_RESERVED) == "true" and bool(ip.spec.mac_address)
 
 
@@ -94,7 +95,7 @@ class Recorded:
 
 
 def define_recorded(graph: Graph, ips: Collection[str, IP]) -> Derived[str, IP, Recorded]:
-    """Derive what each IP object says, by the name of the object."""
+    """Derive the owner and the grant that each IP object records, by the name of the object."""
     return graph.derive("recorded", ips, lambda read, name, ip: Recorded(ip, owner_of_ip(ip), recorded(ip)))
 
 

@@ -1,6 +1,6 @@
-"""The step `recall`, before anything is decided on subnets: it releases the grants that end, and takes over what
-earlier passes granted, as `addresses.memory` reads it. The memory that lasts is in Kubernetes (IP objects), so a new
-process comes to the same grants as this one.
+"""The step `recall`, before anything is decided on subnets: it releases the grants that end, and takes over those of
+earlier passes, as `addresses.memory` reads them. The memory that lasts is in Kubernetes (IP objects), so a new process
+comes to the same grants as this one.
 
 A grant lives as long as it has a witness: a living holder with the key of the grant's owner, or an IP object that
 records the grant.
@@ -31,7 +31,7 @@ from kube_ovn.topology.inputs import Inputs
 
 
 class Recall:
-    """The holders and IP objects, the witnesses of grants, and what each says of the grant."""
+    """The witnesses of grants (holders and IP objects), and the grant of which each of them is a witness."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Recall:
         self._records: dict[str, Recorded] = {}  # by the name of the IP object
         self._witnesses: Counter[str] = Counter()  # number of holders and IP objects, by the key of their owner
         self._by_key: dict[str, Holder] = {}  # living holders by the key of their owner
-        self._unmet: set[str] = set()  # records of holders that lack the grant which their port or annotations tell of
+        self._unmet: set[str] = set()  # records of holders that lack the grant which their port or annotations hold
         self._is_first = True
 
     def define(
@@ -89,7 +89,9 @@ class Recall:
         self._registry.publish()
 
     def _enter(self, name: str) -> bool:
-        """Take a subnet that is in effect into the ledger. Whether it is new there: grants may be found in it."""
+        """Take a subnet that is in effect into the ledger. Returns whether the subnet is new there: then grants in it
+        can be taken over.
+        """
         subnet = self._in_effect.values.get(name)
         if subnet is None or self._ledger.subnet(name) is not None:
             return False
@@ -144,7 +146,7 @@ class Recall:
         return node_record(key) if source is self._nodes else names.checks_ip(key)
 
     def _replace_holder(self, before: Holder, now: Holder | None, left: dict[str, None]) -> None:
-        """A record has another holder now, or a holder with another owner."""
+        """Take over that a record has another holder now, or a holder with another owner."""
         key, same = before.owner.key, now is not None and now.uid == before.uid
         if now is not None and same and now.owner.key != key:
             self._change_owner(before.owner, now)
@@ -162,7 +164,7 @@ class Recall:
 
     def _change_owner(self, old: Owner, holder: Holder) -> None:
         """A reservation came or went under a living holder: the grant of the holder passes to its new owner. A
-        reservation of another address gets a grant of its own; such a one only comes before the holder uses its grant.
+        reservation of another address gets a grant of its own; this happens only before the holder uses its grant.
         """
         new, grant, record = holder.owner, self._ledger.grants.get(old.key), self._records.get(holder.record)
         if grant is None or new.key in self._ledger.grants:
@@ -172,8 +174,9 @@ class Recall:
         self._registry.pass_on(old.key, new, grant)
 
     def _adopt(self, holders: set[str], records: set[str]) -> None:
-        """Take over the grants of holders and IP objects that have none yet. Of two that claim one address, first comes
-        a port that agrees with the record, then any other port, since it is in use, then a record, then annotations.
+        """Take over the grants of holders and IP objects that have none yet. Of two witnesses that claim one address,
+        the first in this order counts: a port that agrees with the record, any other port (its address is in use), a
+        record, annotations.
         """
         new = sorted(
             (
@@ -205,8 +208,8 @@ class Recall:
                 self._bind_holder(found)
 
     def _bind_holder(self, holder: Holder) -> None:
-        """Give the grant of an owner to its holder. For a Pod of a StatefulSet the grant stays open, because the next
-        Pod of the name may get another address, unless the Pod's annotations tell of this one.
+        """Give the grant of an owner to its holder. The grant of a StatefulSet's Pod stays open while the Pod's
+        annotations hold no grant, because the next Pod of the name may get another address.
         """
         key = holder.owner.key
         if key not in self._ledger.grants:
@@ -222,8 +225,8 @@ class Recall:
         self._see_recorded(key)
 
     def _adopt_records(self, records: Iterable[str]) -> None:
-        """Take over the grants that IP objects record. Of two that claim one address, first comes the one that was
-        complete, then the older one.
+        """Take over the grants that IP objects record. Of two objects that claim one address, one with a MAC address
+        comes first, then the older one.
         """
         there = [self._records[name] for name in records if name in self._records]
         for record in sorted(there, key=lambda each: (not each.ip.spec.mac_address, *_age(each.ip))):
@@ -236,8 +239,8 @@ class Recall:
                 self._bind_holder(holder)
 
     def _adopt_record(self, record: Recorded) -> str | None:
-        """Take over the grant that an IP object records. Returns why that cannot be, as in `Grants.disputed`; None when
-        it can.
+        """Take over the grant that an IP object records. Returns why the grant cannot be taken over, as in
+        `Grants.disputed`; None when nothing forbids it.
         """
         if record.owner.key in self._ledger.grants:
             return None
@@ -253,8 +256,8 @@ class Recall:
         return None
 
     def _reserve(self, record: Recorded) -> None:
-        """Grant what a reservation asks for. A reservation that was granted once holds, also when its address was
-        excluded since. Raises RefusedError, ValueError.
+        """Grant the addresses that a reservation asks for. A reservation that was granted once keeps its address, also
+        when the subnet excludes the address now. Raises RefusedError, ValueError.
         """
         subnet, addresses, mac, gateways = parse_ip(record.ip)
         if is_completed(record.ip) and mac is not None:
@@ -269,8 +272,8 @@ class Recall:
             self._registry.take(record.owner, record.grant, in_use=True)
 
     def _take_completed(self, owner: Owner, grant: Grant, *, in_use: bool) -> None:
-        """Adopt a grant with the gateways that its subnet would give it now: ports and annotations do not tell
-        gateways.
+        """Adopt the grant of a port or of annotations, with the gateways of its subnet now: no gateways are read from
+        there.
         """
         subnet = self._ledger.subnet(grant.subnet)
         pairs = [] if subnet is None else list(zip(subnet.cidrs, subnet.gateways, strict=True))
@@ -291,7 +294,7 @@ class Recall:
         return None if item is None else remembered(item.metadata.annotations)
 
     def _age(self, holder: Holder) -> tuple[str, str, str]:
-        """Sorts the older first."""
+        """A sort key: older holders come first."""
         if holder.pod_type == names.NODE_TYPE:
             item = self._inputs.nodes.values.get(holder.pod_name)
             return ("" if item is None else item.metadata.creation_timestamp, "", holder.pod_name)
@@ -310,8 +313,8 @@ class Recall:
     # --- for the step `allocate` ---
 
     def lose(self, keys: Iterable[str]) -> set[str]:
-        """These owners lost their grants with a subnet. Returns the names of the IP objects that record a grant of
-        theirs.
+        """Take over that these owners lost their grants with a subnet. Returns the names of the IP objects that record
+        grants of these owners.
         """
         lost = set(keys)
         for key in lost:
@@ -321,8 +324,8 @@ class Recall:
         return {name for name, record in self._records.items() if record.owner.key in lost} if lost else set()
 
     def adopt_again(self, records: set[str]) -> None:
-        """Take over what could not be taken over before: addresses are free now. `records`: names of IP objects to look
-        at besides.
+        """Take over the grants that could not be taken over before: addresses are free now. `records`: names of IP
+        objects to look at besides.
         """
         self._adopt(set(self._unmet), records | self._grants.disputed.values.keys())
 
@@ -335,7 +338,7 @@ class Recall:
         self._see_recorded(owner.key)
 
     def leaving(self, record: str) -> Grant | None:
-        """What is free when an IP object is gone; None when nothing is."""
+        """The grant that ends when an IP object is gone; None when none does."""
         found = self._records.get(record)
         grant = None if found is None else self._ledger.grants.get(found.owner.key)
         return grant if found is not None and found.grant == grant else None
@@ -346,7 +349,7 @@ def _age(ip: IP) -> tuple[str, str]:
 
 
 def _same(one: Grant, other: Grant | None) -> bool:
-    """Whether two witnesses tell of the same grant. Only a record knows gateways."""
+    """Whether two witnesses hold the same grant. Gateways are not compared: they are read from records only."""
     return other is not None and (one.subnet, one.addresses, one.mac) == (other.subnet, other.addresses, other.mac)
 
 

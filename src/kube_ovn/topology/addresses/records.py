@@ -1,4 +1,4 @@
-"""`IP` objects, the records of grants: which of them are made, changed and removed.
+"""`IP` objects, the records of grants: they are made, changed and removed here.
 
 A record is removed only on proof that its owner is gone: its Pod or Node is gone; or its StatefulSet is gone, or has no
 place for the Pod any more; or, for the address that endpoints in a Subnet are checked from, no Service asks for checks
@@ -28,7 +28,7 @@ from kube_ovn.topology.outputs import Outputs, Wanted
 MOST_DIGITS = 10
 """A number with so many digits is no ordinal of a StatefulSet."""
 MOST_OF_A_LABEL = 400
-"""Characters of a holder's label in the history. The names of a Namespace and a Pod together are no longer."""
+"""Characters of a holder's label in the history. The names of a Namespace and a Pod together have fewer."""
 
 
 def define_creation(
@@ -55,7 +55,7 @@ def define_creation(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
-    """What changes of IP objects are made from."""
+    """The sources that changes of IP objects are derived from."""
 
     inputs: Inputs
     recorded: Source[str, Recorded]
@@ -122,7 +122,9 @@ _NEEDED = {
     names.STATEFULSET: (STATEFULSETS.name,),
     names.CHECKS_TYPE: (SERVICES.name, ENDPOINT_SLICES.name),
 }
-"""By the type of a record, the kinds of objects that prove that its owner is gone: not while one of them is unknown."""
+"""By the type of a record, the kinds of objects that prove that its owner is gone. There is no proof while one of these
+kinds is unknown.
+"""
 
 
 def _leaves(name: str, wanted: Wanted) -> tuple[str, ...]:
@@ -163,8 +165,8 @@ def _delete(ip: IP) -> Delete:
 
 
 def _complete(ip: IP, grant: Grant) -> Patch | None:
-    """Fill in what a user left out of a reservation, so that `kubectl get ip` shows it like any other IP object. None
-    when nothing is missing.
+    """Fill in the fields that a user left out of a reservation, so that `kubectl get ip` shows it like any other IP
+    object. None when nothing is missing.
     """
     wanted = _addressing(grant)
     missing = {key: value for key, value in wanted.items() if value and not getattr(ip.spec, _FIELDS[key])}

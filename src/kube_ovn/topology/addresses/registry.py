@@ -1,4 +1,6 @@
-"""The registry: the ledger, what is known of each grant in it, and how the graph is told. The two steps share it."""
+"""The registry: the ledger, the holder of each grant in it, and the collections to which both are published. The two
+steps share it.
+"""
 
 from kube_ovn.model.network import Grant
 from kube_ovn.topology.addresses.grants import Grants, Held, Occupancy
@@ -31,18 +33,18 @@ class Registry:
         return key in self._uids
 
     def give(self, key: str, uid: str) -> None:
-        """A grant belongs to this holder from now on."""
+        """Take over that a grant belongs to this holder from now on."""
         self._uids[key] = uid
         self._changed.add(key)
 
     def leave(self, key: str) -> None:
-        """A grant has lost its holder, or a holder its grant."""
+        """Take over that a grant has lost its holder, or a holder its grant."""
         self._uids.pop(key, None)
         self._recorded.discard(key)
         self._changed.add(key)
 
     def pass_on(self, old: str, new: Owner, grant: Grant) -> None:
-        """A grant passes to another owner, with its holder."""
+        """Pass a grant on to another owner, with its holder."""
         uid, was_recorded = self._uids.get(old), old in self._recorded
         self.ledger.release(old)
         self.leave(old)
@@ -52,17 +54,17 @@ class Registry:
             self._recorded |= {new.key} if was_recorded else set()
 
     def set_recorded(self, key: str) -> None:
-        """A grant is recorded for its present holder."""
+        """Take over that a grant is recorded for its present holder."""
         if key not in self._recorded:
             self._recorded.add(key)
             self._changed.add(key)
 
     def set_unrecorded(self, key: str) -> None:
-        """A grant is new: no IP object records it yet."""
+        """Take over that a grant is new: no IP object records it yet."""
         self._recorded.discard(key)
 
     def publish(self) -> None:
-        """Put what changed into the collections."""
+        """Put the grants and subnets that changed into the collections."""
         for key in self.ledger.take_changed() | self._changed:
             self._publish_grant(key)
         self._changed.clear()

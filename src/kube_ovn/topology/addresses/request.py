@@ -1,8 +1,8 @@
-"""Requests: what each holder without a grant asks for, and where it may get it.
+"""Requests: the addresses that each holder without a grant asks for, and the places where it may get them.
 
 A wish of the Pod itself comes before the binding of its Namespace. Pure: `addresses.allocate` decides which address a
 holder gets. A holder with a grant asks for nothing. The exception is the next Pod of a StatefulSet's name: it keeps the
-grant of the former Pod only if that is what it asks for.
+grant of the former Pod only if the grant fits its annotations and its Namespace.
 """
 
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ from kube_ovn.topology.subnets.namespace import Binding
 
 
 class WaitError(Exception):
-    """What a holder needs is on its way. Nothing is told to a user."""
+    """A request depends on something that is on its way, such as a subnet. Users are told nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What is asked for. Holders that ask for the same are told the same when they do not get it."""
+    """The content of a request. Holders that ask for the same are told the same when they get no address."""
 
     places: tuple[Place, ...] = ()
-    """Where to look for an address, in order."""
+    """The places in which to look for an address, in order."""
     versions: tuple[int, ...] = ()
     addresses: tuple[Address, ...] = ()
     """Addresses that the user fixed, all in the first place."""
@@ -65,19 +65,19 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Want:
-    """A holder asks for addresses."""
+    """A request for addresses."""
 
     record: str
     uid: str
     owner: Owner
     order: tuple[bool, bool, str, str, str]
-    """The place of the request among others: the least is granted first."""
+    """The rank of the request: the least is granted first."""
     ask: Ask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """A holder asks for the grant that the former holder of its name had."""
+    """A request for the grant that the former holder of the name had."""
 
     record: str
     uid: str
@@ -89,7 +89,7 @@ Asked = Want | Keep | Refusal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
-    """What requests are made from."""
+    """The sources and settings that requests are derived from."""
 
     fabric: Fabric
     grants: Grants
@@ -133,9 +133,7 @@ class _Asking:
         return found
 
     def check_listed(self, kind: Resource[Any], name: str) -> None:
-        """Raises RefusedError when the objects of a kind are unknown: that one is not found does not mean that there is
-        none.
-        """
+        """Raise RefusedError when the objects of a kind are unknown: then an object that is not found may exist."""
         if self.read.get(self.on.unknown, kind.name):
             raise RefusedError(
                 f"{kind.name} {name} is not known: kube-ovn-controller cannot list {kind.plural}; the kind is not "
@@ -185,7 +183,8 @@ def define(
 
 
 def ask_for_pod(read: Read, on: Reads, pod: Pod, holder: Holder, former: Grant | None) -> Asked:
-    """What a Pod asks for. `former`: the grant of the former Pod of its StatefulSet's name, or of a reservation.
+    """The request of a Pod. `former`: the grant that its owner has: that of the former Pod of the name in a
+    StatefulSet, or of a reservation.
 
     Raises WaitError, RefusedError, and ValueError for annotations that cannot be read.
     """

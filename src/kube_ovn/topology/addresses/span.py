@@ -1,6 +1,7 @@
-"""A span: the addresses of one CIDR of a subnet, the owner of each, what is left, and which is granted next.
+"""A span: the addresses of one CIDR of a subnet, their owners, the addresses that are left, and the next one to grant.
 
-What is in use is counted as addresses come and go, because a subnet may have many thousands of owners.
+The addresses in use are kept up to date with each address that is taken or released, because a subnet may have many
+thousands of owners.
 """
 
 from collections import Counter
@@ -30,7 +31,7 @@ class Owner(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """What of one CIDR, or of a pool in it, is in use and what is available."""
+    """The addresses of one CIDR, or of a pool in it, that are in use, and those that are available."""
 
     version: int
     using: Ranges
@@ -45,13 +46,13 @@ class Span:
 
     subnet: str
     network: Network
-    hosts: Ranges  # all but the network's own and the broadcast address
+    hosts: Ranges  # addresses of hosts (`host_ranges`)
     free: Mapping[str, Ranges]  # by pool: the addresses that may be granted
     owners: dict[int, Owner] = field(default_factory=dict)
-    gateways: Counter[int] = field(default_factory=Counter)  # how many owners were given each gateway
+    gateways: Counter[int] = field(default_factory=Counter)  # number of owners that were given each gateway
     released: dict[int, None] = field(default_factory=dict)  # in order of release
     cursors: dict[str, int] = field(default_factory=dict)  # by pool: every address below was granted once, or skipped
-    usage: dict[str | None, Usage] = field(init=False)  # by pool; that of the whole CIDR under None
+    usage: dict[str | None, Usage] = field(init=False)  # by pool; under None, the usage of the whole CIDR
 
     def __post_init__(self) -> None:
         self._count_all()
@@ -61,7 +62,9 @@ class Span:
         return self.network.version
 
     def take_over(self, before: "Span") -> None:
-        """Go on from what the CIDR of this family was before: other ranges, or another CIDR."""
+        """Take over owners, gateways and released addresses from the former span of this family, which had other ranges
+        or another CIDR.
+        """
         self.owners, self.released, self.gateways = before.owners, before.released, before.gateways
         self._count_all()
 

@@ -1,5 +1,5 @@
-"""The requests that wait for an address, in lines. A line is made of those that ask for the same, in the order in which
-they are served: when its first cannot be served, none can, and all of them are told the same.
+"""The requests that wait for an address, in lines. A line holds requests for the same, in the order in which they are
+served: when its first request cannot be met, none can, and all of their users are told the same.
 """
 
 from bisect import bisect_left, insort
@@ -17,22 +17,22 @@ K = TypeVar("K")
 
 @dataclass(slots=True, eq=False)
 class Line:
-    """Those that ask for the same; the first is served first."""
+    """Requests for the same; the first one is served first."""
 
     key: tuple[Ask, str]
     named: AbstractSet[Need]
-    """The addresses and MAC addresses that they ask for by name."""
+    """The addresses and MAC addresses that the requests name."""
     queue: list[Want] = field(default_factory=list)
     refusal: Refusal | None = None
-    """Why the first was not served; None while that was not tried."""
+    """Why the first request was not met; None before the first try."""
     needs: AbstractSet[Need] = frozenset()
-    """What they wait for: any of these may help. What they name is among it: when another is granted that, they are
-    refused for another reason.
+    """The needs that the requests wait for: any of these may help. The named addresses are among them: when another
+    owner is granted one, the requests are refused for another reason.
     """
 
 
 class Waiting:
-    """All lines, and what each waits for."""
+    """All lines, and the needs of each."""
 
     def __init__(self) -> None:
         self._lines: dict[tuple[Ask, str], Line] = {}
@@ -41,8 +41,8 @@ class Waiting:
         self._by_need: dict[Need, dict[Line, None]] = {}
 
     def add(self, want: Want, *, apart: bool) -> Line:
-        """Put a request into its line. `apart`: it gets a line of its own, because its owner has an address to give in
-        exchange.
+        """Put a request into its line. `apart`: the request gets a line of its own, because its owner has a grant to
+        give in exchange.
         """
         key = (want.ask, want.owner.key if apart else "")
         line = self._lines.get(key)
@@ -55,7 +55,7 @@ class Waiting:
         return line
 
     def remove(self, record: str) -> None:
-        """Take a request out of its line; one that does not wait is fine."""
+        """Take a request out of its line. A request that does not wait is no error."""
         line, want = self._places.pop(record, (None, None))
         if line is None or want is None:
             return
@@ -67,21 +67,21 @@ class Waiting:
             self._set_needs(line, frozenset())
 
     def refuse(self, line: Line, refusal: Refusal, needs: AbstractSet[Need]) -> bool:
-        """The first of a line could not be served: all in the line wait for these needs. Whether the refusal is another
-        than before.
+        """Take over that the first request of a line could not be met: all requests in the line wait for these needs.
+        Returns whether the refusal differs from the one before.
         """
         self._set_needs(line, needs | line.named)
         is_news, line.refusal = line.refusal != refusal, refusal
         return is_news
 
     def refusal(self, record: str) -> Refusal | None:
-        """Why a request waits; None when it does not."""
+        """Why a request waits; None when it does not wait."""
         line, _ = self._places.get(record, (None, None))
         return None if line is None else line.refusal
 
     def concerned(self, moved: Iterable[Need], reshaped: Iterable[str]) -> list[Line]:
-        """The lines that may be served now, or be refused for another reason. `moved`: what became free, or was
-        granted or has another label of its owner; `reshaped`: subnets with other ranges.
+        """The lines that may be served now, or be refused for another reason. `moved`: the needs that became free, or
+        got another owner, or an owner with another label; `reshaped`: subnets with other ranges.
         """
         found = dict.fromkeys(line for need in moved for line in self._by_need.get(need, ()))
         found.update(dict.fromkeys(line for subnet in reshaped for line in self._by_subnet.get(subnet, ())))
@@ -92,12 +92,14 @@ class Waiting:
         return subnet in self._by_subnet
 
     def next(self, leaving: Iterable[AbstractSet[Need]]) -> set[str]:
-        """The records of those that will be served when these grants are free: each frees some needs."""
+        """The records of the requests that will be served when some grants end. `leaving`: the needs that each of these
+        grants will free.
+        """
         found: set[str] = set()
-        passed: dict[Line, int] = {}  # how many of a line will be served
+        passed: dict[Line, int] = {}  # number of requests of a line that will be served
         for needs in leaving:
             if len(found) == len(self._places):
-                break  # all that wait will be served
+                break  # all requests that wait will be served
             lines = {line for line in self.concerned(needs, ()) if passed.get(line, 0) < len(line.queue)}
             if lines:
                 first = min(lines, key=lambda line: line.queue[passed.get(line, 0)].order)

@@ -1,4 +1,4 @@
-"""The exits of centralized subnets, as derivations. `gateways.groups` decides what they are.
+"""The exits of centralized subnets, as derivations. `gateways.groups` decides on each of them.
 
 Reads Nodes and effective subnets. Makes `exits`, and the rows of all groups.
 """

@@ -39,8 +39,8 @@ from kube_ovn.topology.subnets.namespace import matches
 
 
 class Group(NamedTuple):
-    """Gateway nodes that stand in for one another. `key` follows from what the user wrote. So a node that comes or goes
-    changes the members of a group, and the group stays the same.
+    """Gateway nodes that stand in for one another. `key` is made from the fields that the user wrote. So a node that
+    comes or goes changes the members of a group, and the group stays the same.
     """
 
     key: str
@@ -64,7 +64,7 @@ MOST_OF_A_CHASSIS = 253
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayNode:
-    """What of a Node matters to gateways."""
+    """The part of a Node that matters to gateways."""
 
     name: str
     chassis: str
@@ -78,7 +78,7 @@ class GatewayNode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """How packets leave a centralized subnet."""
+    """The nodes that packets leave a centralized subnet through, in groups."""
 
     groups: Mapping[int, tuple[Group, ...]]
     """By IP family, the groups that share the packets. Packets of a family without a group are stopped."""
@@ -87,9 +87,9 @@ class Exit:
     unready: tuple[int, ...] = ()
     """IP families that have carriers, none of which is Ready."""
     faults: tuple[str, ...] = ()
-    """What is wrong with what the user wrote."""
+    """The faults in the fields that the user wrote, one sentence each."""
     absent: tuple[str, ...] = ()
-    """Why nodes that the user wants are not used, or come last."""
+    """Why nodes that the user asks for are not used, or come last, one sentence each."""
 
     @property
     def flaw(self) -> str:
@@ -134,7 +134,7 @@ def parse_node(node: Node) -> GatewayNode:
 
 
 def choose(spec: SubnetSpec, versions: Iterable[int], nodes: Mapping[str, GatewayNode]) -> Exit:
-    """The exit of a centralized subnet with these IP families. `nodes`: all that may be meant, by name."""
+    """The exit of a centralized subnet with these IP families. `nodes`: all nodes that the spec may mean, by name."""
     asked, wanted, faults = _asked(spec, nodes)
     absent = []
     for name in wanted:
@@ -164,7 +164,9 @@ def choose(spec: SubnetSpec, versions: Iterable[int], nodes: Mapping[str, Gatewa
 
 
 def _asked(spec: SubnetSpec, nodes: Mapping[str, GatewayNode]) -> tuple[str, list[str], list[str]]:
-    """Returns what the user wrote, in one form; the nodes that it means, in order; and what is wrong with it."""
+    """Returns the choice of the user as a text, always in the same form; the nodes that it means, in order; and its
+    faults.
+    """
     if spec.gateway_node.strip():
         try:
             wanted = list(parse_gateway_nodes(spec.gateway_node))

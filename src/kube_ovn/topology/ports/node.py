@@ -1,4 +1,5 @@
-"""A Node: its port on the join switch, the port group of its Pods, and how packets of its Pods leave through it. Pure.
+"""A Node: its port on the join switch, the port group of its Pods, and the policies that send packets of its Pods out
+through it. Pure.
 
 There are O(nodes) rows: the Pods of a node are matched by the address set that OVN keeps for the node's port group,
 whatever subnets they are in.

@@ -17,7 +17,7 @@ from kube_ovn.topology.subnets.addressing import Judged
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Obstacles:
-    """What can stand in the way of a port's name."""
+    """The sources that show whether the name of a port is free."""
 
     router: str
     foreign: Collection[RowKey, bool]
@@ -34,7 +34,9 @@ class Obstacles:
         )
 
     def of_pod(self, read: Read, holder: Holder) -> str:
-        """The same for a Pod. A Node of the same name need not be looked for: then the Pod is no holder."""
+        """Why a Pod cannot have its port, as a sentence for its user; empty when nothing is in the way. A Node of the
+        same name need not be looked for: then the Pod is no holder.
+        """
         port = names.pod_port(holder.pod_name, holder.namespace)
         return self._joint(read, holder, port) or self._taken(read, RowKey(LogicalSwitchPort.TABLE, port))
 
@@ -57,6 +59,6 @@ class Obstacles:
 
 
 def gives_way(port: str) -> str:
-    """What the user of a Pod is told when its port would have the name of a Node's port."""
+    """The sentence for the user of a Pod when its port would have the name of a Node's port."""
     node = port.removeprefix(names.node_port(""))
     return f"its port would be named {port}, like the port of node {node}; rename the Pod"

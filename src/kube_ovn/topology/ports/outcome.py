@@ -1,4 +1,4 @@
-"""What becomes of each Node and Pod: its rows, the annotations that let it start, and what its user is told.
+"""The outcome for each Node and Pod: its rows, the annotations that let it start, and the message for its user.
 
 Each stage waits for the one before: an IP object records the grant, the port is committed, the annotations are
 published. A holder that has a port keeps it while its record is made anew.
@@ -30,7 +30,7 @@ from kube_ovn.topology.subnets.network import Network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What becomes of one Node or Pod."""
+    """The rows of one Node or Pod, the write of its annotations, and the message for its user."""
 
     rows: State = field(default_factory=dict)
     write: Wanted | None = None
@@ -39,7 +39,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
-    """What outcomes are made from."""
+    """The sources and settings that outcomes are derived from."""
 
     inputs: Inputs
     fabric: Fabric
@@ -55,14 +55,14 @@ class Reads:
 
 @dataclass(frozen=True, slots=True)
 class _Traits:
-    """What of a subnet the rows of its Pods depend on."""
+    """The part of a subnet that the rows of its Pods depend on."""
 
     subnet: Subnet
     spec: SubnetSpec
 
 
 def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
-    """Derive what becomes of Nodes and Pods: rows, annotations and Events."""
+    """Derive the outcomes for Nodes and Pods: rows, annotations and Events."""
     node_outcome = _nodes(on)
     nodes = graph.derive("outcomes of Nodes", on.inputs.nodes, node_outcome)
     connected = graph.derive("connected nodes", nodes, lambda read, name, outcome: True if outcome.rows else None)
@@ -145,7 +145,7 @@ def _usable(read: Read, on: Reads, holder: Holder) -> Held | None:
 
 
 def _refusal(read: Read, on: Reads, holder: Holder, asked: Asked | None) -> Refusal | None:
-    """Why a holder gets no address. None when it asks for none, and when one is about to be free for it."""
+    """Why a holder gets no address. None when it asks for none, and when an address is about to be free for it."""
     if isinstance(asked, Refusal) or asked is None:
         return asked
     return read.get(on.grants.refusals, holder.record)

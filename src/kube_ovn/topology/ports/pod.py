@@ -1,4 +1,4 @@
-"""A Pod: what it asks for, the port it gets, and the annotations that let it start. Pure."""
+"""A Pod: its request, its port, and the annotations that let it start. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ MOST_VIPS = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a Pod asks for: where it wants an address, and what its user fixed."""
+    """The request of a Pod: the subnets or pools where it asks for an address, and the values that its user fixed."""
 
     subnets: tuple[str, ...] = ()
     versions: tuple[int, ...] = ()

@@ -36,7 +36,7 @@ from kube_ovn.model.row import Key, Member, Row, facts, owned
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 _CHECKED = ("TCP", "UDP")
 _CHECK = {"interval": "2", "timeout": "3", "success_count": "1", "failure_count": "2"}
-"""Seconds, and how often in a row: an endpoint that does not answer is left out after 5 to 7 s."""
+"""Seconds, and numbers of results in a row: an endpoint that does not answer is left out after 5 to 7 s."""
 _BY_SOURCE = {4: "ip_src", 6: "ipv6_src"}
 _LONGEST_TIMEOUT = 65535
 """The most seconds that OVN's `affinity_timeout` takes."""
@@ -77,7 +77,9 @@ class Placed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """How an endpoint is checked: through its port, as if from an address of its subnet."""
+    """The check of an endpoint: the logical port of its Pod, and the address in its subnet that the check comes
+    from.
+    """
 
     port: str
     source: Address
@@ -85,7 +87,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probes:
-    """How the endpoints of a Service are checked."""
+    """The checks of the endpoints of a Service."""
 
     found: Mapping[Address, Probe] = field(default_factory=dict)
     refusals: tuple[str, ...] = ()
@@ -96,7 +98,7 @@ class Probes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Where the clients of a Service are sent."""
+    """The endpoints that the clients of a Service are sent to."""
 
     plain: Mapping[str, Mapping[Front, Sequence[Backend]]]
     """By protocol and front, the endpoints where they are the same for all clients."""
@@ -146,7 +148,8 @@ def plan_service(
     dns: Collection[Address] = (),
     outside: Collection[Front] = (),
 ) -> Plan:
-    """Where the clients of a Service are sent, at its own addresses and at the fronts `outside` that lead to it too.
+    """The endpoints that the clients of a Service are sent to, at its own addresses and at the fronts `outside` that
+    lead to it too.
 
     `dns`: the addresses at which Pods look for a DNS server; where no server is ready, each node answers (`host.dns`).
     """
@@ -172,8 +175,8 @@ def plan_service(
 
 
 def render_service(service: Service, plan: Plan, probes: Probes | None = None) -> Rendered:
-    """The load balancers of a Service that has an address; no rows for any other. `probes`: how its endpoints are
-    checked, if they are to be.
+    """The load balancers of a Service that has an address; no rows for any other. `probes`: the checks of its
+    endpoints; None when they are not to be checked.
     """
     rows, checks, unchecked = [], dict[Key, Row | None](), list(plan.unchecked)
     found = probes.found if probes is not None else {}
@@ -196,7 +199,9 @@ def render_service(service: Service, plan: Plan, probes: Probes | None = None) -
 
 
 def affinity_timeout(service: Service) -> tuple[int, str]:
-    """The seconds for which OVN is to remember a client, 0 for not at all; and what is wrong with the annotation."""
+    """The seconds for which OVN is to remember a client, 0 for not at all; and the fault of the annotation, empty when
+    it has none.
+    """
     text = service.metadata.annotations.get(names.AFFINITY_TIMEOUT, "")
     if not text:
         return 0, ""
@@ -209,7 +214,7 @@ def affinity_timeout(service: Service) -> tuple[int, str]:
 
 
 def wants_checks(service: Service) -> tuple[bool, str]:
-    """Whether the endpoints of a Service are to be checked; and what is wrong with the annotation."""
+    """Whether the endpoints of a Service are to be checked; and the fault of the annotation, empty when it has none."""
     text = service.metadata.annotations.get(names.HEALTH_CHECK, "")
     if text in ("", "true", "false"):
         return text == "true", ""
@@ -277,8 +282,8 @@ def _load_balancer(
     version: int | None = None,
     mappings: dict[str, str] | None = None,
 ) -> LoadBalancer:
-    """`version`: the IP family of a row with endpoints that depend on the node. `mappings`: how endpoints are
-    checked.
+    """`version`: the IP family of a row with endpoints that depend on the node. `mappings`: the checks of its
+    endpoints.
     """
     meta, options = service.metadata, _options(service, protocol)
     name = names.service_lb(meta.namespace, meta.name, protocol)

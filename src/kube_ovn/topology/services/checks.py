@@ -47,7 +47,7 @@ class Checks:
     _grants: Grants
 
     def probes(self, read: Read, service: Name) -> Probes:
-        """How the endpoints of a Service are to be checked."""
+        """The checks that the endpoints of a Service are to have."""
         ask = read.get(self.asks, service)
         if ask is None:
             return Probes()

@@ -1,6 +1,6 @@
-"""Services as derivations: rows of load balancers, names in DNS, and what the users of Services are told.
+"""Services as derivations: rows of load balancers, names in DNS, and messages for the users of Services.
 
-Reads Services, EndpointSlices, effective subnets, and how endpoints are checked.
+Reads Services, EndpointSlices, effective subnets, and the checks of endpoints.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -48,7 +48,7 @@ _NODES_DNS = Name(names.FABRIC, names.DNS_SERVICE)
 
 @dataclass(frozen=True, slots=True)
 class _Claims:
-    """The fronts that a Service wants, as texts. `own`: at its own addresses, which the API server gives to no other
+    """The fronts that a Service asks for, as texts. `own`: at its own addresses, which the API server gives to no other
     Service. `others`: at any other address.
     """
 
@@ -59,7 +59,7 @@ class _Claims:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What becomes of a Service."""
+    """The rows of a Service, its placed fronts, and the message for its user."""
 
     rows: State
     placed: tuple[Placed, ...]
@@ -68,7 +68,7 @@ class _Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
-    """What Services are made from."""
+    """The sources and settings that the rows of Services are derived from."""
 
     inputs: Inputs
     fabric: Fabric
@@ -143,15 +143,15 @@ class _Balancing:
         return _Outcome(render_service(dns_service(free), plan).rows, tuple(plan.placed.values()), None)
 
     def _holder(self, read: Read, front: str) -> Name:
-        """The Service that has a front: the one with this address as its own, else the oldest one that wants it."""
+        """The Service that has a front: the one with this address as its own, else the oldest one that asks for it."""
         ranks = [(front not in each.own, each.age, name) for name, each in read.select(self._claims, front).items()]
         if front in self._dns_fronts:
             ranks.append((True, "", _NODES_DNS))
         return min(ranks)[2]
 
     def _judge(self, read: Read, name: Name, service: Service) -> tuple[list[Front], list[str]]:
-        """The fronts of a Service besides those at its own addresses, for clients inside the fabric; and what it cannot
-        have.
+        """The fronts of a Service besides those at its own addresses, for clients inside the fabric; and the sentences
+        for its user on what it asks for and does not get.
         """
         fronts, complaints = [], []
         restricted = balanced_addresses(service) if service.spec.load_balancer_source_ranges else []
@@ -171,7 +171,9 @@ class _Balancing:
         return fronts, list(dict.fromkeys(filter(None, complaints)))
 
     def _inside(self, read: Read, address: Address) -> str:
-        """What holds an address that lies in the fabric, in words; empty for an address outside."""
+        """The words for an address that lies in the fabric, such as `an address of Subnet a`; empty for an address
+        outside.
+        """
         if is_within(address, self._on.fabric.services):
             return "an address of the cluster's Services"
         covering = read.get(self._on.network.covering, ONE)

@@ -2,7 +2,7 @@
 
 Keyed by node: a node reads the values for itself, those for its zone, and those that lead to a port of its own. So a
 change of one node's zone costs one node, and a change of an endpoint costs the nodes with clients that the endpoint
-serves. A Service may have an endpoint on every node; so what a node reads is a group of values, and no Service.
+serves. A Service may have an endpoint on every node; so a node reads a group of values, and no Service.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,7 +31,7 @@ class _Own(NamedTuple):
 
     version: int
     port: int
-    """0: the text."""
+    """The port; 0 for the text."""
     text: str = ""
 
 
@@ -54,8 +54,8 @@ def define(
     placed: Source[Name, tuple[Placed, ...]],
     placed_dns: Source[str, tuple[Placed, ...]],
 ) -> None:
-    """`placed`: fronts of Services with endpoints that depend on the node. `placed_dns`: fronts of the nodes'
-    own DNS.
+    """Derive the rows of variables. `placed`: fronts of Services with endpoints that depend on the node. `placed_dns`:
+    fronts of the nodes' own DNS.
     """
 
     def place(read: Read, name: str, node: Node) -> Place:
@@ -110,7 +110,9 @@ def define(
 
 
 def _variables(fronts: Iterable[Placed]) -> dict[str, _Variable]:
-    """The variables of fronts. That of an IPv6 address has a value where that of the endpoints has one."""
+    """The variables of fronts. The variable of an IPv6 address has values where the variable of its endpoints has
+    some.
+    """
     found: dict[str, _Variable] = {}
     for front in fronts:
         version, text = front.address.version, str(front.address)

@@ -1,4 +1,4 @@
-"""Which Subnets are in effect, with which addresses, and which of them give out new addresses.
+"""The Subnets in effect, their addresses, and their readiness to give out new addresses.
 
 Reads Subnets, foreign rows, holders and grants. The step in here puts an accepted subnet into a collection, where it
 counts for the moment between the verdict and the status that says so.
@@ -27,12 +27,12 @@ from kube_ovn.topology.subnets.verdict import Claim, find_loss, in_effect, parse
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """What was decided on a Subnet."""
+    """The decision on a Subnet."""
 
     effective: Subnet | None
-    """What is in effect now; None when nothing is."""
+    """The subnet in effect now; None when there is none."""
     accepted: Subnet | None
-    """What is to be in effect, as the status is to say."""
+    """The subnet that the status is to record; None when there is none."""
     refusal: str
 
 
@@ -48,14 +48,16 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addressing:
-    """What other parts read of Subnets and IPPools. By the name of the Subnet, where nothing else is said."""
+    """The derivations on Subnets and IPPools that other parts read: by the name of the Subnet, where nothing else is
+    said.
+    """
 
     judged: Derived[str, Claim, Judged]
     effective: Derived[str, Judged, Subnet]
     readiness: Derived[str, crd.Subnet, str]
     """`READY`, `COMING` or `UNREADY` to give out addresses."""
     pool_specs: Derived[str, IPPool, IPPool]
-    """IPPools by their name, without what changes of its own accord: the status and the version."""
+    """IPPools by their name, without the fields that no user changes: the status and the version."""
     pool_ranges: Source[str, Pools]
     pool_verdicts: Derived[str, IPPool, PoolVerdict]
     """By the name of the IPPool."""
@@ -81,7 +83,7 @@ def define(
     grants: Grants,
     confirmed: Names[str],
 ) -> Addressing:
-    """Derive what becomes of Subnets and IPPools. `held`: the result of `define_in_effect`. `confirmed`: the UIDs of
+    """Derive the decisions on Subnets and IPPools. `held`: the result of `define_in_effect`. `confirmed`: the UIDs of
     Pods and Nodes that have a port in the database.
     """
     decided = graph.collection("accepted subnets", str, Accepted)
@@ -89,7 +91,7 @@ def define(
     def claim(read: Read, name: str, subnet: crd.Subnet) -> Claim:
         has = read.get(held, name) or _accepted(read, decided, subnet)
         if name not in fabric.initial and not read.get(inputs.standing, STANDING):
-            # Until then nothing is known that could be in the way of a change.
+            # Until the initial subnets are in effect, nothing is known that could be in the way of a change.
             return Claim(age=subnet.metadata.creation_timestamp, wanted=has, complaint="", held=has)
         return parse_claim(subnet, fabric.router, fabric.services, has)
 
@@ -140,7 +142,7 @@ def _define_objections(
     confirmed: Names[str],
     claims: Derived[str, crd.Subnet, Claim],
 ) -> Derived[str, Claim, str]:
-    """Derive why addresses or names in use forbid what a Subnet wants."""
+    """Derive the sentences why addresses or names in use forbid the subnet that a spec asks for."""
 
     def objection(read: Read, name: str, each: Claim) -> str | None:
         if each.wanted is None:
@@ -158,8 +160,8 @@ def _define_objections(
 def _define_overlaps(
     graph: Graph, inputs: Inputs, claims: Derived[str, crd.Subnet, Claim], objections: Derived[str, Claim, str]
 ) -> Index[str, str, Mapping[str, str]]:
-    """Derive which Subnets would overlap another one. One cell decides on all; its outcome is in groups, one for each
-    Subnet that would overlap, so that only these are judged anew.
+    """Derive the Subnets that would overlap another one. One cell decides on all Subnets; its result is in groups, one
+    for each Subnet that would overlap, so that only these Subnets are judged anew.
     """
 
     def extent(read: Read, name: str, each: Claim) -> Extent:

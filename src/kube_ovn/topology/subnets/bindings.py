@@ -1,4 +1,5 @@
-"""Namespaces: the subnets that each is bound to, the Subnets that annotations make, and what is written back.
+"""Namespaces: the subnets that each is bound to, the Subnets that annotations make, and the annotations that are
+written back.
 
 Reads Namespaces, Subnets, IPPools and effective subnets.
 """
@@ -55,7 +56,7 @@ class _Wished:
     age: str
     wish: Wish
     problem: str
-    """What is wrong with the wish in itself; empty when nothing is."""
+    """The problem of the wish in itself, as a sentence; empty when there is none."""
 
     @property
     def rank(self) -> tuple[str, str]:
@@ -65,7 +66,7 @@ class _Wished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Bound:
-    """The binding of a Namespace, and what is wrong with what its user wrote."""
+    """The binding of a Namespace, and the problem of the wish of its user, as a sentence."""
 
     binding: Binding
     problem: str
@@ -73,7 +74,7 @@ class _Bound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:
-    """What is written to a Namespace, and what its user is told."""
+    """The write to a Namespace, and the message for its user."""
 
     write: Wanted | None
     told: Told | None
@@ -81,7 +82,7 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bindings:
-    """What other parts read of Namespaces."""
+    """The derivations on Namespaces that other parts read."""
 
     bindings: Source[str, Binding]
     """By Namespace."""
@@ -90,7 +91,9 @@ class Bindings:
 
 
 def define(graph: Graph, inputs: Inputs, outputs: Outputs, fabric: Fabric, addressing: Addressing) -> Bindings:
-    """Derive the bindings of Namespaces, the Subnets that their annotations make, and what is written to them."""
+    """Derive the bindings of Namespaces, the Subnets that their annotations make, and the annotations that are written
+    to them.
+    """
     binder = _Binder(graph, inputs, fabric, addressing)
     bound = graph.derive("bound Namespaces", inputs.namespaces, binder.bind)
 
@@ -160,7 +163,7 @@ class _Binder:
         return _Wished(namespace=name, age=namespace.metadata.creation_timestamp, wish=wish, problem=problem)
 
     def annotations(self, read: Read, binding: Binding) -> dict[str, str]:
-        """What the annotations of a Namespace with this binding should say."""
+        """The annotations that a Namespace with this binding should have."""
         found = [read.get(self._addressing.effective, name) for name in binding.subnets]
         return told([subnet for subnet in found if subnet is not None], binding.pools)
 
@@ -203,8 +206,8 @@ class _Binder:
         return _Bound(binding=binding, problem=refusal)
 
     def _clash(self, read: Read, name: str, wish: Wish) -> str:
-        """What keeps a Namespace from the Subnet it wishes for: the wish of another Namespace, or a Subnet that a user
-        made. Empty when nothing does.
+        """The sentence why a Namespace cannot have the Subnet that it wishes for: another Namespace shapes it
+        differently, or a user made it with another CIDR. Empty when the Namespace can have it.
         """
         if wish.makes is None:
             return ""
@@ -227,8 +230,8 @@ class _Binder:
         )
 
     def make(self, read: Read, name: str, members: Mapping[str, _Wished]) -> Wanted | None:
-        """Make or change the Subnet that Namespaces wish for. Several may share one: the oldest shapes it. While the
-        wish of the oldest cannot be understood, the Subnet stays as it is.
+        """Make or change the Subnet that Namespaces wish for. Several Namespaces may share one Subnet: the oldest
+        shapes it. While the wish of the oldest cannot be understood, the Subnet stays as it is.
         """
         ordered = sorted(members.values(), key=lambda each: each.rank)
         sound = [each for each in ordered if not each.problem]
@@ -293,7 +296,7 @@ def _first(members: Mapping[str, _Wished]) -> _Wished | None:
 
 
 def _agree(first: Wish, other: Wish) -> bool:
-    """Whether the second wish asks for nothing but what the first asks for."""
+    """Whether the shape of the first wish has all that the shape of the second asks for."""
     return all(first.shape.get(key) == text for key, text in other.shape.items())
 
 

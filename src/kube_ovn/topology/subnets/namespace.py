@@ -1,8 +1,8 @@
-"""A Namespace: which subnets it is bound to, as its annotations wish or as Subnets say, and what is written to it.
-Pure.
+"""A Namespace: the subnets that it is bound to, by its annotations or by Subnets, and the annotations that are written
+to it. Pure.
 
-The same annotations carry the wishes of users and what the controller writes back. `names.WRITTEN_BACK` tells them
-apart: it records what was written. Whatever differs from the record is a wish.
+The same annotations carry the wishes of users and the texts that the controller writes back. `names.WRITTEN_BACK` tells
+them apart: it records the texts that were written. A text that differs from the record is a wish.
 """
 
 import re
@@ -38,12 +38,12 @@ MOST_OF_A_NAME = 253
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 Annotations = Mapping[str, str]
-"""What a Namespace's annotations should say of its subnets."""
+"""The annotations of a Namespace that describe its subnets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binding:
-    """Where the Pods of a Namespace get their addresses: the subnets in order, and the pools, if there are any."""
+    """The subnets in order, and the pools, if there are any, in which the Pods of a Namespace get their addresses."""
 
     subnets: tuple[str, ...]
     pools: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What the user of a Namespace wrote: subnets in order, pools, and the shape of a subnet to be made."""
+    """The wish of the user of a Namespace: subnets in order, pools, and the shape of a subnet to be made."""
 
     switches: tuple[str, ...] = ()
     pools: tuple[str, ...] = ()
@@ -68,8 +68,9 @@ class Wish:
 
 
 def parse_wish(namespace: Namespace, known: Annotations) -> Wish:
-    """The part of the annotations that the user wrote. `known`: what the controller wrote; without a record, what it
-    would write if there were no wish, because another implementation or an older version may have left just that.
+    """The wish of the user, which is the part of the annotations that the controller did not write. `known`: the
+    annotations that the controller wrote; without a record, those that it would write if there were no wish, because
+    another implementation or an older version may have left them.
     """
     annotations = namespace.metadata.annotations
     wished = {
@@ -85,7 +86,9 @@ def parse_wish(namespace: Namespace, known: Annotations) -> Wish:
 
 
 def written(namespace: Namespace) -> dict[str, str] | None:
-    """What the controller wrote, as recorded: empty when the record is damaged, None when there is none."""
+    """The annotations that the controller wrote, as recorded: empty when the record is damaged, None when there is
+    none.
+    """
     record = namespace.metadata.annotations.get(names.WRITTEN_BACK)
     try:
         return None if record is None else msgspec.json.decode(record, type=dict[str, str])
@@ -94,7 +97,7 @@ def written(namespace: Namespace) -> dict[str, str] | None:
 
 
 def wish_problem(wish: Wish) -> str | None:
-    """What is wrong with a wish in itself; None when nothing is."""
+    """The problem of a wish in itself, as a sentence; None when there is none."""
     if wish.shape and not wish.switches and names.CIDR in wish.shape:
         return f"annotation {names.CIDR} makes a subnet, and {names.LOGICAL_SWITCH} must name it; add it"
     if wish.shape and len(wish.switches) > 1 and names.CIDR in wish.shape:
@@ -114,7 +117,9 @@ def wish_problem(wish: Wish) -> str | None:
 
 
 def _shape_problem(name: str, wish: Wish) -> str | None:
-    """What the API server would refuse of a wished Subnet. There is no Subnet yet on which to tell it."""
+    """The problem for which the API server would refuse a wished Subnet, as a sentence; None when there is none. There
+    is no Subnet yet that could show it.
+    """
     shape = wish.shape
     if not _NAME.fullmatch(name) or len(name) > MOST_OF_A_NAME:
         return f"annotation {names.LOGICAL_SWITCH} is {name!r}, which is no name of an object; use a-z, 0-9, - and ."
@@ -151,7 +156,7 @@ def wished_spec(wish: Wish, namespaces: Sequence[str]) -> dict[str, object]:
 
 
 def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
-    """meta/v1 LabelSelector: all of its requirements hold."""
+    """Whether labels meet all requirements of a selector (meta/v1 LabelSelector)."""
     return all(labels.get(key) == value for key, value in selector.match_labels.items()) and all(
         _holds(requirement, labels) for requirement in selector.match_expressions
     )
@@ -172,8 +177,8 @@ def _holds(requirement: SelectorRequirement, labels: Mapping[str, str]) -> bool:
 
 
 def told(subnets: Iterable[Subnet], pools: Sequence[str]) -> dict[str, str]:
-    """What users and tools read on the Namespace, one entry for each subnet. The gateway is among the excluded
-    addresses, as users expect.
+    """The annotations for users and tools to read on a Namespace, with one entry for each subnet. The gateway is among
+    the excluded addresses, as users expect.
     """
     listed = list(subnets)
     texts = {
@@ -186,8 +191,8 @@ def told(subnets: Iterable[Subnet], pools: Sequence[str]) -> dict[str, str]:
 
 
 def told_annotations(namespace: Namespace, wanted: Annotations, wish: Wish) -> dict[str, str | None]:
-    """The annotations to write: what of `wanted` is neither there nor wished for, and the record of what is written.
-    None removes an annotation.
+    """The annotations to write: those of `wanted` that are neither there nor wished for, and the record of those that
+    are written. None removes an annotation.
     """
     annotations = namespace.metadata.annotations
     before = written(namespace)

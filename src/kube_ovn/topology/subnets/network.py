@@ -34,7 +34,7 @@ Conflicts = tuple[tuple[Address, str], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """What other parts read of the network."""
+    """The derivations on the network that other parts read."""
 
     switches: Source[str, bool]
     """The names of the logical switches of subnets."""

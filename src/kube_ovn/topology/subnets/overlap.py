@@ -1,4 +1,4 @@
-"""Which Subnets ask for a CIDR that overlaps one of another Subnet. Pure.
+"""The Subnets that ask for a CIDR which overlaps one of another Subnet. Pure.
 
 It is one decision on all Subnets, since it has an order: a Subnet that has a CIDR keeps it, and of several that ask for
 one the oldest gets it.
@@ -22,16 +22,17 @@ class Extent:
     held: tuple[Network, ...]
     """The CIDRs in effect; none for a new Subnet."""
     wanted: tuple[Network, ...]
-    """The CIDRs that the spec asks for; none when it asks for nothing that is possible."""
+    """The CIDRs that the spec asks for; none when the spec asks for no subnet that is possible."""
     barred: bool
-    """Whether the Subnet cannot have what it asks for anyway: then that is in no other's way."""
+    """Whether the Subnet cannot have the wanted CIDRs anyway: then they are in the way of no other Subnet."""
 
 
 def find_overlaps(extents: Mapping[str, Extent]) -> dict[str, str]:
-    """Why Subnets cannot have the CIDRs they ask for, each with the sentence for its user. All is by the name of the
+    """The sentences for users why Subnets cannot have the CIDRs they ask for. Both mappings are by the name of the
     Subnet.
 
-    A sentence names the first rival: those that had a CIDR come before those that get one, older ones before others.
+    A sentence names the first rival: Subnets that had a CIDR come before those that get one, older Subnets before
+    others.
     """
     ordered = sorted(extents, key=lambda name: (extents[name].age, name))
     ranked = sorted(ordered, key=lambda name: not extents[name].held)
@@ -54,9 +55,10 @@ def find_overlaps(extents: Mapping[str, Extent]) -> dict[str, str]:
 
 
 class _Taken:
-    """The CIDRs that are taken, with the ranks of their Subnets. The time for one does not depend on their number.
+    """The CIDRs that are taken, with the ranks of their Subnets. The time to put or find one does not depend on the
+    number of CIDRs.
 
-    Of two CIDRs that overlap, one lies in the other. So a rank is found under the place of each network around a CIDR,
+    Of two CIDRs that overlap, one lies in the other. So a rival is found by looking up each network that holds a CIDR,
     of the prefix lengths that there are.
     """
 

@@ -16,7 +16,7 @@ from kube_ovn.topology.subnets.verdict import parse_range
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolVerdict:
-    """What of an IPPool counts: ranges in the order of its subnet's CIDRs. `refusal` says what does not count,
+    """The ranges of an IPPool that count, in the order of its subnet's CIDRs. `refusal`: the parts that do not count,
     and why.
     """
 
@@ -25,7 +25,7 @@ class PoolVerdict:
 
 
 def judge_pools(pools: Iterable[IPPool], subnets: Mapping[str, Subnet]) -> dict[str, PoolVerdict]:
-    """The verdict on each pool, by the name of the pool. An address that two pools want goes to the older one."""
+    """The verdict on each pool, by the name of the pool. An address that two pools ask for goes to the older pool."""
     taken: dict[str, list[Ranges]] = {}
     verdicts: dict[str, PoolVerdict] = {}
     for pool in sorted(pools, key=lambda pool: (pool.metadata.creation_timestamp, pool.metadata.name)):

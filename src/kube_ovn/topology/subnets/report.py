@@ -1,4 +1,4 @@
-"""What is written to Subnets, IPPools and Vpcs, and what their users are told: statuses, finalizers, Events.
+"""The writes to Subnets, IPPools and Vpcs, and the messages for their users: statuses, finalizers, Events.
 
 The last of the files here that derive: it reads the results of all others.
 """
@@ -36,7 +36,7 @@ AnyStatus = crd.SubnetStatus | crd.IPPoolStatus | crd.VpcStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What is written to one object, and what its user is told."""
+    """The writes to one object, and the messages for its user."""
 
     status: Wanted | None
     object: Wanted | None = None
@@ -47,7 +47,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
-    """What reports are made from."""
+    """The sources and settings that reports are derived from."""
 
     inputs: Inputs
     fabric: Fabric
@@ -132,7 +132,7 @@ def _subnet(read: Read, on: Reads, subnet: crd.Subnet) -> Report:
 
 
 def _refused(read: Read, on: Reads, kind: Kind, meta: VersionedMeta) -> str:
-    """What the database says of the rows of an object, in a sentence; empty when it takes them."""
+    """The words with which the database refuses the rows of an object, in a sentence; empty when it takes the rows."""
     words = read.get(on.inputs.refused, cluster_ref(kind, meta.name, meta.uid))
     return f"the Northbound database does not take its rows: {words}" if words else ""
 
@@ -154,7 +154,7 @@ def _complaint(read: Read, on: Reads, subnet: crd.Subnet, judged: Judged, way: E
 
 
 def _missing(read: Read, on: Reads, rules: Rules) -> list[str]:
-    """Sets and groups that rules name and that do not exist: OVN leaves such a rule out."""
+    """A sentence for each rule that names sets or groups which do not exist: OVN leaves such a rule out."""
     found: list[str] = []
     for number, rule in enumerate(rules):
         if isinstance(rule, str):
@@ -183,8 +183,8 @@ def _is_group(read: Read, on: Reads, name: str) -> bool:
 
 
 def _conflict(read: Read, on: Reads, effective: Subnet | None) -> str:
-    """A node with an address in a subnet, which cannot be reached from that subnet. It is told and not refused, because
-    nodes come later.
+    """The sentence on a node with an address in a subnet: the node cannot be reached from there. Empty when there is no
+    such node. The subnet is not refused, because nodes come later.
     """
     if effective is None:
         return ""
@@ -198,7 +198,9 @@ def _conflict(read: Read, on: Reads, effective: Subnet | None) -> str:
 
 
 def _notice(subnet: crd.Subnet, status: crd.SubnetStatus) -> Told | None:
-    """The Event that the kind of gateway changed, or the gateway nodes. That no node is left is told as a problem."""
+    """The Event for a change of the type of gateway or of the gateway nodes; None when neither changed. When no gateway
+    node is left, there is a message for that problem instead.
+    """
     before, now = _gateways(subnet.status), _gateways(status)
     if now in (before, ""):
         return None
@@ -218,8 +220,8 @@ def _object(read: Read, on: Reads, subnet: crd.Subnet, accepted: Subnet | None) 
 
 
 def _object_write(read: Read, on: Reads, subnet: crd.Subnet, accepted: Subnet | None) -> Write | None:
-    """What the controller writes to a Subnet besides the status: a finalizer, and the protocol for `kubectl get`. A
-    Subnet that annotations made is removed when no Namespace names it any more.
+    """The write to a Subnet besides the status: its finalizer, and the protocol for `kubectl get`; None when there is
+    none. A Subnet that annotations made is removed when no Namespace names it any more.
     """
     meta = subnet.metadata
     ref = cluster_ref(Kind.SUBNET, meta.name, meta.uid)

@@ -1,6 +1,6 @@
-"""What the status of a Subnet, an IPPool and a Vpc should say. Pure: counts are derived each time, never kept.
+"""The status that a Subnet, an IPPool or a Vpc should have. Pure: counts are derived each time, never kept.
 
-`controller.send` fills in the times of conditions: nothing here knows the time.
+`controller.send` fills in the times of conditions: nothing here reads a clock.
 """
 
 import contextlib

@@ -25,7 +25,7 @@ _RA = {"address_mode": "dhcpv6_stateful", "max_interval": "30", "min_interval": 
 _DHCP_SERVER = "169.254.0.254"
 _LEASE_SECONDS = "3600"
 _COMMIT = 1
-"""The label of ACLs. Its value means nothing; it only counts that there is one."""
+"""The label of ACLs. Its value means nothing; only its presence counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +45,8 @@ class SubnetInputs:
 
 def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
     """The rows of a subnet: the switch, both ends of its joint with the router, the policy that keeps traffic to the
-    subnet inside the fabric, ACLs and DHCP options. A text in the spec that cannot be read is left out here and told by
-    `faults`.
+    subnet inside the fabric, ACLs and DHCP options. A text in the spec that cannot be read is left out here, and is
+    among the `faults`.
     """
     router, subnet = inputs.router, inputs.subnet
     lrp, lsp = names.router_port(router, subnet.name), names.switch_port(subnet.name, router)
@@ -190,7 +190,7 @@ def _acls(inputs: SubnetInputs) -> list[Acl]:
         acls.append(_dns_commit(subnet))
     if not spec.private:
         return acls
-    # Traffic at the joint with the router passes these ACLs as well: what leaves the subnet is dropped there.
+    # Traffic at the joint with the router passes these ACLs as well: packets that leave the subnet are dropped there.
     acls.append(_acl(subnet, "private", "to-lport", names.ACL_PRIVATE_DROP, "ip", "drop"))
     for cidr in subnet.cidrs:
         ip = f"ip{cidr.version}"
@@ -237,7 +237,7 @@ def _dns_commit(subnet: Subnet) -> Acl:
     return Acl(
         priority=names.ACL_DNS_COMMIT,
         direction="from-lport",
-        match=f"ct.est && udp.dst == {names.DNS_PORT}",  # what the router sent is not tracked, and must not be
+        match=f"ct.est && udp.dst == {names.DNS_PORT}",  # packets from the router are not tracked, and must not be
         action="allow-related",
         tier=names.TIER_LAST,
         label=_COMMIT,

@@ -1,7 +1,8 @@
-"""Subnets as users wish them, and which of these wishes can be met. Pure.
+"""The subnets that users ask for, and the reasons why some cannot be had. Pure.
 
-The status of a Subnet says what is in effect (`cidrBlock`, `gateway`). It is written before it is used, so a pass needs
-no memory. A wish that cannot be met leaves it as it is: an overlap, or a CIDR that lacks an address in use.
+The status of a Subnet says which addresses are in effect (`cidrBlock`, `gateway`). It is written before they are used,
+so a new process finds them there. A spec that cannot be met (an overlap, or a CIDR that lacks an address in use) leaves
+the status as it is.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,15 +24,15 @@ MOST_NAMED = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What a Subnet has and wants."""
+    """The subnet that is in effect for a Subnet object, and the one that its spec asks for."""
 
     age: str
-    """Its creation timestamp."""
+    """The creation timestamp of the Subnet."""
     wanted: Subnet | None
     complaint: str
-    """Why the spec asks for nothing that is possible; empty when it does not."""
+    """Why the spec asks for no subnet that is possible; empty when there is a `wanted` one."""
     held: Subnet | None
-    """What is in effect; or what was accepted a moment ago and is not in the status yet."""
+    """The subnet in effect; or the one that was accepted a moment ago and is not in the status yet."""
 
 
 def parse_subnet(name: str, cidr: str, gateway: str = "", exclude: Iterable[str] = ()) -> Subnet:
@@ -81,7 +82,7 @@ def _gateway(network: Network, given: Sequence[Address]) -> Address:
 
 
 def parse_spec(subnet: crd.Subnet, router: str) -> Subnet:
-    """What a Subnet's spec asks for. Raises ValueError with a sentence for the user."""
+    """The subnet that a spec asks for. Raises ValueError with a sentence for the user."""
     spec = subnet.spec
     if spec.vpc not in ("", router):
         raise ValueError(f"vpc {spec.vpc} is not {router}: custom VPCs are not supported yet")
@@ -117,7 +118,7 @@ def _is_range(text: str) -> bool:
 
 
 def parse_claim(subnet: crd.Subnet, router: str, services: Iterable[Network], held: Subnet | None) -> Claim:
-    """What a Subnet wants. A spec that cannot be read, or is over a Service CIDR, becomes the complaint."""
+    """The claim of a Subnet. The complaint says that the spec cannot be read, or overlaps a Service CIDR."""
     meta = subnet.metadata
     try:
         wanted, complaint = parse_spec(subnet, router), ""
@@ -128,7 +129,9 @@ def parse_claim(subnet: crd.Subnet, router: str, services: Iterable[Network], he
 
 
 def until_written(held: Subnet, accepted: Subnet) -> Subnet:
-    """A subnet until its status says what was accepted: addresses that will not be in it are not granted any more."""
+    """A subnet until its status says what was accepted: addresses that the accepted subnet lacks are not granted any
+    more.
+    """
     leaving: list[tuple[Address, Address]] = []
     for cidr in held.cidrs:
         stay = Ranges.of(span for c in accepted.cidrs if c.version == cidr.version for span in host_ranges(c).spans)
@@ -146,9 +149,10 @@ def _check_services(wanted: Subnet, services: Iterable[Network]) -> None:
 
 
 def find_loss(wanted: Subnet, held: Subnet, users: Sequence[tuple[Address, str]], given: AbstractSet[Address]) -> str:
-    """Why addresses in use forbid a change, each with the label of its owner; empty when they do not. The new CIDR must
-    hold them and the gateways that serve them, and none may be a new gateway. `given`: the gateways that the owners
-    were given, some of which the subnet may not have any more.
+    """Why addresses in use forbid a change; empty when they do not. The new CIDRs must hold these addresses and the
+    gateways that serve them, and no address in use may be a new gateway. `users`: the addresses in use, each with the
+    label of its owner. `given`: the gateways that the owners were given, some of which the subnet may not have any
+    more.
     """
     outside = [f"{label} ({address})" for address, label in users if not wanted.has_host(address)]
     if outside:
