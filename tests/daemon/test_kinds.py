@@ -253,8 +253,13 @@ async def test_an_object_that_cannot_be_read_is_told_and_spoils_no_other(world: 
 
             await until(f"its user is told of {name}", told)
         assert metric("unreadable_objects", "IPPool") == 2
-        await world.create("a", **{names.IP_POOL: "good"})
-        await until("the others are served", world.settled)
+        await world.create("served", **{names.IP_POOL: "good"})
+
+        async def served() -> bool:
+            pod = await world.client.request("GET", PODS.path("default", "served"))
+            return b"ovn.kubernetes.io/ip_address" in pod
+
+        await until("the others are served", served)
         for name, address in (("before", "10.16.9.2"), ("after", "10.16.9.3")):
             mended = {"spec": {"ips": [address]}}
             await world.client.request("PATCH", IPPOOLS.path("", name), body=mended, form=MERGE)

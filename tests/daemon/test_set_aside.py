@@ -10,12 +10,12 @@ import pytest
 from prometheus_client import REGISTRY
 
 from kube_ovn.controller import narrow
-from kube_ovn.controller.loop import Loop
+from kube_ovn.controller.loop import Loop, Unseen
 from kube_ovn.controller.publish import Publisher
 from kube_ovn.model import nb
 from kube_ovn.model.network import Kind, ObjectRef, Told
 from kube_ovn.model.row import Key, Member, Row, RowKey, State, facts, owned
-from kube_ovn.model.writes import Annotate, Aspect, Write, WriteKey
+from kube_ovn.model.writes import Annotate, Aspect, Delete, Write, WriteKey
 from kube_ovn.ovsdb import codec, commit
 from kube_ovn.ovsdb.client import Client, ConflictError, OvsdbError, RejectedError, SessionEndedError, UnableError
 from kube_ovn.plan import AbsurdPlanError
@@ -79,6 +79,9 @@ class Wishes:
     def annotate(self, owner: ObjectRef) -> None:
         self._writes[WriteKey(owner.uid, Aspect.ANNOTATIONS)] = Annotate(object=owner, annotations={"a": "b"})
 
+    def remove(self, object: ObjectRef) -> None:
+        self._writes[WriteKey(object.uid, Aspect.OBJECT)] = Delete(object=object)
+
     def take_changed(self) -> set[Key]:
         changed, self._changed = self._changed, set()
         return changed
@@ -105,10 +108,10 @@ class World:
         self.nb, self.ovn, self.wishes, self.dirty = nb, ovn, Wishes(), Dirty()
         self.wishes.put(None, FABRIC)
         self.published: list[str] = []
-        self.unknown: set[str] = set()
+        self.unseen = Unseen()
         self.publisher = Publisher(self._send, lambda write, error: None)
         self.loop = Loop(
-            lambda foreign: self.unknown, self.wishes, nb, self.publisher, lambda told: None, self.dirty.mark
+            lambda foreign: self.unseen, self.wishes, nb, self.publisher, lambda told: None, self.dirty.mark
         )
 
     async def _send(self, write: Write) -> None:
@@ -375,7 +378,7 @@ async def test_what_an_unknown_kind_made_stays_as_it_is(world: World) -> None:
     world.wishes.put(ref("p"), port("p"))
     await world.make_pass()
     before = dict(world.nb.replica.owned)
-    world.unknown = {"Service"}
+    world.unseen = Unseen(kinds={"Service"})
     world.wishes.put(ref("service"), {})
     world.wishes.put(ref("p"), {})
     world.wishes.put(ref("q"), port("q"))
@@ -385,8 +388,29 @@ async def test_what_an_unknown_kind_made_stays_as_it_is(world: World) -> None:
     world.wishes.put(ref("service"), facts(nb.LoadBalancer(name="lb", protocol="tcp", vips={}, external_ids=owned())))
     await world.make_pass()
     assert world.nb.replica.owned[lb.row_key] == lb
-    world.unknown = set()
+    world.unseen = Unseen()
     await world.make_pass()
+    assert world.agrees_but()
+
+
+async def test_while_an_object_was_never_read_nothing_of_an_earlier_process_is_removed(world: World) -> None:
+    world.ovn.nbctl("ls-add", "orphan", "--", "set", "Logical_Switch", "orphan", "external_ids:vendor=kube-ovn")
+    await until(lambda: world.has("orphan", "Logical_Switch"))
+    world.unseen = Unseen(objects=True)
+    world.wishes.put(ref("p"), port("p"))
+    world.wishes.remove(ref("old"))
+    await world.make_pass()
+    assert world.has("p")
+    world.wishes.put(ref("p"), {})
+    world.wishes.remove(ref("new"))
+    for _ in range(2):
+        await world.make_pass()
+        await until(lambda: world.published == ["new"])
+        assert (world.has("p"), world.has("orphan", "Logical_Switch")) == (False, True)
+    world.unseen = Unseen()
+    await world.make_pass()
+    await until(lambda: world.published == ["new", "old"])
+    assert not world.has("orphan", "Logical_Switch")
     assert world.agrees_but()
 
 

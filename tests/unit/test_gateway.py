@@ -1,9 +1,12 @@
 """Which nodes a centralized subnet leaves through, and which of them first."""
 
 import re
+from ipaddress import IPv4Network
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kube_ovn.model import names
 from kube_ovn.model.crd import LabelSelector, NatRule, NatRuleMatch, Subnet, SubnetSpec
@@ -12,7 +15,7 @@ from kube_ovn.model.kube import Node
 from kube_ovn.model.nb import HaChassis, LogicalRouterPolicy
 from kube_ovn.topology.gateways.groups import Exit, Group, assign_slots, choose, parse_node, rank, render_groups, watch
 from kube_ovn.topology.graph import Topology
-from tests.small_clusters import Api, fabric, gateway, namespace, node, settle, settled, subnet
+from tests.small_clusters import Api, fabric, gateway, namespace, node, pod, settle, settled, subnet
 
 ONE, TWO, THREE = gateway("node1", 1, ipv6=True), gateway("node2", 2, egress="true"), gateway("node3", 3, egress="true")
 
@@ -234,3 +237,25 @@ def test_without_gateways_a_subnets_packets_are_dropped_and_it_says_so() -> None
 def test_rules_that_cannot_be_read_are_told(source: str, destination: str, action: str, part: str) -> None:
     with pytest.raises(ValueError, match=part):
         parse_nat_rule(NatRule(match=NatRuleMatch(src_ips=source, dst_ips=destination), action=action))
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(29, 32)), min_size=1, max_size=12))
+def test_of_the_networks_of_a_rule_those_inside_another_are_left_out(places: list[tuple[int, int]]) -> None:
+    made = [IPv4Network((0x0A000000 + number, length), strict=False) for number, length in places]
+    networks = list(dict.fromkeys(made))
+    kept = [each for each in networks if not any(each != wide and wide.supernet_of(each) for wide in networks)]
+    rule = NatRule(match=NatRuleMatch(src_ips=",".join(map(str, networks))), action="nat")
+    assert list(parse_nat_rule(rule).sources) == kept
+
+
+def test_rules_are_not_parsed_again_for_a_pod() -> None:
+    rule = NatRule(match=NatRuleMatch(dst_ips="198.51.100.0/24"), action="forward")
+    wanted = subnet("team", "10.40.0.0/24", nat_outgoing=True, nat_outgoing_policy_rules=(rule,))
+    api = Api(ONE, namespace("default"), wanted)
+    topology = settled(api)
+    texts = next(each for each in topology.graph.derivations if each.name == "texts of subnets")
+    before = texts.worked
+    api.put(pod("a", annotations={names.LOGICAL_SWITCH: "team"}))
+    settle(topology, api)
+    assert api.get(Subnet, "team").status.v4_using_ips == 1
+    assert texts.worked == before

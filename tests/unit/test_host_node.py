@@ -7,7 +7,7 @@ import pytest
 
 from kube_ovn.host.egress import render_table
 from kube_ovn.host.node import NodeState, Toggle, parse_encaps, render_node, tunnel_overhead
-from kube_ovn.host.subnet import NodeSubnet, parse_subnet
+from kube_ovn.host.subnet import NodeSubnet, parse_exceptions, parse_subnet
 from kube_ovn.model import names
 from kube_ovn.model.addr import parse_addresses
 from kube_ovn.model.crd import Condition, NatRule, NatRuleMatch, Subnet, SubnetSpec, SubnetStatus
@@ -308,7 +308,7 @@ def test_exceptions_come_before_what_they_are_from() -> None:
     )
     wanted = effective("10.17.0.0/24", nat=True)
     spec = msgspec.structs.replace(wanted.spec, nat_outgoing_policy_rules=rules)
-    here = parse_subnet(msgspec.structs.replace(wanted, spec=spec), "join", "node1")
+    here = parse_subnet(msgspec.structs.replace(wanted, spec=spec), "join", "node1", parse_exceptions(rules))
     assert here is not None
     lines = render_table([here, JOIN]).text.partition("chain postrouting")[2].splitlines()
     told = [line.split("!= @fabric4 ")[1] for line in lines if "!= @fabric4" in line]

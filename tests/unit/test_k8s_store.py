@@ -151,6 +151,19 @@ def test_what_changed_and_changed_back_is_among_the_names() -> None:
     assert store.take_changed_names() == {("n", "a")}
 
 
+def test_what_was_never_read_is_known_until_it_can_be_read_or_is_gone() -> None:
+    changes: list[int] = []
+    store = Store[Pod](lambda: changes.append(1))
+    store.replace([], asked=0.0, unreadable=[unreadable("u", "a"), unreadable("v", "b")])
+    store.put_unreadable(unreadable("w", "c"))
+    assert store.never_read == {("n", "a"), ("n", "b")}, "no process knew c as it was before"
+    del changes[:]
+    store.remove("u", "n", "a")
+    assert (store.never_read, len(changes)) == ({("n", "b")}, 1)
+    store.replace([], asked=1.0)
+    assert (store.never_read, len(changes)) == (set(), 2)
+
+
 def unreadable(uid: str, name: str = "a", error: str = "bad") -> Unreadable:
     return Unreadable("1", "n", name, uid, error)
 

@@ -10,6 +10,7 @@ import pytest
 from kube_ovn.model import names
 from kube_ovn.model.crd import LabelSelector, SelectorRequirement, Subnet, SubnetSpec
 from kube_ovn.model.kube import Namespace, Object, Pod
+from kube_ovn.model.writes import Apply
 from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.subnets.namespace import (
     Wish,
@@ -21,7 +22,7 @@ from kube_ovn.topology.subnets.namespace import (
     written,
 )
 from kube_ovn.topology.subnets.verdict import parse_subnet
-from tests.small_clusters import Api, address, fabric, namespace, node, pod, settle, subnet
+from tests.small_clusters import Api, address, fabric, namespace, node, pod, settle, show, subnet
 
 DEFAULT = parse_subnet("ovn-default", "10.16.0.0/16")
 BLUE = parse_subnet("blue", "10.20.0.0/24,fd20::/64", exclude=["10.20.0.5..10.20.0.9", "10.20.0.20"])
@@ -360,6 +361,17 @@ def test_annotations_make_a_subnet_and_its_pods_are_in_it() -> None:
     assert (made.cidr_block, made.namespaces, made.private, made.nat_outgoing) == ("10.30.0.0/24", ("ns",), True, True)
     assert address(world.api.get(Pod, "a", "ns")) == "10.30.0.2"
     assert not world.topology.problems
+
+
+def test_the_user_of_a_namespace_is_told_when_its_subnet_is_refused() -> None:
+    api, topology = Api(node("node1", 1)), Topology(fabric())
+    settle(topology, api)
+    api.put(namespace("team", **{names.LOGICAL_SWITCH: "team", names.CIDR: "10.40.0.0/24"}))
+    show(topology, api.snapshot())
+    (write,) = (each for each in topology.writes.values() if each.object.name == "team" and isinstance(each, Apply))
+    assert write.maker is not None
+    assert (write.maker.kind, write.maker.name) == ("Namespace", "team")
+    assert write.maker.uid == api.get(Namespace, "team").metadata.uid
 
 
 def test_changed_annotations_change_the_subnet_and_back() -> None:

@@ -92,6 +92,16 @@ async def test_any_number_of_refused_objects_holds_up_no_other() -> None:
         await server.until_taken(*bad)
 
 
+async def test_a_write_that_was_changed_and_is_refused_again_is_told_again() -> None:
+    server = Server()
+    server.status["a"] = 422
+    async with publishing(server) as publisher:
+        for number, value in enumerate(("1", "1", "2", "2")):
+            publisher.offer({key("a"): write("a", value)})
+            await server.until_asked("a", 3 * (number + 1))
+        assert server.told == ["a", "a"]
+
+
 @pytest.mark.parametrize("status", [0, 401, 404, 408, 409, 429, 503])
 async def test_what_may_pass_is_tried_again_and_not_told(status: int) -> None:
     server = Server()

@@ -14,11 +14,15 @@ from kube_ovn.model.crd import IP, IPPool, IPSpec, Subnet
 from kube_ovn.model.kube import Node, NodeAddress, NodeStatus, Object, ObjectMeta, Pod
 from kube_ovn.model.nb import LoadBalancer
 from kube_ovn.model.row import RowKey
+from kube_ovn.model.writes import Create
+from kube_ovn.topology.graph import Topology
 from tests.histories.controller import complaints, grants, rows
 from tests.histories.fields import Edit
 from tests.histories.steps import NOTHING
 from tests.histories.world import World
 from tests.small_clusters import (
+    Api,
+    Snapshot,
     fabric,
     gateway,
     namespace,
@@ -26,6 +30,7 @@ from tests.small_clusters import (
     pool,
     reservation,
     service,
+    show,
     slice_of,
     stateful_set,
     subnet,
@@ -315,3 +320,13 @@ def checked(where: World) -> set[str]:
         if isinstance(row, LoadBalancer)
         for endpoint in row.ip_port_mappings
     }
+
+
+def test_what_came_and_went_between_two_passes_is_made_again() -> None:
+    api = Api(gateway("node1", 1), namespace("default"))
+    topology, before = Topology(fabric()), api.snapshot()
+    show(topology, before)
+    wanted = {key: write for key, write in topology.take_changed_writes().items() if isinstance(write, Create)}
+    (vpc,) = (key for key in wanted if key.identity.startswith("Vpc "))
+    show(topology, Snapshot(objects=before.objects, changed={("", "ovn-cluster")}))
+    assert topology.take_changed_writes() == {vpc: wanted[vpc]}

@@ -6,6 +6,7 @@ Start-up, normal work, drift repair and clean-up are all the same pass.
 import time
 from collections.abc import Callable, Collection, Hashable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from prometheus_client import Gauge, Histogram
@@ -18,7 +19,7 @@ from kube_ovn.controller.publish import Publisher
 from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.network import Told
 from kube_ovn.model.row import Key, Row, RowKey, State
-from kube_ovn.model.writes import Aspect, Write, WriteKey
+from kube_ovn.model.writes import Aspect, Delete, Let, Write, WriteKey
 from kube_ovn.ovsdb.client import Client
 from kube_ovn.plan import Plan, diff, guard
 
@@ -61,20 +62,30 @@ class Decisions(Owners, Protocol[K]):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unseen:
+    """The part of the cluster that could not be seen."""
+
+    kinds: Collection[str] = ()
+    """The names of the kinds that were never listed."""
+    objects: bool = False
+    """Whether objects could not be read since the process started: what an earlier process made for them is unknown."""
+
+
 class Loop(Generic[K]):
     """Holds the decisions and the Northbound session of one leadership."""
 
     def __init__(
         self,
-        observe: Callable[[AbstractSet[RowKey]], Collection[str]],
+        observe: Callable[[AbstractSet[RowKey]], Unseen],
         decisions: Decisions[K],
         nb: Client,
         publisher: Publisher,
         report: Callable[[Told], None],
         again: Callable[[], None],
     ) -> None:
-        """`observe` brings the decisions up to date, given the keys of the rows of others, and returns the names of the
-        kinds that are unknown; `again` asks for a further pass.
+        """`observe` brings the decisions up to date, given the keys of the rows of others; `again` asks for a further
+        pass.
         """
         self._observe, self._decisions, self._nb = observe, decisions, nb
         self._publisher, self._report = publisher, report
@@ -83,6 +94,8 @@ class Loop(Generic[K]):
         self._agreed = False  # whether everything but the changed keys is known to agree
         self._pending: set[Key] = set()
         self._withheld: dict[WriteKey, Write] = {}
+        self._orphans: set[Key] | None = None  # rows that were there and not desired at the first pass
+        self._leaving: set[WriteKey] | None = None  # removals of objects that were wanted at the first pass
 
     def close(self) -> None:
         """End the work: the leadership is over."""
@@ -91,16 +104,20 @@ class Loop(Generic[K]):
     async def make_pass(self) -> None:
         """Bring the Northbound database and Kubernetes' objects up to date. Raises OvsdbError, AbsurdPlanError."""
         started = time.perf_counter()
-        unknown = self._observe(self._nb.replica.foreign)
+        unseen = self._observe(self._nb.replica.foreign)
         rendered = time.perf_counter()
         standing = self._decisions.standing
         plan: NorthboundPlan = self._plan() if standing else Plan()
-        still = kept(plan, unknown, self._nb.replica.owned, self._nb.replica.target)
+        still = kept(plan, unseen.kinds, self._nb.replica.owned, self._nb.replica.target)
+        if standing and self._orphans is None:
+            self._orphans = set(plan.delete)
+        if unseen.objects and self._orphans:
+            still |= plan.delete.keys() & self._orphans
         planned = time.perf_counter()
         await self._committer.commit(plan.without(still), self._decisions.state)
         if standing:
             self._agreed, self._pending = True, still.union(self._committer.left)
-        self._publish()
+        self._publish(unseen)
         self._tell()
         PASS_SECONDS.labels("render").observe(rendered - started)
         PASS_SECONDS.labels("diff").observe(planned - rendered)
@@ -120,14 +137,20 @@ class Loop(Generic[K]):
         guard(plan, replica.owned, is_node_port, lambda key: f"{key.table} {key.key}")
         return plan
 
-    def _publish(self) -> None:
-        """Offer the writes. An annotation that lets a Pod start waits until all of the Pod is in the database."""
+    def _publish(self, unseen: Unseen) -> None:
+        """Offer the writes. An annotation that lets a Pod start waits until all of the Pod is in the database. Removals
+        of before the first pass wait until all objects can be read.
+        """
         incomplete = self._committer.incomplete
         writes = {**self._withheld, **self._decisions.take_changed_writes()}
+        if self._leaving is None:
+            self._leaving = {key for key, write in writes.items() if isinstance(write, Delete | Let)}
+        leaving = self._leaving if unseen.objects else frozenset[WriteKey]()
         self._withheld = {
             key: write
             for key, write in writes.items()
-            if write is not None and key.aspect is Aspect.ANNOTATIONS and write.object.uid in incomplete
+            if (key.aspect is Aspect.ANNOTATIONS and write is not None and write.object.uid in incomplete)
+            or (key in leaving and isinstance(write, Delete | Let))
         }
         self._publisher.offer({key: write for key, write in writes.items() if key not in self._withheld})
 

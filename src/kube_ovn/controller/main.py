@@ -19,7 +19,7 @@ import structlog
 
 from kube_ovn.config import parse_flags
 from kube_ovn.controller.cells import Work, verify
-from kube_ovn.controller.loop import Loop
+from kube_ovn.controller.loop import Loop, Unseen
 from kube_ovn.controller.progress import Progress, UnsettledError
 from kube_ovn.controller.publish import Publisher
 from kube_ovn.controller.send import Sender, Targets
@@ -39,7 +39,7 @@ from kube_ovn.model.nb import TABLES, NbGlobal
 from kube_ovn.model.network import Kind, ObjectRef, Told
 from kube_ovn.model.resource import Resource
 from kube_ovn.model.row import RowKey
-from kube_ovn.model.writes import Write
+from kube_ovn.model.writes import Apply, Create, Write
 from kube_ovn.ovsdb.client import Client as Northbound
 from kube_ovn.ovsdb.client import FencedError, OvsdbError
 from kube_ovn.ovsdb.tls import load_tls
@@ -114,6 +114,7 @@ class Controller:
         self._loop: Loop[ToldKey] | None = None
         self._unheld: int | None = None  # the next epoch, if there was no leader when this process began to look
         self._restless: list[str] = []  # the derivations that did not come to rest in the present pass
+        self._again: asyncio.TimerHandle | None = None  # asks for a pass after one that did not come to rest
         self._passed = False  # whether a pass was completed since this process started
 
     async def run(self) -> None:
@@ -238,19 +239,23 @@ class Controller:
                     raise UnsettledError(f"derivations do not come to rest: {', '.join(self._restless)}")
         except UnsettledError as error:  # the fault of one object: the others do not wait for longer than a pass
             log.error("the decisions contradict themselves", error=str(error))
-            asyncio.get_running_loop().call_later(RESTLESS_PERIOD, self._dirty.mark)
+            if self._again is not None:
+                self._again.cancel()
+            self._again = asyncio.get_running_loop().call_later(RESTLESS_PERIOD, self._dirty.mark)
 
-    def _observe(self, topology: Topology, foreign: AbstractSet[RowKey]) -> AbstractSet[str]:
-        """Bring the topology up to date. Returns the names of the kinds that were never listed."""
+    def _observe(self, topology: Topology, foreign: AbstractSet[RowKey]) -> Unseen:
+        """Bring the topology up to date."""
         targets = self._targets.by_kind.values()
         unknown = {target.resource.name for target in targets if not target.store.synced.is_set()}
         topology.look({target.resource: target.store for target in targets}, foreign, unknown)
         self._restless = topology.settle()
-        return unknown
+        return Unseen(kinds=unknown, objects=any(target.store.never_read for target in targets))
 
     def _refused(self, write: Write, error: KubeError) -> None:
-        message = f"the API server does not take what is to be written: {error.message}"
-        self._recorder.report(write.object, names.POD_NETWORK_ALLOCATION_FAILED, message)
+        ref = write.object
+        maker = write.maker if isinstance(write, Create | Apply) else None
+        message = f"the API server does not take what is to be written to {ref.kind} {ref.name}: {error.message}"
+        self._recorder.report(maker or ref, names.POD_NETWORK_ALLOCATION_FAILED, message)
 
     def _report(self, told: Told) -> None:
         self._recorder.report(told.object, told.reason, told.message, type="Normal" if told.normal else "Warning")
@@ -261,7 +266,9 @@ class Controller:
         """
         if self._election.epoch and item.name and resource.name in set(Kind):
             ref = ObjectRef(kind=Kind(resource.name), namespace=item.namespace, name=item.name, uid=item.uid)
-            message = f"the object cannot be read, and counts as it was before: {item.error}"
+            never_read = (item.namespace, item.name) in self._targets.by_kind[resource.name].store.never_read
+            meanwhile = "nothing of earlier is removed until it can" if never_read else "counts as it was before"
+            message = f"the object cannot be read, and {meanwhile}: {item.error}"
             self._recorder.report(ref, NOT_UNDERSTOOD_REASON, message)
 
     async def _prove(self) -> None:

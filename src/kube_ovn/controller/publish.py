@@ -56,6 +56,8 @@ class Publisher:
         """Take over the writes that came, changed or went (None: the watch has shown it, or the object is gone)."""
         for key, write in changed.items():
             if write is not None:
+                if write not in (self._taken.get(key), self._waiting.get(key)):
+                    self._told.discard(key)  # another write may be refused for another reason
                 self._wait_for_its_time(key, write)
                 continue
             self._taken.pop(key, None)

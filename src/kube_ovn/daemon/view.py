@@ -18,7 +18,7 @@ from kube_ovn.discovery.endpoints import Place, endpoint_address, is_serving
 from kube_ovn.host.dns import Directory
 from kube_ovn.host.node import node_addresses
 from kube_ovn.host.service import NodeService, Site, chooses, has_fronts, parse_service
-from kube_ovn.host.subnet import NodeSubnet, parse_subnet
+from kube_ovn.host.subnet import NodeSubnet, parse_exceptions, parse_subnet
 from kube_ovn.k8s.store import Store
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, is_within, parse_addresses, parse_networks
@@ -80,7 +80,10 @@ class View:
         self.sites = graph.collection("own site", str, Site)
         self._fabric: Collection[str, tuple[Network, ...]] = graph.collection("networks of the fabric", str, tuple)
         """As few networks as hold the same addresses: each endpoint of the cluster is looked for in them."""
-        graph.step("Subnets in effect", [self.subnets.objects], self._parse_subnets)
+        subnets = self.subnets.objects
+        rules = graph.derive("NAT rules", subnets, lambda _, name, each: each.spec.nat_outgoing_policy_rules or None)
+        self._exceptions = graph.derive("NAT exceptions", rules, lambda _, name, each: parse_exceptions(each))
+        graph.step("Subnets in effect", [subnets, self._exceptions], self._parse_subnets)
         graph.step("own site", [self.own_nodes, self.effective], self._parse_site)
         self._slices = graph.index("slices by Service", slices, lambda name, item: _service_of(item))
         foreign = graph.derive("Services of foreign slices", slices, self._foreign)
@@ -137,10 +140,11 @@ class View:
         return made
 
     def _parse_subnets(self, news: News) -> None:
-        for name in news.of(self.subnets.objects):
-            subnet = self.subnets.objects.values.get(name)
+        join, node = self._settings.node_switch, self._settings.node_name
+        for name in news.of(self.subnets.objects) | news.of(self._exceptions):
+            subnet, exceptions = self.subnets.objects.values.get(name), self._exceptions.values.get(name, ())
             try:
-                found = parse_subnet(subnet, self._settings.node_switch, self._settings.node_name) if subnet else None
+                found = parse_subnet(subnet, join, node, exceptions) if subnet else None
             except ValueError as error:
                 log.error("the Subnet's status is wrong; what this node has for it stays", error=str(error))
                 continue

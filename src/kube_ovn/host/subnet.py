@@ -5,18 +5,19 @@ From the values here, `host.node` makes routes and `host.egress` the table of nf
 """
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, parse_networks
-from kube_ovn.model.crd import Subnet
+from kube_ovn.model.crd import NatRule, Subnet
 from kube_ovn.model.gateway import (
     CENTRALIZED,
     External,
     NatException,
     parse_external,
     parse_gateway_nodes,
-    parse_nat_rule,
+    parse_nat_rules,
 )
 
 
@@ -48,9 +49,14 @@ class NodeSubnet:
     """Why packets are stopped, if the reason lies in this node. The controller tells of other reasons."""
 
 
-def parse_subnet(subnet: Subnet, join: str, node: str) -> NodeSubnet | None:
+def parse_exceptions(rules: Iterable[NatRule]) -> tuple[NatException, ...]:
+    """The NAT rules of a Subnet that can be read; the controller tells of the others."""
+    return tuple(each for each in parse_nat_rules(rules) if not isinstance(each, str))
+
+
+def parse_subnet(subnet: Subnet, join: str, node: str, exceptions: Iterable[NatException] = ()) -> NodeSubnet | None:
     """The Subnet as `node` sees it. None while no CIDR of it is in effect, and for the join subnet, which a node knows
-    from its own annotations.
+    from its own annotations. `exceptions`: the result of `parse_exceptions`.
 
     Raises ValueError with a sentence on the status. A part of the spec that cannot be read is left out; the controller
     tells the user.
@@ -65,7 +71,6 @@ def parse_subnet(subnet: Subnet, join: str, node: str) -> NodeSubnet | None:
     told = any(condition.type == names.GATEWAY_CONDITION for condition in subnet.status.conditions)
     centralized = spec.gateway_type == CENTRALIZED and told
     sources: tuple[Address, ...] = ()
-    exceptions: list[NatException] = []
     external, stopped = None, frozenset[int]()
     try:
         external = parse_external(spec)
@@ -75,9 +80,6 @@ def parse_subnet(subnet: Subnet, join: str, node: str) -> NodeSubnet | None:
         with contextlib.suppress(ValueError):
             if spec.gateway_type == CENTRALIZED:
                 sources = parse_gateway_nodes(spec.gateway_node).get(node, ())
-        for rule in spec.nat_outgoing_policy_rules:
-            with contextlib.suppress(ValueError):
-                exceptions.append(parse_nat_rule(rule))
     return NodeSubnet(
         name=name,
         networks=networks,
@@ -85,7 +87,7 @@ def parse_subnet(subnet: Subnet, join: str, node: str) -> NodeSubnet | None:
         centralized=centralized,
         private=spec.private,
         sources=sources,
-        exceptions=tuple(exceptions),
+        exceptions=tuple(exceptions) if spec.nat_outgoing else (),
         external=external,
         stopped=stopped,
     )

@@ -34,6 +34,8 @@ class Store(Generic[T]):
         self.objects: Mapping[str, T] = MappingProxyType(self._objects)
         self.unreadable: dict[tuple[str, str], Unreadable] = {}
         """Objects that cannot be read now, by Namespace and name."""
+        self.never_read: set[tuple[str, str]] = set()
+        """Those of them that were in the first list: an earlier process may have known them as they were before."""
         self.version = ""
         """The version up to which the server has sent all changes."""
         self.synced = asyncio.Event()
@@ -105,6 +107,7 @@ class Store(Generic[T]):
         metadata = item.metadata
         key = (metadata.namespace, metadata.name)
         self.unreadable.pop(key, None)
+        self._forget_unread(key)
         if self._objects.get(metadata.uid) == item:
             return
         self._make_way(key, metadata.uid)
@@ -137,6 +140,7 @@ class Store(Generic[T]):
         unread = self.unreadable.get((namespace, name))
         if unread is not None and unread.uid in ("", uid):
             del self.unreadable[namespace, name]
+            self._forget_unread((namespace, name))
         item = self._objects.pop(uid, None)
         if item is None:
             return
@@ -157,11 +161,13 @@ class Store(Generic[T]):
             self.remove(uid)
         for key in [key for key in self.unreadable if key not in unread]:
             del self.unreadable[key]
+            self._forget_unread(key)
         for item in listed.values():
             self.put(item)
         news = [each for each in unread.values() if self.put_unreadable(each)]
         self._finish_list(asked)
         if not self.synced.is_set():
+            self.never_read.update(unread)
             self.synced.set()
             self._on_change()
         return news
@@ -179,6 +185,12 @@ class Store(Generic[T]):
     def _finish_list(self, asked: float) -> None:
         self._listed = asked
         self._relisted.set()
+
+    def _forget_unread(self, key: tuple[str, str]) -> None:
+        """An object can be read now, or is gone."""
+        if key in self.never_read:
+            self.never_read.discard(key)
+            self._on_change()
 
     def _make_way(self, key: tuple[str, str], uid: str) -> None:
         """Remove another object that had this name."""

@@ -5,6 +5,7 @@ here.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -68,6 +69,17 @@ def parse_nat_rule(rule: NatRule) -> NatException:
     )
 
 
+def parse_nat_rules(rules: Iterable[NatRule]) -> tuple[NatException | str, ...]:
+    """Parse the rules of natOutgoingPolicyRules, in their order; a sentence for the user where one cannot be read."""
+    found: list[NatException | str] = []
+    for rule in rules:
+        try:
+            found.append(parse_nat_rule(rule))
+        except ValueError as error:
+            found.append(str(error))
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class External:
     """The routers in the nodes' network that packets of a subnet are sent to, one for each IP family; and the priority
@@ -107,8 +119,18 @@ def _networks(text: str) -> tuple[Network, ...]:
             found[ip_network(part)] = None
         except ValueError:
             raise ValueError(f"{part!r} is neither an address nor a CIDR") from None
-    return tuple(each for each in found if not any(each != other and _inside(each, other) for other in found))
+    places = {_place(each, each.prefixlen) for each in found}
+    lengths = {(each.version, each.prefixlen) for each in found}
+    return tuple(
+        each
+        for each in found
+        if not any(
+            version == each.version and length < each.prefixlen and _place(each, length) in places
+            for version, length in lengths
+        )
+    )
 
 
-def _inside(inner: Network, outer: Network) -> bool:
-    return inner.network_address in outer and inner.prefixlen >= outer.prefixlen
+def _place(network: Network, length: int) -> tuple[int, int, int]:
+    """The network of this prefix length that holds a network, in numbers that can be looked up."""
+    return network.version, length, int(network.network_address) >> (network.max_prefixlen - length)

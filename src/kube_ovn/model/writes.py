@@ -50,6 +50,8 @@ class Create:
 
     object: ObjectRef
     body: Body
+    maker: ObjectRef | None = None
+    """The object that it is made for: its user is told when the API server refuses to make it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,8 @@ class Apply:
     body: Body
     part: str = ""
     """A name for these fields: each part keeps and gives up its fields apart from the others."""
+    maker: ObjectRef | None = None
+    """As of `Create`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,6 +130,7 @@ class Inputs:
         for namespace, name in changed:
             key, found = kind.key(namespace, name), find(namespace, name)
             if found is None:
+                self._see_name(kind.resource, name)  # a write that makes it is wanted again
                 kind.collection.drop(key)
             else:
                 self._see(kind.resource, found.metadata)
@@ -137,8 +138,11 @@ class Inputs:
 
     def _see(self, resource: Resource[Any], meta: ObjectMeta) -> None:
         self._seen.add(meta.uid)
+        self._see_name(resource, meta.name)
+
+    def _see_name(self, resource: Resource[Any], name: str) -> None:
         if not resource.namespaced:
-            self._seen.add(f"{resource.name} {meta.name}")
+            self._seen.add(f"{resource.name} {name}")
 
     def take_seen(self) -> set[str]:
         """The identities, as in `WriteKey`, of the objects that changed since the last call, whichever client changed

@@ -16,7 +16,7 @@ from kube_ovn.model import names
 from kube_ovn.model.addr import format_list
 from kube_ovn.model.crd import IP, IPSpec, StatefulSet
 from kube_ovn.model.history import Record
-from kube_ovn.model.network import Grant, Kind, Told, cluster_ref
+from kube_ovn.model.network import Grant, Kind, ObjectRef, Told, cluster_ref
 from kube_ovn.model.resource import ENDPOINT_SLICES, SERVICES, STATEFULSETS
 from kube_ovn.model.writes import Aspect, Create, Delete, Patch, Write, WriteKey
 from kube_ovn.topology.addresses.grants import ANOTHERS, Grants
@@ -215,7 +215,14 @@ def _create(holder: Holder, grant: Grant) -> Create:
                 "ownerUID": holder.owner_uid,
             },
         },
+        maker=_maker(holder),
     )
+
+
+def _maker(holder: Holder) -> ObjectRef:
+    """The Pod, Node or Subnet that an IP object is made for."""
+    kind = {names.NODE_TYPE: Kind.NODE, names.CHECKS_TYPE: Kind.SUBNET}.get(holder.pod_type, Kind.POD)
+    return ObjectRef(kind=kind, namespace=holder.namespace, name=holder.pod_name, uid=holder.uid)
 
 
 def _change_node(ip: IP, holder: Holder) -> Patch:

@@ -53,6 +53,7 @@ class _Wished:
     """The wish of one Namespace."""
 
     namespace: str
+    uid: str
     age: str
     wish: Wish
     problem: str
@@ -160,7 +161,8 @@ class _Binder:
         if wish == Wish():
             return None
         problem = wish_problem(wish) or ""
-        return _Wished(namespace=name, age=namespace.metadata.creation_timestamp, wish=wish, problem=problem)
+        meta = namespace.metadata
+        return _Wished(namespace=name, uid=meta.uid, age=meta.creation_timestamp, wish=wish, problem=problem)
 
     def annotations(self, read: Read, binding: Binding) -> dict[str, str]:
         """The annotations that a Namespace with this binding should have."""
@@ -247,7 +249,8 @@ class _Binder:
         if subnet is not None and names.FINALIZER in subnet.metadata.finalizers and _has(subnet.spec, spec):
             return None
         metadata = {"name": name, "labels": {names.MADE_BY_NAMESPACE: "true"}, "finalizers": [names.FINALIZER]}
-        write = Apply(object=cluster_ref(Kind.SUBNET, name), body={"metadata": metadata, "spec": spec})
+        maker = cluster_ref(Kind.NAMESPACE, sound[0].namespace, sound[0].uid)
+        write = Apply(object=cluster_ref(Kind.SUBNET, name), body={"metadata": metadata, "spec": spec}, maker=maker)
         return Wanted(WriteKey(f"{Kind.SUBNET} {name}", Aspect.OBJECT), write)
 
 

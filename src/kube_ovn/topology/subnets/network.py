@@ -25,8 +25,8 @@ from kube_ovn.topology.subnets.addressing import Addressing
 from kube_ovn.topology.subnets.features import Features
 from kube_ovn.topology.subnets.pool import render_pool
 from kube_ovn.topology.subnets.router import render_vpc
-from kube_ovn.topology.subnets.rules import Rules
 from kube_ovn.topology.subnets.switch import SubnetInputs, render_subnet
+from kube_ovn.topology.subnets.texts import Texts
 
 Conflicts = tuple[tuple[Address, str], ...]
 """Addresses of one Node, each with the subnet it lies in."""
@@ -80,7 +80,7 @@ def define(
     outputs: Outputs,
     fabric: Fabric,
     features: Source[str, Features],
-    parsed: Source[str, Rules],
+    texts: Source[str, Texts],
     addressing: Addressing,
     grants: Grants,
 ) -> Network:
@@ -88,8 +88,8 @@ def define(
     uses = graph.derive("uses of subnets", grants.occupancy, _use)
 
     def render(read: Read, name: str, subnet: Subnet) -> State | None:
-        each, rules, use = read.get(features, name), read.get(parsed, name), read.get(uses, name)
-        if each is None or rules is None or (each.leaving and (use is None or not use.in_use)):
+        each, parsed, use = read.get(features, name), read.get(texts, name), read.get(uses, name)
+        if each is None or parsed is None or (each.leaving and (use is None or not use.in_use)):
             return None
         join = read.get(addressing.effective, fabric.join)
         return render_subnet(
@@ -100,7 +100,7 @@ def define(
                 old_gateways=() if use is None else use.old_gateways,
                 join=() if join is None else join.cidrs,
                 dns=bool(fabric.domain) and name != fabric.join,
-                rules=rules,
+                rules=parsed.rules,
             )
         )
 

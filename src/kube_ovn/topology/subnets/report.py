@@ -3,12 +3,14 @@
 The last of the files here that derive: it reads the results of all others.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import msgspec
 
 from kube_ovn.derive import Derived, Graph, Read, Source
 from kube_ovn.model import crd, names
+from kube_ovn.model.expression import Match
 from kube_ovn.model.kube import VersionedMeta
 from kube_ovn.model.nb import AddressSet, PortGroup
 from kube_ovn.model.network import Kind, Subnet, Told, cluster_ref
@@ -21,13 +23,12 @@ from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.gateways.groups import Exit
 from kube_ovn.topology.inputs import STANDING, Inputs
 from kube_ovn.topology.outputs import Outputs, Wanted
-from kube_ovn.topology.subnets.addressing import Addressing, Judged, users
+from kube_ovn.topology.subnets.addressing import Addressing, users
 from kube_ovn.topology.subnets.bindings import Bindings
 from kube_ovn.topology.subnets.features import is_leaving
 from kube_ovn.topology.subnets.network import Network
-from kube_ovn.topology.subnets.rules import Rules
 from kube_ovn.topology.subnets.status import GATEWAY, pool_status, same, subnet_status, vpc_status
-from kube_ovn.topology.subnets.switch import faults
+from kube_ovn.topology.subnets.texts import Texts
 from kube_ovn.topology.subnets.verdict import format_names
 
 _PROTOCOLS = {(4,): "IPv4", (6,): "IPv6", (4, 6): "Dual", (6, 4): "Dual"}
@@ -52,7 +53,7 @@ class Reads:
     inputs: Inputs
     fabric: Fabric
     addressing: Addressing
-    rules: Source[str, Rules]
+    texts: Source[str, Texts]
     bindings: Bindings
     network: Network
     grants: Grants
@@ -64,7 +65,12 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
     inputs, fabric = on.inputs, on.fabric
 
     def subnet_report(read: Read, name: str, subnet: crd.Subnet) -> Report:
-        return _subnet(read, on, subnet)
+        return _subnet(read, on, subnet, lacking)
+
+    def lack(read: Read, name: str, each: Texts) -> tuple[str, ...] | None:
+        return tuple(_missing(read, on, each.rules)) or None
+
+    lacking = graph.derive("rules that name absent sets", on.texts, lack)
 
     def usage(read: Read, name: str, pool: crd.IPPool) -> tuple[Usage, ...]:
         occupancy = read.get(on.grants.occupancy, pool.spec.subnet)
@@ -104,15 +110,24 @@ def _follow(outputs: Outputs, made: Source[str, Report]) -> None:
     outputs.telling.follow(made, lambda report: report.notice, "notice")
 
 
-def _subnet(read: Read, on: Reads, subnet: crd.Subnet) -> Report:
+def _subnet(read: Read, on: Reads, subnet: crd.Subnet, lacking: Source[str, tuple[str, ...]]) -> Report:
     name, uid = subnet.metadata.name, subnet.metadata.uid
     if not read.get(on.inputs.standing, STANDING) and name not in on.fabric.initial:
         return Report(status=None)
-    judged = read.get(on.addressing.judged, name)
+    judged, texts = read.get(on.addressing.judged, name), read.get(on.texts, name)
     assert judged is not None, "every Subnet is judged"
+    assert texts is not None, "the texts of every Subnet are parsed"
     way, occupancy = read.get(on.exits, name), read.get(on.grants.occupancy, name)
     refused = _refused(read, on, Kind.SUBNET, subnet.metadata)
-    complaint = _complaint(read, on, subnet, judged, way, refused)
+    wrong = (
+        judged.refusal,
+        *texts.faults,
+        *(read.get(lacking, name) or ()),
+        *(way.faults if way is not None else ()),
+        _conflict(read, on, judged.effective),
+        refused,
+    )
+    complaint = "; ".join(each for each in wrong if each)
     status = subnet_status(
         subnet,
         judged.accepted,
@@ -120,6 +135,7 @@ def _subnet(read: Read, on: Reads, subnet: crd.Subnet) -> Report:
         () if occupancy is None else occupancy.usage,
         _waiting_for(read, on, subnet),
         way,
+        texts.nat_rules,
         in_effect=judged.effective is not None and not refused,
     )
     said = "; ".join(filter(None, (complaint, way.flaw if way is not None else "")))
@@ -137,23 +153,7 @@ def _refused(read: Read, on: Reads, kind: Kind, meta: VersionedMeta) -> str:
     return f"the Northbound database does not take its rows: {words}" if words else ""
 
 
-def _complaint(read: Read, on: Reads, subnet: crd.Subnet, judged: Judged, way: Exit | None, refused: str) -> str:
-    """All that is wrong with a Subnet, in one sentence; empty when nothing is."""
-    versions = judged.effective.versions if judged.effective is not None else ()
-    conflict = _conflict(read, on, judged.effective)
-    rules = read.get(on.rules, subnet.metadata.name) or ()
-    wrong = (
-        judged.refusal,
-        *faults(subnet.spec, rules, versions),
-        *_missing(read, on, rules),
-        *(way.faults if way is not None else ()),
-        conflict,
-        refused,
-    )
-    return "; ".join(each for each in wrong if each)
-
-
-def _missing(read: Read, on: Reads, rules: Rules) -> list[str]:
+def _missing(read: Read, on: Reads, rules: Iterable[Match | str]) -> list[str]:
     """A sentence for each rule that names sets or groups which do not exist: OVN leaves such a rule out."""
     found: list[str] = []
     for number, rule in enumerate(rules):

@@ -3,14 +3,12 @@
 `controller.send` fills in the times of conditions: nothing here reads a clock.
 """
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
 from kube_ovn.model import crd, names
 from kube_ovn.model.addr import format_list
-from kube_ovn.model.gateway import parse_nat_rule
 from kube_ovn.model.kube import ObjectMeta
 from kube_ovn.model.network import Subnet
 from kube_ovn.model.ranges import format_ranges
@@ -34,13 +32,14 @@ def subnet_status(
     usage: Sequence[Usage],
     waiting_for: str | None,
     way: Exit | None,
+    nat_rules: Sequence[crd.EffectiveNatRule] = (),
     *,
     in_effect: bool,
 ) -> crd.SubnetStatus:
     """The status of a Subnet.
 
     `waiting_for`: what the removal of the Subnet waits for; None when it is not being deleted. `way`: the exit of the
-    Subnet, if it is centralized.
+    Subnet, if it is centralized. `nat_rules`: the rules of its spec that can be read.
     """
     conditions = _conditions(subnet.metadata, complaint, _readiness(complaint, waiting_for, in_effect))
     if way is not None:
@@ -50,7 +49,7 @@ def subnet_status(
         cidr_block=format_list(accepted.cidrs) if accepted else "",
         gateway=format_list(accepted.gateways) if accepted else "",
         activate_gateway=format_list(way.carriers) if way is not None else "",
-        nat_outgoing_policy_rules=tuple(_rules(subnet.spec)) if accepted else (),
+        nat_outgoing_policy_rules=tuple(nat_rules) if accepted else (),
     )
     return replace(status, **_counts(usage))
 
@@ -131,13 +130,6 @@ def _gateway(way: Exit) -> tuple[str, str, str]:
     if way.flaw:
         return "False", names.NO_READY_GATEWAY, way.flaw
     return "True", names.GATEWAY_READY, "; ".join(way.absent)
-
-
-def _rules(spec: crd.SubnetSpec) -> Iterator[crd.EffectiveNatRule]:
-    """The rules that can be read, under the names that they have on the nodes."""
-    for rule in spec.nat_outgoing_policy_rules if spec.nat_outgoing else ():
-        with contextlib.suppress(ValueError):  # told by `switch.faults`
-            yield crd.EffectiveNatRule(rule_id=parse_nat_rule(rule).id, match=rule.match, action=rule.action)
 
 
 def _counts(usage: Sequence[Usage]) -> Mapping[str, object]:

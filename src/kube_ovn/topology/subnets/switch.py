@@ -1,12 +1,12 @@
 """A Subnet: one logical switch over all nodes, joined to its router, with its ACLs and DHCP options. Pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, parse_networks
 from kube_ovn.model.crd import SubnetSpec
-from kube_ovn.model.gateway import parse_external, parse_nat_rule
+from kube_ovn.model.expression import Match
 from kube_ovn.model.nb import (
     Acl,
     DhcpOptions,
@@ -19,7 +19,6 @@ from kube_ovn.model.nb import (
 from kube_ovn.model.network import Subnet
 from kube_ovn.model.row import Key, Member, Row, facts, owned
 from kube_ovn.model.text import check_text
-from kube_ovn.topology.subnets.rules import Rules
 
 _RA = {"address_mode": "dhcpv6_stateful", "max_interval": "30", "min_interval": "5", "send_periodic": "true"}
 _DHCP_SERVER = "169.254.0.254"
@@ -40,13 +39,14 @@ class SubnetInputs:
     join: tuple[Network, ...]
     dns: bool
     """Whether the switch answers questions for names."""
-    rules: Rules
+    rules: Sequence[Match | str]
+    """For each ACL of the spec its parsed match; a text for an ACL that is left out."""
 
 
 def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
     """The rows of a subnet: the switch, both ends of its joint with the router, the policy that keeps traffic to the
     subnet inside the fabric, ACLs and DHCP options. A text in the spec that cannot be read is left out here, and is
-    among the `faults`.
+    among the faults that `texts` finds.
     """
     router, subnet = inputs.router, inputs.subnet
     lrp, lsp = names.router_port(router, subnet.name), names.switch_port(subnet.name, router)
@@ -84,40 +84,6 @@ def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
             *(Member(LogicalSwitch.TABLE, subnet.name, "acls", acl.key) for acl in acls),
         ),
     )
-
-
-def faults(spec: SubnetSpec, rules: Rules, versions: Collection[int]) -> list[str]:
-    """What of a spec's features cannot be read, or cannot be done with these IP families, one sentence each. The CRD's
-    schema refuses most of it.
-    """
-    found = [f"allowSubnets: {text!r} is not a CIDR" for text in spec.allow_subnets if not _networks([text])]
-    found += [
-        f"acls[{number}].match: {rule}; the rule is left out"
-        for number, rule in enumerate(rules)
-        if isinstance(rule, str)
-    ]
-    try:
-        external = parse_external(spec)
-        with_router = {gateway.version for gateway in external.gateways} if external is not None else set(versions)
-        found += [
-            f"externalEgressGateway: no IPv{version} router, so packets of this family are stopped"
-            for version in versions
-            if version not in with_router
-        ]
-    except ValueError as error:
-        found.append(str(error))
-    for rule in spec.nat_outgoing_policy_rules:
-        try:
-            parse_nat_rule(rule)
-        except ValueError as error:
-            found.append(f"natOutgoingPolicyRules: {error}")
-    options = {"dhcpV4Options": spec.dhcp_v4_options, "dhcpV6Options": spec.dhcp_v6_options}
-    for name, text in {**options, "ipv6RAConfigs": spec.ipv6_ra_configs}.items():
-        try:
-            parse_options(text)
-        except ValueError as error:
-            found.append(f"{name}: {error}")
-    return found
 
 
 def parse_options(text: str) -> dict[str, str]:
@@ -201,7 +167,7 @@ def _acls(inputs: SubnetInputs) -> list[Acl]:
             f"${names.node_address_set(cidr.version)}",
         ]
         acls.append(_allow(subnet, f"nodes {ip}", names.ACL_NODE_ALLOW, f"{ip}.src == {{{', '.join(nodes)}}}"))
-        for other in _networks(spec.allow_subnets):
+        for other in parse_allowed(spec.allow_subnets):
             if other.version == cidr.version:
                 out, back = f"{ip}.src == {cidr} && {ip}.dst == {other}", f"{ip}.src == {other} && {ip}.dst == {cidr}"
                 acls.append(_allow(subnet, f"allow {other}", names.ACL_PRIVATE_ALLOW, f"({out}) || ({back})"))
@@ -261,7 +227,7 @@ def _acl(subnet: Subnet, what: str, direction: str, priority: int, match: str, a
     )
 
 
-def _networks(texts: Iterable[str]) -> tuple[Network, ...]:
+def parse_allowed(texts: Iterable[str]) -> tuple[Network, ...]:
     """The CIDRs among some texts, each once."""
     found: dict[Network, None] = {}
     for text in texts:
