@@ -198,6 +198,33 @@ def test_an_address_that_two_want_goes_to_the_other_when_the_older_leaves() -> N
     assert not topology.problems
 
 
+def test_a_service_is_worked_out_anew_only_when_an_address_it_asks_for_changes_hands() -> None:
+    asking = [
+        service(f"s{number}", f"10.96.0.{number + 20}", external_ips=("192.0.2.1", "10.97.0.9")) for number in range(20)
+    ]
+    api = Api(namespace("default"), *asking)
+    topology = settled(api, replace(fabric(), services=()))
+    outcomes = next(each for each in topology.graph.derivations if each.name == "outcomes of Services")
+
+    def cost(*more: Service, without: str = "") -> int:
+        before, view = outcomes.worked, api.snapshot()
+        api.put(*more)
+        if without:
+            api.remove(f"service-uid-{without}")
+        settle(topology, api, view)
+        return outcomes.worked - before
+
+    assert cost(service("t", "10.96.0.90", external_ips=("192.0.2.1",))) == 1, "one more, younger than the holder"
+    assert cost(without="t") == 0
+    assert cost(without="s19") == 0
+    assert cost(without="s0") == 19 - 1, "the holder: another is told to all"
+    assert cost(service("own", "10.97.0.9")) == 18 + 1, "one whose own address it is"
+    assert "10.97.0.9:80/TCP is that of Service default/own" in topology.problems["service-uid-s1"].message
+    assert "192.0.2.1:80" in vips(topology)["default/s1/tcp"]
+    assert cost(without="own") == 18
+    assert "10.97.0.9:80" in vips(topology)["default/s1/tcp"]
+
+
 def test_two_nodes_that_claim_one_chassis_harm_nobody_else() -> None:
     liar = gateway("node2", 2)
     liar.metadata.annotations[names.CHASSIS] = "chassis-node1"
