@@ -103,6 +103,8 @@ def define(
             Front(address=each, port=port) for each in external_addresses(service) for port in service.spec.ports
         ]
         wanted = plan_service(service, those, (), outside).checkable
+        if not wanted:
+            return None
         found: dict[Address, tuple[str, str]] = {}
         for address, pod in sorted(pods(those, name.namespace), key=str):
             holder = holders.of_record(read, record_name(name.namespace, pod)) if address in wanted else None

@@ -13,6 +13,7 @@ from kube_ovn.discovery.endpoints import (
     balanced_addresses,
     cluster_addresses,
     external_addresses,
+    is_headless,
     read_address,
     source_ranges,
 )
@@ -123,6 +124,8 @@ class _Balancing:
         if too_large := size.refusal(service, slices):
             return _Outcome({}, (), _told(service, [too_large]))
         outside, complaints = self._judge(read, name, service)
+        if self._on.fabric.domain and (nameless := size.names_refusal(service, slices)):
+            complaints.append(nameless)
         plan = plan_service(service, slices, self._dns, outside)
         wanted, complaint = wants_checks(service)
         probes = self._on.checks.probes(read, name) if wanted else Probes()
@@ -188,7 +191,7 @@ def _define_names(graph: Graph, outputs: Outputs, on: Reads) -> None:
     """Derive the few rows with the names of all Services. Each switch of Pods has all of these rows."""
 
     def names_of(read: Read, name: Name, service: Service) -> Names:
-        slices = list(read.select(on.slices, name).values())
+        slices = read.select(on.slices, name).values() if is_headless(service) else ()
         return service_names(service, slices, on.fabric.domain, on.fabric.services)
 
     def render(read: Read, row: str, members: Mapping[Name, Names]) -> State | None:
