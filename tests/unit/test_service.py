@@ -1,9 +1,10 @@
 """What a Service's load balancers send where."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import dns.message
 import msgspec
 import pytest
 from hypothesis import given
@@ -145,6 +146,10 @@ def variables(topology: Topology, chassis: str) -> set[str]:
     return set(row.variables.values()) if isinstance(row, ChassisTemplateVar) else set()
 
 
+def dns_names(topology: Topology) -> set[str]:
+    return {name for row in topology.state.values() if isinstance(row, Dns) for name in row.records}
+
+
 def test_the_nodes_answer_for_names_as_long_as_no_dns_server_is_ready() -> None:
     api = Api(namespace("kube-system"), gateway("node1", 1))
     topology = settled(api)
@@ -196,6 +201,33 @@ def test_an_address_that_two_want_goes_to_the_other_when_the_older_leaves() -> N
     settle(topology, api, view)
     assert "192.0.2.1:80" in vips(topology)["default/young/tcp"]
     assert not topology.problems
+
+
+def test_a_service_is_worked_out_anew_only_when_an_address_it_asks_for_changes_hands() -> None:
+    asking = [
+        service(f"s{number}", f"10.96.0.{number + 20}", external_ips=("192.0.2.1", "10.97.0.9")) for number in range(20)
+    ]
+    api = Api(namespace("default"), *asking)
+    topology = settled(api, replace(fabric(), services=()))
+    outcomes = next(each for each in topology.graph.derivations if each.name == "outcomes of Services")
+
+    def cost(*more: Service, without: str = "") -> int:
+        before, view = outcomes.worked, api.snapshot()
+        api.put(*more)
+        if without:
+            api.remove(f"service-uid-{without}")
+        settle(topology, api, view)
+        return outcomes.worked - before
+
+    assert cost(service("t", "10.96.0.90", external_ips=("192.0.2.1",))) == 1, "one more, younger than the holder"
+    assert cost(without="t") == 0
+    assert cost(without="s19") == 0
+    assert cost(without="s0") == 19 - 1, "the holder: another is told to all"
+    assert cost(service("own", "10.97.0.9")) == 18 + 1, "one whose own address it is"
+    assert "10.97.0.9:80/TCP is that of Service default/own" in topology.problems["service-uid-s1"].message
+    assert "192.0.2.1:80" in vips(topology)["default/s1/tcp"]
+    assert cost(without="own") == 18
+    assert "10.97.0.9:80" in vips(topology)["default/s1/tcp"]
 
 
 def test_two_nodes_that_claim_one_chassis_harm_nobody_else() -> None:
@@ -308,6 +340,56 @@ def test_a_service_that_is_too_large_is_refused_alone(item: Service, made: Endpo
     settle(topology, api, view)
     assert set(vips(topology)) >= {"default/big/tcp", "default/other/tcp"}
     assert not topology.problems
+
+
+def crowd(number: int) -> EndpointSlice:
+    return slice_of("crowd", *(f"10.16.{each // 200}.{each % 200 + 1}" for each in range(number)))
+
+
+def test_names_of_a_headless_service_with_too_many_endpoints_are_left_to_a_dns_server() -> None:
+    item, own = service("crowd", "None"), "crowd.default.svc.cluster.local"
+    api = Api(namespace("default"), gateway("node1", 1), item, crowd(size.MOST_NAMED + 1), service("web", "10.96.0.20"))
+    topology = settled(api)
+    assert dns_names(topology) == {"20.0.96.10.in-addr.arpa", "web.default.svc.cluster.local"}
+    (told,) = topology.problems.values()
+    assert told.reason == names.SERVICE_REFUSED
+    assert told.message == (
+        "Service default/crowd: it is headless and has more than 1000 endpoints, so that its name and theirs are left "
+        "to the cluster's DNS server; where there is none, use fewer endpoints, or several Services"
+    )
+    directory = node_view([item], [crowd(size.MOST_NAMED + 1)]).directory("cluster.local")
+    for name in (own, f"10-16-0-1.{own}", "1.0.16.10.in-addr.arpa"):
+        reply = directory.answer(dns.message.make_query(name, "ANY"))
+        assert reply is None or not reply.answer
+    view = api.snapshot()
+    api.put(crowd(size.MOST_NAMED))
+    settle(topology, api, view)
+    assert len(dns_names(topology)) == 2 + 2 * size.MOST_NAMED
+    assert not topology.problems
+
+
+def test_where_names_are_left_to_others_a_headless_service_may_be_of_any_size() -> None:
+    api = Api(namespace("default"), service("crowd", "None"), crowd(size.MOST_NAMED + 1))
+    assert not settled(api, replace(fabric(), domain="")).problems
+
+
+def test_endpoints_are_not_read_where_no_client_is_sent_to_them() -> None:
+    def unread() -> Iterator[EndpointSlice]:
+        pytest.fail("a headless Service has no load balancer")
+        yield
+
+    assert not plan_service(service("crowd", "None"), unread()).checkable
+
+
+def test_an_endpoint_of_a_service_with_an_address_changes_no_name() -> None:
+    api = Api(namespace("default"), service("web", "10.96.0.20"), service("db", "None"), slice_of("web", "10.16.0.7"))
+    topology = settled(api)
+    known = next(each for each in topology.graph.derivations if each.name == "names of Services")
+    for name, worked in (("web", 0), ("db", 1)):
+        before, view = known.worked, api.snapshot()
+        api.put(slice_of(name, "10.16.0.8"))
+        settle(topology, api, view)
+        assert known.worked - before == worked
 
 
 def test_hints_of_a_service_with_many_ports_are_not_followed() -> None:

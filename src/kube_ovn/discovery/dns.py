@@ -8,7 +8,8 @@ ready.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from kube_ovn.discovery.endpoints import HEADLESS, endpoint_address, is_ready, read_address
+from kube_ovn.discovery import size
+from kube_ovn.discovery.endpoints import endpoint_address, is_headless, is_ready, read_address
 from kube_ovn.model.addr import Address, Network, is_within
 from kube_ovn.model.kube import EndpointSlice, Service
 
@@ -38,19 +39,21 @@ def service_name(service: Service, domain: str) -> str:
 
 
 def service_names(
-    service: Service, slices: Iterable[EndpointSlice], domain: str, reserved: Collection[Network] = ()
+    service: Service, slices: Collection[EndpointSlice], domain: str, reserved: Collection[Network] = ()
 ) -> Names:
     """The names of a Service. Its own name leads to its own addresses; the name of a headless Service to the addresses
-    of its endpoints, and each endpoint has a name too. An ExternalName is left to a DNS server. `reserved`: the
-    networks of Services' own addresses; an endpoint gives no name to such an address.
+    of its endpoints, and each endpoint has a name too. An ExternalName is left to a DNS server, and so is a headless
+    Service with too many endpoints. `reserved`: the networks of Services' own addresses; an endpoint gives no name to
+    such an address.
     """
     if service.spec.type == "ExternalName":
         return Names(addresses={}, pointers={})
     own = service_name(service, domain)
-    texts = service.spec.cluster_ips
-    if HEADLESS not in texts:
-        listed = tuple(address for text in texts if (address := read_address(text)) is not None)
+    if not is_headless(service):
+        listed = tuple(address for text in service.spec.cluster_ips if (address := read_address(text)) is not None)
         return Names(addresses={own: listed} if listed else {}, pointers=dict.fromkeys(listed, own))
+    if size.names_refusal(service, slices):
+        return Names(addresses={}, pointers={})
     found: dict[str, set[Address]] = {}
     pointers: dict[Address, str] = {}
     for item in sorted(slices, key=lambda item: item.metadata.name):

@@ -16,7 +16,7 @@ from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network
 from kube_ovn.model.kube import Endpoint, EndpointSlice, Service, ServicePort
 
-HEADLESS = "None"
+_HEADLESS = "None"
 LOCAL = "Local"
 _LEFT_TO_OTHERS = frozenset({names.SERVICE_PROXY_NAME, names.SERVICE_HEADLESS})
 _VERSIONS = {"IPv4": 4, "IPv6": 6}
@@ -81,6 +81,11 @@ def read_address(text: str) -> Address | None:
     except ValueError:
         return None
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
+def is_headless(service: Service) -> bool:
+    """Whether a Service has no address, and its name leads to its endpoints."""
+    return _HEADLESS in service.spec.cluster_ips and service.spec.type != "ExternalName"
 
 
 def cluster_addresses(service: Service) -> list[Address]:

@@ -23,7 +23,7 @@ import dns.rrset
 
 from kube_ovn.derive import Graph, Index, Read, Source
 from kube_ovn.discovery.dns import Names, service_name, service_names
-from kube_ovn.discovery.endpoints import HEADLESS
+from kube_ovn.discovery.endpoints import is_headless
 from kube_ovn.model.addr import Address, Network
 from kube_ovn.model.kube import EndpointSlice, Service
 
@@ -65,7 +65,7 @@ class Directory:
         self._pointers = graph.index("names by address", self._entries, lambda key, entry: entry.names.pointers)
 
     def _enter(self, read: Read, key: tuple[str, str], service: Service) -> _Entry:
-        slices = read.select(self._slices, key).values() if HEADLESS in service.spec.cluster_ips else ()
+        slices = read.select(self._slices, key).values() if is_headless(service) else ()
         names = service_names(service, slices, self.domain, self._reserved)
         return _Entry(service=service, names=names, ports=frozenset(_ports(service, slices)))
 
@@ -209,7 +209,7 @@ def _reversed(name: dns.name.Name) -> Address | None:
 
 def _ports(service: Service, slices: Iterable[EndpointSlice]) -> Iterator[tuple[str, str, int]]:
     """The ports of a Service that have a name. The ports of a headless Service are those of its endpoints."""
-    if HEADLESS not in service.spec.cluster_ips:
+    if not is_headless(service):
         yield from ((port.name, port.protocol, port.port) for port in service.spec.ports if port.name)
         return
     for item in slices:

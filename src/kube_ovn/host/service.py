@@ -122,8 +122,8 @@ def parse_service(service: Service, slices: Sequence[EndpointSlice], site: Site)
 
     `slices` may be left out while no endpoint is outside the fabric and the node does not choose.
     """
-    if size.refusal(service, slices):
-        return None  # the controller tells its user
+    if not cluster_addresses(service) or size.refusal(service, slices):
+        return None  # of one that is too large the controller tells its user
     entries, parsed = list[Entry](), parse_slices(slices)
     local: dict[int, set[Address]] = {}
     for address in cluster_addresses(service):

@@ -153,8 +153,9 @@ def plan_service(
 
     `dns`: the addresses at which Pods look for a DNS server; where no server is ready, each node answers (`host.dns`).
     """
-    parsed, addresses = parse_slices(slices), cluster_addresses(service)
+    addresses = cluster_addresses(service)
     own = dict.fromkeys(Front(address=address, port=port) for port in service.spec.ports for address in addresses)
+    parsed = parse_slices(slices) if own or outside else []
     plain: dict[str, dict[Front, Sequence[Backend]]] = {}
     placed: dict[Front, Placed] = {}
     unchecked: list[Front] = []

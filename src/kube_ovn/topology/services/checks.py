@@ -24,7 +24,7 @@ from kube_ovn.topology.services.balancer import Front, Probe, Probes, plan_servi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class CheckedPods:
     """The Pods of a Service that are to be checked."""
 
     ports: Mapping[Address, tuple[str, str]]
@@ -37,10 +37,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checks:
-    """The Services that ask for checks, and the Subnets that hold an address for them."""
+    """The Pods that Services have checked, and the Subnets that hold an address to check them from."""
 
-    asks: Derived[Name, Service, Ask]
-    holders: Derived[str, Mapping[Name, Ask], Holder]
+    pods: Derived[Name, Service, CheckedPods]
+    holders: Derived[str, Mapping[Name, CheckedPods], Holder]
     """By the name of the Subnet."""
     _inputs: Inputs
     _in_effect: Derived[str, crd.Subnet, Subnet]
@@ -48,20 +48,20 @@ class Checks:
 
     def probes(self, read: Read, service: Name) -> Probes:
         """The checks that the endpoints of a Service are to have."""
-        ask = read.get(self.asks, service)
-        if ask is None:
+        checked = read.get(self.pods, service)
+        if checked is None:
             return Probes()
         sources: dict[str, tuple[Address, ...]] = {}
         refusals: list[str] = []
         waiting = False
-        for subnet in ask.subnets:
+        for subnet in checked.subnets:
             refusal, found = self._source(read, subnet)
             sources[subnet] = found
             refusals += [refusal] if refusal else []
             waiting |= not refusal and not found
         probes = {
             address: Probe(port=port, source=source)
-            for address, (port, subnet) in ask.ports.items()
+            for address, (port, subnet) in checked.ports.items()
             for source in sources[subnet]
             if source.version == address.version
         }
@@ -93,7 +93,7 @@ def define(
 ) -> Checks:
     """Derive the checks from Services, EndpointSlices and grants."""
 
-    def ask(read: Read, name: Name, service: Service) -> Ask | None:
+    def find(read: Read, name: Name, service: Service) -> CheckedPods | None:
         if not wants_checks(service)[0]:
             return None
         those = list(read.select(slices, name).values())
@@ -103,15 +103,17 @@ def define(
             Front(address=each, port=port) for each in external_addresses(service) for port in service.spec.ports
         ]
         wanted = plan_service(service, those, (), outside).checkable
+        if not wanted:
+            return None
         found: dict[Address, tuple[str, str]] = {}
         for address, pod in sorted(pods(those, name.namespace), key=str):
             holder = holders.of_record(read, record_name(name.namespace, pod)) if address in wanted else None
             held = read.get(grants.held, holder.owner.key) if holder is not None else None
             if held is not None and held.recorded and address in held.grant.addresses:
                 found[address] = (names.pod_port(pod, name.namespace), held.grant.subnet)
-        return Ask(ports=found) if found else None
+        return CheckedPods(ports=found) if found else None
 
-    def hold(read: Read, subnet: str, asks: Mapping[Name, Ask]) -> Holder | None:
+    def hold(read: Read, subnet: str, services: Mapping[Name, CheckedPods]) -> Holder | None:
         record = names.checks_ip(subnet)
         usable, ip = find_usable(read, inputs, in_effect, subnet), read.get(inputs.ips, record)
         if usable is None or (ip is not None and is_reservation(ip)):
@@ -128,10 +130,12 @@ def define(
             node="",
         )
 
-    asks = graph.derive("checks that are asked for", inputs.services, ask)
-    by_subnet: Index[str, Name, Ask] = graph.index("checks by subnet", asks, lambda name, each: each.subnets)
+    checked = graph.derive("checked Pods of Services", inputs.services, find)
+    by_subnet: Index[str, Name, CheckedPods] = graph.index(
+        "checked Pods by subnet", checked, lambda name, each: each.subnets
+    )
     return Checks(
-        asks=asks,
+        pods=checked,
         holders=graph.derive("check holders", by_subnet, hold),
         _inputs=inputs,
         _in_effect=in_effect,

@@ -13,6 +13,7 @@ from kube_ovn.discovery.endpoints import (
     balanced_addresses,
     cluster_addresses,
     external_addresses,
+    is_headless,
     read_address,
     source_ranges,
 )
@@ -93,10 +94,7 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
     """Derive the rows, the names and the Events of Services."""
     inputs, fabric = on.inputs, on.fabric
     dns = frozenset(fabric.dns if fabric.domain else ())
-    claims = graph.derive("claims of Services", inputs.services, _claim)
-    balancing = _Balancing(
-        on, dns, graph.index("claims by front", claims, lambda name, each: (*each.own, *each.others))
-    )
+    balancing = _Balancing(graph, on, dns)
     outcomes = graph.derive("outcomes of Services", inputs.services, balancing.outcome)
     outputs.rows.follow(graph.derive("rows of all Services", inputs.one, lambda read, key, value: render_services()))
     outputs.rows.follow(outcomes, lambda name: _ref(inputs.services.values[name]), lambda each: each.rows)
@@ -113,15 +111,21 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
 class _Balancing:
     """The derivations that lead to the rows of a Service."""
 
-    def __init__(self, on: Reads, dns: frozenset[Address], claims: Index[str, Name, _Claims]) -> None:
-        self._on, self._dns, self._claims = on, dns, claims
+    def __init__(self, graph: Graph, on: Reads, dns: frozenset[Address]) -> None:
+        self._on, self._dns = on, dns
         self._dns_fronts = frozenset(map(str, _fronts(dns_service(dns), dns)))
+        claims = graph.derive("claims of Services", on.inputs.services, _claim)
+        self._owners = graph.index("owners by front", claims, lambda name, each: each.own)
+        others = graph.index("claims by front", claims, lambda name, each: each.others)
+        self._holders = graph.derive("holders of fronts", others, self._hold)
 
     def outcome(self, read: Read, name: Name, service: Service) -> _Outcome:
         slices = list(read.select(self._on.slices, name).values())
         if too_large := size.refusal(service, slices):
             return _Outcome({}, (), _told(service, [too_large]))
         outside, complaints = self._judge(read, name, service)
+        if self._on.fabric.domain and (nameless := size.names_refusal(service, slices)):
+            complaints.append(nameless)
         plan = plan_service(service, slices, self._dns, outside)
         wanted, complaint = wants_checks(service)
         probes = self._on.checks.probes(read, name) if wanted else Probes()
@@ -137,17 +141,19 @@ class _Balancing:
         free = [
             address
             for address in sorted(self._dns, key=lambda address: address.version)
-            if all(self._holder(read, str(front)) == _NODES_DNS for front in _fronts(dns_service([address]), [address]))
+            if not any(read.select(self._owners, str(front)) for front in _fronts(dns_service([address]), [address]))
         ]
         plan = plan_service(dns_service(free), [], self._dns)
         return _Outcome(render_service(dns_service(free), plan).rows, tuple(plan.placed.values()), None)
 
-    def _holder(self, read: Read, front: str) -> Name:
-        """The Service that has a front: the one with this address as its own, else the oldest one that asks for it."""
-        ranks = [(front not in each.own, each.age, name) for name, each in read.select(self._claims, front).items()]
-        if front in self._dns_fronts:
-            ranks.append((True, "", _NODES_DNS))
-        return min(ranks)[2]
+    def _hold(self, read: Read, front: str, claims: Mapping[Name, _Claims]) -> Name:
+        """The Service that has a front which others ask for: the one with this address as its own, else the oldest one
+        that asks for it.
+        """
+        owners = read.select(self._owners, front)
+        if not owners and front in self._dns_fronts:
+            return _NODES_DNS
+        return min((each.age, name) for name, each in (owners or claims).items())[1]
 
     def _judge(self, read: Read, name: Name, service: Service) -> tuple[list[Front], list[str]]:
         """The fronts of a Service besides those at its own addresses, for clients inside the fabric; and the sentences
@@ -159,7 +165,7 @@ class _Balancing:
             inside = self._inside(read, front.address)
             if inside:
                 complaints.append(f"{front.address} is {inside}, and stays so; use an address outside the fabric")
-            elif (holder := self._holder(read, str(front))) != name:
+            elif (holder := read.get(self._holders, str(front))) != name:
                 complaints.append(f"{front} is that of Service {holder}; use another address or port")
             elif front.address not in restricted:
                 fronts.append(front)  # where clients are restricted, a node filters them
@@ -185,7 +191,7 @@ def _define_names(graph: Graph, outputs: Outputs, on: Reads) -> None:
     """Derive the few rows with the names of all Services. Each switch of Pods has all of these rows."""
 
     def names_of(read: Read, name: Name, service: Service) -> Names:
-        slices = list(read.select(on.slices, name).values())
+        slices = read.select(on.slices, name).values() if is_headless(service) else ()
         return service_names(service, slices, on.fabric.domain, on.fabric.services)
 
     def render(read: Read, row: str, members: Mapping[Name, Names]) -> State | None:
