@@ -262,3 +262,28 @@ def test_what_such_a_pod_had_is_free() -> None:
     put(where, other)
     assert addresses(where, other) == str(given)
     assert not told_about(where, other)
+
+
+@pytest.mark.parametrize("text", ["10.16.0.60", "10.16.0.1,fd00:16::1"])
+def test_a_reservation_with_a_gateway_that_its_subnet_has_not_reserves_nothing(text: str) -> None:
+    """After a restart the gateway of its Pod was the address of another Pod that runs."""
+    kept = with_gateway(reservation("web.default", "ovn-default", "10.16.0.50"), text)
+    where = world(kept, pod("web"), pod("other", annotations={names.IP_ADDRESS: "10.16.0.60"}))
+    assert told_about(where, kept) == (
+        f"IP web.default reserves nothing: its gateway {text} is not that of subnet ovn-default, 10.16.0.1; "
+        "delete this IP and make another without a gateway"
+    )
+    where.take(Restart())
+    where.calm()
+    assert "ip-uid-web.default" not in grants(where.topology)
+
+
+def test_a_reservation_may_name_the_gateway_of_its_subnet() -> None:
+    kept = with_gateway(reservation("web.default", "ovn-default", "10.16.0.50"), "10.16.0.1")
+    where = world(kept, pod("web"))
+    assert not complaints(where.topology)
+    assert addresses(where, pod("web")) == "10.16.0.50"
+
+
+def with_gateway(item: IP, text: str) -> IP:
+    return msgspec.structs.replace(item, spec=msgspec.structs.replace(item.spec, gateway=text))

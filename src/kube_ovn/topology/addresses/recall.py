@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from kube_ovn.derive import Graph, News, Source
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address
+from kube_ovn.model.addr import Address, format_list
 from kube_ovn.model.crd import IP
 from kube_ovn.model.network import Grant, Subnet
 from kube_ovn.topology.addresses.grants import ANOTHERS, UNFIT, Grants
@@ -257,13 +257,20 @@ class Recall:
 
     def _reserve(self, record: Recorded) -> None:
         """Grant the addresses that a reservation asks for. A reservation that was granted once keeps its address, also
-        when the subnet excludes the address now. Raises RefusedError, ValueError.
+        when the subnet excludes the address now. Its gateways are those of the subnet at that time: any other address
+        may be another owner's. Raises RefusedError, ValueError.
         """
         subnet, addresses, mac, gateways = parse_ip(record.ip)
         if is_completed(record.ip) and mac is not None:
             grant = Grant(subnet=subnet, addresses=addresses, mac=mac, gateways=gateways)
             self._ledger.adopt(record.owner, grant, in_use=True)
             return
+        served = self._gateways(subnet, addresses)
+        if served and gateways and gateways != served:
+            raise RefusedError(
+                f"its gateway {format_list(gateways)} is not that of subnet {subnet}, {format_list(served)}; "
+                "delete this IP and make another without a gateway"
+            )
         versions = tuple(address.version for address in addresses)
         self._ledger.allocate(record.owner, subnet, versions, addresses, mac)
 
@@ -275,10 +282,14 @@ class Recall:
         """Adopt the grant of a port or of annotations, with the gateways of its subnet now: no gateways are read from
         there.
         """
-        subnet = self._ledger.subnet(grant.subnet)
-        pairs = [] if subnet is None else list(zip(subnet.cidrs, subnet.gateways, strict=True))
-        gateways = tuple(gateway for each in grant.addresses for cidr, gateway in pairs if each in cidr)
+        gateways = self._gateways(grant.subnet, grant.addresses)
         self._registry.take(owner, replace(grant, gateways=gateways), in_use=in_use)
+
+    def _gateways(self, name: str, addresses: Iterable[Address]) -> tuple[Address, ...]:
+        """The gateways of a subnet now for some addresses, in the order of these; none for an address outside."""
+        subnet = self._ledger.subnet(name)
+        pairs = [] if subnet is None else list(zip(subnet.cidrs, subnet.gateways, strict=True))
+        return tuple(gateway for each in addresses for cidr, gateway in pairs if each in cidr)
 
     def _annotated(self, holder: Holder) -> Grant | None:
         """The grant that the annotations of a Pod or Node told of when the holder was looked at last. They are no input
