@@ -276,6 +276,17 @@ def test_a_reservation_that_waits_for_a_mac_address_holds_when_only_that_is_free
     assert where.server.get(IP, "late").spec.ip_address == "10.16.0.51"
 
 
+def test_a_reservation_is_told_of_the_pod_that_was_given_its_address_since() -> None:
+    where, late = (
+        world(pod("x", annotations={names.MAC_ADDRESS: MAC})),
+        reservation("kept", "ovn-default", "10.16.0.50", MAC),
+    )
+    put(where, late)
+    assert "is used by Pod default/x" in told_about(where, late)
+    put(where, pod("y", annotations=FIXED))
+    assert "is used by Pod default/y" in told_about(where, late)
+
+
 def test_a_message_names_the_pod_that_has_an_address_when_its_reservation_goes() -> None:
     held, late = reservation("a.default", "ovn-default", "10.16.0.50"), pod("b", annotations=FIXED)
     where = world(held, pod("a"))

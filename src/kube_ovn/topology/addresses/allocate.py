@@ -55,14 +55,16 @@ class Allocation:
             else:
                 self._ledger.put_subnet(subnet, self._pools.values.get(name, {}))
         records = self._recall.lose(lost)
-        freed, reshaped = self._ledger.take_freed(), self._ledger.take_reshaped()
+        freed, reshaped, granted = self._ledger.take_freed(), self._ledger.take_reshaped(), self._ledger.take_granted()
         if freed or reshaped or records:
             self._recall.adopt_again(records)
+        elif granted:
+            self._recall.judge_again()
         asked = [(source.name, key, source.values.get(key)) for source in self._asked for key in news.of(source)]
         for source_name, key, _ in asked:  # first, because a Node may take the record of a Pod
             self._forget(source_name, key)
         fresh = [line for each in asked if (line := self._note(*each)) is not None]
-        self._serve(fresh, self._waiting.concerned(freed | self._ledger.take_granted(), reshaped))
+        self._serve(fresh, self._waiting.concerned(freed | granted, reshaped))
         self._tell()
         self._registry.publish()
 

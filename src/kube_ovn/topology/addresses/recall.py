@@ -340,6 +340,10 @@ class Recall:
         """
         self._adopt(set(self._unmet), records | self._grants.disputed.values.keys())
 
+    def judge_again(self) -> None:
+        """Look again why grants of IP objects cannot be taken over: addresses have another owner now."""
+        self._adopt_records(list(self._grants.disputed.values))
+
     def give(self, owner: Owner, record: str, uid: str, *, is_new: bool) -> None:
         """The grant of an owner belongs to this holder for good. `is_new`: it was just made."""
         if is_new:
