@@ -287,3 +287,19 @@ def test_a_reservation_may_name_the_gateway_of_its_subnet() -> None:
 
 def with_gateway(item: IP, text: str) -> IP:
     return msgspec.structs.replace(item, spec=msgspec.structs.replace(item.spec, gateway=text))
+
+
+@RESTARTS
+def test_a_reservation_that_reserves_nothing_does_not_take_the_address_of_a_pod(again: Restart | None) -> None:
+    """It names a MAC address, and was made before the Pod's record."""
+    runs, late = pod("a"), reservation("late", "ovn-default", "10.16.0.2", "0a:00:00:00:00:07")
+    where = world(runs)
+    assert addresses(where, runs) == "10.16.0.2"
+    put(where, late)
+    assert "is used by Pod default/a" in told_about(where, late)
+    if again is not None:
+        where.take(again)
+        where.make_pass(Pass())
+    where.calm()
+    assert port(where, "a.default")
+    assert "is used by Pod default/a" in told_about(where, late)

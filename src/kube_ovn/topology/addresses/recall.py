@@ -225,11 +225,11 @@ class Recall:
         self._see_recorded(key)
 
     def _adopt_records(self, records: Iterable[str]) -> None:
-        """Take over the grants that IP objects record. Of two objects that claim one address, one with a MAC address
-        comes first, then the older one.
+        """Take over the grants that IP objects record. Of two objects that claim one address, a reservation that was
+        never granted comes last; of others, the older one comes first.
         """
         there = [self._records[name] for name in records if name in self._records]
-        for record in sorted(there, key=lambda each: (not each.ip.spec.mac_address, *_age(each.ip))):
+        for record in sorted(there, key=lambda each: (_is_wish(each.ip), *_age(each.ip))):
             dispute = self._adopt_record(record)
             if dispute is None:
                 self._grants.disputed.drop(record.ip.metadata.name)
@@ -357,6 +357,11 @@ class Recall:
         found = self._records.get(record)
         grant = None if found is None else self._ledger.grants.get(found.owner.key)
         return grant if found is not None and found.grant == grant else None
+
+
+def _is_wish(ip: IP) -> bool:
+    """Whether an IP object is a reservation that was never granted."""
+    return is_reservation(ip) and not is_completed(ip)
 
 
 def _age(ip: IP) -> tuple[str, str]:
