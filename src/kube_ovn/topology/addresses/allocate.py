@@ -18,7 +18,6 @@ from kube_ovn.topology.addresses.registry import Registry
 from kube_ovn.topology.addresses.request import Ask, Asked, Keep, Want
 from kube_ovn.topology.addresses.span import Owner
 from kube_ovn.topology.addresses.waiting import Line, Waiting
-from kube_ovn.topology.outputs import Wanted
 
 
 class Allocation:
@@ -38,9 +37,9 @@ class Allocation:
         effective: Source[str, Subnet],
         pools: Source[str, Pools],
         asked: Iterable[Source[str, Asked]],
-        leaving: Index[str, str, Wanted],
+        leaving: Index[str, str, str],
     ) -> None:
-        """Add the step. `leaving`: removals of IP objects, by subnet."""
+        """Add the step. `leaving`: the names of the IP objects that go, by subnet."""
         self._effective, self._pools, self._asked, self._leaving = effective, pools, tuple(asked), leaving
         # The grants are an input because the step `recall` makes and releases grants: then other requests can be met.
         inputs: tuple[Source[Any, Any], ...] = (effective, pools, leaving, self._grants.held, *self._asked)
