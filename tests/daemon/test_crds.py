@@ -371,6 +371,24 @@ CHANGES: list[tuple[Resource[Any], Spec, Spec, str]] = [
     ),
     (IPS, {**IP, **ADDRESSES}, {"ipAddress": None}, "ipAddress cannot change from 10.66.0.5,fd00:66::5 to nothing"),
     (
+        IPS,
+        {**IP, "ipAddress": "10.66.0.5"},
+        {"ipAddress": "10.66.0.5,fd00:66::5"},
+        "ipAddress cannot change from 10.66.0.5 to 10.66.0.5,fd00:66::5; delete this IP and make another",
+    ),
+    (
+        IPS,
+        {**IP, "ipAddress": "10.66.0.5", "v4IpAddress": "10.66.0.5"},
+        {"v6IpAddress": "fd00:66::5"},
+        "v6IpAddress fd00:66::5 cannot be added to ipAddress 10.66.0.5; delete this IP and make another with both",
+    ),
+    (
+        IPS,
+        {**IP, "ipAddress": "fd00:66::5", "v4IpAddress": ""},
+        {"v4IpAddress": "10.66.0.5"},
+        "v4IpAddress 10.66.0.5 cannot be added to ipAddress fd00:66::5; delete this IP and make another with both",
+    ),
+    (
         IPPOOLS,
         POOL,
         {"subnet": "other"},
@@ -396,7 +414,7 @@ async def test_what_was_left_out_may_be_filled_in(client: Client) -> None:
         await client.request("POST", IPS.path(), body=value)
         filled = await change(client, IPS, value["metadata"]["name"], whole)
         assert filled.spec.ip_address == ADDRESSES["ipAddress"]
-    value = manifest(IPS, {**IP, "ipAddress": "10.66.0.5"})
+    value = manifest(IPS, {**IP, "ipAddress": ADDRESSES["ipAddress"]})
     await client.request("POST", IPS.path(), body=value)
     await change(client, IPS, value["metadata"]["name"], whole)
 

@@ -64,7 +64,7 @@ TEXTS: dict[str, tuple[object, ...]] = {
     "cidr_block": CIDRS,
     "SubnetSpec.gateway": ("", "10.20.0.1", "10.20.0.3", "10.16.0.1"),
     "SubnetStatus.gateway": ("", "10.20.0.1", "10.20.0.3"),
-    "IPSpec.gateway": ("", "10.16.0.1"),
+    "IPSpec.gateway": ("", "10.16.0.1", "10.16.0.3"),
     "exclude_ips": (
         (),
         ("10.20.0.2..10.20.0.4",),

@@ -9,7 +9,7 @@ from kube_ovn.model.kube import Object, VersionedMeta
 from tests.histories.fields import Edit
 from tests.small_clusters import Api
 
-_SET_ONCE = ("v4_ip_address", "v6_ip_address", "mac_address", "gateway", "owner_uid")
+_SET_ONCE = ("ip_address", "v4_ip_address", "v6_ip_address", "mac_address", "gateway", "owner_uid")
 
 
 def permitted(before: Object, after: Object) -> bool:
@@ -19,12 +19,15 @@ def permitted(before: Object, after: Object) -> bool:
         kept = all(getattr(old, name) in ("", getattr(new, name)) for name in _SET_ONCE)
         listed = set(filter(None, new.ip_address.split(",")))
         by_family = {":" in text: text for text in listed}
-        agree = all(
-            not text or by_family.get(six, text) == text
-            for six, text in ((False, new.v4_ip_address), (True, new.v6_ip_address))
+        families = (
+            (False, old.v4_ip_address, new.v4_ip_address),
+            (True, old.v6_ip_address, new.v6_ip_address),
         )
-        grows = set(filter(None, old.ip_address.split(","))) <= listed
-        return old.subnet == new.subnet and kept and grows and agree and "nonsense" not in listed
+        agree = all(
+            not now or (by_family.get(six, now) == now and (six in by_family or now == was or not old.ip_address))
+            for six, was, now in families
+        )
+        return old.subnet == new.subnet and kept and agree and "nonsense" not in listed
     if isinstance(before, IPPool) and isinstance(after, IPPool):
         return before.spec.subnet == after.spec.subnet
     if isinstance(before, Subnet) and isinstance(after, Subnet):

@@ -4,6 +4,8 @@ comes later, also when a controller starts anew.
 No comparison with a controller that starts later shows these faults, because that one forgets alike.
 """
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -12,6 +14,7 @@ from kube_ovn.model.crd import IP, Subnet
 from kube_ovn.model.kube import Object, OwnerReference, Pod
 from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.row import RowKey
+from kube_ovn.model.writes import Annotate, ApplyStatus, Create
 from tests.histories.controller import complaints, grants, rows, writes
 from tests.histories.fields import Edit
 from tests.histories.steps import NOTHING, Pass, Restart
@@ -262,3 +265,109 @@ def test_what_such_a_pod_had_is_free() -> None:
     put(where, other)
     assert addresses(where, other) == str(given)
     assert not told_about(where, other)
+
+
+@pytest.mark.parametrize("text", ["10.16.0.60", "10.16.0.1,fd00:16::1"])
+def test_a_reservation_with_a_gateway_that_its_subnet_has_not_reserves_nothing(text: str) -> None:
+    """After a restart the gateway of its Pod was the address of another Pod that runs."""
+    kept = with_gateway(reservation("web.default", "ovn-default", "10.16.0.50"), text)
+    where = world(kept, pod("web"), pod("other", annotations={names.IP_ADDRESS: "10.16.0.60"}))
+    assert told_about(where, kept) == (
+        f"IP web.default reserves nothing: its gateway {text} is not that of subnet ovn-default, 10.16.0.1; "
+        "delete this IP and make another without a gateway"
+    )
+    where.take(Restart())
+    where.calm()
+    assert "ip-uid-web.default" not in grants(where.topology)
+
+
+def test_a_reservation_may_name_the_gateway_of_its_subnet() -> None:
+    kept = with_gateway(reservation("web.default", "ovn-default", "10.16.0.50"), "10.16.0.1")
+    where = world(kept, pod("web"))
+    assert not complaints(where.topology)
+    assert addresses(where, pod("web")) == "10.16.0.50"
+
+
+def with_gateway(item: IP, text: str) -> IP:
+    return msgspec.structs.replace(item, spec=msgspec.structs.replace(item.spec, gateway=text))
+
+
+@RESTARTS
+def test_a_reservation_that_reserves_nothing_does_not_take_the_address_of_a_pod(again: Restart | None) -> None:
+    """It names a MAC address, and was made before the Pod's record."""
+    runs, late = pod("a"), reservation("late", "ovn-default", "10.16.0.2", "0a:00:00:00:00:07")
+    where = world(runs)
+    assert addresses(where, runs) == "10.16.0.2"
+    put(where, late)
+    assert "is used by Pod default/a" in told_about(where, late)
+    if again is not None:
+        where.take(again)
+        where.make_pass(Pass())
+    where.calm()
+    assert port(where, "a.default")
+    assert "is used by Pod default/a" in told_about(where, late)
+
+
+# --- a Subnet, and a Pod whose record is on its way ---
+
+
+def race() -> tuple[World, Pod, Subnet]:
+    """A Pod has a grant, and no record yet, when a Subnet comes whose joint has the name of the Pod's port."""
+    waits, joint = pod("a", namespace="default-ovn-cluster"), subnet("a.default", "10.20.0.0/24")
+    where = world(namespace("default-ovn-cluster"))
+    where.server.put(waits)
+    where.make_pass(NOTHING)
+    where.server.put(joint)
+    where.notice_subnets()
+    return where, waits, joint
+
+
+def test_a_subnet_gives_way_to_a_pod_whose_record_is_on_its_way() -> None:
+    where, waits, joint = race()
+    where.make_pass(NOTHING)
+    late = [each for each in writes(where.topology).values() if isinstance(each, ApplyStatus)]
+    for kind in (Create, Annotate):
+        carry_out(where, kind)
+    assert addresses(where, waits)
+    for write in late:
+        where.carry_out(write)
+    where.calm()
+    assert port(where, "a.default-ovn-cluster").external_ids[names.OWNER_UID] == waits.metadata.uid
+    assert "a.default-ovn-cluster" in told_about(where, joint)
+
+
+def test_a_pod_gives_way_to_a_subnet_that_was_accepted_before_its_record_came() -> None:
+    """The record is one that a controller before this one asked for."""
+    where, waits, joint = race()
+    late = [each for each in writes(where.topology).values() if isinstance(each, Create)]
+    where.take(Restart())
+    where.make_pass(NOTHING)
+    statuses = [each for each in writes(where.topology).values() if isinstance(each, ApplyStatus)]
+    for record in late:
+        where.carry_out(record)
+    where.make_pass(NOTHING)
+    carry_out(where, Annotate)
+    assert not addresses(where, waits), "it is told nothing that does not last"
+    for status in statuses:
+        where.carry_out(status)
+    where.calm()
+    assert "a.default-ovn-cluster" in told_about(where, waits)
+    assert not told_about(where, joint)
+
+
+def test_a_subnet_gives_way_to_a_pod_whose_record_is_made_anew() -> None:
+    runs, joint = pod("a", namespace="default-ovn-cluster"), subnet("a.default", "10.20.0.0/24")
+    where = world(namespace("default-ovn-cluster"), runs)
+    del where.server.objects[where.server.get(IP, "a.default-ovn-cluster").metadata.uid]
+    where.make_pass(NOTHING)
+    put(where, joint)
+    assert port(where, "a.default-ovn-cluster").external_ids[names.OWNER_UID] == runs.metadata.uid
+    assert "a.default-ovn-cluster" in told_about(where, joint)
+
+
+def carry_out(where: World, kind: type[Any]) -> None:
+    """Carry out the writes of one kind, and make a pass without any other."""
+    for write in list(writes(where.topology).values()):
+        if isinstance(write, kind):
+            where.carry_out(write)
+    where.make_pass(NOTHING)

@@ -58,7 +58,6 @@ class World:
             obstacles=Obstacles(
                 router="",
                 foreign=inputs.foreign,
-                holders=self._holders,
                 judged=graph.collection("judged", str, Judged),
             ),
         )

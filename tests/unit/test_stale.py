@@ -8,6 +8,7 @@ are told with those of a controller that starts then.
 from ipaddress import ip_address
 
 import msgspec
+import pytest
 
 from kube_ovn.model import names
 from kube_ovn.model.crd import IP, IPPool, IPSpec, Subnet
@@ -281,6 +282,17 @@ def test_a_reservation_that_waits_for_a_mac_address_holds_when_only_that_is_free
     assert where.server.get(IP, "late").spec.ip_address == "10.16.0.51"
 
 
+def test_a_reservation_is_told_of_the_pod_that_was_given_its_address_since() -> None:
+    where, late = (
+        world(pod("x", annotations={names.MAC_ADDRESS: MAC})),
+        reservation("kept", "ovn-default", "10.16.0.50", MAC),
+    )
+    put(where, late)
+    assert "is used by Pod default/x" in told_about(where, late)
+    put(where, pod("y", annotations=FIXED))
+    assert "is used by Pod default/y" in told_about(where, late)
+
+
 def test_a_message_names_the_pod_that_has_an_address_when_its_reservation_goes() -> None:
     held, late = reservation("a.default", "ovn-default", "10.16.0.50"), pod("b", annotations=FIXED)
     where = world(held, pod("a"))
@@ -330,3 +342,66 @@ def test_what_came_and_went_between_two_passes_is_made_again() -> None:
     (vpc,) = (key for key in wanted if key.identity.startswith("Vpc "))
     show(topology, Snapshot(objects=before.objects, changed={("", "ovn-cluster")}))
     assert topology.take_changed_writes() == {vpc: wanted[vpc]}
+
+
+@pytest.mark.parametrize("kept", [("example.com/other", names.FINALIZER), (names.FINALIZER, "example.com/other")])
+def test_a_pod_that_waits_is_told_when_the_record_of_a_pod_that_is_gone_cannot_go(kept: tuple[str, ...]) -> None:
+    first, late = pod("a", annotations=FIXED), pod("b", annotations=FIXED)
+    where = world(first)
+    edit(where, where.server.get(IP, "a.default"), "metadata", "finalizers", value=kept)
+    where.server.remove(first.metadata.uid)
+    put(where, late)
+    assert "address 10.16.0.50 of subnet ovn-default is used by Pod default/a" in told_about(where, late)
+    let_go(where, "a.default")
+    assert not told_about(where, late)
+    assert addresses(where, late) == "10.16.0.50"
+
+
+def test_a_pod_made_anew_is_told_when_the_record_of_the_former_one_cannot_go() -> None:
+    former, anew = pod("a"), pod("a", uid="second")
+    where = world(former)
+    edit(where, where.server.get(IP, "a.default"), "metadata", "finalizers", value=("example.com/other",))
+    where.server.remove(former.metadata.uid)
+    put(where, anew)
+    assert told_about(where, anew) == (
+        "IP a.default is in the way: it records a former address, and its finalizers keep it; "
+        "`kubectl describe ip a.default` shows them, remove them"
+    )
+    let_go(where, "a.default")
+    assert not told_about(where, anew)
+    assert addresses(where, anew) == "10.16.0.3"
+
+
+def test_a_node_made_anew_is_told_when_the_record_of_the_former_one_cannot_go() -> None:
+    former = gateway("node2", 2)
+    where = world(former)
+    edit(where, where.server.get(IP, "node-node2"), "metadata", "finalizers", value=("example.com/other",))
+    where.server.remove(former.metadata.uid)
+    anew = msgspec.structs.replace(former, metadata=msgspec.structs.replace(former.metadata, uid="second"))
+    put(where, anew)
+    assert "IP node-node2 is in the way" in told_about(where, anew)
+    let_go(where, "node-node2")
+    assert not told_about(where, anew)
+
+
+def test_the_user_of_a_service_is_told_when_the_record_of_a_former_check_cannot_go() -> None:
+    """The Subnet is made anew under its name."""
+    former = subnet("blue", "10.20.0.0/24", namespaces=("default",))
+    checked = service("web", "10.96.0.20", annotations={names.HEALTH_CHECK: "true"})
+    where = world(former, pod("a"), checked, slice_of("web", "10.20.0.2", pods=("a",)))
+    edit(where, where.server.get(IP, "checks-blue"), "metadata", "finalizers", value=("example.com/other",))
+    del where.server.objects[former.metadata.uid]
+    where.server.put(subnet("blue", "10.20.0.0/24", namespaces=("default",), uid="second"))
+    where.notice_subnets()
+    where.settle()
+    where.server.put(slice_of("web", where.server.get(IP, "a.default").spec.ip_address, pods=("a",)))
+    where.settle()
+    assert "IP checks-blue is in the way" in told_about(where, checked)
+    let_go(where, "checks-blue")
+    assert not told_about(where, checked)
+
+
+def let_go(where: World, record: str) -> None:
+    """Others take their finalizers off an IP object that is deleted."""
+    where.server.edit(where.server.get(IP, record), Edit(kind=IP, number=0, path=("metadata", "finalizers"), value=()))
+    where.calm()

@@ -84,7 +84,7 @@ class Topology:
         spaces = addressing.define(graph, inputs, fabric, effect, having, held, confirmed.keys())
         bindings.define_initial(graph, inputs, outputs, fabric)
         bound = bindings.define(graph, inputs, outputs, fabric, spaces)
-        obstacles = Obstacles(router=fabric.router, foreign=inputs.foreign, holders=having, judged=spaces.judged)
+        obstacles = Obstacles(router=fabric.router, foreign=inputs.foreign, judged=spaces.judged)
         asking = request.Reads(
             fabric=fabric,
             grants=held,

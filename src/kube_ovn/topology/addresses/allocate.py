@@ -18,7 +18,6 @@ from kube_ovn.topology.addresses.registry import Registry
 from kube_ovn.topology.addresses.request import Ask, Asked, Keep, Want
 from kube_ovn.topology.addresses.span import Owner
 from kube_ovn.topology.addresses.waiting import Line, Waiting
-from kube_ovn.topology.outputs import Wanted
 
 
 class Allocation:
@@ -38,9 +37,9 @@ class Allocation:
         effective: Source[str, Subnet],
         pools: Source[str, Pools],
         asked: Iterable[Source[str, Asked]],
-        leaving: Index[str, str, Wanted],
+        leaving: Index[str, str, str],
     ) -> None:
-        """Add the step. `leaving`: removals of IP objects, by subnet."""
+        """Add the step. `leaving`: the names of the IP objects that go, by subnet."""
         self._effective, self._pools, self._asked, self._leaving = effective, pools, tuple(asked), leaving
         # The grants are an input because the step `recall` makes and releases grants: then other requests can be met.
         inputs: tuple[Source[Any, Any], ...] = (effective, pools, leaving, self._grants.held, *self._asked)
@@ -55,14 +54,16 @@ class Allocation:
             else:
                 self._ledger.put_subnet(subnet, self._pools.values.get(name, {}))
         records = self._recall.lose(lost)
-        freed, reshaped = self._ledger.take_freed(), self._ledger.take_reshaped()
+        freed, reshaped, granted = self._ledger.take_freed(), self._ledger.take_reshaped(), self._ledger.take_granted()
         if freed or reshaped or records:
             self._recall.adopt_again(records)
+        elif granted:
+            self._recall.judge_again()
         asked = [(source.name, key, source.values.get(key)) for source in self._asked for key in news.of(source)]
         for source_name, key, _ in asked:  # first, because a Node may take the record of a Pod
             self._forget(source_name, key)
         fresh = [line for each in asked if (line := self._note(*each)) is not None]
-        self._serve(fresh, self._waiting.concerned(freed | self._ledger.take_granted(), reshaped))
+        self._serve(fresh, self._waiting.concerned(freed | granted, reshaped))
         self._tell()
         self._registry.publish()
 

@@ -63,6 +63,11 @@ def is_completed(ip: IP) -> bool:
     return is_reservation(ip) and ip.metadata.labels.get(names.IP_RESERVED) == "true" and bool(ip.spec.mac_address)
 
 
+def is_kept(ip: IP) -> bool:
+    """Whether an IP object that is deleted stays, because it has finalizers of others."""
+    return any(each != names.FINALIZER for each in ip.metadata.finalizers)
+
+
 def parse_ip(ip: IP) -> tuple[str, tuple[Address, ...], str | None, tuple[Address, ...]]:
     """Subnet, addresses, MAC (None when a reservation leaves it open) and gateways of an IP object.
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from kube_ovn.derive import Graph, News, Source
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address
+from kube_ovn.model.addr import Address, format_list
 from kube_ovn.model.crd import IP
 from kube_ovn.model.network import Grant, Subnet
 from kube_ovn.topology.addresses.grants import ANOTHERS, UNFIT, Grants
@@ -225,11 +225,11 @@ class Recall:
         self._see_recorded(key)
 
     def _adopt_records(self, records: Iterable[str]) -> None:
-        """Take over the grants that IP objects record. Of two objects that claim one address, one with a MAC address
-        comes first, then the older one.
+        """Take over the grants that IP objects record. Of two objects that claim one address, a reservation that was
+        never granted comes last; of others, the older one comes first.
         """
         there = [self._records[name] for name in records if name in self._records]
-        for record in sorted(there, key=lambda each: (not each.ip.spec.mac_address, *_age(each.ip))):
+        for record in sorted(there, key=lambda each: (_is_wish(each.ip), *_age(each.ip))):
             dispute = self._adopt_record(record)
             if dispute is None:
                 self._grants.disputed.drop(record.ip.metadata.name)
@@ -257,13 +257,20 @@ class Recall:
 
     def _reserve(self, record: Recorded) -> None:
         """Grant the addresses that a reservation asks for. A reservation that was granted once keeps its address, also
-        when the subnet excludes the address now. Raises RefusedError, ValueError.
+        when the subnet excludes the address now. Its gateways are those of the subnet at that time: any other address
+        may be another owner's. Raises RefusedError, ValueError.
         """
         subnet, addresses, mac, gateways = parse_ip(record.ip)
         if is_completed(record.ip) and mac is not None:
             grant = Grant(subnet=subnet, addresses=addresses, mac=mac, gateways=gateways)
             self._ledger.adopt(record.owner, grant, in_use=True)
             return
+        served = self._gateways(subnet, addresses)
+        if served and gateways and gateways != served:
+            raise RefusedError(
+                f"its gateway {format_list(gateways)} is not that of subnet {subnet}, {format_list(served)}; "
+                "delete this IP and make another without a gateway"
+            )
         versions = tuple(address.version for address in addresses)
         self._ledger.allocate(record.owner, subnet, versions, addresses, mac)
 
@@ -275,10 +282,14 @@ class Recall:
         """Adopt the grant of a port or of annotations, with the gateways of its subnet now: no gateways are read from
         there.
         """
-        subnet = self._ledger.subnet(grant.subnet)
-        pairs = [] if subnet is None else list(zip(subnet.cidrs, subnet.gateways, strict=True))
-        gateways = tuple(gateway for each in grant.addresses for cidr, gateway in pairs if each in cidr)
+        gateways = self._gateways(grant.subnet, grant.addresses)
         self._registry.take(owner, replace(grant, gateways=gateways), in_use=in_use)
+
+    def _gateways(self, name: str, addresses: Iterable[Address]) -> tuple[Address, ...]:
+        """The gateways of a subnet now for some addresses, in the order of these; none for an address outside."""
+        subnet = self._ledger.subnet(name)
+        pairs = [] if subnet is None else list(zip(subnet.cidrs, subnet.gateways, strict=True))
+        return tuple(gateway for each in addresses for cidr, gateway in pairs if each in cidr)
 
     def _annotated(self, holder: Holder) -> Grant | None:
         """The grant that the annotations of a Pod or Node told of when the holder was looked at last. They are no input
@@ -329,6 +340,10 @@ class Recall:
         """
         self._adopt(set(self._unmet), records | self._grants.disputed.values.keys())
 
+    def judge_again(self) -> None:
+        """Look again why grants of IP objects cannot be taken over: addresses have another owner now."""
+        self._adopt_records(list(self._grants.disputed.values))
+
     def give(self, owner: Owner, record: str, uid: str, *, is_new: bool) -> None:
         """The grant of an owner belongs to this holder for good. `is_new`: it was just made."""
         if is_new:
@@ -342,6 +357,11 @@ class Recall:
         found = self._records.get(record)
         grant = None if found is None else self._ledger.grants.get(found.owner.key)
         return grant if found is not None and found.grant == grant else None
+
+
+def _is_wish(ip: IP) -> bool:
+    """Whether an IP object is a reservation that was never granted."""
+    return is_reservation(ip) and not is_completed(ip)
 
 
 def _age(ip: IP) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from kube_ovn.model.resource import ENDPOINT_SLICES, SERVICES, STATEFULSETS
 from kube_ovn.model.writes import Aspect, Create, Delete, Patch, Write, WriteKey
 from kube_ovn.topology.addresses.grants import ANOTHERS, Grants
 from kube_ovn.topology.addresses.holders import Holder, Holders
-from kube_ovn.topology.addresses.memory import Recorded, is_reservation, owner_of_ip
+from kube_ovn.topology.addresses.memory import Recorded, is_kept, is_reservation, owner_of_ip
 from kube_ovn.topology.inputs import Inputs, Name
 from kube_ovn.topology.outputs import Outputs, Wanted
 
@@ -66,14 +66,20 @@ class Reads:
     """StatefulSets by UID."""
 
 
-def define_changes(graph: Graph, outputs: Outputs, on: Reads) -> Index[str, str, Wanted]:
-    """Change and remove IP objects, and tell the users of reservations. Returns the removals, by the subnet in which an
-    address is free afterwards.
+def define_changes(graph: Graph, outputs: Outputs, on: Reads) -> Index[str, str, str]:
+    """Change and remove IP objects, and tell the users of reservations. Returns the names of the objects that go, by
+    the subnet in which an address is free then.
     """
 
     def change(read: Read, name: str, each: Recorded) -> Wanted | None:
         write = _change_reservation(read, on, each.ip) if is_reservation(each.ip) else _change_ours(read, on, each)
         return None if write is None else Wanted(_key(name), write)
+
+    def leave(read: Read, name: str, wanted: Wanted) -> str | None:
+        write, ip = wanted.write, read.get(on.inputs.ips, name)
+        if not isinstance(write, Delete) or write.record is None or ip is None or is_kept(ip):
+            return None
+        return write.record.subnet
 
     def tell(read: Read, name: str, dispute: str) -> Told | None:
         ip = read.get(on.inputs.ips, name)
@@ -86,7 +92,21 @@ def define_changes(graph: Graph, outputs: Outputs, on: Reads) -> Index[str, str,
     changes = graph.derive("changes of records", on.recorded, change)
     outputs.writes.follow(changes)
     outputs.telling.follow(graph.derive("told of reservations", on.grants.disputed, tell))
-    return graph.index("records that leave", changes, _leaves)
+    leaving = graph.derive("records that leave", changes, leave)
+    return graph.index("records that leave by subnet", leaving, lambda name, subnet: (subnet,))
+
+
+def find_kept(read: Read, inputs: Inputs, record: str) -> str:
+    """Why a grant cannot be recorded: an IP object with a former grant has the name, and cannot go. A sentence for the
+    user of the holder; empty when none is in the way.
+    """
+    ip = read.get(inputs.ips, record)
+    if ip is None or not is_kept(ip):
+        return ""
+    return (
+        f"IP {record} is in the way: it records a former address, and its finalizers keep it; "
+        f"`kubectl describe ip {record}` shows them, remove them"
+    )
 
 
 def _change_reservation(read: Read, on: Reads, ip: IP) -> Write | None:
@@ -125,11 +145,6 @@ _NEEDED = {
 """By the type of a record, the kinds of objects that prove that its owner is gone. There is no proof while one of these
 kinds is unknown.
 """
-
-
-def _leaves(name: str, wanted: Wanted) -> tuple[str, ...]:
-    write = wanted.write
-    return (write.record.subnet,) if isinstance(write, Delete) and write.record is not None else ()
 
 
 def _key(name: str) -> WriteKey:

@@ -16,6 +16,7 @@ from kube_ovn.model.row import State
 from kube_ovn.model.writes import Annotate, Aspect, WriteKey
 from kube_ovn.topology.addresses.grants import Grants, Held, Refusal
 from kube_ovn.topology.addresses.holders import Holder, Holders
+from kube_ovn.topology.addresses.records import find_kept
 from kube_ovn.topology.addresses.request import Asked
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.inputs import Inputs
@@ -145,9 +146,16 @@ def _usable(read: Read, on: Reads, holder: Holder) -> Held | None:
 
 
 def _refusal(read: Read, on: Reads, holder: Holder, asked: Asked | None) -> Refusal | None:
-    """Why a holder gets no address. None when it asks for none, and when an address is about to be free for it."""
-    if isinstance(asked, Refusal) or asked is None:
+    """Why a holder gets no address, or cannot use the one it was granted. None when it asks for none, and when an
+    address is about to be free for it.
+    """
+    if isinstance(asked, Refusal):
         return asked
+    if asked is None:
+        held = read.get(on.grants.held, holder.owner.key)
+        is_new = held is not None and held.uid == holder.uid and not held.recorded
+        kept = find_kept(read, on.inputs, holder.record) if is_new else ""
+        return Refusal(names.ACQUIRE_ADDRESS_FAILED, kept) if kept else None
     return read.get(on.grants.refusals, holder.record)
 
 

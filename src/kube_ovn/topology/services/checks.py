@@ -18,6 +18,7 @@ from kube_ovn.model.network import Subnet
 from kube_ovn.topology.addresses.grants import Grants
 from kube_ovn.topology.addresses.holders import Holder, Holders
 from kube_ovn.topology.addresses.memory import is_reservation
+from kube_ovn.topology.addresses.records import find_kept
 from kube_ovn.topology.addresses.span import Owner
 from kube_ovn.topology.inputs import Inputs, Name, record_name
 from kube_ovn.topology.services.balancer import Front, Probe, Probes, plan_service, wants_checks
@@ -78,7 +79,7 @@ class Checks:
             return f"Subnet {subnet} is not ready or is being deleted", ()
         held = read.get(self._grants.held, holder.owner.key)
         if held is not None:
-            return "", held.grant.addresses if held.recorded else ()
+            return ("", held.grant.addresses) if held.recorded else (find_kept(read, self._inputs, record), ())
         refusal = read.get(self._grants.refusals, record)
         return f"there is no address to check from: {refusal.message}" if refusal is not None else "", ()
 

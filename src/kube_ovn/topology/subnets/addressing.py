@@ -150,7 +150,7 @@ def _define_objections(
         if each.held is not None:
             return _loss(read, grants, each.wanted, each.held) or None
         joint = names.switch_port(name, fabric.router)
-        if not is_taken(read, inputs, holders, joint, confirmed):
+        if not is_taken(read, inputs, holders, grants, joint, confirmed):
             return None
         return f"its port would be named {joint}, which is taken already; choose another name"
 
@@ -250,13 +250,17 @@ def users(read: Read, grants: Grants, subnet: str) -> list[tuple[Address, str]]:
     return sorted(found, key=lambda each: (each[0].version, int(each[0])))
 
 
-def is_taken(read: Read, inputs: Inputs, holders: Holders, joint: str, confirmed: Names[str]) -> bool:
+def is_taken(read: Read, inputs: Inputs, holders: Holders, grants: Grants, joint: str, confirmed: Names[str]) -> bool:
     """Whether the name of a new subnet's joint is taken: by a foreign row, or by the port of a Node or Pod that has an
-    address. A Node or Pod without an address gives way.
+    address, also while the record of it is on its way. A Node or Pod without an address gives way.
     """
     if read.get(inputs.foreign, RowKey(LogicalSwitchPort.TABLE, joint)):
         return True
     node, (pod, _, namespace) = joint.removeprefix(names.node_port("")), joint.rpartition(".")
     found = [read.get(holders.nodes, node)] if node != joint else []
     found += [read.get(holders.pods, record_name(namespace, pod))] if pod else []
-    return any(each is not None and (each.uid in confirmed or holders.is_recorded(read, each)) for each in found)
+    return any(
+        each.uid in confirmed or read.get(grants.held, each.owner.key) is not None or holders.is_recorded(read, each)
+        for each in found
+        if each is not None
+    )
