@@ -204,8 +204,10 @@ def test_port_security_can_be_switched_off_and_on(scene: Scene, place: str, bloc
 
 @pytest.fixture
 def paper_node() -> Iterator[str]:
-    """A Node without a machine: its Pods get addresses and never run. No DaemonSet selects it."""
-    kube.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "paper"}})
+    """A Node without a machine: its Pods get addresses and never run."""
+    taint = {"key": "paper", "effect": "NoSchedule"}  # the sandbox may have DaemonSets that select every node
+    made = {"metadata": {"name": "paper"}, "spec": {"taints": [taint]}}
+    kube.create({"apiVersion": "v1", "kind": "Node", **made})
     yield "paper"
     kube.delete("node", "paper")  # and Kubernetes removes its Pods
 
