@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
@@ -16,8 +17,9 @@ from kube_ovn.k8s.credentials import load_credentials
 from kube_ovn.k8s.events import EVENTS
 from kube_ovn.k8s.lease import LEASES
 from kube_ovn.model import names
+from kube_ovn.model.crd import Subnet
 from kube_ovn.model.kube import Pod
-from kube_ovn.model.resource import IPPOOLS, NODES, PODS
+from kube_ovn.model.resource import IPPOOLS, NODES, PODS, SUBNETS
 from tests.daemon.crds import install_crds
 from tests.daemon.kube_apiserver import ADMIN, KubeApiserver, kube_apiserver
 from tests.daemon.ovn import Ovn, ovn
@@ -282,6 +284,58 @@ async def test_what_the_database_does_not_take_of_one_object_stops_no_other(
         world.ovn.nbctl("destroy", "Address_Set", "few.ip4")
         await until("it is tried again", lambda: "10.16.9.9" in world.ovn.nbctl("list", "Address_Set"))
     await world.client.request("DELETE", IPPOOLS.path("", "few"))
+
+
+async def test_bad_input_is_told_and_mended_and_holds_up_no_other(world: World) -> None:
+    """How soon stands in `python -m bench faults`."""
+    bad = {f"nul-{number}": {names.DHCP_V4_OPTIONS: f"hostname=a\0{number}"} for number in range(10)}
+    bad["long"] = {names.DHCP_V4_OPTIONS: "hostname=" + "x" * 250_000}
+    bad["address"] = {names.IP_ADDRESS: "10.16.\0.7"}
+    healthy = {f"p{number}" for number in range(20)}
+    joint = ("lrp-add", "others", "ovn-cluster-refused", "0a:00:00:00:00:01", "10.1.0.1/24")
+    world.ovn.nbctl("lr-add", "others", "--", *joint)
+    spec = {"cidrBlock": "10.66.0.0/16"}
+    subnet = {"apiVersion": SUBNETS.version, "kind": SUBNETS.name, "metadata": {"name": "refused"}, "spec": spec}
+    async with world.controller():
+        await world.client.create(SUBNETS, "", subnet)
+        for name, annotations in bad.items():
+            await world.create(name, **annotations)
+        for name in healthy:
+            await world.create(name)
+
+        async def served() -> bool:
+            return healthy <= (await world.addresses()).keys()
+
+        await until("the healthy are served", served)
+        for name in (*bad, "refused"):
+
+            async def told(name: str = name) -> bool:
+                return '"Warning"' in await world.events(name)
+
+            await until(f"the user of {name} is told", told)
+
+        async def complains() -> bool:
+            return "does not take its rows" in await complaint(world, "refused")
+
+        await until("the Subnet says why", complains)
+        for name, annotations in bad.items():
+            body = {"metadata": {"annotations": dict.fromkeys(annotations)}}
+            await world.client.request("PATCH", PODS.path("default", name), body=body, form=MERGE)
+        world.ovn.nbctl("lr-del", "others")
+        await until("all that is mended is served", world.settled)
+
+        async def ready() -> bool:
+            return not await complaint(world, "refused")
+
+        await until("the Subnet is mended", ready)
+    await world.client.request("DELETE", SUBNETS.path(name="refused"))
+
+
+async def complaint(world: World, subnet: str) -> str:
+    """What the condition Validated of a Subnet complains of; empty when it is True."""
+    there = msgspec.json.decode(await world.client.request("GET", SUBNETS.path(name=subnet)), type=Subnet)
+    validated = next((each for each in there.status.conditions if each.type == "Validated"), None)
+    return "" if validated is None or validated.status == "True" else validated.message
 
 
 async def test_a_leader_that_lost_the_lease_leads_again(world: World) -> None:
