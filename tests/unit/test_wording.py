@@ -43,6 +43,10 @@ def test_no_two_modules_of_a_folder_differ_by_an_s() -> None:
         assert alike(names) == [], folder
 
 
+def test_no_two_files_of_the_sources_differ_by_an_s() -> None:
+    assert alike({each.stem for each in PROJECT.glob("src/**/*.py")}) == []
+
+
 def test_both_would_be_found() -> None:
     assert alike({"image", "images", "node"}) == ["image"]
     assert [text for _, text in texts('x = "whose"\n"""Whose it is."""  # his')] == ["# his", "Whose it is."]

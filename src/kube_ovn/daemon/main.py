@@ -11,11 +11,11 @@ from prometheus_client import REGISTRY
 
 from kube_ovn.config import parse_flags
 from kube_ovn.daemon.announce import announce
+from kube_ovn.daemon.attach import Pods
 from kube_ovn.daemon.conflist import render_conflist, write_conflist
 from kube_ovn.daemon.health import HealthPorts
 from kube_ovn.daemon.name_service import NameService
 from kube_ovn.daemon.node import NodeNetwork
-from kube_ovn.daemon.pods import Pods
 from kube_ovn.daemon.ports import PortError, Ports
 from kube_ovn.daemon.proxy import Proxy, remove_table
 from kube_ovn.daemon.server import Server

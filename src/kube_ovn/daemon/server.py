@@ -12,8 +12,8 @@ import structlog
 from aiohttp import web
 from prometheus_client import Histogram
 
+from kube_ovn.daemon.attach import Pods
 from kube_ovn.daemon.cni import CniError, Code, Request, format_error, parse_request
-from kube_ovn.daemon.pods import Pods
 from kube_ovn.linux.netlink import NetlinkError
 from kube_ovn.model.host import Sandbox
 

@@ -30,7 +30,7 @@ from kube_ovn.topology.ports import outcome
 from kube_ovn.topology.ports.obstacles import Obstacles
 from kube_ovn.topology.services import checks
 from kube_ovn.topology.services import network as services
-from kube_ovn.topology.subnets import addressing, bindings, features, network, report, texts
+from kube_ovn.topology.subnets import addressing, bindings, features, network, parsing, report
 from kube_ovn.topology.subnets.verdict import in_effect
 
 T_co = TypeVar("T_co", bound=Object, covariant=True)
@@ -109,7 +109,7 @@ class Topology:
         records.define_creation(graph, inputs, outputs, having, checked.holders, held)
 
         looks = features.define(graph, inputs, fabric)
-        parsed = texts.define(graph, looks, spaces.effective)
+        parsed = parsing.define(graph, looks, spaces.effective)
         switches = network.define(graph, inputs, outputs, fabric, looks, parsed, spaces, held)
         ways = exits.define(graph, inputs, outputs, fabric, looks, spaces)
         outcome.define(

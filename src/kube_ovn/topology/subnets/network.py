@@ -23,10 +23,10 @@ from kube_ovn.topology.outputs import Outputs, find_owner
 from kube_ovn.topology.ports.node import internal_addresses
 from kube_ovn.topology.subnets.addressing import Addressing
 from kube_ovn.topology.subnets.features import Features
+from kube_ovn.topology.subnets.parsing import Texts
 from kube_ovn.topology.subnets.pool import render_pool
 from kube_ovn.topology.subnets.router import render_vpc
 from kube_ovn.topology.subnets.switch import SubnetInputs, render_subnet
-from kube_ovn.topology.subnets.texts import Texts
 
 Conflicts = tuple[tuple[Address, str], ...]
 """Addresses of one Node, each with the subnet it lies in."""

@@ -27,8 +27,8 @@ from kube_ovn.topology.subnets.addressing import Addressing, users
 from kube_ovn.topology.subnets.bindings import Bindings
 from kube_ovn.topology.subnets.features import is_leaving
 from kube_ovn.topology.subnets.network import Network
+from kube_ovn.topology.subnets.parsing import Texts
 from kube_ovn.topology.subnets.status import GATEWAY, pool_status, same, subnet_status, vpc_status
-from kube_ovn.topology.subnets.texts import Texts
 from kube_ovn.topology.subnets.verdict import format_names
 
 _PROTOCOLS = {(4,): "IPv4", (6,): "IPv6", (4, 6): "Dual", (6, 4): "Dual"}

@@ -46,7 +46,7 @@ class SubnetInputs:
 def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
     """The rows of a subnet: the switch, both ends of its joint with the router, the policy that keeps traffic to the
     subnet inside the fabric, ACLs and DHCP options. A text in the spec that cannot be read is left out here, and is
-    among the faults that `texts` finds.
+    among the faults that `parsing` finds.
     """
     router, subnet = inputs.router, inputs.subnet
     lrp, lsp = names.router_port(router, subnet.name), names.switch_port(subnet.name, router)

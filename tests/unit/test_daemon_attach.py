@@ -2,10 +2,10 @@
 
 import pytest
 
-from kube_ovn.daemon import pods
+from kube_ovn.daemon import attach
+from kube_ovn.daemon.attach import Pods
 from kube_ovn.daemon.cni import CniError, Code, NetConf, Request
 from kube_ovn.daemon.node import NodeNetwork
-from kube_ovn.daemon.pods import Pods
 from kube_ovn.daemon.ports import Ports
 from kube_ovn.daemon.settings import Settings
 from kube_ovn.daemon.view import View
@@ -33,7 +33,7 @@ GRANTED = {
     ],
 )
 async def test_give_up(monkeypatch: pytest.MonkeyPatch, annotations: dict[str, str], sentence: str) -> None:
-    monkeypatch.setattr(pods, "ADD_DEADLINE", 0.05)
+    monkeypatch.setattr(attach, "ADD_DEADLINE", 0.05)
     ports = Ports(Client(("unix:/nowhere",), "Open_vSwitch", TABLES, on_change=lambda: None))
     view = View(Settings())
     view.pods.store.put(Pod(metadata=ObjectMeta(name="web", namespace="ns", uid="u", annotations=annotations)))
