@@ -13,6 +13,7 @@ from kube_ovn.model.nb import Acl, LogicalRouterPort, LogicalSwitchPort
 from kube_ovn.model.writes import Delete
 from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.subnets.status import same
+from kube_ovn.topology.subnets.switch import parse_options
 from tests.small_clusters import (
     Api,
     address,
@@ -350,3 +351,45 @@ def test_gateway_nodes_whose_texts_run_together_are_two_groups() -> None:
     topology = settled(Api(*nodes, namespace("default"), *subnets))
     assert "is neither NODE nor NODE:ADDRESS" in topology.problems["subnet-uid-a"].message
     assert "subnet-uid-b" not in topology.problems
+
+
+ACTION = "lease_time=3600); eth.src = 0a:00:00:00:00:01; reg0[4] = put_dhcp_opts(offerip = 10.70.2.99"
+
+
+@pytest.mark.parametrize("text", [ACTION, "lease_time=1;next", "a b=1", "x=(1)", 'x="a"b"', 'x="a', "x=a\\nb", "x=!y"])
+def test_an_option_is_no_action(text: str) -> None:
+    """northd puts the options into an action of a flow as they are."""
+    with pytest.raises(ValueError, match=r"no option has|control character"):
+        parse_options(text)
+
+
+def test_options_that_there_are() -> None:
+    text = 'lease_time=3600, dns_server={8.8.8.8,1.1.1.1},domain_name="ovn.org",mtu=1400'
+    assert parse_options(text) == {
+        "lease_time": "3600",
+        "dns_server": "{8.8.8.8,1.1.1.1}",
+        "domain_name": '"ovn.org"',
+        "mtu": "1400",
+    }
+
+
+@pytest.mark.parametrize(
+    ("annotations", "message"),
+    [
+        ({names.LOGICAL_SWITCH: ",".join(f"s{number}" for number in range(65))}, "has 65 names; 64 are the most"),
+        ({names.IP_POOL: ",".join(f"p{number}" for number in range(65))}, "has 65 names; 64 are the most"),
+        ({names.IP_POOL: ";".join(["10.16.0.9"] * 1001)}, "lists 1001 addresses; 1000 are the most"),
+    ],
+)
+def test_what_would_cost_too_much_is_told(annotations: dict[str, str], message: str) -> None:
+    """10,000 names and 10,000 addresses took all memory of the controller."""
+    api = Api(gateway("node1", 1), namespace("default"), pod("a", annotations=annotations))
+    (problem,) = settled(api).problems.values()
+    assert (problem.object.name, message in problem.message) == ("a", True)
+    api = Api(
+        gateway("node1", 1), wish("default", **{key.partition("/")[2]: text for key, text in annotations.items()})
+    )
+    topology = settled(api)
+    if names.LOGICAL_SWITCH in annotations:
+        (problem,) = topology.problems.values()
+        assert (problem.object.name, message in problem.message) == ("default", True)

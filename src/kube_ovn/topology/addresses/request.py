@@ -5,7 +5,7 @@ holder gets. A holder with a grant asks for nothing. The exception is the next P
 grant of the former Pod only if the grant fits its annotations and its Namespace.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -232,9 +232,9 @@ def _want(asking: _Asking, holder: Holder) -> Want:
         if number is not None:
             addresses = _entry(asking, number)
         else:
-            choices = _choices(asking, places)
+            choices = _choices(request, _spaces(asking, places))
     if addresses:
-        places = (_place_of(asking, addresses, places),)
+        places = (_place_of(addresses, _spaces(asking, places)),)
     return Want(
         record=holder.record,
         uid=holder.uid,
@@ -311,15 +311,21 @@ def _entry(asking: _Asking, number: int) -> tuple[Address, ...]:
     return choices[number]
 
 
-def _choices(asking: _Asking, places: Iterable[Place]) -> tuple[Choice, ...]:
-    """The entries of a list that lie in one of the places. An entry that lies in none is left out. Raises RefusedError
+def _spaces(asking: _Asking, places: Iterable[Place]) -> list[Subnet]:
+    """The subnets of the places, in order."""
+    found = (asking.read.get(asking.on.effective, place.subnet) for place in places)
+    return [subnet for subnet in found if subnet is not None]
+
+
+def _choices(request: Request, spaces: Sequence[Subnet]) -> tuple[Choice, ...]:
+    """The entries of a list that lie in one of the subnets. An entry that lies in none is left out. Raises RefusedError
     when all are.
     """
     found: list[Choice] = []
     refusals: list[RefusedError] = []
-    for addresses in asking.request.choices:
+    for addresses in request.choices:
         try:
-            found.append(Choice(_place_of(asking, addresses, places), addresses))
+            found.append(Choice(_place_of(addresses, spaces), addresses))
         except RefusedError as error:
             refusals.append(error)
     if refusals and not found:
@@ -327,18 +333,14 @@ def _choices(asking: _Asking, places: Iterable[Place]) -> tuple[Choice, ...]:
     return tuple(found)
 
 
-def _place_of(asking: _Asking, addresses: tuple[Address, ...], places: Iterable[Place]) -> Place:
-    """The first place with a subnet that holds the addresses. They may lie in any pool of the subnet. Raises
+def _place_of(addresses: tuple[Address, ...], spaces: Sequence[Subnet]) -> Place:
+    """The first of these subnets that holds the addresses. They may lie in any pool of the subnet. Raises
     RefusedError.
     """
-    tried: list[str] = []
-    for place in places:
-        subnet = asking.read.get(asking.on.effective, place.subnet)
-        if subnet is None:
-            continue
+    for subnet in spaces:
         if all(subnet.holds(address) for address in addresses):
-            return Place(place.subnet)
-        tried.append(f"{place.subnet} ({format_list(subnet.cidrs)})")
+            return Place(subnet.name)
+    tried = [f"{subnet.name} ({format_list(subnet.cidrs)})" for subnet in spaces]
     word = "subnet" if len(tried) == 1 else "subnets"
     raise RefusedError(
         f"address {format_list(addresses)} is not in the CIDR of the Pod's {word} {', '.join(tried)}; choose another"

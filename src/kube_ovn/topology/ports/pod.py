@@ -11,10 +11,13 @@ from kube_ovn.model.kube import Pod
 from kube_ovn.model.nb import DhcpOptions, LogicalSwitch, LogicalSwitchPort, PortGroup
 from kube_ovn.model.network import Grant, Kind, ObjectRef, Subnet
 from kube_ovn.model.row import Key, Member, Row, facts, owned
+from kube_ovn.topology.subnets.namespace import parse_names
 from kube_ovn.topology.subnets.switch import dhcp_key, dhcp_options, parse_options
 
 FAMILIES = {"ipv4": 4, "ipv6": 6}
 MOST_VIPS = 32
+MOST_LISTED = 1000
+"""Entries of a list of addresses: for each of them, each subnet of the Pod is looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,7 @@ def parse_request(pod: Pod) -> Request:
     try:
         pools, choices = _parse_pool(annotations.get(names.IP_POOL, ""))
         return Request(
-            subnets=parse_list(annotations.get(names.LOGICAL_SWITCH, "")),
+            subnets=parse_names(names.LOGICAL_SWITCH, annotations.get(names.LOGICAL_SWITCH, "")),
             versions=_parse_family(annotations.get(names.IP_FAMILY, "")),
             addresses=parse_addresses(text) if (text := annotations.get(names.IP_ADDRESS)) else (),
             mac=parse_mac(text) if (text := annotations.get(names.MAC_ADDRESS)) else None,
@@ -79,7 +82,9 @@ def _parse_pool(text: str) -> tuple[tuple[str, ...], tuple[tuple[Address, ...], 
     try:
         parse_addresses(first)
     except ValueError:
-        return parse_list(text), ()
+        return parse_names(names.IP_POOL, text), ()
+    if (number := text.count(";" if ";" in text else ",") + 1) > MOST_LISTED:
+        raise ValueError(f"{names.IP_POOL} lists {number} addresses; {MOST_LISTED} are the most, or make an IPPool")
     if ";" in text:
         return (), tuple(parse_addresses(part) for part in text.split(";") if part.strip())
     each = tuple(parse_addresses(part) for part in parse_list(text))

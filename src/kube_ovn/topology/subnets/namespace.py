@@ -39,6 +39,8 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9]
 
 Annotations = Mapping[str, str]
 """The annotations of a Namespace that describe its subnets."""
+MOST_NAMES = 64
+"""Subnets or IPPools that one annotation may name: each is looked at for every Pod that asks for an address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +98,19 @@ def written(namespace: Namespace) -> dict[str, str] | None:
         return {}
 
 
+def parse_names(key: str, text: str) -> tuple[str, ...]:
+    """Parse the names of Subnets or IPPools in an annotation. Raises ValueError when they are too many."""
+    found = tuple(dict.fromkeys(parse_list(text)))
+    if len(found) > MOST_NAMES:
+        raise ValueError(f"{key} has {len(found)} names; {MOST_NAMES} are the most")
+    return found
+
+
 def wish_problem(wish: Wish) -> str | None:
     """The problem of a wish in itself, as a sentence; None when there is none."""
+    for key, named in ((names.LOGICAL_SWITCH, wish.switches), (names.IP_POOL, wish.pools)):
+        if len(named) > MOST_NAMES:
+            return f"annotation {key} has {len(named)} names; {MOST_NAMES} are the most"
     if wish.shape and not wish.switches and names.CIDR in wish.shape:
         return f"annotation {names.CIDR} makes a subnet, and {names.LOGICAL_SWITCH} must name it; add it"
     if wish.shape and len(wish.switches) > 1 and names.CIDR in wish.shape:

@@ -1,5 +1,6 @@
 """A Subnet: one logical switch over all nodes, joined to its router, with its ACLs and DHCP options. Pure."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,11 @@ from kube_ovn.model.text import check_text
 _RA = {"address_mode": "dhcpv6_stateful", "max_interval": "30", "min_interval": "5", "send_periodic": "true"}
 _DHCP_SERVER = "169.254.0.254"
 _LEASE_SECONDS = "3600"
+_KEY = re.compile(r"[A-Za-z0-9_]+")
+_VALUE = re.compile(r'"[^"\\]*"|[A-Za-z0-9_.:/,{} -]+')
+"""The value of an option: a string in quotes, or numbers, addresses and words. OVN puts it into an action as it is: it
+must not end the action and begin another one.
+"""
 _COMMIT = 1
 """The label of ACLs. Its value means nothing; only its presence counts."""
 
@@ -98,10 +104,12 @@ def parse_options(text: str) -> dict[str, str]:
         depth += {"{": 1, "}": -1}.get(sign, 0)
         if sign != "," or depth > 0:
             continue
-        key, equals, value = text[start:at].strip().partition("=")
+        key, equals, value = (each.strip() for each in text[start:at].partition("="))
         start = at + 1
-        if equals and key.strip() and value.strip():
-            options[key.strip()] = value.strip()
+        if equals and key and value:
+            if not _KEY.fullmatch(key) or not _VALUE.fullmatch(value):
+                raise ValueError(f"{key}={value} has characters that no option has")
+            options[key] = value
         elif key:
             raise ValueError(f"{key!r} is not of the form key=value")
     if depth:
