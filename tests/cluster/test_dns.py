@@ -188,6 +188,7 @@ def test_a_dns_record_opens_no_door(scene: Scene, block: Block) -> None:
         inside, friend, *strangers = scene.start(made, manifest("friend", "node1"), *others)
         ports = [{"name": "udp", "port": 5300, "targetPort": 53, "protocol": "UDP"}]
         address = create(scene, "web", ports=ports)
+        serves(scene, address, ["inside"], 5300, 53)  # a packet from before would have its connection last
         _asked(scene, friend, address, 5300, 5353, {"inside"})
         _asked(scene, friend, inside.ip, 53, 5353, {"inside"})
 

@@ -48,12 +48,12 @@ def read_service(scene: Scene, name: str) -> Json:
     return kube.read("service", name, scene.namespace)
 
 
-def serves(scene: Scene, address: str, pods: Sequence[str]) -> None:
+def serves(scene: Scene, address: str, pods: Sequence[str], port: int = 80, target: int = HTTP) -> None:
     """Wait until every node sends what is for a Service to these Pods and no others."""
-    wanted = {f"{pod.ip}:{HTTP}" for name, pod in scene.pods().items() if name in pods}
+    wanted = {f"{pod.ip}:{target}" for name, pod in scene.pods().items() if name in pods}
 
     def sent() -> bool:
-        vips = [row["vips"].get(f"{address}:80") for row in read_rows(nb.LoadBalancer)]
+        vips = [row["vips"].get(f"{address}:{port}") for row in read_rows(nb.LoadBalancer)]
         return any(set(filter(None, vip.split(","))) == wanted for vip in vips if vip is not None)
 
     until(sent, 20, f"{address} is served by {', '.join(pods)}")
