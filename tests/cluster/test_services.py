@@ -270,7 +270,7 @@ def test_what_a_service_must_not_have_it_is_told(scene: Scene) -> None:
     create(scene, "web-thief", externalIPs=["192.0.2.81", pod.ip])
     serves(scene, "192.0.2.81", ["web1"])
     name, space = "web-thief", scene.namespace
-    warned("Service", name, f"192.0.2.81:80/TCP is that of Service {space}/web; use another", space)
+    warned("Service", name, "192.0.2.81:80/TCP is that of another Service; use another", space)
     warned("Service", name, f"{pod.ip} is an address of Subnet ovn-default, and stays so", space)
     assert answers(scene, pod, pod.ip + f":{HTTP}") == {"web1"}
     kube.delete("service", "web", namespace=scene.namespace)

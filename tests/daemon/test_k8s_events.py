@@ -154,3 +154,16 @@ async def test_without_a_server_reports_are_bounded_and_never_wait() -> None:
             pod = ObjectRef(kind=Kind.POD, namespace="n", name="a", uid=str(number))
             recorder.report(pod, REASON, MESSAGE)
     assert dropped("queue") - before == 10
+
+
+async def test_a_storm_in_one_namespace_keeps_no_other_waiting(client: Client, pod: ObjectRef) -> None:
+    storm = [ObjectRef(kind=Kind.POD, namespace="default", name=f"s{n}", uid=f"storm-{n}") for n in range(SERIES)]
+    before = dropped("queue")
+    async with recording(client) as recorder:
+        for each in storm:
+            recorder.report(each, REASON, MESSAGE)
+        recorder.report(pod, REASON, MESSAGE)
+        assert dropped("queue") == before + 1, "one of the storm made room"
+        await told(client, pod, [1])
+        written = await asyncio.gather(*(events(client, each) for each in (storm[0], storm[SERIES // 2])))
+        assert [len(found) for found in written] == [1, 0]

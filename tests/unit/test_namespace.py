@@ -359,6 +359,7 @@ def test_annotations_make_a_subnet_and_its_pods_are_in_it() -> None:
     world.settle(pod("a", namespace="ns"))
     made = world.spec("own")
     assert (made.cidr_block, made.namespaces, made.private, made.nat_outgoing) == ("10.30.0.0/24", ("ns",), True, True)
+    assert made.protocol == "IPv4"
     assert address(world.api.get(Pod, "a", "ns")) == "10.30.0.2"
     assert not world.topology.problems
 

@@ -188,7 +188,7 @@ def test_one_that_is_not_there_is_passed_over_for_one_that_is() -> None:
 
 
 def test_a_subnet_that_does_not_exist_is_told_with_those_that_do() -> None:
-    with pytest.raises(RefusedError, match="subnet gone does not exist; the subnets are dual,one,two"):
+    with pytest.raises(RefusedError, match="subnet gone does not exist; `kubectl get subnets` shows those that do"):
         World().grant("a", **{names.LOGICAL_SWITCH: "gone"})
 
 

@@ -393,3 +393,9 @@ def test_what_would_cost_too_much_is_told(annotations: dict[str, str], message: 
     if names.LOGICAL_SWITCH in annotations:
         (problem,) = topology.problems.values()
         assert (problem.object.name, message in problem.message) == ("default", True)
+
+
+def test_an_address_has_one_text() -> None:
+    made = pod("a", annotations={names.IP_ADDRESS: "::ffff:10.16.0.9"})
+    (problem,) = settled(Api(gateway("node1", 1), namespace("default"), made)).problems.values()
+    assert "write 10.16.0.9" in problem.message

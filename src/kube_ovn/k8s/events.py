@@ -1,7 +1,8 @@
 """Events on the objects users own: they tell what became of a user's wish, in the words of the object's fields.
 
 `report` never waits: events queue, equal ones are counted into one, and what exceeds the limits is dropped and counted
-in a metric. The name of an Event is derived from its content, so that a restarted process goes on counting.
+in a metric. The Namespaces take turns, so that a storm in one does not keep the users of another waiting. The name of
+an Event is derived from its content, so that a restarted process goes on counting.
 """
 
 import asyncio
@@ -74,6 +75,43 @@ class _Budget:
     filled: float
 
 
+class _Turns:
+    """The events that wait to be written: those of each Namespace in order, and the Namespaces in turn."""
+
+    def __init__(self) -> None:
+        self._queues: OrderedDict[str, deque[_Content]] = OrderedDict()
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def append(self, content: _Content) -> None:
+        self._queues.setdefault(content.object.namespace, deque()).append(content)
+        self._size += 1
+
+    def first(self) -> _Content:
+        """The event to write next. It stays the first until it is removed."""
+        return next(iter(self._queues.values()))[0]
+
+    def remove_first(self) -> None:
+        """Remove the first event. It is the turn of the next Namespace then."""
+        namespace, queue = self._queues.popitem(last=False)
+        queue.popleft()
+        self._size -= 1
+        if queue:
+            self._queues[namespace] = queue
+
+    def drop_for(self, namespace: str) -> _Content | None:
+        """Remove the newest event of the Namespace that has the most, to make room for one of another Namespace. None
+        when no other has more than two.
+        """
+        longest = max(self._queues, key=lambda each: len(self._queues[each]))
+        if longest == namespace or len(self._queues[longest]) < 3:
+            return None
+        self._size -= 1
+        return self._queues[longest].pop()
+
+
 class Recorder:
     """Writes Events in the name of one component; `host` is the node it runs on."""
 
@@ -81,7 +119,7 @@ class Recorder:
         self._client, self._component, self._host = client, component, host
         self._series: OrderedDict[_Content, _Series] = OrderedDict()
         self._budgets: OrderedDict[str, _Budget] = OrderedDict()
-        self._queue: deque[_Content] = deque()
+        self._queue = _Turns()
         self._wake = asyncio.Event()
 
     def report(self, object: ObjectRef, reason: str, message: str, *, type: EventType = "Warning") -> None:
@@ -90,7 +128,7 @@ class Recorder:
         now = _now()
         series = self._series.get(content)
         if series is None:
-            if not self._make_room():
+            if not self._make_room(object.namespace):
                 DROPPED.labels("queue").inc()
                 return
             series = self._series[content] = _Series(first=now, last=now)
@@ -113,7 +151,7 @@ class Recorder:
             if not self._queue:
                 self._wake.clear()
                 await self._wake.wait()
-            content = self._queue[0]
+            content = self._queue.first()
             series = self._series[content]
             told = series.count
             try:
@@ -126,7 +164,7 @@ class Recorder:
                 # The object's Namespace is being deleted, or we may not write there: another try ends the same.
                 DROPPED.labels("refused").inc()
                 log.info("event not written", object=content.object.name, reason=content.reason, error=str(error))
-            self._queue.popleft()
+            self._queue.remove_first()
             series.queued = series.count > told and self._afford(content.object.uid)
             if series.queued:
                 self._queue.append(content)
@@ -182,12 +220,18 @@ class Recorder:
         said = "\0".join([self._component, content.object.uid, content.type, content.reason, content.message])
         return f"{content.object.name[:220].rstrip('-.')}.{hashlib.blake2b(said.encode(), digest_size=8).hexdigest()}"
 
-    def _make_room(self) -> bool:
-        """Forget the longest unused series; False when all of them wait to be written."""
+    def _make_room(self, namespace: str) -> bool:
+        """Forget the longest unused series; when all wait to be written, one of another Namespace that has many. False
+        when there is none.
+        """
         if len(self._series) < SERIES:
             return True
         if len(self._queue) >= SERIES:
-            return False
+            dropped = self._queue.drop_for(namespace)
+            if dropped is not None:
+                del self._series[dropped]
+                DROPPED.labels("queue").inc()
+            return dropped is not None
         oldest = next(content for content, series in self._series.items() if not series.queued)
         del self._series[oldest]
         return True

@@ -56,11 +56,14 @@ def _address(text: str) -> Address:
     # The C library takes the same texts as `ipaddress.ip_address`, apart from zones, in a tenth of the time. About five
     # are parsed for each Pod when the controller starts.
     try:
-        if ":" in text:
-            return IPv6Address(socket.inet_pton(socket.AF_INET6, text))
-        return IPv4Address(socket.inet_pton(socket.AF_INET, text))
+        if ":" not in text:
+            return IPv4Address(socket.inet_pton(socket.AF_INET, text))
+        address = IPv6Address(socket.inet_pton(socket.AF_INET6, text))
     except (OSError, ValueError):
         raise ValueError(f"{text!r} is not an IP address") from None
+    if address.ipv4_mapped is not None:  # Python has two texts for it, depending on its version
+        raise ValueError(f"{text!r} is an IPv4 address in the form of an IPv6 address; write {address.ipv4_mapped}")
+    return address
 
 
 def _one_of_each_family(text: str, versions: Sequence[int]) -> None:

@@ -274,8 +274,7 @@ def _places(asking: _Asking) -> tuple[Place, ...]:
         return tuple(place for place in found if readiness[place.subnet] == READY)
     missing = [name for name in wanted if readiness.get(name) is None]
     if missing:
-        there = sorted(name for name in asking.read.all(on.effective) if name != on.fabric.join)
-        raise RefusedError(f"subnet {format_list(missing)} does not exist; the subnets are {format_list(there)}")
+        raise RefusedError(f"subnet {format_list(missing)} does not exist; `kubectl get subnets` shows those that do")
     raise RefusedError(
         f"subnet {format_list(wanted)} is not ready or is being deleted: `kubectl describe subnet {wanted[0]}` says why"
     )
@@ -321,25 +320,23 @@ def _choices(request: Request, spaces: Sequence[Subnet]) -> tuple[Choice, ...]:
     """The entries of a list that lie in one of the subnets. An entry that lies in none is left out. Raises RefusedError
     when all are.
     """
-    found: list[Choice] = []
-    refusals: list[RefusedError] = []
-    for addresses in request.choices:
-        try:
-            found.append(Choice(_place_of(addresses, spaces), addresses))
-        except RefusedError as error:
-            refusals.append(error)
-    if refusals and not found:
-        raise refusals[0]
-    return tuple(found)
+    places = [(_find_place(addresses, spaces), addresses) for addresses in request.choices]
+    found = tuple(Choice(place, addresses) for place, addresses in places if place is not None)
+    if not found:
+        _place_of(request.choices[0], spaces)
+    return found
+
+
+def _find_place(addresses: tuple[Address, ...], spaces: Sequence[Subnet]) -> Place | None:
+    """The first of these subnets that holds the addresses. They may lie in any pool of the subnet."""
+    return next((Place(space.name) for space in spaces if all(space.holds(each) for each in addresses)), None)
 
 
 def _place_of(addresses: tuple[Address, ...], spaces: Sequence[Subnet]) -> Place:
-    """The first of these subnets that holds the addresses. They may lie in any pool of the subnet. Raises
-    RefusedError.
-    """
-    for subnet in spaces:
-        if all(subnet.holds(address) for address in addresses):
-            return Place(subnet.name)
+    """As `_find_place`. Raises RefusedError when none holds them."""
+    place = _find_place(addresses, spaces)
+    if place is not None:
+        return place
     tried = [f"{subnet.name} ({format_list(subnet.cidrs)})" for subnet in spaces]
     word = "subnet" if len(tried) == 1 else "subnets"
     raise RefusedError(

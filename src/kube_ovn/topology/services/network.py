@@ -117,7 +117,8 @@ class _Balancing:
         claims = graph.derive("claims of Services", on.inputs.services, _claim)
         self._owners = graph.index("owners by front", claims, lambda name, each: each.own)
         others = graph.index("claims by front", claims, lambda name, each: each.others)
-        self._holders = graph.derive("holders of fronts", others, self._hold)
+        holders = graph.derive("holders of fronts", others, self._hold)
+        self._held = graph.index("fronts by holder", holders, lambda front, holder: (holder,))
 
     def outcome(self, read: Read, name: Name, service: Service) -> _Outcome:
         slices = list(read.select(self._on.slices, name).values())
@@ -159,14 +160,15 @@ class _Balancing:
         """The fronts of a Service besides those at its own addresses, for clients inside the fabric; and the sentences
         for its user on what it asks for and does not get.
         """
-        fronts, complaints = [], []
+        # Services of other Namespaces are not named: their names are not for this user, and they change.
+        fronts, complaints, held = [], [], read.select(self._held, name)
         restricted = balanced_addresses(service) if service.spec.load_balancer_source_ranges else []
         for front in _fronts(service, external_addresses(service)):
             inside = self._inside(read, front.address)
             if inside:
                 complaints.append(f"{front.address} is {inside}, and stays so; use an address outside the fabric")
-            elif (holder := read.get(self._holders, str(front))) != name:
-                complaints.append(f"{front} is that of Service {holder}; use another address or port")
+            elif str(front) not in held:
+                complaints.append(f"{front} is that of another Service; use another address or port")
             elif front.address not in restricted:
                 fronts.append(front)  # where clients are restricted, a node filters them
         complaints += [

@@ -39,6 +39,8 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9]
 
 Annotations = Mapping[str, str]
 """The annotations of a Namespace that describe its subnets."""
+MOST_ENTRIES = 1000
+"""Entries of a list in the spec of a Subnet, as in its schema."""
 MOST_NAMES = 64
 """Subnets or IPPools that one annotation may name: each is looked at for every Pod that asks for an address."""
 
@@ -144,6 +146,9 @@ def _shape_problem(name: str, wish: Wish) -> str | None:
         )
     try:
         excluded = parse_list(shape.get(names.EXCLUDE_IPS, ""))
+        for key in (names.EXCLUDE_IPS, names.ALLOW):
+            if (number := len(parse_list(shape.get(key, "")))) > MOST_ENTRIES:
+                raise ValueError(f"{key} has {number} entries; {MOST_ENTRIES} are the most")
         parse_subnet(name, shape[names.CIDR], shape.get(names.GATEWAY, ""), excluded)
         for text in parse_list(shape.get(names.ALLOW, "")):
             parse_networks(text)

@@ -231,8 +231,8 @@ def _object_write(read: Read, on: Reads, subnet: crd.Subnet, accepted: Subnet | 
         if not has or not is_leaving(subnet, on.fabric) or (occupancy is not None and occupancy.owners):
             return None
         return Let(object=ref, finalizer=names.FINALIZER, position=meta.finalizers.index(names.FINALIZER))
-    if made:
-        return None if read.select(on.bindings.wished, meta.name) else Delete(object=ref)
+    if made and not read.select(on.bindings.wished, meta.name):
+        return Delete(object=ref)
     protocol = _PROTOCOLS[accepted.versions] if accepted is not None else subnet.spec.protocol
     if has and subnet.spec.protocol == protocol:
         return None
