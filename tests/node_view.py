@@ -9,6 +9,15 @@ from kube_ovn.model.crd import Subnet, SubnetSpec, SubnetStatus
 from kube_ovn.model.kube import EndpointSlice, Node, NodeAddress, NodeStatus, ObjectMeta, Service, VersionedMeta
 
 OWN = "node1"
+GRANTED = {
+    names.ALLOCATED: "true",
+    names.IP_ADDRESS: "10.16.0.5",
+    names.MAC_ADDRESS: "0a:00:00:00:00:05",
+    names.CIDR: "10.16.0.0/16",
+    names.GATEWAY: "10.16.0.1",
+    names.LOGICAL_SWITCH: "ovn-default",
+}
+"""The annotations of a Pod with an address, as the controller writes them."""
 
 
 def node(name: str, *addresses: str, address: str = "", zone: str = "") -> Node:

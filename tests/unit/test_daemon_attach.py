@@ -9,20 +9,11 @@ from kube_ovn.daemon.node import NodeNetwork
 from kube_ovn.daemon.ports import Ports
 from kube_ovn.daemon.settings import Settings
 from kube_ovn.daemon.view import View
-from kube_ovn.model import names
 from kube_ovn.model.host import Sandbox
 from kube_ovn.model.kube import ObjectMeta, Pod
 from kube_ovn.model.vswitch import TABLES
 from kube_ovn.ovsdb.client import Client
-
-GRANTED = {
-    names.ALLOCATED: "true",
-    names.IP_ADDRESS: "10.16.0.5",
-    names.MAC_ADDRESS: "0a:00:00:00:00:05",
-    names.CIDR: "10.16.0.0/16",
-    names.GATEWAY: "10.16.0.1",
-    names.LOGICAL_SWITCH: "ovn-default",
-}
+from tests.node_view import GRANTED
 
 
 @pytest.mark.parametrize(

@@ -20,15 +20,8 @@ from kube_ovn.model import names
 from kube_ovn.model.host import Link, Sandbox
 from kube_ovn.model.kube import ObjectMeta, Pod
 from kube_ovn.model.row import Member, RowKey
+from tests.node_view import GRANTED
 
-GRANTED = {
-    names.ALLOCATED: "true",
-    names.IP_ADDRESS: "10.16.0.5",
-    names.MAC_ADDRESS: "0a:00:00:00:00:05",
-    names.CIDR: "10.16.0.0/16",
-    names.GATEWAY: "10.16.0.1",
-    names.LOGICAL_SWITCH: "ovn-default",
-}
 DUAL = {
     names.IP_ADDRESS: "10.16.0.5,fd00::5",
     names.CIDR: "10.16.0.0/16,fd00::/64",

@@ -237,7 +237,7 @@ class Topology:
         return self.outputs.telling.told
 
     def take_changed_told(self) -> dict[ToldKey, Told | None]:
-        """What users are told that came or changed since the last call; None for what is not told any more."""
+        """The messages for users that came or changed since the last call; None for a message that went."""
         return self.outputs.telling.take_changed()
 
     @property

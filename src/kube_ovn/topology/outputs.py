@@ -1,6 +1,6 @@
 """The outputs of the graph: rows, writes, and messages for users.
 
-Three sinks listen to derivations. `Rows` and `Writes` also remember the changes since they were asked last.
+Three sinks listen to derivations. Each remembers the changes since it was asked last.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -199,7 +199,7 @@ class Telling:
         source.listen(listen)
 
     def take_changed(self) -> dict[ToldKey, Told | None]:
-        """What came or changed since the last call; None for what is not told any more."""
+        """The messages that came or changed since the last call; None for a message that went."""
         changed, self._changed = self._changed, set()
         return {key: self.told.get(key) for key in changed}
 

@@ -6,7 +6,7 @@ them apart: it records the texts that were written. A text that differs from the
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -103,16 +103,23 @@ def written(namespace: Namespace) -> dict[str, str] | None:
 def parse_names(key: str, text: str) -> tuple[str, ...]:
     """Parse the names of Subnets or IPPools in an annotation. Raises ValueError when they are too many."""
     found = tuple(dict.fromkeys(parse_list(text)))
-    if len(found) > MOST_NAMES:
-        raise ValueError(f"{key} has {len(found)} names; {MOST_NAMES} are the most")
+    check_number(key, "names", found, MOST_NAMES)
     return found
+
+
+def check_number(key: str, what: str, entries: Collection[str], most: int) -> None:
+    """Raise ValueError, with a sentence that names the annotation, when it has too many entries."""
+    if len(entries) > most:
+        raise ValueError(f"{key} has {len(entries)} {what}; {most} are the most")
 
 
 def wish_problem(wish: Wish) -> str | None:
     """The problem of a wish in itself, as a sentence; None when there is none."""
-    for key, named in ((names.LOGICAL_SWITCH, wish.switches), (names.IP_POOL, wish.pools)):
-        if len(named) > MOST_NAMES:
-            return f"annotation {key} has {len(named)} names; {MOST_NAMES} are the most"
+    try:
+        check_number(names.LOGICAL_SWITCH, "names", wish.switches, MOST_NAMES)
+        check_number(names.IP_POOL, "names", wish.pools, MOST_NAMES)
+    except ValueError as error:
+        return f"annotation {error}"
     if wish.shape and not wish.switches and names.CIDR in wish.shape:
         return f"annotation {names.CIDR} makes a subnet, and {names.LOGICAL_SWITCH} must name it; add it"
     if wish.shape and len(wish.switches) > 1 and names.CIDR in wish.shape:
@@ -147,8 +154,7 @@ def _shape_problem(name: str, wish: Wish) -> str | None:
     try:
         excluded = parse_list(shape.get(names.EXCLUDE_IPS, ""))
         for key in (names.EXCLUDE_IPS, names.ALLOW):
-            if (number := len(parse_list(shape.get(key, "")))) > MOST_ENTRIES:
-                raise ValueError(f"{key} has {number} entries; {MOST_ENTRIES} are the most")
+            check_number(key, "entries", parse_list(shape.get(key, "")), MOST_ENTRIES)
         parse_subnet(name, shape[names.CIDR], shape.get(names.GATEWAY, ""), excluded)
         for text in parse_list(shape.get(names.ALLOW, "")):
             parse_networks(text)
