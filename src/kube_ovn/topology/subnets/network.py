@@ -99,6 +99,7 @@ def define(
                 spec=each.spec,
                 old_gateways=() if use is None else use.old_gateways,
                 join=() if join is None else join.cidrs,
+                services=fabric.services,
                 dns=bool(fabric.domain) and name != fabric.join,
                 rules=parsed.rules,
             )

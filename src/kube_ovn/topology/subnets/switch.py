@@ -43,6 +43,8 @@ class SubnetInputs:
     old_gateways: tuple[Address, ...]
     """Addresses that the router answers besides the gateways: former gateways that owners still use."""
     join: tuple[Network, ...]
+    services: tuple[Network, ...]
+    """The networks of the Services' own addresses."""
     dns: bool
     """Whether the switch answers questions for names."""
     rules: Sequence[Match | str]
@@ -160,8 +162,11 @@ def _acls(inputs: SubnetInputs) -> list[Acl]:
     ]
     if inputs.dns:
         acls.append(_dns_guard(subnet))
-    if inputs.dns and spec.enable_lb is not False:
-        acls.append(_dns_commit(subnet))
+    if spec.enable_lb is not False:
+        if inputs.services:
+            acls.append(_service_guard(subnet, inputs.services))
+        if inputs.dns:
+            acls.append(_dns_commit(subnet))
     if not spec.private:
         return acls
     # Traffic at the joint with the router passes these ACLs as well: packets that leave the subnet are dropped there.
@@ -196,6 +201,22 @@ def _dns_guard(subnet: Subnet) -> Acl:
         tier=names.TIER_GUARD,
         options={"apply-after-lb": "true"},
         external_ids=owned(key=f"subnet {subnet.name} dns", parent=subnet.name),
+    )
+
+
+def _service_guard(subnet: Subnet, services: tuple[Network, ...]) -> Acl:
+    """Refuses packets that still have an address of a Service after the load balancers: no Service that this node knows
+    has it. If such a packet went on, OVN would commit its connection as it is, and what the client sends from the same
+    port to the Service that is made a moment later would belong to that connection and never reach an endpoint.
+    """
+    return Acl(
+        priority=names.ACL_SERVICE_GUARD,
+        direction="from-lport",
+        match=" || ".join(f"ip{network.version}.dst == {network}" for network in services),
+        action="reject",
+        tier=names.TIER_GUARD,
+        options={"apply-after-lb": "true"},
+        external_ids=owned(key=f"subnet {subnet.name} services", parent=subnet.name),
     )
 
 
