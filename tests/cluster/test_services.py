@@ -33,7 +33,7 @@ def service(name: str, **spec: object) -> Json:
 
 
 def backend(name: str, node: str, app: str = "web") -> Json:
-    made = manifest(name, node, command=BACKEND)
+    made = manifest(name, node, command=BACKEND, readinessProbe={"tcpSocket": {"port": HTTP}, "periodSeconds": 1})
     made["metadata"]["labels"] = {"app": app}
     return made
 
@@ -156,6 +156,7 @@ def test_a_client_stays_with_its_backend_when_asked_for(scene: Scene) -> None:
 def test_an_endpoint_that_stopped_answering_is_left_out_when_asked_for(scene: Scene) -> None:
     """Kubernetes goes on listing it: without a probe of its own a Pod is ready."""
     deaf = backend("web1", "node1")
+    del deaf["spec"]["containers"][0]["readinessProbe"]
     deaf["spec"]["containers"][0]["command"] = ("sh", "-c", f"{' '.join(BACKEND)} & {SLEEP[2]}")
     client = scene.start(manifest("client", "node2"), deaf, backend("web2", "node2"))[0]
     made = service("web", ports=[{"name": "http", "port": 80, "targetPort": HTTP}])
