@@ -99,7 +99,7 @@ def define(
                 spec=each.spec,
                 old_gateways=() if use is None else use.old_gateways,
                 join=() if join is None else join.cidrs,
-                services=fabric.services,
+                services=fabric.services if name != fabric.join else (),
                 dns=bool(fabric.domain) and name != fabric.join,
                 rules=parsed.rules,
             )

@@ -44,7 +44,10 @@ class SubnetInputs:
     """Addresses that the router answers besides the gateways: former gateways that owners still use."""
     join: tuple[Network, ...]
     services: tuple[Network, ...]
-    """The networks of the Services' own addresses."""
+    """The networks of the Services' own addresses, where those that no Service has are refused. Not on the join switch:
+    with any ACL, OVN drops what it finds invalid there, such as an answer at a gateway when the question went another
+    way.
+    """
     dns: bool
     """Whether the switch answers questions for names."""
     rules: Sequence[Match | str]
