@@ -1,8 +1,12 @@
-"""The Northbound database as it is, read through our own client, and everything that is written to it."""
+"""The Northbound database as it is, read through our own client, and everything that is written to it.
+
+Its port is for nodes only, so the tests come through its Unix socket.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from kube_ovn.model import nb
@@ -12,10 +16,22 @@ from kube_ovn.ovsdb.codec import Columns
 from kube_ovn.ovsdb.connection import Connection, Notify
 from kube_ovn.ovsdb.errors import OvsdbError
 from sandbox.layout import CONTROL_PLANE_NODE
+from sandbox.network import netns_path
 
-ENDPOINT = f"tcp:{CONTROL_PLANE_NODE.v4.ip}:6641"
 _DATABASE = "OVN_Northbound"
 _DEADLINE = 20.0
+
+
+def _endpoint() -> str:
+    """The socket of the database, through the root directory of its process. Raises OvsdbError while there is none."""
+    own = netns_path(CONTROL_PLANE_NODE.netns).stat().st_ino
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"ovnnb_db.json" in (process / "cmdline").read_bytes() and (process / "ns/net").stat().st_ino == own:
+                return f"unix:{process}/root/run/ovn/ovnnb_db.sock"
+        except OSError:
+            continue  # it has ended meanwhile
+    raise OvsdbError("the Northbound database does not run")
 
 
 def read_rows(table: type[Row]) -> list[Columns]:
@@ -24,7 +40,7 @@ def read_rows(table: type[Row]) -> list[Columns]:
 
 
 async def _read_rows(table: type[Row]) -> list[Columns]:
-    client = Client([ENDPOINT], _DATABASE, [table])
+    client = Client([_endpoint()], _DATABASE, [table])
     task = asyncio.create_task(client.run())
     try:
         await client.synced(_DEADLINE)
@@ -68,7 +84,7 @@ async def _until_nodes_follow() -> None:
 @asynccontextmanager
 async def _connected(note: Notify) -> AsyncIterator[Connection]:
     """A connection in a `with` block. Fails when the connection is lost before the end."""
-    connection = await Connection.connect(ENDPOINT, note, None)
+    connection = await Connection.connect(_endpoint(), note, None)
     reading = asyncio.create_task(connection.run())
     try:
         yield connection

@@ -107,12 +107,12 @@ def test_udp_goes_where_the_service_is_now(netns: str, few: int, monkeypatch: py
 def test_the_table_comes_back_and_goes_when_it_is_not_wanted(netns: str) -> None:
     async def scenario() -> None:
         proxy = Proxy(NETWORKS, serving(ONE))
-        watch = asyncio.create_task(proxy.tables.run())
-        await proxy.dirty.wait()  # what was before it watched is unknown
+        watch = asyncio.create_task(proxy.table.run())
+        await proxy.table.dirty.wait()  # what was before it watched is unknown
         await proxy.make_pass()
         assert b"goto local/team/dns/udp/53/4" in await listing()
         await run("nft", f"flush chain inet {names.SERVICES_TABLE} prerouting")
-        await asyncio.wait_for(proxy.dirty.wait(), 5)
+        await asyncio.wait_for(proxy.table.dirty.wait(), 5)
         await proxy.make_pass()
         assert b"goto local/team/dns/udp/53/4" in await listing()
         watch.cancel()

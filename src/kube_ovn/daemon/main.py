@@ -13,6 +13,7 @@ from kube_ovn.config import parse_flags
 from kube_ovn.daemon.announce import announce
 from kube_ovn.daemon.attach import Pods
 from kube_ovn.daemon.conflist import render_conflist, write_conflist
+from kube_ovn.daemon.guard import Guard
 from kube_ovn.daemon.health import HealthPorts
 from kube_ovn.daemon.name_service import NameService
 from kube_ovn.daemon.node import NodeNetwork
@@ -74,6 +75,7 @@ class Daemon:
         self._ports = Ports(self._ovs)
         self._node = NodeNetwork(settings, view, lambda: self._encaps, self._ports, self._tell_of_subnet)
         self._pods = Pods(view, self._node, self._ports)
+        self._guard = Guard(view)
         self._proxy = Proxy(settings.service_cluster_ip_range, view)
         self._health = HealthPorts(view, self._tell_of_service)
         self._names = NameService(settings, kube, view)
@@ -84,7 +86,8 @@ class Daemon:
         view.pods.objects.listen(self._pod_changed)
         view.wake(self._node.dirty.mark, view.own_nodes, view.effective)
         view.wake(self._announce.mark, view.own_nodes)
-        view.wake(self._proxy.dirty.mark, view.handled, view.addresses, view.sites)
+        view.wake(self._guard.table.dirty.mark, view.addresses)
+        view.wake(self._proxy.table.dirty.mark, view.handled, view.addresses, view.sites)
         view.wake(self._health.dirty.mark, view.handled, view.sites)
 
     async def run(self) -> None:
@@ -100,9 +103,12 @@ class Daemon:
                 self._ports.run(),
                 follow(self._kube, PODS, self._view.pods.store, f"spec.nodeName={name}"),
                 follow(self._kube, SUBNETS, self._view.subnets.store),
+                follow(self._kube, NODES, self._view.nodes.store),
+                reconcile(self._guard.table.dirty, self._guard.make_pass, (NftError,)),
+                self._guard.table.run(),
                 reconcile(self._node.dirty, self._node.make_pass, (NetlinkError, NftError, PortError, TimeoutError)),
                 self._node.links.run(),
-                self._node.tables.run(),
+                self._node.table.run(),
                 self._node.follow_gateway(),
                 reconcile(self._repair, self._make_repair, (NetlinkError, TimeoutError)),
                 self._keep_conflist(),
@@ -126,12 +132,10 @@ class Daemon:
             yield follow(self._kube, SERVICES, self._view.services.store)
             yield follow(self._kube, ENDPOINT_SLICES, self._view.slices.store)
         if settings.services != ALL_SERVICES:
-            yield follow(self._kube, NODES, self._view.nodes.store, f"metadata.name={settings.node_name}")
             yield reconcile(Dirty(), remove_table, (NftError,))
             return
-        yield follow(self._kube, NODES, self._view.nodes.store)
-        yield reconcile(self._proxy.dirty, self._proxy.make_pass, (NetlinkError, NftError))
-        yield self._proxy.tables.run()
+        yield reconcile(self._proxy.table.dirty, self._proxy.make_pass, (NetlinkError, NftError))
+        yield self._proxy.table.run()
         yield reconcile(self._health.dirty, self._health.make_pass, ())
 
     async def _make_repair(self) -> None:

@@ -12,16 +12,16 @@ import structlog
 from kube_ovn.daemon import plumbing
 from kube_ovn.daemon.ports import Ports
 from kube_ovn.daemon.settings import ALL_SERVICES, Settings
+from kube_ovn.daemon.table import KeptTable
 from kube_ovn.daemon.traffic import Traffic
 from kube_ovn.daemon.view import View
 from kube_ovn.daemon.wait import Broadcast
 from kube_ovn.host.egress import Table
 from kube_ovn.host.node import NodeState, render_node, tunnel_overhead
 from kube_ovn.linux.icmp import echo
-from kube_ovn.linux.notify import LinkWatch, TableWatch
+from kube_ovn.linux.notify import LinkWatch
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, is_within
-from kube_ovn.reconcile import Dirty
 
 log = structlog.get_logger()
 
@@ -55,21 +55,20 @@ class NodeNetwork:
         self._tell = tell
         self._stopped: Mapping[str, str] = {}  # by Subnet, as their users were told
         self._again: asyncio.TimerHandle | None = None
-        self._table: Table | None = None  # as last written; None when another program may have changed it
         self._state: NodeState | None = None
         self._covered: frozenset[Network] = frozenset()
         self._passed = Broadcast()
         self._built = asyncio.Event()
-        self.dirty = Dirty()
         self.proven = asyncio.Event()
         """Set when the join gateway has answered for the first time."""
         self.complaint: str | None = "the node's network is not built yet"
         """Why the node's network does not work; None when it does."""
         self.mtu: int | None = None
         """The largest MTU Pods can have; None until it is known."""
-        self.links = LinkWatch(names.NODE_NICS, names.ROUTE_PROTOCOL, self.dirty.mark)
         self.traffic = Traffic(settings.node_name)
-        self.tables = TableWatch(names.NFT_TABLE, self._distrust_table)
+        self.table: KeptTable[Table] = KeptTable(names.NFT_TABLE, self.traffic.replace)
+        self.dirty = self.table.dirty
+        self.links = LinkWatch(names.NODE_NICS, names.ROUTE_PROTOCOL, self.dirty.mark)
 
     async def make_pass(self) -> None:
         """Bring the node to its desired state. Raises NetlinkError, NftError, PortError, TimeoutError."""
@@ -84,7 +83,7 @@ class NodeNetwork:
         # The table is there before a packet can come in: a connection that leaves without translation once does so to
         # its end. A detour is there before the table lets a first packet through to it, and until the table stops them.
         complaints = await plumbing.run(plumbing.add_detours, state.detours)
-        await self._put_table(state.table)
+        await self.table.put(state.table)
         await plumbing.run(plumbing.delete_detours, state.detours)
         for name, nic in state.nics.items():
             self.links.indices[name] = await plumbing.run(plumbing.apply, name, nic.link)
@@ -95,16 +94,6 @@ class NodeNetwork:
         if self._covered:
             self._built.set()
             self._passed.notify()
-
-    async def _put_table(self, table: Table) -> None:
-        if table == self._table:
-            return
-        self.tables.own, self._table = table.comment, table  # set first: `_distrust_table` may be called meanwhile
-        try:
-            await self.traffic.replace(table)
-        except BaseException:
-            self._table = None
-            raise
 
     def _complain(self, stopped: Mapping[str, str], refused: Sequence[str]) -> None:
         """Tell the user of each Subnet once why packets of the Subnet are stopped here."""
@@ -180,8 +169,3 @@ class NodeNetwork:
             return self.mtu
         overhead = tunnel_overhead(settings.network_type, encaps)
         return await plumbing.run(plumbing.pod_mtu, settings.iface, settings.pod_ip, overhead)
-
-    def _distrust_table(self) -> None:
-        """Another program may have changed the table: have it written again."""
-        self._table = None
-        self.dirty.mark()

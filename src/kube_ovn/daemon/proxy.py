@@ -5,16 +5,15 @@ from collections.abc import Mapping
 import structlog
 
 from kube_ovn.daemon import plumbing
+from kube_ovn.daemon.table import KeptTable
 from kube_ovn.daemon.view import View
 from kube_ovn.host.nftables import format_removal
 from kube_ovn.host.service_table import ServiceTable, render_services
 from kube_ovn.linux import nft
 from kube_ovn.linux.conntrack import forget
-from kube_ovn.linux.notify import TableWatch
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network
 from kube_ovn.model.host import Front
-from kube_ovn.reconcile import Dirty
 
 log = structlog.get_logger()
 
@@ -25,10 +24,8 @@ class Proxy:
     def __init__(self, networks: tuple[Network, ...], view: View) -> None:
         """`networks`: the networks of Services' own addresses."""
         self._networks, self._view = networks, view
-        self._table: ServiceTable | None = None  # as last written; None when another program may have changed it
         self._fronts: Mapping[Front, frozenset[tuple[Address, int]]] = {}
-        self.dirty = Dirty()
-        self.tables = TableWatch(names.SERVICES_TABLE, self._distrust)
+        self.table: KeptTable[ServiceTable] = KeptTable(names.SERVICES_TABLE, lambda table: nft.apply(table.text))
 
     async def make_pass(self) -> None:
         """Bring the table to its desired state. Raises NetlinkError, NftError."""
@@ -36,13 +33,7 @@ class Proxy:
         if services is None or nodes is None:
             return  # the table stays as it is
         table = render_services(services, self._networks, nodes)
-        if table != self._table:
-            self.tables.own, self._table = table.comment, table  # set first: `_distrust` may be called meanwhile
-            try:
-                await nft.apply(table.text)
-            except BaseException:
-                self._table = None
-                raise
+        await self.table.put(table)
         await self._forget(table)
 
     async def _forget(self, table: ServiceTable) -> None:
@@ -55,11 +46,6 @@ class Proxy:
             if count:
                 log.info("connections of UDP ended that led elsewhere", count=count)
         self._fronts = table.fronts
-
-    def _distrust(self) -> None:
-        """Another program may have changed the table: have it written again."""
-        self._table = None
-        self.dirty.mark()
 
 
 def _changed(

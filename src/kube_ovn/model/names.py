@@ -161,6 +161,10 @@ NODE_NICS = frozenset({NODE_NIC, GATEWAY_NIC})
 NFT_TABLE = "kube-ovn"
 SERVICES_TABLE = "kube-ovn-services"
 """The second table: the addresses and ports at which Services are reached on the node itself."""
+GUARD_TABLE = "kube-ovn-guard"
+"""The third table: who may reach the databases of OVN."""
+DATABASE_PORTS = (6641, 6642, 6643, 6644)
+"""The TCP ports of the Northbound and Southbound database, and of their members among each other (ovn-ctl(8))."""
 MASQUERADE_MARK = 0x4000
 """Bit of a packet's mark, between two chains of a table: the answer must come back through this node. kube-proxy, which
 this replaces, uses the same bit for the same purpose.
