@@ -1,5 +1,7 @@
 """What is the nodes' own is reached by nodes alone."""
 
+from functools import partial
+
 from kube_ovn.model import names
 from sandbox.layout import CONTROL_PLANE_NODE, IpFamily
 from tests.cluster import kube
@@ -31,7 +33,8 @@ def test_databases_are_for_nodes(scene: Scene) -> None:
         address, public = made["spec"]["clusterIP"], node_port(made)
         for node in ("node1", "node2"):
             assert node_exec(node, "sh", "-c", connects(port)).strip() == CONNECTED
-        until(lambda a=address: node_exec("node2", "sh", "-c", connects(80, a)).strip() == CONNECTED, 20, "it leads there")  # type: ignore[misc]
+        leads = partial(node_exec, "node2", "sh", "-c", connects(80, address))
+        until(lambda leads=leads: leads().strip() == CONNECTED, 20, "it leads there")  # type: ignore[misc]
         for pod in (one, two):
             assert scene.shell(pod, connects(port)).strip() == REFUSED
             assert scene.shell(pod, connects(80, address)).strip() == REFUSED

@@ -1,11 +1,14 @@
 """A cluster that speaks IPv6 alone: nodes, databases, tunnels and Pods."""
 
-from sandbox.layout import IpFamily
+from kube_ovn.model.names import DATABASE_PORTS
+from sandbox.layout import CONTROL_PLANE_NODE, IpFamily
 from tests.cluster.fabric import Block, change, own_subnet
 from tests.cluster.gateways import FAR6, node6, sees
-from tests.cluster.lab import HTTP, SERVER, Scene, manifest, until
+from tests.cluster.lab import HTTP, SERVER, Scene, manifest, node_exec, until
 from tests.cluster.outside import fetch, routed
+from tests.cluster.test_boundary import CONNECTED, REFUSED, connects
 from tests.cluster.test_dns import ZONE, ask
+from tests.cluster.test_node_ports import from_outside
 from tests.cluster.test_services import answers, answers_node, backend, create
 
 FAMILY = IpFamily.IPV6
@@ -41,3 +44,12 @@ def test_services_and_names(scene: Scene) -> None:
     until(lambda: answers(scene, client, "web", count=3) <= set(names), 20, "the Service answers")
     assert answers(scene, client, f"[{address}]") == set(names)
     assert answers_node("node1", f"[{address}]") == set(names)
+
+
+def test_databases_are_for_nodes(scene: Scene) -> None:
+    address, port = str(CONTROL_PLANE_NODE.v6.ip), DATABASE_PORTS[0]
+    script = connects(port, f"[{address}]")
+    assert node_exec("node2", "sh", "-c", script).strip() == CONNECTED
+    for pod in scene.start(manifest("one", "node1"), manifest("two", "node2")):
+        assert scene.shell(pod, script).strip() == REFUSED
+    assert from_outside(address, port) == "refused"

@@ -15,7 +15,8 @@ from tests.daemon.test_netlink_links import inside, ip, make_netns, netns, remov
 
 __all__ = ["netns"]
 
-HERE, HERE6, NODE, NODE6, OTHER, OTHER6 = "192.0.2.1", "2001:db8::1", "192.0.2.2", "2001:db8::2", "192.0.2.3", "2001:db8::3"
+HERE, NODE, OTHER = "192.0.2.1", "192.0.2.2", "192.0.2.3"
+HERE6, NODE6, OTHER6 = "2001:db8::1", "2001:db8::2", "2001:db8::3"
 INSIDE = "100.64.0.2"
 DATABASE, ELSE, PUBLISHED = names.DATABASE_PORTS[0], 8080, 9090
 REFUSED = "refused"
@@ -62,7 +63,7 @@ def test_only_nodes_reach_the_databases(netns: str, peer: str) -> None:
         await connect(peer, names.NODE_NIC, [f"{INSIDE}/16"], ["100.64.0.9/16"])
         publish = f"tcp dport {PUBLISHED} dnat ip to {HERE}:{DATABASE}"
         hook = "type nat hook prerouting priority dstnat;"
-        await nft.apply(f"table inet portmap {{ chain prerouting {{ {hook} {publish}; }} }}")
+        await nft.apply(f"table inet portmap {{\nchain prerouting {{\n{hook}\n{publish}\n}}\n}}\n")
         await nft.apply(render_guard([ip_address(each) for each in (HERE, HERE6, NODE, NODE6, "100.64.0.9")]).text)
         with ExitStack() as stack:
             for port in (DATABASE, ELSE):
