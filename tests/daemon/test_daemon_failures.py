@@ -87,6 +87,20 @@ def test_sandbox_that_ended_while_the_daemon_was_killed(node: Node, resident: Po
     until("the port is gone", lambda: guest.link not in node.interfaces())
 
 
+def test_a_pod_cannot_have_the_port_of_a_node(node: Node, resident: Pod) -> None:
+    """Whatever its annotations say: the port of the node would go, or two would answer for one address."""
+    other = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "one.default"}}
+    node.api("POST", "/api/v1/nodes", other)
+    thief = Pod(node, "node-one", "10.16.0.60")
+    code, answer = thief.ask("ADD")
+    assert code == 1
+    assert "node-one.default is the name of a node's port; rename the Pod" in answer["msg"]
+    assert thief.link not in node.interfaces()
+    node.api("DELETE", "/api/v1/nodes/one.default")
+    node.remove_netns(thief.netns)
+    node.delete_pod("node-one")
+
+
 def test_api_server_gone(node: Node, resident: Pod) -> None:
     known = Pod(node, "known", "10.16.0.52")
     visit(node, "before", "10.16.0.53")  # now the daemon has seen the Pod above too

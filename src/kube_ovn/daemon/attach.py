@@ -104,7 +104,12 @@ class Pods:
         vSwitch has lost. Raises NetlinkError.
         """
         store = self._view.pods.store
-        pods, uids = store.objects, frozenset(store.objects) if store.synced.is_set() else None
+        uids = frozenset(store.objects) if store.synced.is_set() else None
+        pods = {
+            uid: pod
+            for uid, pod in store.objects.items()
+            if not self._view.is_node_port(names.pod_port(pod.metadata.name, pod.metadata.namespace))
+        }
         links = await plumbing.run(plumbing.list_links)
         known = self._ports.sandboxes()
         for link in select_over(known, is_netns, {link.name for link in links}, uids):
@@ -129,6 +134,11 @@ class Pods:
         with stage("node"):
             await self._node.covering([interface.address for interface in network.interfaces])
         mtu = self._mtu(sandbox, subnet)
+        port = names.pod_port(sandbox.pod, sandbox.namespace)
+        if self._view.is_node_port(port):  # the Nodes are known: the node has its routes
+            raise CniError(
+                Code.INVALID_CONFIG, f"Pod {sandbox.label}: {port} is the name of a node's port; rename the Pod"
+            )
         for link, holder in self._ports.sandboxes().items():
             _refuse_clash(sandbox, link, holder)
         try:

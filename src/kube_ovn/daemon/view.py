@@ -128,6 +128,11 @@ class View:
         subnet = self.subnets.store.named("", name)
         return subnet.spec.mtu if subnet else 0
 
+    def is_node_port(self, port: str) -> bool:
+        """Whether a logical port has the name of a Node's port."""
+        node = port.removeprefix(names.node_port(""))
+        return node != port and ("", node) in self.nodes.objects.values
+
     def is_inside(self, address: Address) -> bool:
         """Whether an address is one of a Pod, a node or a Service."""
         return self.site is not None and is_within(address, self.site.inside)

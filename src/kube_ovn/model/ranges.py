@@ -12,6 +12,8 @@ from kube_ovn.model.addr import Address, Network
 
 Span = tuple[int, int]
 """First and last number, both included."""
+_BEYOND = 1 << 128
+"""Greater than the number of any address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,13 @@ class Ranges:
     def __bool__(self) -> bool:
         return bool(self.spans)
 
+    def _begun(self, number: int) -> int:
+        """The count of spans that begin at or before a number."""
+        return bisect_right(self.spans, (number, _BEYOND))
+
     def __contains__(self, number: object) -> bool:
         assert isinstance(number, int)
-        at = bisect_right(self.spans, number, key=lambda span: span[0])
+        at = self._begun(number)
         return at > 0 and number <= self.spans[at - 1][1]
 
     def __or__(self, other: "Ranges") -> "Ranges":
@@ -70,7 +76,7 @@ class Ranges:
 
     def following(self, number: int) -> int | None:
         """The lowest member that is not below `number`."""
-        at = bisect_right(self.spans, number, key=lambda span: span[0])
+        at = self._begun(number)
         if at > 0 and number <= self.spans[at - 1][1]:
             return number
         return self.spans[at][0] if at < len(self.spans) else None
@@ -79,7 +85,7 @@ class Ranges:
         """This set with one more member: a copy of the spans, however many numbers they have."""
         if number in self:
             return self
-        at = bisect_right(self.spans, number, key=lambda span: span[0])
+        at = self._begun(number)
         joins_before = at > 0 and self.spans[at - 1][1] == number - 1
         joins_after = at < len(self.spans) and self.spans[at][0] == number + 1
         low = self.spans[at - 1][0] if joins_before else number
@@ -90,7 +96,7 @@ class Ranges:
         """This set without one member."""
         if number not in self:
             return self
-        at = bisect_right(self.spans, number, key=lambda span: span[0]) - 1
+        at = self._begun(number) - 1
         low, high = self.spans[at]
         left = [span for span in ((low, number - 1), (number + 1, high)) if span[0] <= span[1]]
         return Ranges((*self.spans[:at], *left, *self.spans[at + 1 :]))
