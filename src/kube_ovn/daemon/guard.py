@@ -2,8 +2,8 @@
 
 from kube_ovn.daemon.table import KeptTable
 from kube_ovn.daemon.view import View
-from kube_ovn.host.guard import GuardTable, render_guard
-from kube_ovn.linux import nft
+from kube_ovn.host.guard import render_guard
+from kube_ovn.host.nftables import Rendered
 from kube_ovn.model import names
 
 
@@ -12,7 +12,7 @@ class Guard:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self.table: KeptTable[GuardTable] = KeptTable(names.GUARD_TABLE, lambda table: nft.apply(table.text))
+        self.table: KeptTable[Rendered] = KeptTable(names.GUARD_TABLE)
 
     async def make_pass(self) -> None:
         """Bring the table to its desired state. Raises NftError."""

@@ -25,7 +25,7 @@ class Proxy:
         """`networks`: the networks of Services' own addresses."""
         self._networks, self._view = networks, view
         self._fronts: Mapping[Front, frozenset[tuple[Address, int]]] = {}
-        self.table: KeptTable[ServiceTable] = KeptTable(names.SERVICES_TABLE, lambda table: nft.apply(table.text))
+        self.table: KeptTable[ServiceTable] = KeptTable(names.SERVICES_TABLE)
 
     async def make_pass(self) -> None:
         """Bring the table to its desired state. Raises NetlinkError, NftError."""

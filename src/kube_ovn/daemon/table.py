@@ -1,27 +1,25 @@
 """A table of nftables that is kept as it was rendered, whatever other programs do to it."""
 
 from collections.abc import Awaitable, Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
+from kube_ovn.host.nftables import Rendered
+from kube_ovn.linux import nft
 from kube_ovn.linux.notify import TableWatch
 from kube_ovn.reconcile import Dirty
 
-
-class Rendered(Protocol):
-    """A table as `host.nftables.format_table` writes it."""
-
-    @property
-    def comment(self) -> str:
-        """The comment of the table, which changes with the content."""
-
-
 T = TypeVar("T", bound=Rendered)
+
+
+async def write(table: Rendered) -> None:
+    """Put a table in place of the one before. Raises NftError."""
+    await nft.apply(table.text)
 
 
 class KeptTable(Generic[T]):
     """Writes a table when it differs from the one before, and when another program may have changed it."""
 
-    def __init__(self, name: str, apply: Callable[[T], Awaitable[None]]) -> None:
+    def __init__(self, name: str, apply: Callable[[T], Awaitable[None]] = write) -> None:
         """`apply`: puts a table in place of the one before. Raises NftError."""
         self._apply = apply
         self._table: T | None = None  # as last written; None when another program may have changed it

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from kube_ovn.host.nftables import FABRIC_NICS, LONGEST_COMMENT, block, braced, format_table, ip_of
+from kube_ovn.host.nftables import FABRIC_NICS, LONGEST_COMMENT, Rendered, block, braced, format_table, ip_of
 from kube_ovn.host.subnet import NodeSubnet
 from kube_ovn.model import names
 from kube_ovn.model.addr import Network
@@ -31,13 +31,9 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class Table(Rendered):
     """The node's table of nftables."""
 
-    text: str
-    """Input of `nft -f`."""
-    comment: str
-    """The comment of the table, which changes with the content."""
     flows: Mapping[str, Flow]
     """The flow that each counter of the table counts, by the name of the counter."""
 

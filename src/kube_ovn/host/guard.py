@@ -1,4 +1,4 @@
-"""Who may reach the databases of OVN at this node: the node's third table of nftables. Pure.
+"""The guard of the databases of OVN at this node: the node's third table of nftables. Pure.
 
 Whoever can write the Northbound database rules the network. So its ports are for the nodes of the cluster, whatever
 address of the node is asked, and never for a packet that came out of the fabric or was led here by a rule of nftables
@@ -7,9 +7,8 @@ meant to be read.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
-from kube_ovn.host.nftables import FABRIC_NICS, block, format_table, ip_of
+from kube_ovn.host.nftables import FABRIC_NICS, Rendered, block, format_table, ip_of
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
 
@@ -17,17 +16,7 @@ _DATABASES = f"tcp dport {{ {', '.join(map(str, names.DATABASE_PORTS))} }}"
 _REFUSE = "counter reject with tcp reset"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardTable:
-    """The table that guards the node's own ports."""
-
-    text: str
-    """Input of `nft -f`."""
-    comment: str
-    """The comment of the table, which changes with the content."""
-
-
-def render_guard(nodes: Collection[Address]) -> GuardTable:
+def render_guard(nodes: Collection[Address]) -> Rendered:
     """The table. `nodes`: the addresses of all nodes of the cluster."""
     rules = [
         *(line for version in (4, 6) for line in _nodes(version, nodes)),
@@ -44,14 +33,16 @@ def render_guard(nodes: Collection[Address]) -> GuardTable:
         "    chain forward {",
         '        comment "no client gets the address of a node on its way to a database"',
         "        type filter hook forward priority filter; policy accept;",
-        *(
-            f"        {_DATABASES} {ip} daddr @nodes{version} {ip} saddr != @nodes{version} {_REFUSE}"
-            for version, ip in ((4, "ip"), (6, "ip6"))
-        ),
+        *(f"        {_forwarded(version)} {_REFUSE}" for version in (4, 6)),
         "    }",
     ]
     text, comment = format_table(names.GUARD_TABLE, rules)
-    return GuardTable(text=text, comment=comment)
+    return Rendered(text=text, comment=comment)
+
+
+def _forwarded(version: int) -> str:
+    ip = ip_of(version)
+    return f"{_DATABASES} {ip} daddr @nodes{version} {ip} saddr != @nodes{version}"
 
 
 def _nodes(version: int, nodes: Collection[Address]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Network
@@ -10,6 +11,16 @@ LONGEST_COMMENT = 127
 """The most bytes that nft takes for the comment of an element."""
 FABRIC_NICS = f'{{ "{names.NODE_NIC}", "{names.GATEWAY_NIC}" }}'
 """The NICs at which packets of Pods come from the fabric."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """A table as a whole."""
+
+    text: str
+    """Input of `nft -f`."""
+    comment: str
+    """The comment of the table, which changes with the content."""
 
 
 def format_table(name: str, rules: Sequence[str]) -> tuple[str, str]:

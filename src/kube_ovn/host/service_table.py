@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import collapse_addresses
 
-from kube_ovn.host.nftables import FABRIC_NICS, block, braced, format_table, ip_of
+from kube_ovn.host.nftables import FABRIC_NICS, Rendered, block, braced, format_table, ip_of
 from kube_ovn.host.service import Direct, Entry, NodeService, Target, Through
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network
@@ -26,13 +26,9 @@ _WHAT = "meta l4proto . th dport"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceTable:
+class ServiceTable(Rendered):
     """The table for Services."""
 
-    text: str
-    """Input of `nft -f`."""
-    comment: str
-    """The comment of the table, which changes with the content."""
     fronts: Mapping[Front, frozenset[tuple[Address, int]]]
     """The endpoints or addresses that each UDP front leads to. The kernel sends a client to a former one until the
     client's connection is ended (`linux.conntrack`).

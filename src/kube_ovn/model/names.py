@@ -135,10 +135,8 @@ AFFINITY_TIMEOUT = "ovn.kubernetes.io/affinity_timeout"
 
 TIER_GUARD = 0
 """The tier of ACLs that come before those of users."""
-ACL_DNS_GUARD = 32000
-"""Stops packets that OVN would let past all ACLs."""
-ACL_SERVICE_GUARD = 32000
-"""Refuses packets to addresses of Services that no load balancer has."""
+ACL_GUARD = 32000
+"""Refuses packets that no ACL of a user may allow."""
 TIER_SUBNET = 2
 ACL_PRIVATE_DROP = 1000
 """In a private subnet: stops packets that no other ACL allows."""

@@ -196,15 +196,7 @@ def _dns_guard(subnet: Subnet) -> Acl:
     question, would pass every ACL (CVE-2025-0650, as far as it is left in OVN 25.03: `flags.from_ctrl` in
     ls_out_acl_eval). It is refused before that, at the port that it has after load balancing.
     """
-    return Acl(
-        priority=names.ACL_DNS_GUARD,
-        direction="from-lport",
-        match=f"udp.src == {names.DNS_PORT} && udp.dst == {names.DNS_PORT}",
-        action="reject",
-        tier=names.TIER_GUARD,
-        options={"apply-after-lb": "true"},
-        external_ids=owned(key=f"subnet {subnet.name} dns", parent=subnet.name),
-    )
+    return _guard(subnet, "dns", f"udp.src == {names.DNS_PORT} && udp.dst == {names.DNS_PORT}")
 
 
 def _service_guard(subnet: Subnet, services: tuple[Network, ...]) -> Acl:
@@ -212,14 +204,19 @@ def _service_guard(subnet: Subnet, services: tuple[Network, ...]) -> Acl:
     has it. If such a packet went on, OVN would commit its connection as it is, and what the client sends from the same
     port to the Service that is made a moment later would belong to that connection and never reach an endpoint.
     """
+    return _guard(subnet, "services", " || ".join(f"ip{each.version}.dst == {each}" for each in services))
+
+
+def _guard(subnet: Subnet, what: str, match: str) -> Acl:
+    """An ACL that refuses packets after the load balancers, before the ACLs of users."""
     return Acl(
-        priority=names.ACL_SERVICE_GUARD,
+        priority=names.ACL_GUARD,
         direction="from-lport",
-        match=" || ".join(f"ip{network.version}.dst == {network}" for network in services),
+        match=match,
         action="reject",
         tier=names.TIER_GUARD,
         options={"apply-after-lb": "true"},
-        external_ids=owned(key=f"subnet {subnet.name} services", parent=subnet.name),
+        external_ids=owned(key=f"subnet {subnet.name} {what}", parent=subnet.name),
     )
 
 
