@@ -109,9 +109,11 @@ def fetch(url: str) -> str:
     return in_netns(str(netns_path(OUTSIDE_NETNS)), lambda: _get(url))
 
 
-def dial(address: str, port: int, source_port: int) -> str:
-    """The outside host's answer from a UDP server that it asks for its name. Raises OSError when there is none."""
-    return in_netns(str(netns_path(OUTSIDE_NETNS)), lambda: _dial(address, port, source_port))
+def dial(address: str, port: int, source_port: int, netns: str = OUTSIDE_NETNS) -> str:
+    """The answer that a host, or a process of a node, gets from a UDP server that it asks for its name. Raises OSError
+    when there is none.
+    """
+    return in_netns(str(netns_path(netns)), lambda: _dial(address, port, source_port))
 
 
 def _get(url: str) -> str:

@@ -9,7 +9,9 @@ import pytest
 from kube_ovn.model import names as marks
 from sandbox.layout import (
     API_SERVICE_V4,
+    CONTROL_PLANE_NODE,
     OUTSIDE_HOST,
+    OUTSIDE_NETNS,
     SERVICE_CIDR_V4,
     SERVICE_CIDR_V6,
     IpFamily,
@@ -30,6 +32,7 @@ NODE = {"node1": (node4(1), node6(1)), "node2": (node4(2), node6(2))}
 ME = (str(management_v4(OUTSIDE_HOST).ip), str(management_v6(OUTSIDE_HOST).ip))
 """The outside host's addresses on the nodes' network."""
 NEVER = "nobody"
+LIST_SERVICES = ("nft", "list", "table", "inet", marks.SERVICES_TABLE)
 CURL = "for n in $(seq {count}); do curl -sSg --max-time 2 '{url}' 2>&1 || true; echo; done"
 Ask = Callable[[int], list[str]]
 """Asks so many times, and says what was heard each time."""
@@ -201,10 +204,7 @@ def test_a_client_of_udp_is_led_to_the_endpoint_there_is(scene: Scene, policy: s
     port, (address, _) = node_port(made, "udp"), NODE["node1"]
 
     def ask() -> str:
-        try:
-            return dial(address, port, source)
-        except OSError:
-            return NEVER
+        return _heard(address, port, source)
 
     assert ask() == NEVER
     scene.start(backend("web1", "node1"))
@@ -212,6 +212,37 @@ def test_a_client_of_udp_is_led_to_the_endpoint_there_is(scene: Scene, policy: s
     scene.delete("web1")
     scene.start(backend("web2", "node1"))
     until(lambda: ask() == "web2", 20, "the second answers")
+
+
+@pytest.mark.alone
+def test_clients_of_udp_that_asked_too_early_are_led_to_the_service(scene: Scene) -> None:
+    """They send from one port: before the Service is made, while its node knows it and OVN there does not, and then."""
+    scene.start(backend("web1", "node2"))
+    owns = create(scene, "web")["spec"]["clusterIPs"]
+    kube.delete("service", "web", namespace=scene.namespace)
+    clients = [(own, 81, 40003, CONTROL_PLANE_NODE.netns) for own in owns]
+
+    def ask() -> list[str]:
+        return [_heard(*client) for client in clients]
+
+    until(lambda: scene.namespace not in node_exec("node1", *LIST_SERVICES), 20, "the Service is gone")
+    assert set(ask()) == {NEVER}
+    node_exec("node1", "pkill", "-STOP", "-x", "ovn-controller")
+    try:
+        port = node_port(create(scene, "web", clusterIP=owns[0], clusterIPs=owns), "udp")
+        clients += [(address, port, 40004, OUTSIDE_NETNS) for address in NODE["node1"]]
+        until(lambda: scene.namespace in node_exec("node1", *LIST_SERVICES), 20, "the node knows the Service")
+        ask()
+    finally:
+        node_exec("node1", "pkill", "-CONT", "-x", "ovn-controller")
+    until(lambda: ask() == ["web1"] * 4, 20, "all of them are answered")
+
+
+def _heard(address: str, port: int, source: int, netns: str = OUTSIDE_NETNS) -> str:
+    try:
+        return dial(address, port, source, netns)
+    except OSError:
+        return NEVER
 
 
 def test_a_client_outside_stays_with_its_endpoint_when_asked_for(scene: Scene) -> None:

@@ -5,12 +5,14 @@ import subprocess
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 
+import msgspec
 import pytest
 
 from kube_ovn.discovery.endpoints import Place
 from kube_ovn.host.service import Direct, Entry, NodeService, Site, Through, parse_service
 from kube_ovn.host.service_table import render_services
 from kube_ovn.model import names
+from kube_ovn.model.addr import Address
 from kube_ovn.model.host import Front
 from kube_ovn.model.kube import (
     Endpoint,
@@ -138,6 +140,26 @@ def test_endpoints_outside_the_fabric_are_reached_right_from_the_node() -> None:
     assert [entry.front for entry in parse(plain, api).entries] == [own]
     local = service(internal_traffic_policy="Local")
     assert parse(local, api).entries[0].inside == direct("own"), "none of them is here"
+
+
+def test_the_node_chooses_for_udp_wherever_there_is_an_endpoint() -> None:
+    """OVN would leave the connection of a client that asked too early as it is; a node ends such connections."""
+    dns = (ServicePort(port=53, name="http", protocol="UDP", node_port=30053),)
+    own = Front(version=4, protocol="udp", port=53, address=ip_address("10.96.0.80"))
+    node_port, vip = Front(version=4, protocol="udp", port=30053), Through(address=ip_address("10.96.0.80"), port=53)
+    pods = msgspec.structs.replace(PODS, ports=(EndpointPort(name="http", protocol="UDP", port=5353),))
+    every, here = ({(ip_address(each), 5353) for each in some} for some in (("10.16.0.5", "10.16.0.6"), ("10.16.0.5",)))
+    assert _led(parse(service(ports=dns), pods)) == {own: every, node_port: every}
+    local = service(ports=dns, internal_traffic_policy="Local")
+    assert _led(parse(local, pods)) == {own: here, node_port: every}
+    elsewhere = msgspec.structs.replace(pods, endpoints=(pods.endpoints or ())[1:])
+    assert _led(parse(local, elsewhere)).keys() == {node_port}, "the fabric refuses"
+    assert [entry.inside for entry in parse(service(ports=dns)).entries] == [vip], "the fabric refuses"
+
+
+def _led(found: NodeService) -> dict[Front, set[tuple[Address, int]]]:
+    """The endpoints that each front leads to."""
+    return {each.front: set(each.inside.endpoints) for each in found.entries if isinstance(each.inside, Direct)}
 
 
 def test_the_health_check_port_counts_what_is_here() -> None:

@@ -3,7 +3,9 @@
 Most fronts lead to the Service's own address, behind which the fabric chooses an endpoint and notices when one goes. A
 node chooses an endpoint itself where the fabric cannot: an endpoint outside the fabric, such as a process of a node,
 would answer past the fabric; the fabric sees the node instead of clients outside; and `Local` means something else for
-these clients.
+these clients. It chooses for UDP as well: what a client sends to the Service's own address a moment before the fabric
+knows the Service is a connection to nowhere, and OVN leaves that connection as it is for as long as the client goes on
+sending. A node ends such connections when it leads elsewhere itself (`linux.conntrack`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -106,15 +108,20 @@ class Site:
 
 
 def has_fronts(service: Service) -> bool:
-    """Whether a Service is reached at more than its own addresses."""
-    ports = any(port.node_port for port in service.spec.ports)
+    """Whether a node has something to do for a Service, wherever its endpoints are."""
+    ports = any(port.node_port or _is_udp(port) for port in service.spec.ports)
     return bool(cluster_addresses(service)) and (ports or bool(external_addresses(service)))
 
 
 def chooses(service: Service) -> bool:
     """Whether a node chooses among the endpoints of a Service that has fronts, wherever the endpoints are."""
     spec = service.spec
-    return LOCAL in (spec.external_traffic_policy, spec.internal_traffic_policy) or keeps_clients(service)
+    local = LOCAL in (spec.external_traffic_policy, spec.internal_traffic_policy)
+    return local or keeps_clients(service) or any(map(_is_udp, spec.ports))
+
+
+def _is_udp(port: ServicePort) -> bool:
+    return port.protocol == "UDP"
 
 
 def parse_service(service: Service, slices: Sequence[EndpointSlice], site: Site) -> NodeService | None:
@@ -162,11 +169,12 @@ def _entries(
         return Direct(name=f"{way}/{name}", endpoints=endpoints, sticky=sticky, masquerade=masquerade)
 
     foreign = any(not is_within(each.address, site.fabric) for each in near)
+    only_local = spec.internal_traffic_policy == LOCAL
     inside: Target = Through(address=address, port=port.port)
-    if near and (foreign or sticky or spec.internal_traffic_policy == LOCAL):
+    if near and (foreign or sticky or only_local or _is_udp(port)):
         inside = direct("any", near)
-    if foreign:
-        own = direct("own", local) if spec.internal_traffic_policy == LOCAL else inside
+    if foreign or (_is_udp(port) and (local if only_local else near)):  # where there is none, the fabric refuses
+        own = direct("own", local) if only_local else inside
         front = Front(version=version, protocol=protocol, port=port.port, address=address)
         yield Entry(front=front, inside=own, outside=own)
     outside = direct("local", local, masquerade=False) if spec.external_traffic_policy == LOCAL else inside
