@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 
 import structlog
+import uvloop
 
 from kube_ovn.config import parse_flags
 from kube_ovn.controller.cells import Work, verify
@@ -78,7 +79,8 @@ def main() -> None:
     except (ValueError, OvsdbError) as error:
         sys.exit(str(error))
     try:
-        asyncio.run(until_told(_run(settings, fabric, timing, tls)))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(until_told(_run(settings, fabric, timing, tls)))
     except CredentialsError as error:
         sys.exit(str(error))
 

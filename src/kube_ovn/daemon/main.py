@@ -54,7 +54,7 @@ def main() -> None:
     if not settings.node_name:
         sys.exit("--node-name or NODE_NAME must name this Node")
     try:
-        asyncio.run(until_told(_run(settings)))
+        asyncio.run(until_told(_run(settings)))  # uvloop sends nothing through raw sockets
     except CredentialsError as error:
         sys.exit(str(error))
 
