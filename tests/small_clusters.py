@@ -40,6 +40,7 @@ from kube_ovn.model.kube import (
     ObjectMeta,
     OwnerReference,
     Pod,
+    PodIP,
     PodSpec,
     PodStatus,
     Service,
@@ -115,8 +116,10 @@ def pod(
     phase: str = "Pending",
     host_network: bool = False,
     annotations: dict[str, str] | None = None,
+    reported: str = "",
     parent: StatefulSet | None = None,
 ) -> Pod:
+    """`reported`: the addresses in the status, joined by commas."""
     owners = () if parent is None else (OwnerReference(kind="StatefulSet", name="", uid=parent.metadata.uid),)
     meta = ObjectMeta(
         name=name,
@@ -125,7 +128,8 @@ def pod(
         annotations=annotations or {},
         owner_references=owners,
     )
-    return Pod(metadata=meta, spec=PodSpec(node_name=on, host_network=host_network), status=PodStatus(phase=phase))
+    status = PodStatus(phase=phase, pod_ips=tuple(PodIP(ip=each) for each in reported.split(",") if each))
+    return Pod(metadata=meta, spec=PodSpec(node_name=on, host_network=host_network), status=status)
 
 
 def namespace(name: str, labels: dict[str, str] | None = None, /, **annotations: str) -> Namespace:

@@ -2,11 +2,16 @@
 
 from functools import partial
 
+import pytest
+
 from kube_ovn.model import names
+from sandbox.demo import SYSTEM, kubectl
 from sandbox.layout import CONTROL_PLANE_NODE, IpFamily
+from sandbox.paths import SandboxError
 from tests.cluster import kube
 from tests.cluster.gateways import node4
 from tests.cluster.lab import Scene, manifest, node_exec, until
+from tests.cluster.test_addresses import PREFIX
 from tests.cluster.test_node_ports import from_outside, node_port
 from tests.cluster.test_services import service, slice_of
 
@@ -19,6 +24,30 @@ REFUSED, CONNECTED = "7", "28"
 def connects(port: int, address: str = NODE) -> str:
     """A script that connects and prints the code that curl ends with."""
     return f"curl -s --max-time 2 telnet://{address}:{port} </dev/null >/dev/null; echo $?"
+
+
+def test_answers_are_written_by_the_controller_alone(scene: Scene) -> None:
+    """Of whom the API server knows to be another, also an administrator."""
+    forged = manifest("forged")
+    forged["metadata"]["annotations"] = {f"{PREFIX}/allocated": "true", f"{PREFIX}/ip_address": "10.16.0.1"}
+    with pytest.raises(SandboxError, match=r"annotation ovn.kubernetes.io/allocated is an answer of kube-ovn-contr"):
+        scene.create(forged)
+    (web,) = scene.start(manifest("web"))
+    for key in ("allocated", "ip_address", "gateway"):
+        for value in ("other", None):
+            with pytest.raises(SandboxError, match=rf"annotation ovn.kubernetes.io/{key} is an answer of kube-ovn"):
+                scene.annotate("pod", "web", {f"{PREFIX}/{key}": value})
+    scene.annotate("pod", "web", {f"{PREFIX}/port_vips": "10.16.200.1", "note": "wishes are free"})
+    assert web.ip in scene.pods()["web"].annotations[f"{PREFIX}/ip_address"].split(",")
+
+
+def test_the_account_of_one_node_writes_no_other_node(cluster: dict[str, str]) -> None:
+    account = f"--as=system:serviceaccount:{SYSTEM}:kube-ovn-cni"
+    on_node1 = "--as-user-extra=authentication.kubernetes.io/node-name=node1"
+    kubectl(account, on_node1, "annotate", "node", "node1", "note=mine")
+    kubectl(account, on_node1, "annotate", "node", "node1", "note-")
+    with pytest.raises(SandboxError, match="kube-ovn-cni writes the Node that it runs on, and no other"):
+        kubectl(account, on_node1, "annotate", "node", "node2", "note=another")
 
 
 def test_databases_are_for_nodes(scene: Scene) -> None:

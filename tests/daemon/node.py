@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from typing import Any, TypeVar
 import pytest
 
 from kube_ovn.linux.icmp import echo
+from kube_ovn.model import names
 from sandbox.command import run
 from sandbox.paths import PROJECT
 from tests.daemon.kube_apiserver import ADMIN, KubeApiserver
@@ -44,27 +46,33 @@ JOIN = {
     "port_name": f"node-{NAME}",
 }
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-SUBNETS = "/apis/kubeovn.io/v1/subnets"
-SUBNET_KIND = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "subnets.kubeovn.io"},
-    "spec": {
-        "group": "kubeovn.io",
-        "names": {"plural": "subnets", "singular": "subnet", "kind": "Subnet", "listKind": "SubnetList"},
-        "scope": "Cluster",
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "subresources": {"status": {}},
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
-            }
-        ],
-    },
-}
-"""The part of the chart's definition that a node needs: enough to follow Subnets."""
+SUBNETS, IPS = "/apis/kubeovn.io/v1/subnets", "/apis/kubeovn.io/v1/ips"
+
+
+def definition(kind: str) -> dict[str, Any]:
+    """The part of the chart's definition of a kind that a node needs: enough to follow the objects."""
+    plural = f"{kind.lower()}s"
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.kubeovn.io"},
+        "spec": {
+            "group": "kubeovn.io",
+            "names": {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"},
+            "scope": "Cluster",
+            "versions": [
+                {
+                    "name": "v1",
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+                }
+            ],
+        },
+    }
+
+
 TOPOLOGY = f"""
 lr-add ovn-cluster
 ls-add join
@@ -83,6 +91,10 @@ lsp-add join node-{NAME}
 lr-route-add ovn-cluster 0.0.0.0/0 100.64.0.2
 lr-policy-add ovn-cluster 30000 "ip4.dst == 172.30.0.11" reroute 100.64.0.2
 """
+
+
+def _mac(address: str) -> str:
+    return "0a:00:" + ip_address(address).packed.hex(":")
 
 
 def until(what: str, probe: Callable[[], T], deadline: float = DEADLINE) -> T:
@@ -243,14 +255,14 @@ class Node:
 
         return self.inside(request)
 
-    def define_subnets(self) -> None:
-        self.api("POST", CRD, SUBNET_KIND)
+    def define(self, kind: str) -> None:
+        name = self.api("POST", CRD, definition(kind))["metadata"]["name"]
 
         def established() -> bool:
-            found = self.api("GET", f"{CRD}/subnets.kubeovn.io")
+            found = self.api("GET", f"{CRD}/{name}")
             return any(c["type"] == "Established" for c in found.get("status", {}).get("conditions") or [])
 
-        until("Subnets can be made", established)
+        until(f"objects of kind {kind} can be made", established)
 
     def create_subnet(self, name: str, cidr_block: str, **spec: object) -> None:
         """Make a Subnet that is in effect."""
@@ -283,16 +295,40 @@ class Node:
         return str(uid)
 
     def grant(self, name: str, address: str, subnet: str = "ovn-default") -> None:
-        """Write the Pod's logical port and its annotations, as for the /16 that its address is in."""
-        mac = "0a:00:" + ip_address(address).packed.hex(":")
-        port = f"{name}.default"
+        """Write the Pod's logical port, its IP object and its annotations, as for the /16 that its address is in."""
+        self.connect(name, address)
+        self.record(name, address, subnet)
+        self.annotate(name, address, subnet)
+
+    def connect(self, name: str, address: str) -> None:
+        """Write a Pod's logical port."""
+        mac, port = _mac(address), f"{name}.default"
         self.ovn.nbctl(
             "--may-exist", "lsp-add", "ovn-default", port, "--", "lsp-set-addresses", port, f"{mac} {address}"
         )
+
+    def record(self, name: str, address: str, subnet: str = "ovn-default") -> None:
+        """Make the IP object of a Pod, or make it anew."""
+        uid = self.api("GET", f"/api/v1/namespaces/default/pods/{name}")["metadata"]["uid"]
+        self.forget(name)
+        spec = {"subnet": subnet, "ipAddress": address, "macAddress": _mac(address), "ownerUID": uid}
+        meta = {"name": f"{name}.default", "labels": {names.IP_NODE: NAME}}
+        self.api("POST", IPS, {"apiVersion": "kubeovn.io/v1", "kind": "IP", "metadata": meta, "spec": spec})
+
+    def forget(self, name: str) -> None:
+        """Remove the IP object of a Pod."""
+        try:
+            self.api("DELETE", f"{IPS}/{name}.default")
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+
+    def annotate(self, name: str, address: str, subnet: str = "ovn-default") -> None:
+        """Write the annotations that tell of an address."""
         annotations = {
             "allocated": "true",
             "ip_address": address,
-            "mac_address": mac,
+            "mac_address": _mac(address),
             "cidr": str(ip_network(f"{address}/16", strict=False)),
             "gateway": str(ip_network(f"{address}/16", strict=False)[1]),
             "logical_switch": subnet,
@@ -303,6 +339,7 @@ class Node:
     def delete_pod(self, name: str) -> None:
         options = {"gracePeriodSeconds": 0}
         self.api("DELETE", f"/api/v1/namespaces/default/pods/{name}", options)
+        self.forget(name)
 
     # --- The test as the container runtime ---
 
@@ -357,7 +394,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     try:
         made.start()
         made.register()
-        made.define_subnets()
+        made.define("Subnet")
+        made.define("IP")
         made.create_subnet("ovn-default", "10.16.0.0/16", natOutgoing=True)
         made.start_daemon()
         yield made

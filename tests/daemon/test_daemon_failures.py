@@ -101,6 +101,23 @@ def test_a_pod_cannot_have_the_port_of_a_node(node: Node, resident: Pod) -> None
     node.delete_pod("node-one")
 
 
+def test_a_pod_cannot_tell_its_own_address(node: Node, resident: Pod) -> None:
+    """Who makes a Pod writes its annotations; what its IP object records counts."""
+    with ThreadPoolExecutor(1) as thread:
+        container, netns, uid = uuid.uuid4().hex, node.make_netns(), node.create_pod("liar")
+        node.connect("liar", "10.16.0.61")
+        node.annotate("liar", resident.address)
+        visit(node, "witness", "10.16.0.62")  # now the daemon has seen the annotations too
+        request = thread.submit(node.cni, "ADD", container, netns, "liar", uid)
+        node.record("liar", "10.16.0.61")
+        visit(node, "witness", "10.16.0.62")
+        assert not request.done()
+        node.annotate("liar", "10.16.0.61")
+        code, result = request.result(60)
+    assert (code, result["ips"][0]["address"]) == (0, "10.16.0.61/16")
+    assert node.cni("DEL", container, netns, "liar", uid) == (0, None)
+
+
 def test_api_server_gone(node: Node, resident: Pod) -> None:
     known = Pod(node, "known", "10.16.0.52")
     visit(node, "before", "10.16.0.53")  # now the daemon has seen the Pod above too

@@ -147,7 +147,7 @@ def test_subnets_that_all_vanish_take_nothing_from_running_pods(node: Node) -> N
     guest = Guest(node, "10.16.0.82", "ovn-default")
     with ThreadPoolExecutor(1) as thread:
         request = thread.submit(guest.add)
-        node.define_subnets()
+        node.define("Subnet")
         node.create_subnet("ovn-default", "10.16.0.0/16", natOutgoing=True)
         request.result(30)
     guest.leave()

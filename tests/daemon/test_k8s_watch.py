@@ -50,8 +50,8 @@ class Cluster:
     namespace: str
 
     @property
-    def selector(self) -> str:
-        return f"metadata.namespace={self.namespace}"
+    def selector(self) -> dict[str, str]:
+        return {"fieldSelector": f"metadata.namespace={self.namespace}"}
 
     async def create(self, name: str) -> Pod:
         value = {"metadata": {"name": name}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}}
@@ -116,19 +116,19 @@ async def test_two_thousand_pods(cluster: Cluster) -> None:
         assert len(store.objects) == 1700
         untouched = pods[1000]
         assert store.objects[untouched.metadata.uid] is untouched
-        listing = await cluster.client.list(PODS, field_selector=cluster.selector)
+        listing = await cluster.client.list(PODS, selector=cluster.selector)
         assert {pod.metadata.uid: pod for pod in listing.items} == dict(store.objects)
 
 
 async def test_an_old_version_has_expired(cluster: Cluster) -> None:
     before = await cluster.create("a")
-    listing = await cluster.client.list(PODS, field_selector=cluster.selector)
+    listing = await cluster.client.list(PODS, selector=cluster.selector)
     await cluster.create("b")
     cluster.server.compact()
     cluster.server.kill()
     await asyncio.to_thread(cluster.server.start)
     with pytest.raises(KubeError) as old:
-        async for _ in cluster.client.watch(PODS, "1", field_selector=cluster.selector):
+        async for _ in cluster.client.watch(PODS, "1", selector=cluster.selector):
             pass
     assert old.value.expired
     assert before.metadata.uid in {pod.metadata.uid for pod in listing.items}
@@ -195,9 +195,7 @@ async def test_the_namesake_is_not_annotated(cluster: Cluster) -> None:
             await cluster.client.annotate(PODS, cluster.namespace, "twin", {ADDRESS: "10.16.0.2"}, old.metadata.uid)
         assert (refused.value.status, refused.value.reason) == (409, "Conflict")
         await cluster.client.annotate(PODS, cluster.namespace, "twin", {ADDRESS: "10.16.0.3"}, new.metadata.uid)
-        async with asyncio.timeout(DEADLINE):
-            address = await store.until(cluster.namespace, "twin", lambda pod: address_of(pod))
-        assert address == "10.16.0.3"
+        await store.told(lambda: address_of(store.named(cluster.namespace, "twin")) == "10.16.0.3")
         assert store.objects.keys() == {new.metadata.uid}
         await cluster.client.annotate(PODS, cluster.namespace, "twin", {ADDRESS: None}, new.metadata.uid)
         await store.told(lambda: not store.objects[new.metadata.uid].metadata.annotations)

@@ -125,6 +125,7 @@ TEXTS: dict[str, tuple[object, ...]] = {
     "Endpoint.addresses": (("10.16.0.2",), ("10.16.0.3",), ("10.20.0.2",), ("10.20.0.3",), ("fd00:16::2",)),
     "hostname": (None, "web-0"),
     "Hint.name": ("east", "west", "node1"),
+    "PodIP.ip": ("10.16.0.2", "10.16.0.3", "fd00:16::2", "nonsense"),
     "TargetRef.kind": ("Pod", "Node"),
     "TargetRef.namespace": SPACES,
     "TargetRef.name": ("a", "b", "web-0"),

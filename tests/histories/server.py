@@ -4,8 +4,9 @@ from typing import Any
 
 import msgspec
 
+from kube_ovn.model import names
 from kube_ovn.model.crd import IP, IPPool, Subnet
-from kube_ovn.model.kube import Object, VersionedMeta
+from kube_ovn.model.kube import Object, Pod, PodIP, VersionedMeta
 from tests.histories.fields import Edit
 from tests.small_clusters import Api
 
@@ -57,6 +58,12 @@ class Server(Api):
         self._set(after)
         if after.metadata.deletion_timestamp and not after.metadata.finalizers:
             del self.objects[item.metadata.uid]
+
+    def connect(self, pod: Pod) -> None:
+        """As a node does with a Pod that was told its addresses: the kubelet reports them."""
+        told = pod.metadata.annotations[names.IP_ADDRESS].split(",")
+        status = msgspec.structs.replace(pod.status, pod_ips=tuple(PodIP(ip=each) for each in told))
+        self._set(msgspec.structs.replace(pod, status=status))
 
     def of(self, kind: type[Any]) -> list[Object]:
         return [item for item in self.objects.values() if isinstance(item, kind)]

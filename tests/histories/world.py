@@ -194,6 +194,7 @@ class World:
         item = self.server.objects.get(uid)
         if isinstance(write, Annotate) and isinstance(item, Pod) and write.annotations.get(names.IP_ADDRESS):
             annotations = item.metadata.annotations
+            self.server.connect(item)
             promise = Promise(
                 addresses=annotations[names.IP_ADDRESS],
                 subnet=annotations[names.LOGICAL_SWITCH],

@@ -104,6 +104,7 @@ pods = st.builds(
     namespace=st.sampled_from(["default", "other", "third"]),
     phase=st.sampled_from(["Pending", "Running", "Succeeded", "Failed"]),
     host_network=st.booleans(),
+    reported=st.sampled_from(["", "10.16.0.2", "10.16.0.9", "100.64.0.3"]),
     annotations=st.sampled_from(
         [
             {},

@@ -9,25 +9,37 @@ from kube_ovn.daemon.node import NodeNetwork
 from kube_ovn.daemon.ports import Ports
 from kube_ovn.daemon.settings import Settings
 from kube_ovn.daemon.view import View
+from kube_ovn.model import names
+from kube_ovn.model.crd import IP, IPSpec
 from kube_ovn.model.host import Sandbox
 from kube_ovn.model.kube import ObjectMeta, Pod
 from kube_ovn.model.vswitch import TABLES
 from kube_ovn.ovsdb.client import Client
 from tests.node_view import GRANTED
 
+NO_ADDRESS = "the controller has given it no address yet; `kubectl describe pod -n ns web` says why"
+NO_ROUTES = "its node has no routes and rules for its subnet yet; the log of kube-ovn-cniserver there says why"
+
 
 @pytest.mark.parametrize(
-    ("annotations", "sentence"),
+    ("annotations", "recorded", "sentence"),
     [
-        ({}, "the controller has given it no address yet; `kubectl describe pod -n ns web` says why"),
-        (GRANTED, "its node has no routes and rules for its subnet yet; the log of kube-ovn-cniserver there says why"),
+        ({}, GRANTED[names.IP_ADDRESS], NO_ADDRESS),
+        (GRANTED, "", NO_ADDRESS),
+        (GRANTED, "10.16.0.6", NO_ADDRESS),
+        (GRANTED, GRANTED[names.IP_ADDRESS], NO_ROUTES),
     ],
 )
-async def test_give_up(monkeypatch: pytest.MonkeyPatch, annotations: dict[str, str], sentence: str) -> None:
+async def test_give_up(
+    monkeypatch: pytest.MonkeyPatch, annotations: dict[str, str], recorded: str, sentence: str
+) -> None:
     monkeypatch.setattr(attach, "ADD_DEADLINE", 0.05)
     ports = Ports(Client(("unix:/nowhere",), "Open_vSwitch", TABLES, on_change=lambda: None))
     view = View(Settings())
-    view.pods.store.put(Pod(metadata=ObjectMeta(name="web", namespace="ns", uid="u", annotations=annotations)))
+    pod = Pod(metadata=ObjectMeta(name="web", namespace="ns", uid="u", annotations=annotations))
+    spec = IPSpec(subnet=GRANTED[names.LOGICAL_SWITCH], ip_address=recorded, owner_uid="u")
+    view.pods.store.replace([pod], 0.0)
+    view.ips.store.replace([IP(metadata=ObjectMeta(name="web.ns", uid="r"), spec=spec)], 0.0)
     node = NodeNetwork(Settings(), view, lambda: (), ports, lambda name, message: None)
     sandbox = Sandbox(container="c" * 64, interface="eth0", netns="/x", namespace="ns", pod="web", uid="u")
     with pytest.raises(CniError) as caught:

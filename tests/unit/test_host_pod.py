@@ -3,11 +3,13 @@
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
+import msgspec
 import pytest
 
 from kube_ovn.host.pod import (
     format_alias,
     is_over,
+    is_recorded,
     parse_alias,
     parse_network,
     pod_mtu,
@@ -17,6 +19,7 @@ from kube_ovn.host.pod import (
     select_over,
 )
 from kube_ovn.model import names
+from kube_ovn.model.crd import IP, IPSpec
 from kube_ovn.model.host import Link, Sandbox
 from kube_ovn.model.kube import ObjectMeta, Pod
 from kube_ovn.model.row import Member, RowKey
@@ -44,6 +47,33 @@ def test_network_of_two_families() -> None:
     assert network is not None
     assert list(map(str, network.interfaces)) == ["10.16.0.5/16", "fd00::5/64"]
     assert list(map(str, network.routes)) == ["0.0.0.0/0 via 10.16.0.1", "::/0 via fd00::1"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "recorded"),
+    [
+        ({}, True),
+        ({"owner_uid": ""}, True),  # a reservation
+        ({"mac_address": ""}, True),  # it leaves the MAC address open until it is completed
+        ({"mac_address": "0A-00-00-00-00-05"}, True),
+        ({"ip_address": "", "v6_ip_address": "fd00::5", "v4_ip_address": "10.16.0.5"}, True),
+        ({"ip_address": "fd00::5,10.16.0.5"}, True),
+        ({"ip_address": "10.16.0.5"}, False),
+        ({"ip_address": "10.16.0.6,fd00::5"}, False),
+        ({"ip_address": ""}, False),
+        ({"mac_address": "0a:00:00:00:00:06"}, False),
+        ({"mac_address": "nonsense"}, False),
+        ({"subnet": "other"}, False),
+        ({"owner_uid": "of a former Pod"}, False),
+    ],
+)
+def test_annotations_are_held_to_what_is_recorded(changes: dict[str, str], recorded: bool) -> None:
+    told = pod(**{**GRANTED, **DUAL})
+    network = parse_network(told)
+    assert network is not None
+    spec = IPSpec(subnet="ovn-default", ip_address="10.16.0.5,fd00::5", mac_address="0a:00:00:00:00:05", owner_uid="u")
+    ip = IP(metadata=ObjectMeta(name="a.b.ns", uid="r"), spec=msgspec.structs.replace(spec, **changes))
+    assert is_recorded(told, network, ip) is recorded
 
 
 def test_users_routes() -> None:

@@ -64,35 +64,6 @@ def test_an_empty_first_list_is_told() -> None:
     assert len(marks) == 1
 
 
-async def test_until_wakes_for_its_name_only() -> None:
-    store: Store[Pod] = Store()
-    looked: list[str] = []
-
-    def accept(found: Pod | None) -> str | None:
-        looked.append(found.status.phase if found else "none")
-        return found.metadata.uid if found and found.status.phase == "Running" else None
-
-    async with asyncio.timeout(5):
-        waiting = asyncio.create_task(store.until("n", "a", accept))
-        await asyncio.sleep(0)
-        store.put(pod("x", "other", "Running"))
-        await asyncio.sleep(0)
-        store.put(pod("u"))
-        await asyncio.sleep(0)
-        store.put(pod("u", phase="Running"))
-        assert await waiting == "u"
-    assert looked == ["none", "", "Running"]
-    assert not store._waiting
-
-
-async def test_until_leaves_nothing_behind_when_it_is_given_up() -> None:
-    store: Store[Pod] = Store()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.01):
-            await store.until("n", "a", lambda found: found)
-    assert not store._waiting
-
-
 def test_what_nobody_asks_for_is_not_remembered_for_ever() -> None:
     store: Store[Pod] = Store()
     store.take_changed_names()

@@ -201,6 +201,17 @@ def test_forged_annotations_do_not_give_the_routers_mac() -> None:
     assert "thief.default" not in ports(topology)
 
 
+@pytest.mark.parametrize(("reported", "expected"), [("", "10.16.0.11"), ("10.16.0.99", "10.16.0.99")])
+def test_annotations_are_a_grant_only_of_a_pod_that_was_connected(reported: str, expected: str) -> None:
+    """On the day that IP objects and ports are lost the addresses that kubelets report stay; a new Pod that forges such
+    annotations has what it may ask for.
+    """
+    claimed = {**granted("ovn-default", "10.16.0.99"), names.IP_POOL: "10.16.0.11"}
+    api = Api(namespace("default"), node("node1", 1), pod("a", annotations=claimed, reported=reported))
+    settle(Topology(fabric()), api)
+    assert address(api.get(Pod, "a", "default")) == expected
+
+
 def test_one_odd_exclusion_leaves_the_others() -> None:
     made = subnet("s", "10.66.0.0/24,fd00:66::/112", exclude_ips=("10.66.0.2..10.66.0.100",))
     api = Api(namespace("default"), node("node1", 1), made)

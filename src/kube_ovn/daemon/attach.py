@@ -18,7 +18,8 @@ from kube_ovn.daemon.cni import CniError, Code, NetConf, Request, format_result,
 from kube_ovn.daemon.node import NodeNetwork
 from kube_ovn.daemon.ports import PortError, Ports
 from kube_ovn.daemon.view import View
-from kube_ovn.host.pod import parse_network, pod_mtu, render_lost, render_sandbox, select_over
+from kube_ovn.daemon.wait import Broadcast
+from kube_ovn.host.pod import is_recorded, parse_network, pod_mtu, render_lost, render_sandbox, select_over
 from kube_ovn.linux.netlink import NetlinkError, is_netns
 from kube_ovn.model import names
 from kube_ovn.model.host import PodNetwork, Sandbox
@@ -48,6 +49,8 @@ class Pods:
     def __init__(self, view: View, node: NodeNetwork, ports: Ports) -> None:
         self._view, self._node, self._ports = view, node, ports
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._news = Broadcast()
+        view.wake(self._news.notify, view.pods.objects, view.ips.objects)
 
     async def add(self, request: Request) -> bytes:
         """Connect a sandbox. Returns the CNI result. Raises CniError."""
@@ -128,12 +131,10 @@ class Pods:
 
     async def _connect(self, sandbox: Sandbox, stage: "_Stages") -> tuple[PodNetwork, int]:
         with stage("wait"):
-            network, subnet = await self._view.pods.store.until(
-                sandbox.namespace, sandbox.pod, lambda pod: _granted(sandbox, pod)
-            )
+            pod, network = await self._news.until(lambda: self._granted(sandbox))
         with stage("node"):
             await self._node.covering([interface.address for interface in network.interfaces])
-        mtu = self._mtu(sandbox, subnet)
+        mtu = self._mtu(sandbox, pod.metadata.annotations.get(names.LOGICAL_SWITCH, ""))
         port = names.pod_port(sandbox.pod, sandbox.namespace)
         if self._view.is_node_port(port):  # the Nodes are known: the node has its routes
             raise CniError(
@@ -156,6 +157,26 @@ class Pods:
                 raise CniError(Code.SWITCH, f"Pod {sandbox.label}: Open vSwitch: {error}") from None
             raise
         return network, mtu
+
+    def _granted(self, sandbox: Sandbox) -> tuple[Pod, PodNetwork] | None:
+        """The Pod of a sandbox, and the network that the controller has granted it: its annotations tell the network,
+        and its IP object records the addresses. None while it has none, and for another Pod of the same name. Raises
+        CniError.
+        """
+        pod = self._view.pods.objects.values.get((sandbox.namespace, sandbox.pod))
+        if pod is None or (sandbox.uid and pod.metadata.uid != sandbox.uid):
+            return None
+        ip = self._view.ips.objects.values.get(("", names.ip_object(names.pod_port(sandbox.pod, sandbox.namespace))))
+        try:
+            network = parse_network(pod)
+        except ValueError as error:
+            raise CniError(Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: {error}") from None
+        if network is not None and ip is not None and is_recorded(pod, network, ip):
+            return pod, network
+        if pod.metadata.deletion_timestamp:
+            # The Pod is not removed before ADD has answered, so an ADD must not wait for an address that does not come.
+            raise CniError(Code.TRY_AGAIN_LATER, f"Pod {sandbox.label} is being deleted and has no address")
+        return None
 
     def _mtu(self, sandbox: Sandbox, subnet: str) -> int:
         """The MTU that the Pod's Subnet wants, or the largest that this node's tunnels carry. Raises CniError."""
@@ -229,22 +250,6 @@ def _refuse_clash(sandbox: Sandbox, link: str, holder: Sandbox) -> None:
     if holder.container == sandbox.container and holder.interface != sandbox.interface:
         wanted = f"{sandbox.interface} besides {holder.interface}"
         raise CniError(Code.INVALID_CONFIG, f"Pod {sandbox.label}: it has one port on this network, no {wanted}")
-
-
-def _granted(sandbox: Sandbox, pod: Pod | None) -> tuple[PodNetwork, str] | None:
-    """The network of the Pod of a sandbox, and the name of its Subnet. None while it has none, and for another Pod
-    of the same name. Raises CniError.
-    """
-    if pod is None or (sandbox.uid and pod.metadata.uid != sandbox.uid):
-        return None
-    try:
-        network = parse_network(pod)
-    except ValueError as error:
-        raise CniError(Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: {error}") from None
-    if network is None and pod.metadata.deletion_timestamp:
-        # The Pod is not removed before ADD has answered, so an ADD must not wait for an address that does not come.
-        raise CniError(Code.TRY_AGAIN_LATER, f"Pod {sandbox.label} is being deleted and has no address")
-    return None if network is None else (network, pod.metadata.annotations.get(names.LOGICAL_SWITCH, ""))
 
 
 def _sandbox(request: Request) -> Sandbox:

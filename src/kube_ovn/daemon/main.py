@@ -36,7 +36,7 @@ from kube_ovn.model.addr import Address
 from kube_ovn.model.host import Sandbox
 from kube_ovn.model.kube import Pod
 from kube_ovn.model.network import Kind, ObjectRef, cluster_ref
-from kube_ovn.model.resource import ENDPOINT_SLICES, NODES, PODS, SERVICES, SUBNETS
+from kube_ovn.model.resource import ENDPOINT_SLICES, IPS, NODES, PODS, SERVICES, SUBNETS
 from kube_ovn.model.vswitch import TABLES, OpenVSwitch
 from kube_ovn.ovsdb.client import Client as Ovs
 from kube_ovn.reconcile import Dirty, reconcile, until_told
@@ -91,7 +91,7 @@ class Daemon:
         view.wake(self._health.dirty.mark, view.handled, view.sites)
 
     async def run(self) -> None:
-        settings, name = self._settings, self._settings.node_name
+        settings, name, label = self._settings, self._settings.node_name, names.label_value(self._settings.node_name)
         REGISTRY.register(self._node.traffic)
         server = Server(name, self._pods, lambda: self._node.complaint, self._report)
         health = serve_health(
@@ -101,7 +101,8 @@ class Daemon:
             for part in (
                 self._ovs.run(),
                 self._ports.run(),
-                follow(self._kube, PODS, self._view.pods.store, f"spec.nodeName={name}"),
+                follow(self._kube, PODS, self._view.pods.store, {"fieldSelector": f"spec.nodeName={name}"}),
+                follow(self._kube, IPS, self._view.ips.store, {"labelSelector": f"{names.IP_NODE}={label}"}),
                 follow(self._kube, SUBNETS, self._view.subnets.store),
                 follow(self._kube, NODES, self._view.nodes.store),
                 reconcile(self._guard.table.dirty, self._guard.make_pass, (NftError,)),

@@ -23,7 +23,7 @@ from kube_ovn.k8s.store import Store
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, is_within, parse_addresses, parse_networks
 from kube_ovn.model.kube import EndpointSlice, Node, Object, Service
-from kube_ovn.model.resource import ENDPOINT_SLICES, NODES, PODS, SERVICES, SUBNETS, Resource
+from kube_ovn.model.resource import ENDPOINT_SLICES, IPS, NODES, PODS, SERVICES, SUBNETS, Resource
 
 log = structlog.get_logger()
 
@@ -68,6 +68,8 @@ class View:
         synced = self._synced = graph.collection("kinds that are synced", str, bool)
         self.pods = Kind(PODS, graph, synced)
         """The Pods on this node."""
+        self.ips = Kind(IPS, graph, synced)
+        """The IP objects of Pods on this node; where its name is no value of a label, those on all such nodes."""
         self.nodes, self.subnets = Kind(NODES, graph, synced), Kind(SUBNETS, graph, synced)
         self.services, self.slices = Kind(SERVICES, graph, synced), Kind(ENDPOINT_SLICES, graph, synced)
         nodes, services, slices = self.nodes.objects, self.services.objects, self.slices.objects

@@ -9,6 +9,7 @@ import msgspec
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, parse_addresses, parse_mac, parse_networks
+from kube_ovn.model.crd import IP
 from kube_ovn.model.host import InterfaceAddress, Link, PodNetwork, Route, Sandbox
 from kube_ovn.model.kube import Pod
 from kube_ovn.model.row import Key, Member, Row, facts, owned
@@ -40,6 +41,24 @@ def parse_network(pod: Pod) -> PodNetwork | None:
         interfaces=interfaces,
         gateways=gateways,
         routes=_routes(gateways, annotations.get(names.ROUTES, "")),
+    )
+
+
+def is_recorded(pod: Pod, network: PodNetwork, ip: IP) -> bool:
+    """Whether an IP object records the network that the annotations of a Pod tell. Who may make a Pod writes its
+    annotations as well, and would have any address; only the controller and administrators write IP objects.
+    """
+    meta, spec = pod.metadata, ip.spec
+    owners = {"", meta.uid, *(owner.uid for owner in meta.owner_references)}  # "": a reservation
+    try:
+        addresses, mac = parse_addresses(spec.addresses), parse_mac(spec.mac_address or network.mac)
+    except ValueError:
+        return False
+    return (
+        spec.owner_uid in owners
+        and set(addresses) == {interface.address for interface in network.interfaces}
+        and mac == network.mac
+        and spec.subnet == meta.annotations.get(names.LOGICAL_SWITCH)
     )
 
 

@@ -52,6 +52,8 @@ JSON, JSON_PATCH, MERGE, STRATEGIC, APPLY = (
 NOT_UNDERSTOOD_REASON = "NotUnderstood"
 MANAGER = "kube-ovn-controller"
 """The field manager of objects that are applied or made."""
+ALL: Mapping[str, str] = {}
+"""The selector of all objects of a kind."""
 
 
 class KubeError(Exception):
@@ -115,11 +117,11 @@ class Client:
         if self._session is not None:
             await self._session.close()
 
-    async def list(self, kind: Resource[T], *, namespace: str = "", field_selector: str = "") -> Listing[T]:
-        """All objects of the kind at one version, read in pages of PAGE. Raises KubeError, as all requests here do."""
-        query = {"limit": str(PAGE)}
-        if field_selector:
-            query["fieldSelector"] = field_selector
+    async def list(self, kind: Resource[T], *, namespace: str = "", selector: Mapping[str, str] = ALL) -> Listing[T]:
+        """All objects of the kind at one version, read in pages of PAGE. `selector`: which of them, as parameters of
+        the request: `fieldSelector`, `labelSelector`. Raises KubeError, as all requests here do.
+        """
+        query = {"limit": str(PAGE), **selector}
         items: list[T] = []
         unreadable: list[Unreadable] = []
         while True:
@@ -138,7 +140,7 @@ class Client:
         version: str,
         *,
         namespace: str = "",
-        field_selector: str = "",
+        selector: Mapping[str, str] = ALL,
         seconds: float = 300,
         opened: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[WatchEvent[T], None]:
@@ -150,9 +152,8 @@ class Client:
             "allowWatchBookmarks": "true",
             "resourceVersion": version,
             "timeoutSeconds": str(max(1, int(seconds))),
+            **selector,
         }
-        if field_selector:
-            query["fieldSelector"] = field_selector
         rest = b""
         with _reached(kind.plural):
             async with asyncio.timeout(DEADLINE):

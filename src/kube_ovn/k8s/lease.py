@@ -167,7 +167,7 @@ class Election:
             LEASES,
             lease.metadata.resource_version,
             namespace=self._namespace,
-            field_selector=f"metadata.name={self._name}",
+            selector={"fieldSelector": f"metadata.name={self._name}"},
         )
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds), aclosing(events):

@@ -16,7 +16,6 @@ from kube_ovn.k8s.decode import Unreadable
 from kube_ovn.model.kube import Object
 
 T = TypeVar("T", bound=Object)
-R = TypeVar("R")
 
 MOST_CHANGES = 1000
 """Changes that a Store remembers, or as many as it has objects; after more of them any object may have changed."""
@@ -30,7 +29,6 @@ class Store(Generic[T]):
         self._uids: dict[tuple[str, str], str] = {}
         self._changed: set[tuple[str, str]] | None = None
         self._on_change = on_change
-        self._waiting: dict[tuple[str, str], set[asyncio.Event]] = {}
         self.objects: Mapping[str, T] = MappingProxyType(self._objects)
         self.unreadable: dict[tuple[str, str], Unreadable] = {}
         """Objects that cannot be read now, by Namespace and name."""
@@ -85,22 +83,6 @@ class Store(Generic[T]):
                 yield
         finally:
             self._watching = None
-
-    async def until(self, namespace: str, name: str, accept: Callable[[T | None], R | None]) -> R:
-        """Wait until `accept` returns a value for the object with this name (it is called with None while there is
-        none). Waits for ever, so set a timeout.
-        """
-        while (result := accept(self.named(namespace, name))) is None:
-            event = asyncio.Event()
-            waiting = self._waiting.setdefault((namespace, name), set())
-            waiting.add(event)
-            try:
-                await event.wait()
-            finally:
-                waiting.discard(event)
-                if not waiting:
-                    self._waiting.pop((namespace, name), None)
-        return result
 
     def put(self, item: T) -> None:
         """Take over an object. An equal one is dropped, so that identity means: nothing that we read has changed."""
@@ -203,6 +185,4 @@ class Store(Generic[T]):
             self._changed.add(key)
             if len(self._changed) > max(MOST_CHANGES, len(self._objects)):
                 self._changed = None
-        for event in self._waiting.get(key, ()):
-            event.set()
         self._on_change()

@@ -6,13 +6,13 @@ Store.
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, TypeVar
 
 import structlog
 from prometheus_client import Counter, Gauge
 
-from kube_ovn.k8s.client import Client, KubeError
+from kube_ovn.k8s.client import ALL, Client, KubeError
 from kube_ovn.k8s.decode import Changed, Deleted, Unreadable
 from kube_ovn.k8s.store import Store
 from kube_ovn.model.kube import Object
@@ -48,8 +48,10 @@ Report = Callable[[Resource[Object], Unreadable], None]
 class _Follower(Generic[T]):
     """Keeps one Store equal to the API server. `_version`: the version that the Store has come to; "" = list first."""
 
-    def __init__(self, client: Client, kind: Resource[T], store: Store[T], field_selector: str, report: Report) -> None:
-        self._client, self._kind, self._store, self._selector = client, kind, store, field_selector
+    def __init__(
+        self, client: Client, kind: Resource[T], store: Store[T], selector: Mapping[str, str], report: Report
+    ) -> None:
+        self._client, self._kind, self._store, self._selector = client, kind, store, selector
         self._report = report
         self._version = ""
         self._asked = 0.0
@@ -76,7 +78,7 @@ class _Follower(Generic[T]):
 
     async def _list(self) -> None:
         self._asked = asyncio.get_running_loop().time()
-        listing = await self._client.list(self._kind, field_selector=self._selector)
+        listing = await self._client.list(self._kind, selector=self._selector)
         LISTS.labels(self._kind.name).inc()
         self._have()
         self._tell(self._store.replace(listing.items, self._asked, listing.unreadable))
@@ -90,7 +92,7 @@ class _Follower(Generic[T]):
         seconds = random.uniform(*WATCH_SECONDS)
         events = EVENTS.labels(self._kind.name)
         async for event in self._client.watch(
-            self._kind, self._version, field_selector=self._selector, seconds=seconds, opened=self._have
+            self._kind, self._version, selector=self._selector, seconds=seconds, opened=self._have
         ):
             match event:
                 case Changed():
@@ -146,8 +148,10 @@ async def follow(
     client: Client,
     kind: Resource[T],
     store: Store[T],
-    field_selector: str = "",
+    selector: Mapping[str, str] = ALL,
     report: Report = lambda resource, unreadable: None,
 ) -> None:
-    """Keep the store equal to the API server's objects of the kind, until cancelled."""
-    await _Follower(client, kind, store, field_selector, report).run()
+    """Keep the store equal to the API server's objects of the kind that the selector (`Client.list`) chooses, until
+    cancelled.
+    """
+    await _Follower(client, kind, store, selector, report).run()

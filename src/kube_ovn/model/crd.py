@@ -144,6 +144,11 @@ class IPSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False
     owner_uid: str = msgspec.field(default="", name="ownerUID")
     """The UID of the Pod, or of the StatefulSet, Node or Subnet where `pod_type` says so."""
 
+    @property
+    def addresses(self) -> str:
+        """The addresses, joined by commas; a reservation's user may have named them for each IP family alone."""
+        return self.ip_address or ",".join(filter(None, (self.v4_ip_address, self.v6_ip_address)))
+
 
 class IP(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     metadata: ObjectMeta

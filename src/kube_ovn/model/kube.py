@@ -50,8 +50,14 @@ class PodSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fals
     host_network: bool = False
 
 
+class PodIP(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    ip: str = ""
+
+
 class PodStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     phase: str = ""
+    pod_ips: tuple[PodIP, ...] = msgspec.field(default=(), name="podIPs")
+    """The addresses that the kubelet was told when the Pod was connected."""
 
 
 class Pod(msgspec.Struct, frozen=True, kw_only=True, gc=False):

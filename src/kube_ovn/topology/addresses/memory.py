@@ -1,9 +1,9 @@
 """The grants of earlier passes, read back from where they were written: `IP` objects, ports, annotations.
 
 The truth is the IP object: it is written before anything uses the address. A port of the Northbound database is the
-next witness, and annotations are the last. Ports and annotations count when the IP objects were lost, as on an upgrade
-from a version that had none. Where two witnesses disagree, an address in use (a port) stays with the Pod or Node that
-uses it.
+next witness, and annotations are the last, where the kubelet reports the same addresses. Ports and annotations count
+when the IP objects were lost, as on an upgrade from a version that had none. Where two witnesses disagree, an address
+in use (a port) stays with the Pod or Node that uses it.
 
 A key names the owner of a grant. It is the UID of a Pod or Node. For a Pod of a StatefulSet it is the UID of the
 StatefulSet and the full name of the Pod, because the address outlives the Pod. For a reservation that a user made it is
@@ -11,12 +11,13 @@ the UID of the IP object itself. For the address that endpoints in a subnet are 
 Subnet.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from kube_ovn.derive import Collection, Derived, Graph
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, format_list, parse_addresses, parse_mac
+from kube_ovn.model.addr import Address, parse_addresses, parse_mac
 from kube_ovn.model.crd import IP
 from kube_ovn.model.history import Record
 from kube_ovn.model.kube import Node, OwnerReference, Pod
@@ -74,11 +75,10 @@ def parse_ip(ip: IP) -> tuple[str, tuple[Address, ...], str | None, tuple[Addres
     Raises ValueError with a sentence for its user.
     """
     spec = ip.spec
-    text = spec.ip_address or format_list(filter(None, (spec.v4_ip_address, spec.v6_ip_address)))
-    if not text:
+    if not spec.addresses:
         raise ValueError("it names no address; set v4IpAddress, v6IpAddress or both")
     mac = parse_mac(spec.mac_address) if spec.mac_address else None
-    return spec.subnet, parse_addresses(text), mac, parse_addresses(spec.gateway) if spec.gateway else ()
+    return spec.subnet, parse_addresses(spec.addresses), mac, parse_addresses(spec.gateway) if spec.gateway else ()
 
 
 def read_addresses(ip: IP) -> tuple[Address, ...]:
@@ -113,18 +113,24 @@ def recorded(ip: IP) -> Grant | None:
     return None if mac is None else Grant(subnet=subnet, addresses=addresses, mac=mac, gateways=gateways)
 
 
-def remembered(annotations: Mapping[str, str]) -> Grant | None:
-    """The grant that the annotations of an object record; None when they record none, or are damaged."""
+def remembered(item: Node | Pod) -> Grant | None:
+    """The grant that the annotations of a Node or Pod record; None when they record none, or are damaged. Who makes a
+    Pod writes its annotations: they count when the kubelet reports the addresses as well, which only a Pod that was
+    connected has.
+    """
+    annotations = item.metadata.annotations
     if annotations.get(names.ALLOCATED) != "true":
         return None
     try:
-        return Grant(
+        grant = Grant(
             subnet=annotations[names.LOGICAL_SWITCH],
             addresses=parse_addresses(annotations[names.IP_ADDRESS]),
             mac=parse_mac(annotations[names.MAC_ADDRESS]),
         )
+        reported = {ip_address(each.ip) for each in item.status.pod_ips} if isinstance(item, Pod) else None
     except (KeyError, ValueError):
         return None
+    return grant if reported is None or reported == set(grant.addresses) else None
 
 
 def confirmed(state: State) -> dict[str, Grant]:

@@ -302,7 +302,7 @@ class Recall:
             if holder.pod_type == names.NODE_TYPE
             else self._inputs.pods.values.get(holder.record)
         )
-        return None if item is None else remembered(item.metadata.annotations)
+        return None if item is None else remembered(item)
 
     def _age(self, holder: Holder) -> tuple[str, str, str]:
         """A sort key: older holders come first."""

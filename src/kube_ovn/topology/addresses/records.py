@@ -111,7 +111,11 @@ def find_kept(read: Read, inputs: Inputs, record: str) -> str:
 
 def _change_reservation(read: Read, on: Reads, ip: IP) -> Write | None:
     held = read.get(on.grants.held, ip.metadata.uid)
-    return None if held is None else _complete(ip, held.grant)
+    if held is None:
+        return None
+    holder = on.holders.of_record(read, ip.metadata.name)
+    is_used = holder is not None and holder.owner.key == ip.metadata.uid
+    return _complete(ip, held.grant, holder.node if holder is not None and is_used else ip.spec.node_name)
 
 
 def _change_ours(read: Read, on: Reads, each: Recorded) -> Write | None:
@@ -179,13 +183,17 @@ def _delete(ip: IP) -> Delete:
     )
 
 
-def _complete(ip: IP, grant: Grant) -> Patch | None:
+def _complete(ip: IP, grant: Grant, node: str) -> Patch | None:
     """Fill in the fields that a user left out of a reservation, so that `kubectl get ip` shows it like any other IP
-    object. None when nothing is missing.
+    object, and the node where it is used, which follows it. None when nothing is missing.
     """
     wanted = _addressing(grant)
     missing = {key: value for key, value in wanted.items() if value and not getattr(ip.spec, _FIELDS[key])}
     labels = {names.IP_SUBNET: names.label_value(grant.subnet), names.IP_RESERVED: "true"}
+    if node:
+        labels[names.IP_NODE] = names.label_value(node)
+    if node != ip.spec.node_name:
+        missing["nodeName"] = node
     unlabelled = {key: value for key, value in labels.items() if ip.metadata.labels.get(key) != value}
     if not missing and not unlabelled:
         return None

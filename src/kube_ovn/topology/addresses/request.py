@@ -189,7 +189,7 @@ def ask_for_pod(read: Read, on: Reads, pod: Pod, holder: Holder, former: Grant |
     Raises WaitError, RefusedError, and ValueError for annotations that cannot be read.
     """
     keep = Keep(record=holder.record, uid=holder.uid, owner=holder.owner)
-    if former is not None and (stateful_set(pod) is None or remembered(pod.metadata.annotations) is not None):
+    if former is not None and (stateful_set(pod) is None or remembered(pod) is not None):
         return keep
     request, binding = parse_request(pod), read.get(on.bindings, pod.metadata.namespace)
     if binding is None:
