@@ -1,5 +1,6 @@
 """Our resource definitions, rendered from the chart and made known to an API server."""
 
+import json
 from functools import cache
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from images.manifest import CHART
 from sandbox.command import run
 from sandbox.paths import venv_bin
 from sandbox.programs import HELM, find_programs
+from tests.daemon.node import until
 
 DEFINITIONS = ("subnet", "ip", "ippool", "vpc")
 
@@ -24,4 +26,17 @@ def install_crds(kubeconfig: Path) -> None:
     """Install the definitions and wait until objects of our kinds can be made."""
     kubectl: list[str | Path] = [venv_bin() / "kubectl", f"--kubeconfig={kubeconfig}"]
     run([*kubectl, "apply", "--server-side", "-f", "-"], text=render_crds())
-    run([*kubectl, "wait", "--for=condition=Established", "crd", "--all", "--timeout=20s"])
+    until_established(kubeconfig)
+
+
+def until_established(kubeconfig: Path) -> None:
+    """Wait until objects of all kinds that are defined can be made. `kubectl wait` fails for a definition that was just
+    made: it has no conditions yet.
+    """
+    get: list[str | Path] = [venv_bin() / "kubectl", f"--kubeconfig={kubeconfig}", "get", "crd", "-o", "json"]
+
+    def established() -> bool:
+        conditions = [item.get("status", {}).get("conditions") or [] for item in json.loads(run(get))["items"]]
+        return all(any(c["type"] == "Established" and c["status"] == "True" for c in each) for each in conditions)
+
+    until("objects of our kinds can be made", established)

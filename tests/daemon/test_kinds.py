@@ -18,7 +18,7 @@ from kube_ovn.model.resource import ENDPOINT_SLICES, IPPOOLS, IPS, NODES, PODS, 
 from kube_ovn.ovsdb import commit
 from sandbox.command import run
 from sandbox.paths import venv_bin
-from tests.daemon.crds import install_crds, render_crds
+from tests.daemon.crds import install_crds, render_crds, until_established
 from tests.daemon.kube_apiserver import KubeApiserver, kube_apiserver
 from tests.daemon.ovn import Ovn, ovn
 from tests.daemon.test_controller import NODE, World, until
@@ -54,7 +54,7 @@ def kubectl(world: World, *args: str, text: str | None = None) -> None:
 
 def apply(world: World, definitions: str) -> None:
     kubectl(world, "apply", "--server-side", "--force-conflicts", "-f", "-", text=definitions)
-    kubectl(world, "wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
+    until_established(world.server.kubeconfig)
 
 
 async def install(world: World, kinds: Collection[str]) -> None:
@@ -202,7 +202,7 @@ async def allow(world: World, forbidden: Collection[str]) -> None:
 
 async def serve(world: World, address: str, endpoints: list[str]) -> None:
     """A Service with these endpoints."""
-    if not (await world.client.list(SERVICES, field_selector="metadata.name=web")).items:
+    if not (await world.client.list(SERVICES, selector={"fieldSelector": "metadata.name=web"})).items:
         spec = {"clusterIP": address, "ports": [{"port": 80}]}
         await world.client.request("POST", SERVICES.path("default"), body={"metadata": {"name": "web"}, "spec": spec})
     piece = {
