@@ -1,9 +1,9 @@
 """The guard of the databases of OVN at this node: the node's third table of nftables. Pure.
 
-Whoever can write the Northbound database rules the network. So its ports are for the nodes of the cluster, whatever
-address of the node is asked, and never for a packet that came out of the fabric or was led here by a rule of nftables
-(a Service with a node's address among its endpoints, a hostPort). The output of `nft list table inet kube-ovn-guard` is
-meant to be read.
+A program that can write the Northbound database rules the network. So the ports of the databases are for the nodes of
+the cluster, whatever address of the node is asked, and never for a packet that came out of the fabric or was led here
+by a rule of nftables (a Service with a node's address among its endpoints, a hostPort). The output of `nft list table
+inet kube-ovn-guard` is meant to be read.
 """
 
 from collections.abc import Collection

@@ -113,9 +113,10 @@ def _change_reservation(read: Read, on: Reads, ip: IP) -> Write | None:
     held = read.get(on.grants.held, ip.metadata.uid)
     if held is None:
         return None
-    holder = on.holders.of_record(read, ip.metadata.name)
-    is_used = holder is not None and holder.owner.key == ip.metadata.uid
-    return _complete(ip, held.grant, holder.node if holder is not None and is_used else ip.spec.node_name)
+    holder, node = on.holders.of_record(read, ip.metadata.name), ip.spec.node_name
+    if holder is not None and holder.owner.key == ip.metadata.uid:
+        node = holder.node
+    return _complete(ip, held.grant, node)
 
 
 def _change_ours(read: Read, on: Reads, each: Recorded) -> Write | None:
