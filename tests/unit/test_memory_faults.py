@@ -215,6 +215,24 @@ def test_what_is_excluded_already_cannot_be_reserved() -> None:
     assert not where.server.get(IP, "kept").spec.mac_address
 
 
+@RESTARTS
+@pytest.mark.parametrize("has_pod", [False, True])
+def test_a_reservation_that_its_user_completes_before_the_controller_does(has_pod: bool, again: Restart | None) -> None:
+    """Found by histories: the running controller kept the MAC address of its own, and a new one took the user's."""
+    kept, first = reservation("a.default", "ovn-default", "10.16.0.40"), pod("a")
+    where = world()
+    where.server.put(kept, *([first] if has_pod else []))
+    where.make_pass(NOTHING)
+    edit(where, kept, "spec", "mac_address", value="0a:00:00:00:00:77")
+    where.make_pass(NOTHING)
+    if again is not None:
+        where.take(again)
+    where.calm()
+    made = where.server.get(IP, "a.default")
+    assert made.spec.mac_address == "0a:00:00:00:00:77"
+    assert grants(where.topology)[made.metadata.uid].mac == made.spec.mac_address
+
+
 # --- 11: a reservation that comes while a Pod's first record is on its way ---
 
 

@@ -242,8 +242,12 @@ class Recall:
         """Take over the grant that an IP object records. Returns why the grant cannot be taken over, as in
         `Grants.disputed`; None when nothing forbids it.
         """
-        if record.owner.key in self._ledger.grants:
-            return None
+        key = record.owner.key
+        if (held := self._ledger.grants.get(key)) is not None:
+            if self._registry.is_recorded(key) or not _contradicts(record.ip, held):
+                return None
+            self._ledger.release(key)
+            self._registry.leave(key)
         try:
             if is_reservation(record.ip):
                 self._reserve(record)
@@ -318,7 +322,7 @@ class Recall:
         if holder is None or held is None:
             return
         record = self._records.get(holder.record)
-        if record is not None and record.owner.key == key and (is_reservation(record.ip) or record.grant == held):
+        if record is not None and record.owner.key == key and record.grant == held:
             self._registry.set_recorded(key)
 
     # --- for the step `allocate` ---
@@ -371,6 +375,20 @@ def _age(ip: IP) -> tuple[str, str]:
 def _same(one: Grant, other: Grant | None) -> bool:
     """Whether two witnesses hold the same grant. Gateways are not compared: they are read from records only."""
     return other is not None and (one.subnet, one.addresses, one.mac) == (other.subnet, other.addresses, other.mac)
+
+
+def _contradicts(ip: IP, grant: Grant) -> bool:
+    """Whether a reservation says something else than what was granted for it: its user was faster than the controller,
+    which fills in what the user left open.
+    """
+    if not is_reservation(ip):
+        return False
+    try:
+        subnet, addresses, mac, gateways = parse_ip(ip)
+    except ValueError:
+        return True
+    same = subnet == grant.subnet and set(addresses) <= set(grant.addresses)
+    return not (same and mac in (None, grant.mac) and gateways in ((), grant.gateways))
 
 
 def _agrees(ip: IP, grant: Grant) -> bool:

@@ -53,6 +53,10 @@ class Registry:
             self._uids[new.key] = uid
             self._recorded |= {new.key} if was_recorded else set()
 
+    def is_recorded(self, key: str) -> bool:
+        """Whether a grant was recorded for its present holder."""
+        return key in self._recorded
+
     def set_recorded(self, key: str) -> None:
         """Take over that a grant is recorded for its present holder."""
         if key not in self._recorded:
