@@ -178,6 +178,37 @@ async def test_the_newest_is_sent_and_what_was_taken_is_not_sent_again() -> None
         assert server.asked["a"] == asked
 
 
+async def test_a_write_that_waits_is_not_lost_to_the_next_try_of_an_older_one() -> None:
+    free = asyncio.Event()
+    taken: list[str] = []
+
+    async def send(write: Write) -> None:
+        assert isinstance(write, Annotate)
+        if write.object.uid != "a":
+            await free.wait()
+        elif write.annotations["key"] == "old":
+            raise KubeError(409, "Conflict", "changed")
+        else:
+            taken.append(write.object.uid)
+            done.set()
+
+    done = asyncio.Event()
+    publisher = Publisher(send, lambda *_: None)
+    task = asyncio.create_task(publisher.run())
+    publisher.offer({key("a"): write("a", "old")})
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the old write was refused, and its next try is due in a moment
+    busy = [f"busy-{number}" for number in range(IN_FLIGHT)]
+    publisher.offer({key(uid): write(uid) for uid in busy} | {key("a"): write("a", "new")})
+    await asyncio.sleep(0.05)
+    free.set()
+    async with asyncio.timeout(DEADLINE):
+        await done.wait()
+    assert taken == ["a"]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_a_status_is_written_once_in_its_time_and_the_last_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publish, "STATUS_PERIOD", 0.3)
     sent: list[str] = []

@@ -106,7 +106,7 @@ class Publisher:
                 self._pauses.pop(key, None)
                 self._told.discard(key)
             except KubeError as error:
-                if self._taken.get(key) is write:  # still wanted, and there is no newer write
+                if self._is_newest(key, write):
                     self._put_off(key, write, error)
 
     def _remember_sent(self, key: WriteKey) -> None:
@@ -128,6 +128,10 @@ class Publisher:
         asyncio.get_running_loop().call_later(random.uniform(pause / 2, pause), self._again, key, write)
 
     def _again(self, key: WriteKey, write: Write) -> None:
-        if self._taken.get(key) is write:
+        if self._is_newest(key, write):
             del self._taken[key]
             self._wait(key, write)
+
+    def _is_newest(self, key: WriteKey, write: Write) -> bool:
+        """Whether a write that was taken is still wanted, and no newer write of its key waits."""
+        return self._taken.get(key) is write and key not in self._waiting and key not in self._later
