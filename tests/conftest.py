@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.lanes"]
+pytest_plugins = ["tests.lanes", "tests.cluster.fixtures"]
 
 # What computes gets the processor time that others leave (tests/lanes.py), so the time of an example says nothing.
 settings.register_profile("beside others", deadline=None)

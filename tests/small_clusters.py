@@ -69,7 +69,13 @@ KINDS: Mapping[Kind, type[Any]] = {
 }
 
 
-def fabric(cidr: str = "10.16.0.0/16", join: str = "100.64.0.0/16", exclude: tuple[str, ...] = ()) -> Fabric:
+def fabric(
+    cidr: str = "10.16.0.0/16",
+    join: str = "100.64.0.0/16",
+    exclude: tuple[str, ...] = (),
+    *,
+    trusts_tenants: bool = False,
+) -> Fabric:
     default = {"cidrBlock": cidr, "excludeIps": list(exclude), "natOutgoing": True, "default": True}
     return Fabric(
         router="ovn-cluster",
@@ -79,6 +85,7 @@ def fabric(cidr: str = "10.16.0.0/16", join: str = "100.64.0.0/16", exclude: tup
         services=parse_networks("10.96.0.0/12,fd00:10:96::/112"),
         domain="cluster.local",
         dns=parse_addresses("10.96.0.10,fd00:10:96::a"),
+        trusts_tenants=trusts_tenants,
     )
 
 

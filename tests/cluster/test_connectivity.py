@@ -13,7 +13,7 @@ from sandbox.demo import kubectl
 from sandbox.layout import OUTSIDE_FAR_V4
 from sandbox.paths import venv_bin
 from tests.cluster import kube
-from tests.cluster.conftest import PREFIX
+from tests.cluster.fixtures import PREFIX
 from tests.cluster.kube import Objects
 from tests.cluster.lab import HTTP, SERVER, Pod, Scene, manifest, node_exec
 

@@ -10,7 +10,7 @@ from kube_ovn.model import nb
 from sandbox.demo import SYSTEM
 from sandbox.layout import CONTROL_PLANE_NODE
 from tests.cluster import kube
-from tests.cluster.conftest import no_namespace_left
+from tests.cluster.fixtures import no_namespace_left
 from tests.cluster.kube import Objects
 from tests.cluster.lab import (
     Pinging,

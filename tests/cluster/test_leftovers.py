@@ -4,7 +4,7 @@ import pytest
 
 from sandbox.layout import IpFamily
 from tests.cluster import kube
-from tests.cluster.conftest import no_namespace_left
+from tests.cluster.fixtures import no_namespace_left
 
 FAMILY = IpFamily.IPV6
 """That of the last tests of a run."""

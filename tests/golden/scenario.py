@@ -28,14 +28,18 @@ KINDS: dict[str, type[Object]] = {
 
 def load(scenario: str) -> tuple[Topology, Api]:
     """The scenario's objects, and a controller that has nothing left to write for them (a `Network` document changes
-    the default CIDRs).
+    the default CIDRs, and whether tenants are trusted).
     """
     documents = msgspec.yaml.decode((FOLDER / scenario / "cluster.yaml").read_text(), type=list[dict[str, object]])
     network = fabric()
     objects: list[Object] = []
     for document in documents:
         if document["kind"] == "Network":
-            network = fabric(str(document["default"]), str(document["join"]))
+            network = fabric(
+                str(document.get("default", "10.16.0.0/16")),
+                str(document.get("join", "100.64.0.0/16")),
+                trusts_tenants=document.get("tenants") == "trusted",
+            )
         else:
             objects.append(msgspec.convert(document, KINDS[str(document["kind"])]))
     topology, api = Topology(network), Api(*objects)

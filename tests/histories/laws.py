@@ -1,10 +1,15 @@
 """Laws of desired states: what holds of the rows after each pass, and that two controllers agree."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
+from typing import Any, TypeGuard
 
+from kube_ovn.model.addr import Address
+from kube_ovn.model.crd import IPPool, Subnet
+from kube_ovn.model.kube import Namespace, Object
 from kube_ovn.model.nb import LogicalSwitchPort
-from kube_ovn.model.row import Member, RowKey, State
+from kube_ovn.model.network import Grant
+from kube_ovn.model.row import Member, Row, RowKey, State
 
 MOST_SHOWN = 5
 """Differences in a message."""
@@ -47,6 +52,44 @@ def check_addresses(state: State) -> None:
             for address in addresses_of(row):
                 before = taken.setdefault((row.external_ids["ls"], address), row.name)
                 assert before == row.name, f"{before} and {row.name} both have {address}"
+
+
+def is_port(row: Row | None) -> TypeGuard[LogicalSwitchPort]:
+    return isinstance(row, LogicalSwitchPort)
+
+
+def may_be_in(namespace: str, grant: Grant, seen: Sequence[Object], default: str) -> bool:
+    """Whether a Namespace's Pods may have these addresses, as Subnets, IPPools and labels say. `default`: the Subnet of
+    Namespaces that none names.
+    """
+    (labels,) = [item.metadata.labels for item in seen if _is_namespace(item, namespace)]
+    (spec,) = [each.spec for each in seen if isinstance(each, Subnet) and each.metadata.name == grant.subnet]
+    selected = any(
+        all(labels.get(key) == value for key, value in selector.match_labels.items())
+        for selector in spec.namespace_selectors
+    )
+    closed = bool(spec.namespaces or spec.namespace_selectors) and grant.subnet != default
+    let_in = not closed or namespace in spec.namespaces or selected
+    pools = [each.spec for each in seen if isinstance(each, IPPool) and each.spec.subnet == grant.subnet]
+    for address in grant.addresses:
+        having = [pool.namespaces for pool in pools if any(_within(address, text) for text in pool.ips)]
+        if not any(namespace in named or (not named and let_in) for named in having or [()]):
+            return False
+    return True
+
+
+def _is_namespace(item: Object, name: str) -> bool:
+    return isinstance(item, Namespace) and item.metadata.name == name
+
+
+def _within(address: Address, text: str) -> bool:
+    """Whether an address is in an entry of an IPPool: an address or a range."""
+    try:
+        first, _, last = text.partition("..")
+        low, high = ip_address(first), ip_address(last or first)
+        return low.version == address.version and int(low) <= int(address) <= int(high)
+    except ValueError:
+        return False
 
 
 def differences(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -46,6 +46,8 @@ _THINGS: tuple[Object, ...] = (
     pod("d", annotations={names.LOGICAL_SWITCH: "blue"}),
     pod("e", annotations={names.LOGICAL_SWITCH: "blue", names.IP_ADDRESS: "10.20.0.3"}),
     pod("f", annotations={names.LOGICAL_SWITCH: "blue", names.MAC_ADDRESS: "0a:00:00:00:00:07"}),
+    pod("own", namespace="other"),
+    pod("own", namespace="rival", annotations={names.IP_ADDRESS: "10.30.0.3"}),
     pod("host", host_network=True),
     gateway("node1", 1, egress="true"),
     gateway("node2", 2, ready=False),
@@ -54,6 +56,7 @@ _THINGS: tuple[Object, ...] = (
     namespace("third", {"team": "blue"}),
     namespace("default-ovn-cluster"),
     namespace("other", None, **{names.LOGICAL_SWITCH: "own", names.CIDR: "10.30.0.0/29"}),
+    namespace("rival", None, **{names.LOGICAL_SWITCH: "own", names.CIDR: "10.30.0.0/28", names.IP_POOL: "more"}),
     subnet("blue", "10.20.0.0/29", namespaces=("third",)),
     subnet("a.default", "10.21.0.0/29", namespace_selectors=(LabelSelector(match_labels={"team": "blue"}),)),
     subnet("out", "10.20.0.0/28", gateway_type="centralized", gateway_node="node2,node1", private=True),
@@ -83,8 +86,9 @@ FOREIGN = (
     RowKey("Port_Group", "node.node2"),
 )
 FABRICS = {
-    "small": fabric("10.16.0.0/29", "100.64.0.0/29"),
-    "dual": fabric("10.16.0.0/29,fd00:16::/125", "100.64.0.0/29,fd00:64::/125"),
+    "small": fabric("10.16.0.0/29", "100.64.0.0/29", trusts_tenants=True),
+    "dual": fabric("10.16.0.0/29,fd00:16::/125", "100.64.0.0/29,fd00:64::/125", trusts_tenants=True),
+    "tenants": fabric("10.16.0.0/29", "100.64.0.0/29"),
 }
 
 _ALWAYS = ("Namespace default", "Namespace third", "Node node1")

@@ -7,6 +7,7 @@ late of some kinds, starts anew, and loses its database. Foreign rows come and g
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from kube_ovn.model.writes import Annotate, Delete, Write
 from kube_ovn.topology.fabric import Fabric
 from tests.histories.controller import complaints, grants, rows, show, stands, start, told, writes
 from tests.histories.fields import Edit
-from tests.histories.laws import addresses_of, assert_same, check_addresses, check_references
+from tests.histories.laws import addresses_of, assert_same, check_addresses, check_references, is_port, may_be_in
 from tests.histories.server import Server, called
 from tests.histories.steps import Calm, Foreign, Land, Make, Pass, Remove, Replace, Restart, Step
 from tests.histories.things import AGES, FABRICS, FOREIGN, STANDING, TEMPLATES, WEB, identity
@@ -170,7 +171,9 @@ class World:
         if self.lost:
             self.break_promises(lambda uid, promise: not self.is_recorded(uid, promise))
             self.kept = [write for write in self.kept if not isinstance(write, Annotate)]
+        before = grants(self.topology)
         show(self.topology, self.seen, None if step.resync or self.fresh else changed, self.foreign)
+        self.check_scopes(before.keys())
         self.fresh = False
         if stands(self.topology):
             self.northbound, self.lost = dict(rows(self.topology)), False
@@ -253,6 +256,19 @@ class World:
             row = state[key]  # the joint of a subnet in effect stays, and stops the commits until the foreign row goes
             assert getattr(row, "type", "") == "router", f"{key} is the name of a foreign row"
         self.check_promises(state)
+
+    def check_scopes(self, before: AbstractSet[str]) -> None:
+        """A Pod that is granted addresses now gets them where its Namespace may be."""
+        if self.fabric.trusts_tenants:
+            return
+        seen = list(self.seen.values())
+        recorded = {item.spec.owner_uid for item in seen if isinstance(item, IP)}
+        ports = {row.external_ids.get(names.OWNER_UID) for row in self.northbound.values() if is_port(row)}
+        for key, grant in grants(self.topology).items():
+            item = self.seen.get(key)
+            new = key not in before and key not in recorded and key not in ports
+            if new and isinstance(item, Pod) and names.ALLOCATED not in item.metadata.annotations:
+                assert may_be_in(item.metadata.namespace, grant, seen, self.fabric.default), f"{key} got {grant}"
 
     def check_promises(self, state: State) -> None:
         """A Pod that was told its addresses keeps its port, as long as no user removes an object that it needs."""

@@ -10,7 +10,7 @@ from kube_ovn.model.kube import Pod
 from kube_ovn.model.network import Grant, Subnet
 from kube_ovn.topology.addresses import holders
 from kube_ovn.topology.addresses.allocate import place
-from kube_ovn.topology.addresses.grants import COMING, READY, UNREADY
+from kube_ovn.topology.addresses.grants import COMING, READY, UNREADY, Pools
 from kube_ovn.topology.addresses.grants import define as define_grants
 from kube_ovn.topology.addresses.ledger import ExhaustedError, Ledger, Need, RefusedError
 from kube_ovn.topology.addresses.request import Reads, WaitError, Want, ask_for_pod
@@ -21,6 +21,7 @@ from kube_ovn.topology.ports.pod import Request, parse_request
 from kube_ovn.topology.subnets.addressing import Judged
 from kube_ovn.topology.subnets.namespace import Binding
 from kube_ovn.topology.subnets.pool import judge_pools
+from kube_ovn.topology.subnets.scope import Scope, Scopes
 from kube_ovn.topology.subnets.verdict import parse_subnet
 from tests.small_clusters import fabric, pod, pool, stateful_set
 
@@ -41,6 +42,8 @@ class World:
         self._bindings: Collection[str, Binding] = graph.collection("bindings", str, Binding)
         self._readiness: Collection[str, str] = graph.collection("readiness", str, str)
         effective: Collection[str, Subnet] = graph.collection("effective", str, Subnet)
+        ranges: Collection[str, Pools] = graph.collection("ranges of pools", str, dict)
+        self._scopes: Collection[str, Scope] = graph.collection("scopes", str, Scope)
         self._sets: Collection[Name, StatefulSet] = graph.collection("sets", Name, StatefulSet)
         self._holders = holders.define(graph, inputs, grants, {})
         self._graph, self._inputs = graph, inputs
@@ -53,6 +56,14 @@ class World:
             unknown=inputs.unknown,
             sets=graph.index("sets by UID", self._sets, lambda name, each: (each.metadata.uid,)),
             bindings=self._bindings,
+            scopes=Scopes(
+                fabric=fabric(),
+                namespaces=inputs.namespaces,
+                subnets=self._scopes,
+                effective=effective,
+                pool_specs=inputs.pools,
+                pool_ranges=ranges,
+            ),
             readiness=self._readiness,
             effective=effective,
             obstacles=Obstacles(
@@ -67,8 +78,8 @@ class World:
         self._readiness.replace(dict.fromkeys(subnets, READY))
         verdicts = judge_pools(pools.values(), subnets)
         for name, subnet in subnets.items():
-            ranges = {p: verdict.ranges for p, verdict in verdicts.items() if pools[p].spec.subnet == name}
-            self.ledger.put_subnet(subnet, ranges)
+            ranges.put(name, {p: verdict.ranges for p, verdict in verdicts.items() if pools[p].spec.subnet == name})
+            self.ledger.put_subnet(subnet, ranges.values[name])
 
     def come(self, name: str) -> None:
         """A subnet will be there in a moment."""

@@ -14,6 +14,15 @@ from kube_ovn.telemetry import parse_level
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.subnets.verdict import parse_subnet
 
+TRUSTED, UNTRUSTED = "trusted", "untrusted"
+
+
+def parse_tenants(text: str) -> str:
+    """Parse whether tenants are trusted. Raises ValueError."""
+    if text not in (TRUSTED, UNTRUSTED):
+        raise ValueError(f"{text!r} must be {TRUSTED} or {UNTRUSTED}")
+    return text
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -39,6 +48,11 @@ class Settings:
         (),
         "where kubelets tell Pods to look for a DNS server; empty = the Service CIDR's tenth address",
         parse_addresses,
+    )
+    tenants: str = flag(
+        UNTRUSTED,
+        "trusted = annotations may lead Pods into subnets that are for other Namespaces; or untrusted",
+        parse_tenants,
     )
     pod_namespace: str = flag("kube-system", "Namespace of the Lease")
     pod_name: str = flag("", "this instance's name in the Lease; empty = host name")
@@ -98,6 +112,7 @@ class Settings:
             initial=initial,
             services=services,
             dns=self.cluster_dns or dns_addresses(services),
+            trusts_tenants=self.tenants == TRUSTED,
         )
 
     def _initial(self, name: str, cidr: str, gateway: str, exclude: tuple[str, ...]) -> dict[str, object]:

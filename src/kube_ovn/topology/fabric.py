@@ -20,3 +20,5 @@ class Fabric:
     """The domain of the cluster's names in DNS; empty when the fabric does not answer for names."""
     dns: tuple[Address, ...] = ()
     """The addresses at which kubelets tell Pods to look for a DNS server, one for each IP family."""
+    trusts_tenants: bool = False
+    """Whether annotations may lead the Pods of any Namespace into any subnet."""

@@ -30,7 +30,7 @@ from kube_ovn.topology.ports import outcome
 from kube_ovn.topology.ports.obstacles import Obstacles
 from kube_ovn.topology.services import checks
 from kube_ovn.topology.services import network as services
-from kube_ovn.topology.subnets import addressing, bindings, features, network, parsing, report
+from kube_ovn.topology.subnets import addressing, bindings, features, network, parsing, report, scope
 from kube_ovn.topology.subnets.verdict import in_effect
 
 T_co = TypeVar("T_co", bound=Object, covariant=True)
@@ -83,7 +83,8 @@ class Topology:
 
         spaces = addressing.define(graph, inputs, fabric, effect, having, held, confirmed.keys())
         bindings.define_initial(graph, inputs, outputs, fabric)
-        bound = bindings.define(graph, inputs, outputs, fabric, spaces)
+        scopes = scope.define(graph, inputs, fabric, spaces)
+        bound = bindings.define(graph, inputs, outputs, fabric, spaces, scopes)
         obstacles = Obstacles(router=fabric.router, foreign=inputs.foreign, judged=spaces.judged)
         asking = request.Reads(
             fabric=fabric,
@@ -94,6 +95,7 @@ class Topology:
             unknown=inputs.unknown,
             sets=sets,
             bindings=bound.bindings,
+            scopes=scopes,
             readiness=spaces.readiness,
             effective=spaces.effective,
             obstacles=obstacles,

@@ -26,6 +26,7 @@ from kube_ovn.topology.inputs import Name
 from kube_ovn.topology.ports.obstacles import Obstacles
 from kube_ovn.topology.ports.pod import Request, ordinal, parse_request, pod_label
 from kube_ovn.topology.subnets.namespace import Binding
+from kube_ovn.topology.subnets.scope import Scopes, Tenant
 
 
 class WaitError(Exception):
@@ -102,6 +103,7 @@ class Reads:
     """StatefulSets by UID."""
     bindings: Source[str, Binding]
     """By Namespace."""
+    scopes: Scopes
     readiness: Source[str, str]
     """By Subnet: `READY`, `COMING` or `UNREADY`."""
     effective: Source[str, Subnet]
@@ -131,6 +133,10 @@ class _Asking:
             self.check_listed(STATEFULSETS, owner.name)
             raise WaitError
         return found
+
+    @property
+    def tenant(self) -> Tenant:
+        return Tenant(self.pod.metadata.namespace, self.binding.subnets)
 
     def check_listed(self, kind: Resource[Any], name: str) -> None:
         """Raise RefusedError when the objects of a kind are unknown: then an object that is not found may exist."""
@@ -219,6 +225,8 @@ def _still_fits(asking: _Asking, grant: Grant) -> bool:
             return False
         wanted = set(request.choices[number])
     versions = tuple(address.version for address in grant.addresses)
+    if asking.on.scopes.against_addresses(asking.read, asking.tenant, grant.subnet, grant.addresses):
+        return False
     return wanted <= set(grant.addresses) and (not request.versions or request.versions == versions)
 
 
@@ -232,9 +240,9 @@ def _want(asking: _Asking, holder: Holder) -> Want:
         if number is not None:
             addresses = _entry(asking, number)
         else:
-            choices = _choices(request, _spaces(asking, places))
+            choices = _choices(asking, _spaces(asking, places))
     if addresses:
-        places = (_place_of(addresses, _spaces(asking, places)),)
+        places = (_place_of(asking, addresses, _spaces(asking, places)),)
     return Want(
         record=holder.record,
         uid=holder.uid,
@@ -263,12 +271,14 @@ def _places(asking: _Asking) -> tuple[Place, ...]:
         wanted = tuple(place.subnet for place in found)
     else:
         found = [Place(name) for name in wanted]
+        if not request.choices and not request.addresses:
+            _check_scopes(asking, request.subnets)
     for name in wanted:
         if name == on.fabric.join:
             raise RefusedError(f"subnet {name} joins the nodes and is not for Pods; choose another")
     readiness = {place.subnet: _readiness(asking, place.subnet) for place in found}
     first = next((state for state in readiness.values() if state in (READY, COMING)), None)
-    if first == COMING or (first is None and not request.subnets and binding.pending):
+    if first == COMING or (binding.pending and not binding.refusal and readiness.keys() & set(binding.subnets)):
         raise WaitError  # also where a later subnet is ready: the order is the user's
     if first == READY:
         return tuple(place for place in found if readiness[place.subnet] == READY)
@@ -278,6 +288,13 @@ def _places(asking: _Asking) -> tuple[Place, ...]:
     raise RefusedError(
         f"subnet {format_list(wanted)} is not ready or is being deleted: `kubectl describe subnet {wanted[0]}` says why"
     )
+
+
+def _check_scopes(asking: _Asking, subnets: Iterable[str]) -> None:
+    """Raise RefusedError when a subnet is not for the Pod's Namespace."""
+    for name in subnets:
+        if against := asking.on.scopes.against_subnet(asking.read, asking.tenant, name):
+            raise RefusedError(against)
 
 
 def _readiness(asking: _Asking, subnet: str) -> str | None:
@@ -296,6 +313,8 @@ def _pool(asking: _Asking, name: str) -> Place:
             f"IPPool {name} is of subnet {pool.spec.subnet}, but annotation {names.LOGICAL_SWITCH} asks for "
             f"{format_list(subnets)}: remove one of the two"
         )
+    if against := asking.on.scopes.against_pool(asking.read, asking.tenant, pool):
+        raise RefusedError(against)
     return Place(pool.spec.subnet, name)
 
 
@@ -316,27 +335,30 @@ def _spaces(asking: _Asking, places: Iterable[Place]) -> list[Subnet]:
     return [subnet for subnet in found if subnet is not None]
 
 
-def _choices(request: Request, spaces: Sequence[Subnet]) -> tuple[Choice, ...]:
-    """The entries of a list that lie in one of the subnets. An entry that lies in none is left out. Raises RefusedError
-    when all are.
+def _choices(asking: _Asking, spaces: Sequence[Subnet]) -> tuple[Choice, ...]:
+    """The entries of a list that the Pod may have. An entry that lies in none of the subnets, or that is for other
+    Namespaces, is left out. Raises RefusedError when all are.
     """
-    places = [(_find_place(addresses, spaces), addresses) for addresses in request.choices]
-    found = tuple(Choice(place, addresses) for place, addresses in places if place is not None)
+    found, problems = [], []
+    for addresses in asking.request.choices:
+        try:
+            found.append(Choice(_place_of(asking, addresses, spaces), addresses))
+        except RefusedError as error:
+            problems.append(error)
     if not found:
-        _place_of(request.choices[0], spaces)
-    return found
+        raise problems[0]
+    return tuple(found)
 
 
-def _find_place(addresses: tuple[Address, ...], spaces: Sequence[Subnet]) -> Place | None:
-    """The first of these subnets that holds the addresses. They may lie in any pool of the subnet."""
-    return next((Place(space.name) for space in spaces if all(space.holds(each) for each in addresses)), None)
-
-
-def _place_of(addresses: tuple[Address, ...], spaces: Sequence[Subnet]) -> Place:
-    """As `_find_place`. Raises RefusedError when none holds them."""
-    place = _find_place(addresses, spaces)
-    if place is not None:
-        return place
+def _place_of(asking: _Asking, addresses: tuple[Address, ...], spaces: Sequence[Subnet]) -> Place:
+    """The first of these subnets that holds the addresses. They may lie in any pool of the subnet that is for the Pod's
+    Namespace. Raises RefusedError.
+    """
+    for space in spaces:
+        if all(space.holds(each) for each in addresses):
+            if against := asking.on.scopes.against_addresses(asking.read, asking.tenant, space.name, addresses):
+                raise RefusedError(against)
+            return Place(space.name)
     tried = [f"{subnet.name} ({format_list(subnet.cidrs)})" for subnet in spaces]
     word = "subnet" if len(tried) == 1 else "subnets"
     raise RefusedError(

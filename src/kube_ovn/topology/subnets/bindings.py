@@ -34,6 +34,7 @@ from kube_ovn.topology.subnets.namespace import (
     wished_spec,
     written,
 )
+from kube_ovn.topology.subnets.scope import Scopes, Tenant
 
 _BY_LABELS = ("labels", "")
 
@@ -91,11 +92,13 @@ class Bindings:
     """The wishes that name a Subnet, by the name of the Subnet."""
 
 
-def define(graph: Graph, inputs: Inputs, outputs: Outputs, fabric: Fabric, addressing: Addressing) -> Bindings:
+def define(
+    graph: Graph, inputs: Inputs, outputs: Outputs, fabric: Fabric, addressing: Addressing, scopes: Scopes
+) -> Bindings:
     """Derive the bindings of Namespaces, the Subnets that their annotations make, and the annotations that are written
     to them.
     """
-    binder = _Binder(graph, inputs, fabric, addressing)
+    binder = _Binder(graph, inputs, fabric, addressing, scopes)
     bound = graph.derive("bound Namespaces", inputs.namespaces, binder.bind)
 
     def answer(read: Read, name: str, namespace: Namespace) -> _Answer:
@@ -121,8 +124,8 @@ def define(graph: Graph, inputs: Inputs, outputs: Outputs, fabric: Fabric, addre
 class _Binder:
     """The derivations that lead to a binding."""
 
-    def __init__(self, graph: Graph, inputs: Inputs, fabric: Fabric, addressing: Addressing) -> None:
-        self._inputs, self._fabric, self._addressing = inputs, fabric, addressing
+    def __init__(self, graph: Graph, inputs: Inputs, fabric: Fabric, addressing: Addressing, scopes: Scopes) -> None:
+        self._inputs, self._fabric, self._addressing, self._scopes = inputs, fabric, addressing, scopes
         selectors = graph.derive("selectors of subnets", inputs.subnets, _selector)
         self._selectors = graph.index("subnets by Namespace", selectors, _selected)
         self._pools: Index[str, str, IPPool] = graph.index(
@@ -135,9 +138,8 @@ class _Binder:
         self._wishes = wishes
         self.wished = graph.index("wishes by subnet", wishes, lambda name, each: each.wish.switches)
         self.makers = graph.index("wishes by subnet to make", wishes, _made)
-        self._firsts = graph.derive(
-            "first wishes by subnet to make", self.makers, lambda read, name, members: _first(members)
-        )
+        self._made_for = graph.derive("Namespaces of made subnets", inputs.subnets, _made_for)
+        self._firsts = graph.derive("first wishes by subnet to make", self.makers, self._first)
 
     def _bind_by_subnets(self, read: Read, name: str, namespace: Namespace) -> Binding:
         """The binding of a Namespace that has no wish of its own."""
@@ -164,6 +166,15 @@ class _Binder:
         meta = namespace.metadata
         return _Wished(namespace=name, uid=meta.uid, age=meta.creation_timestamp, wish=wish, problem=problem)
 
+    def _first(self, read: Read, name: str, members: Mapping[str, _Wished]) -> _Wished | None:
+        """The wish that shapes a Subnet: of those that it was made for, or else of all, the first that can be
+        understood. A Namespace that it was made for keeps it while its wish cannot be understood.
+        """
+        made_for = read.get(self._made_for, name) or ()
+        ordered = _in_order(members, made_for)
+        keeping = [each for each in ordered if each.namespace in made_for]
+        return next((each for each in keeping or ordered if not each.problem), keeping[0] if keeping else None)
+
     def annotations(self, read: Read, binding: Binding) -> dict[str, str]:
         """The annotations that a Namespace with this binding should have."""
         found = [read.get(self._addressing.effective, name) for name in binding.subnets]
@@ -181,35 +192,52 @@ class _Binder:
         assert bound is not None, "every Namespace has a binding"
         if wished is None:
             return _Bound(binding=bound, problem="")
-        wish, problem = wished.wish, wished.problem
+        wish, problem, tenant = wished.wish, wished.problem, Tenant(name, bound.subnets)
         if wish.pools:
             bound = replace(bound, pools=wish.pools)
         if not wish.switches:
-            return _Bound(binding=bound, problem=problem)
-        problem = problem or self._clash(read, name, wish)
+            return _Bound(binding=bound, problem=problem or self._against_pools(read, tenant, wish))
+        problem = problem or self._clash(read, tenant, wish)
         if problem:
             return _Bound(binding=replace(bound, subnets=(), refusal=problem), problem=problem)
         if wish.makes is not None:
-            return self._bind_to_own(read, bound, wish, wish.makes)
-        there = tuple(each for each in wish.switches if read.get(self._there, each))
-        if there != wish.switches:
-            missing = format_list(each for each in wish.switches if each not in there)
+            bound, problem = self._bind_to_own(read, bound, tenant, wish.makes)
+        else:
+            bound, problem = self._bind_to_others(read, bound, tenant, wish)
+        tenant = Tenant(name, bound.subnets)
+        return _Bound(binding=bound, problem=problem or self._against_pools(read, tenant, wish))
+
+    def _bind_to_others(self, read: Read, bound: Binding, tenant: Tenant, wish: Wish) -> tuple[Binding, str]:
+        """The binding to Subnets that are there, and the problem of those that are not, or not for the Namespace."""
+        against = {each: self._scopes.against_subnet(read, tenant, each) for each in wish.switches}
+        there = tuple(each for each in wish.switches if read.get(self._there, each) and not against[each])
+        problem = next(filter(None, against.values()), "")
+        missing = [each for each in wish.switches if each not in there and not against[each]]
+        if missing and not problem:
             problem = (
-                f"annotation {names.LOGICAL_SWITCH} of Namespace {name} names {missing}, which is no subnet: "
-                f"make a Subnet of that name, or add annotation {names.CIDR}"
+                f"annotation {names.LOGICAL_SWITCH} of Namespace {tenant.namespace} names {format_list(missing)}, "
+                f"which is no subnet: make a Subnet of that name, or add annotation {names.CIDR}"
             )
-        return _Bound(binding=replace(bound, subnets=there, refusal="" if there else problem), problem=problem)
+        return replace(bound, subnets=there, refusal="" if there else problem), problem
 
-    def _bind_to_own(self, read: Read, bound: Binding, wish: Wish, makes: str) -> _Bound:
-        """The binding to the Subnet that the annotations of a Namespace make."""
+    def _against_pools(self, read: Read, tenant: Tenant, wish: Wish) -> str:
+        """The sentence why an IPPool that a Namespace wishes for is not for it; empty when all are."""
+        pools = [pool for each in wish.pools if (pool := read.get(self._addressing.pool_specs, each)) is not None]
+        return next(filter(None, (self._scopes.against_pool(read, tenant, pool) for pool in pools)), "")
+
+    def _bind_to_own(self, read: Read, bound: Binding, tenant: Tenant, makes: str) -> tuple[Binding, str]:
+        """The binding to the Subnet that the annotations of a Namespace make, and the problem of that Subnet."""
         judged, ready = read.get(self._addressing.judged, makes), self.is_ready(read, makes)
+        if not self._fabric.trusts_tenants:
+            made_for = read.get(self._made_for, makes)
+            # A Subnet that annotations made gives addresses once it says that it is for this Namespace.
+            ready = ready and (made_for is None or tenant.namespace in made_for)
         refusal = f"subnet {makes}: {judged.refusal}" if judged is not None and judged.refusal else ""
-        binding = replace(bound, subnets=wish.switches, pending=not ready, refusal="" if ready else refusal)
-        return _Bound(binding=binding, problem=refusal)
+        return replace(bound, subnets=(makes,), pending=not ready, refusal="" if ready else refusal), refusal
 
-    def _clash(self, read: Read, name: str, wish: Wish) -> str:
-        """The sentence why a Namespace cannot have the Subnet that it wishes for: another Namespace shapes it
-        differently, or a user made it with another CIDR. Empty when the Namespace can have it.
+    def _clash(self, read: Read, tenant: Tenant, wish: Wish) -> str:
+        """The sentence why a Namespace cannot have the Subnet that it wishes for: it is made for another Namespace, or
+        a user made it with another CIDR. Empty when the Namespace can have it.
         """
         if wish.makes is None:
             return ""
@@ -217,25 +245,32 @@ class _Binder:
         of_user = read.get(self._of_users, makes)
         if of_user is not None:
             if of_user == cidr:
-                return ""
+                return self._scopes.against_subnet(read, tenant, makes)
             return (
                 f"Subnet {makes} is an object of its own with CIDR {of_user}, and annotation "
                 f"{names.CIDR} says {cidr}: remove the annotation to use the Subnet, or choose another name"
             )
         first = read.get(self._firsts, makes)
-        if first is None or _agree(first.wish, wish):
+        if first is None or first.namespace == tenant.namespace:
+            return ""
+        if not self._fabric.trusts_tenants:
+            return (
+                f"subnet {makes} is made by the annotations of another Namespace, and is for its Pods only: choose "
+                "another name, or have an administrator make a Subnet for both Namespaces"
+            )
+        if _agree(first.wish, wish):
             return ""
         return (
             f"subnet {makes} is made by the annotations of Namespace {first.namespace} with CIDR "
-            f"{first.wish.shape[names.CIDR]}; those of Namespace {name}, with CIDR {cidr}, say "
+            f"{first.wish.shape[names.CIDR]}; those of Namespace {tenant.namespace}, with CIDR {cidr}, say "
             "something else: choose another name, or say the same in both"
         )
 
     def make(self, read: Read, name: str, members: Mapping[str, _Wished]) -> Wanted | None:
-        """Make or change the Subnet that Namespaces wish for. Several Namespaces may share one Subnet: the oldest
-        shapes it. While the wish of the oldest cannot be understood, the Subnet stays as it is.
+        """Make or change the Subnet that Namespaces wish for, in the shape that the first of them gives it. Namespaces
+        that are trusted may share it. While the wish of the first cannot be understood, the Subnet stays as it is.
         """
-        ordered = sorted(members.values(), key=lambda each: each.rank)
+        ordered = _in_order(members, read.get(self._made_for, name) or ())
         sound = [each for each in ordered if not each.problem]
         subnet = read.get(self._inputs.subnets, name)
         if not sound or (sound[0] is not ordered[0] and subnet is not None):
@@ -244,8 +279,8 @@ class _Binder:
             names.MADE_BY_NAMESPACE not in subnet.metadata.labels or subnet.metadata.deletion_timestamp
         ):
             return None  # a user made it, or the former Subnet of this name is not gone yet
-        alike = [each.namespace for each in sound if _agree(sound[0].wish, each.wish)]
-        spec = wished_spec(sound[0].wish, alike)
+        sharing = sound if self._fabric.trusts_tenants else sound[:1]
+        spec = wished_spec(sound[0].wish, [each.namespace for each in sharing if _agree(sound[0].wish, each.wish)])
         if subnet is not None and names.FINALIZER in subnet.metadata.finalizers and _has(subnet.spec, spec):
             return None
         metadata = {"name": name, "labels": {names.MADE_BY_NAMESPACE: "true"}, "finalizers": [names.FINALIZER]}
@@ -293,9 +328,17 @@ def _made(name: str, each: _Wished) -> tuple[str, ...]:
     return () if each.wish.makes is None else (each.wish.makes,)
 
 
-def _first(members: Mapping[str, _Wished]) -> _Wished | None:
-    """The wish that shapes a Subnet: the oldest that can be understood."""
-    return min((each for each in members.values() if not each.problem), key=lambda each: each.rank, default=None)
+def _made_for(read: Read, name: str, subnet: crd.Subnet) -> Sequence[str] | None:
+    """The Namespaces that a Subnet was made for, in the order in which they came; None when a user made it."""
+    return subnet.spec.namespaces if names.MADE_BY_NAMESPACE in subnet.metadata.labels else None
+
+
+def _in_order(members: Mapping[str, _Wished], made_for: Sequence[str]) -> list[_Wished]:
+    """The wishes for a Subnet: those of the Namespaces that it was made for come first, then those of older Namespaces.
+    So an older Namespace does not take over a Subnet of another.
+    """
+    places = {namespace: place for place, namespace in enumerate(made_for)}
+    return sorted(members.values(), key=lambda each: (places.get(each.namespace, len(places)), *each.rank))
 
 
 def _agree(first: Wish, other: Wish) -> bool:

@@ -1,4 +1,5 @@
-"""Fixtures of the cluster tests: the sandbox with the fabric, a Namespace and addresses for each test.
+"""Fixtures of the tests on the sandbox (tests/cluster, tests/tenant): the sandbox with the fabric, a Namespace and
+addresses for each test.
 
 Tests run side by side (tests/lanes.py): one family after another, and in each those marked `alone` last.
 """
@@ -22,6 +23,8 @@ from tests.cluster.kube import Objects
 from tests.cluster.lab import Scene, wait_until_healthy
 from tests.lanes import PLACE, Place
 
+FOLDERS = (Path(__file__).parent, Path(__file__).parent.parent / "tenant")
+"""The tests that need the sandbox."""
 PREFIX = "test-"
 ORDER = [IpFamily.IPV4, IpFamily.DUAL, IpFamily.IPV6]
 NUMBER = pytest.StashKey[int]()
@@ -35,7 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     says that its tests share a Namespace. Modules of one family come one after another, so that the sandbox is made
     anew once a family.
     """
-    ours = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
+    ours = [item for item in items if any(item.path.is_relative_to(folder) for folder in FOLDERS)]
     nodes = config.stash[NODES] = dict.fromkeys(IpFamily, 2)
     for number, item in enumerate(ours):
         family, alone = _family(item), item.get_closest_marker("alone") is not None
