@@ -11,7 +11,7 @@ from sandbox.control_plane import ADMIN_KUBECONFIG
 from sandbox.demo import SYSTEM, kubectl
 from sandbox.paths import venv_bin
 from tests.cluster import kube
-from tests.cluster.fabric import Block, becomes, find_condition, own_subnet, recorded, records, using, warned
+from tests.cluster.fabric import Block, becomes, change, find_condition, own_subnet, recorded, records, using, warned
 from tests.cluster.kube import Json
 from tests.cluster.lab import Pod, Scene, manifest, node_exec, system_pod, until
 from tests.cluster.northbound import read_ports, read_rows
@@ -186,7 +186,10 @@ def test_a_forged_source_leaves_no_node(scene: Scene, place: str, block: Block) 
         assert not scene.shell(target, "sleep 2; cat /tmp/seen").strip()
 
 
-def test_port_security_can_be_switched_off_and_on(scene: Scene, place: str, block: Block) -> None:
+def test_port_security_can_be_switched_off_and_on_where_that_is_permitted(
+    scene: Scene, place: str, block: Block
+) -> None:
+    change(place, permitSpoofing=True)
     router, peer = scene.start(
         manifest("router", "node1", securityContext=PRIVILEGED), manifest("peer", "node2", securityContext=PRIVILEGED)
     )

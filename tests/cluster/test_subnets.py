@@ -241,7 +241,7 @@ def test_two_namespaces_that_annotate_one_switch_differently(scene: Scene, other
     annotate(scene, logical_switch=name, cidr=block.cidr4())
     ready(name)
     annotate(other, logical_switch=name, cidr=block.cidr4(1))
-    text = warned("Namespace", other.namespace, "say something else")
+    text = warned("Namespace", other.namespace, "is made by the annotations of another Namespace")
     assert scene.namespace in text
     (one,) = scene.start(manifest("one"))
     assert inside(one, block.cidr4())

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -70,6 +70,13 @@ class Traced:
         found = re.findall(r'output\("([^"]+)"\)', said)
         return str(found[-1]) if found else None
 
+    def is_heard(self, source: str, what: str) -> bool:
+        """Whether a packet of a Pod to all neighbours, described by an expression, reaches any."""
+        grant = self.grant(source)
+        packet = f'inport == "{self.port(source)}" && eth.src == {grant.mac} && eth.dst == ff:ff:ff:ff:ff:ff && {what}'
+        database, tracking = f"--db={self.ovn.endpoint('sb')}", [f"--ct={REQUEST}"] * RECIRCULATIONS
+        return "output(" in self.ovn.run("ovn-trace", database, "--minimal", *tracking, grant.subnet, packet)
+
     def _next_hop(self, grant: Grant, destination: str) -> str:
         """The MAC of who has an address in the same subnet, else of its router."""
         there = [each.mac for each in self.topology.grants.values() if destination in map(str, each.addresses)]
@@ -110,6 +117,15 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     and `p7` in the private one with other port security.
     """
     with network("subnet-private", tmp_path_factory) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def spoofing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
+    """Pods `p1`, `p2` (asks in vain) and `p3` (permitted) in a subnet that permits nothing, `p4` with further addresses
+    and `p5` in one that does.
+    """
+    with network("spoofing", tmp_path_factory) as made:
         yield made
 
 
@@ -215,3 +231,73 @@ def test_raw_acls_of_a_user_drop_what_they_say(private: Traced) -> None:
     assert private.trace("p4", ruled, what=web) == "ruled.default"
     assert private.trace("p5", "192.0.2.7", what=other) != "node-node1"
     assert private.trace("p5", "203.0.113.1", what=other) == "node-node1"
+
+
+def link_local(mac: str) -> str:
+    """The IPv6 address that a host makes of its MAC address (RFC 4291, appendix A)."""
+    first, *rest = bytes.fromhex(mac.replace(":", ""))
+    number = bytes([first ^ 2, *rest[:2], 0xFF, 0xFE, *rest[2:]])
+    return str(ip_address(b"\xfe\x80" + bytes(6) + number))
+
+
+def offer(traced: Traced, uid: str) -> str:
+    return f"ip4.src == {traced.address(uid)} && ip4.dst == 255.255.255.255 && udp.src == 67 && udp.dst == 68"
+
+
+def offer6(traced: Traced, uid: str) -> str:
+    source = link_local(traced.grant(uid).mac)
+    return f"ip6.src == {source} && ip6.dst == ff02::1 && ip.ttl == 64 && udp.src == 547 && udp.dst == 546"
+
+
+@pytest.mark.parametrize("what", [offer, offer6])
+def test_a_pod_does_not_say_what_dhcp_servers_say(spoofing: Traced, what: Callable[[Traced, str], str]) -> None:
+    heard = {uid: spoofing.is_heard(uid, what(spoofing, uid)) for uid in ("p1", "p2", "p3", "p4", "p5")}
+    assert heard == {"p1": False, "p2": False, "p3": True, "p4": False, "p5": False}
+
+
+def test_ovn_lets_router_advertisements_past_every_acl(spoofing: Traced, nodes: Traced) -> None:
+    """Why Pods are made deaf to them (`linux.sysctl`), also where they have IPv4 addresses alone. If this fails, an ACL
+    can stop them.
+    """
+    says = "ip6.src == {link} && ip6.dst == ff02::1 && ip.ttl == 255 && icmp6.type == 134 && icmp6.code == 0"
+    port = spoofing.port("p1")
+    drop = ["acl-add", "closed", "from-lport", "32767", f'inport == "{port}" && icmp6.type == 134', "drop"]
+    spoofing.ovn.nbctl("--timeout=15", "--wait=sb", *drop)
+    assert spoofing.is_heard("p1", says.format(link=link_local(spoofing.grant("p1").mac)))
+    assert nodes.is_heard("p1", says.format(link=link_local(nodes.grant("p1").mac)))
+
+
+@pytest.mark.parametrize(
+    ("family", "asking"),
+    [
+        (4, "arp.op == 1 && arp.sha == {mac} && arp.spa == {claimed} && arp.tpa == 10.50.0.77"),
+        (4, "arp.op == 2 && arp.sha == {mac} && arp.spa == {claimed} && arp.tpa == {claimed}"),
+        (
+            6,
+            "ip6.src == {link} && ip6.dst == ff02::1 && ip.ttl == 255 && icmp6.type == 136 && icmp6.code == 0 && "
+            "nd.target == {claimed} && nd.tll == {mac}",
+        ),
+    ],
+)
+def test_a_pod_announces_its_own_addresses_alone(spoofing: Traced, family: int, asking: str) -> None:
+    grant = spoofing.grant("p1")
+    gateway = next(str(each) for each in grant.gateways if each.version == family)
+
+    def announces(claimed: str, uid: str = "p1", mac: str = "") -> bool:
+        own = spoofing.grant(uid).mac
+        what = asking.format(mac=mac or own, claimed=claimed, link=link_local(own))
+        return spoofing.is_heard(uid, what)
+
+    assert announces(spoofing.address("p1", family))
+    assert not announces(spoofing.address("p2", family))
+    assert not announces(gateway)
+    assert not announces(spoofing.address("p1", family), mac="0a:00:00:00:00:99")
+    assert not announces(gateway, uid="p2"), "nothing permits it"
+    assert announces(gateway, uid="p3")
+
+
+def test_a_pod_with_further_addresses_sends_from_those_that_nobody_has(spoofing: Traced) -> None:
+    destination = spoofing.address("p5")
+    for source, sent in {"10.51.0.200": True, "10.51.0.3": False, "10.51.0.1": False, "10.50.0.200": False}.items():
+        assert (spoofing.trace("p4", destination, src=source) is not None) is sent, source
+    assert spoofing.trace("p4", spoofing.address("p5", 6), src="fd51::200") is not None

@@ -30,6 +30,7 @@ from tests.histories.things import AGES, FABRICS, FOREIGN, STANDING, TEMPLATES, 
 ROUNDS = 60
 """Passes after which a cluster that is left alone must have nothing left to write."""
 ENDED = ("Succeeded", "Failed")
+IN_THE_WAY = " is in the way: it records a former address, and its finalizers keep it"
 MOST_KEPT = 12
 """Writes that may arrive late."""
 
@@ -239,9 +240,14 @@ class World:
         self.check_silence()
 
     def agree(self) -> None:
-        """A controller that starts now agrees with everything."""
+        """A controller that starts now agrees with everything. Where an IP object is in the way of a new record, the
+        address that would be recorded is known to one controller alone: then only what users are told is compared.
+        """
         other = start(self.fabric, self.northbound)
         show(other, self.server.objects, None, self.foreign)
+        if any(IN_THE_WAY in complaint for complaint in complaints(self.topology).values()):
+            assert_same("told", told(self.topology), told(other))
+            return
         assert_same("writes", writes(self.topology), writes(other))
         assert_same("rows", rows(self.topology), rows(other))
         assert_same("told", told(self.topology), told(other))

@@ -70,7 +70,7 @@ def port(where: World, name: str) -> LogicalSwitchPort:
 @RESTARTS
 def test_a_pod_keeps_its_port_when_a_subnet_comes_whose_joint_would_have_its_name(again: Restart | None) -> None:
     runs, joint = pod("a", namespace="default-ovn-cluster"), subnet("a.default", "10.20.0.0/24")
-    where = world(namespace("default-ovn-cluster"), runs)
+    where = world(namespace("default-ovn-cluster", {names.PERMIT_SPOOFING: "true"}), runs)
     found = port(where, "a.default-ovn-cluster")
     put(where, joint)
     assert "a.default-ovn-cluster" in told_about(where, joint)

@@ -134,7 +134,8 @@ class Pods:
             pod, network = await self._news.until(lambda: self._granted(sandbox))
         with stage("node"):
             await self._node.covering([interface.address for interface in network.interfaces])
-        mtu = self._mtu(sandbox, pod.metadata.annotations.get(names.LOGICAL_SWITCH, ""))
+        subnet = pod.metadata.annotations.get(names.LOGICAL_SWITCH, "")
+        mtu, hears_routers = self._mtu(sandbox, subnet), self._view.hears_routers(subnet)
         port = names.pod_port(sandbox.pod, sandbox.namespace)
         if self._view.is_node_port(port):  # the Nodes are known: the node has its routes
             raise CniError(
@@ -144,7 +145,7 @@ class Pods:
             _refuse_clash(sandbox, link, holder)
         try:
             with stage("netlink"):
-                await plumbing.run(plumbing.connect, sandbox, network, mtu)
+                await plumbing.run(plumbing.connect, sandbox, network, mtu, hears_routers=hears_routers)
             with stage("ovsdb"):
                 await self._ports.put(sandbox.link, render_sandbox(sandbox, network))
             with stage("ovn_installed"):

@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 from kube_ovn.host.node import LinkKey, Toggle
 from kube_ovn.host.pod import format_alias
-from kube_ovn.linux import links, policy
+from kube_ovn.linux import links, policy, sysctl
 from kube_ovn.linux.netlink import NetlinkError, Socket, is_own_netns
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
@@ -53,8 +53,10 @@ async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         raise
 
 
-def connect(sandbox: Sandbox, network: PodNetwork, mtu: int) -> None:
-    """Make the pair of links of a sandbox and configure the Pod's end. `mtu`: bytes. Raises NetlinkError."""
+def connect(sandbox: Sandbox, network: PodNetwork, mtu: int, *, hears_routers: bool = False) -> None:
+    """Make the pair of links of a sandbox and configure the Pod's end. `mtu`: bytes. `hears_routers`: whether the Pod
+    takes router advertisements, which other Pods of its subnet may forge. Raises NetlinkError.
+    """
     with Socket() as root, Socket(sandbox.netns) as pod:
         if is_own_netns(sandbox.netns):
             raise NetlinkError(f"{sandbox.netns} is the node's own network namespace", errno.EINVAL)
@@ -66,6 +68,8 @@ def connect(sandbox: Sandbox, network: PodNetwork, mtu: int) -> None:
             # The link was left by a request that was cut off. Its other end, in the Pod's namespace, dies with it.
             links.delete_link(root, sandbox.link)
             _create(root, sandbox, network, mtu)
+        if not hears_routers:
+            sysctl.ignore_routers(sandbox.netns, sandbox.interface)
         links.configure_pod(pod, sandbox.interface, network)
         if any(interface.address.version == 6 for interface in network.interfaces):
             _refuse_unusable(pod, sandbox.interface)

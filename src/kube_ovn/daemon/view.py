@@ -130,6 +130,11 @@ class View:
         subnet = self.subnets.store.named("", name)
         return subnet.spec.mtu if subnet else 0
 
+    def hears_routers(self, name: str) -> bool:
+        """Whether Pods of the Subnet of this name take router advertisements: where its user asks for them."""
+        subnet = self.subnets.store.named("", name)
+        return subnet is not None and subnet.spec.enable_ipv6_ra
+
     def is_node_port(self, port: str) -> bool:
         """Whether a logical port has the name of a Node's port."""
         node = port.removeprefix(names.node_port(""))

@@ -14,9 +14,11 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
+
+T = TypeVar("T")
 
 NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT_CHK = 270, 10, 11, 12
@@ -115,7 +117,7 @@ class Socket:
 
     def __init__(self, netns: str | None = None, protocol: int = NETLINK_ROUTE) -> None:
         try:
-            self._socket = _open(protocol) if netns is None else _open_inside(netns)
+            self._socket = _open(protocol) if netns is None else run_inside(netns, _open)
         except OSError as error:  # no descriptor left
             raise NetlinkError("netlink socket", error.errno or errno.EIO) from None
         self._socket.settimeout(_TIMEOUT)
@@ -237,11 +239,13 @@ def _open(protocol: int = NETLINK_ROUTE) -> socket.socket:
     return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
 
 
-def _open_inside(netns: str) -> socket.socket:
-    """Open a socket inside another namespace, where it stays. The thread that enters the namespace ends there, so that
-    no other code ever runs in the wrong one.
+def run_inside(netns: str, function: Callable[[], T]) -> T:
+    """Run a function inside another network namespace. The thread that enters the namespace ends there, so that no
+    other code ever runs in the wrong one; a socket that is opened there stays there. Raises NetlinkError when there is
+    no such namespace, and the OSError of the function.
     """
-    outcome: list[socket.socket | OSError] = []
+    outcome: list[T] = []
+    failures: list[NetlinkError | OSError] = []
 
     def enter() -> None:
         try:
@@ -251,16 +255,20 @@ def _open_inside(netns: str) -> socket.socket:
                     raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
             finally:
                 os.close(descriptor)
-            outcome.append(_open())
         except OSError as error:
-            outcome.append(error)
+            failures.append(NetlinkError(f"network namespace {netns}", error.errno or errno.EINVAL))
+            return
+        try:
+            outcome.append(function())
+        except OSError as error:
+            failures.append(error)
 
     thread = threading.Thread(target=enter, name="enter-netns")
     thread.start()
     thread.join()
-    if isinstance(result := outcome[0], OSError):
-        raise NetlinkError(f"network namespace {netns}", result.errno or errno.EINVAL)
-    return result
+    if failures:
+        raise failures[0]
+    return outcome[0]
 
 
 def _failure(what: str, flags: int, body: bytes) -> NetlinkError | None:

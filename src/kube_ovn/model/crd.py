@@ -92,6 +92,7 @@ class SubnetSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=F
     enable_ipv6_ra: bool = msgspec.field(default=False, name="enableIPv6RA")
     ipv6_ra_configs: str = msgspec.field(default="", name="ipv6RAConfigs")
     mtu: int = 0
+    permit_spoofing: bool = False
     enable_lb: bool | None = None
     """None: Services work, as with true."""
 

@@ -24,6 +24,10 @@ IP_POOL = "ovn.kubernetes.io/ip_pool"
 IP_FAMILY = "ovn.kubernetes.io/ip_family"
 PORT_SECURITY = "ovn.kubernetes.io/port_security"
 PORT_VIPS = "ovn.kubernetes.io/port_vips"
+PERMIT_SPOOFING = "kubeovn.io/permit-spoofing"
+"""Label of a Namespace: `true` lets its Pods send from addresses that are not their own. Only
+administrators set it.
+"""
 DHCP_V4_OPTIONS = "ovn.kubernetes.io/dhcp-v4-options"
 DHCP_V6_OPTIONS = "ovn.kubernetes.io/dhcp-v6-options"
 WRITTEN_BACK = "ovn.kubernetes.io/written_back"
@@ -137,6 +141,10 @@ TIER_GUARD = 0
 """The tier of ACLs that come before those of users."""
 ACL_GUARD = 32000
 """Refuses packets that no ACL of a user may allow."""
+ACL_PAST_GUARD = 32001
+"""Leads packets past the guard to the ACLs of users."""
+OPEN_PORTS = "kube_ovn.open_ports"
+"""Port_Group of the ports that may send anything. No Node has this name in a port group: those begin with `node.`."""
 TIER_SUBNET = 2
 ACL_PRIVATE_DROP = 1000
 """In a private subnet: stops packets that no other ACL allows."""

@@ -28,6 +28,7 @@ from kube_ovn.topology.inputs import STANDING, Inputs
 from kube_ovn.topology.outputs import Outputs, ToldKey, by_uid
 from kube_ovn.topology.ports import outcome
 from kube_ovn.topology.ports.obstacles import Obstacles
+from kube_ovn.topology.ports.spoofing import Spoofing, define_open_ports
 from kube_ovn.topology.services import checks
 from kube_ovn.topology.services import network as services
 from kube_ovn.topology.subnets import addressing, bindings, features, network, parsing, report, scope
@@ -113,6 +114,7 @@ class Topology:
         looks = features.define(graph, inputs, fabric)
         parsed = parsing.define(graph, looks, spaces.effective)
         switches = network.define(graph, inputs, outputs, fabric, looks, parsed, spaces, held)
+        define_open_ports(graph, inputs, outputs)
         ways = exits.define(graph, inputs, outputs, fabric, looks, spaces)
         outcome.define(
             graph,
@@ -126,6 +128,9 @@ class Topology:
                 addressing=spaces,
                 features=looks,
                 network=switches,
+                spoofing=Spoofing(
+                    fabric=fabric, namespaces=inputs.namespaces, features=looks, grants=held, network=switches
+                ),
                 pod_requests=pods,
                 node_requests=nodes,
             ),

@@ -23,7 +23,8 @@ from kube_ovn.topology.inputs import Inputs
 from kube_ovn.topology.outputs import Outputs, Wanted
 from kube_ovn.topology.ports.node import node_annotations, render_node
 from kube_ovn.topology.ports.obstacles import Obstacles, gives_way
-from kube_ovn.topology.ports.pod import PodInputs, needs_port, pod_annotations, pod_faults, pod_ref, render_pod
+from kube_ovn.topology.ports.pod import PodInputs, dhcp_faults, needs_port, pod_annotations, pod_ref, render_pod
+from kube_ovn.topology.ports.spoofing import Spoofing
 from kube_ovn.topology.subnets.addressing import Addressing
 from kube_ovn.topology.subnets.features import Features
 from kube_ovn.topology.subnets.network import Network
@@ -50,6 +51,7 @@ class Reads:
     addressing: Addressing
     features: Source[str, Features]
     network: Network
+    spoofing: Spoofing
     pod_requests: Derived[str, Holder, Asked]
     node_requests: Derived[str, Holder, Asked]
 
@@ -132,9 +134,12 @@ class _Pods:
         if traits is None:
             return None
         node_known = read.get(self._connected, pod.spec.node_name) is not None
-        inputs = PodInputs(grant=held.grant, subnet=traits.subnet, spec=traits.spec, node_known=node_known)
+        senders, faults = on.spoofing.judge(read, pod, held.grant, traits.subnet)
+        inputs = PodInputs(
+            grant=held.grant, subnet=traits.subnet, spec=traits.spec, node_known=node_known, senders=senders
+        )
         annotations = pod_annotations(on.fabric.router, held.grant, traits.subnet)
-        faults = pod_faults(pod)
+        faults += dhcp_faults(pod)
         told = Told(object=pod_ref(pod), reason=names.VALIDATE_POD_NETWORK_FAILED, message="; ".join(faults))
         return Outcome(rows=render_pod(pod, inputs), write=_publish(pod, annotations), told=told if faults else None)
 

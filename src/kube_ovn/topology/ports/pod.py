@@ -1,6 +1,5 @@
 """A Pod: its request, its port, and the annotations that let it start. Pure."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kube_ovn.config import parse_list
@@ -15,7 +14,6 @@ from kube_ovn.topology.subnets.namespace import parse_names
 from kube_ovn.topology.subnets.switch import dhcp_key, dhcp_options, parse_options
 
 FAMILIES = {"ipv4": 4, "ipv6": 6}
-MOST_VIPS = 32
 MOST_LISTED = 1000
 """Entries of a list of addresses: for each of them, each subnet of the Pod is looked at."""
 
@@ -100,8 +98,8 @@ def ordinal(pod: Pod, parent: StatefulSet | None) -> int | None:
     return int(text) - (parent.spec.ordinals.start if parent is not None else 0)
 
 
-def pod_faults(pod: Pod) -> list[str]:
-    """The parts of a Pod's annotations that cannot be read and are left out, one sentence each."""
+def dhcp_faults(pod: Pod) -> list[str]:
+    """The parts of a Pod's annotations about DHCP that cannot be read and are left out, one sentence each."""
     annotations, found = pod.metadata.annotations, []
     for key in (names.DHCP_V4_OPTIONS, names.DHCP_V6_OPTIONS):
         if text := annotations.get(key, ""):
@@ -109,15 +107,20 @@ def pod_faults(pod: Pod) -> list[str]:
                 parse_options(text)
             except ValueError as error:
                 found.append(f"{key}: {error}")
-    vips = parse_list(annotations.get(names.PORT_VIPS, ""))
-    found += [f"{names.PORT_VIPS}: {text[:100]!r} is no address" for text in vips[:MOST_VIPS] if not _vips(text)]
-    if len(vips) > MOST_VIPS:
-        found.append(f"{names.PORT_VIPS} has {len(vips)} addresses; the first {MOST_VIPS} count")
     return found
 
 
 def pod_label(pod: Pod) -> str:
     return f"{pod.metadata.namespace}/{pod.metadata.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Senders:
+    """The addresses besides the Pod's own that a port may send from."""
+
+    more: tuple[Address, ...] = ()
+    all: bool = False
+    """Whether the port may send from any address, and what DHCP servers send."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +131,7 @@ class PodInputs:
     subnet: Subnet
     spec: SubnetSpec
     node_known: bool
+    senders: Senders
 
 
 def render_pod(pod: Pod, inputs: PodInputs) -> dict[Key, Row | None]:
@@ -139,13 +143,15 @@ def render_pod(pod: Pod, inputs: PodInputs) -> dict[Key, Row | None]:
     members = [Member(LogicalSwitch.TABLE, grant.subnet, "ports", port)]
     if inputs.node_known:
         members.append(Member(PortGroup.TABLE, names.node_port_group(node), "ports", port))
+    if inputs.senders.all:
+        members.append(Member(PortGroup.TABLE, names.OPEN_PORTS, "ports", port))
     offers, chosen = _dhcp(pod, inputs, port)
     members += [Member(LogicalSwitchPort.TABLE, port, column, key) for column, key in chosen.items()]
     return facts(
         LogicalSwitchPort(
             name=port,
             addresses=frozenset({grant.lsp_addresses}),
-            port_security=_port_security(meta.annotations, grant),
+            port_security=_port_security(inputs.senders, grant),
             # Only this chassis may claim the port: a stale interface of a Pod of the same name on another node cannot
             # take it over.
             options={"requested-chassis": node},
@@ -156,19 +162,11 @@ def render_pod(pod: Pod, inputs: PodInputs) -> dict[Key, Row | None]:
     )
 
 
-def _port_security(annotations: Mapping[str, str], grant: Grant) -> frozenset[str]:
-    """The addresses that the port may send from: its own and those that its user adds; all when its user says so."""
-    if annotations.get(names.PORT_SECURITY) == "false":
+def _port_security(senders: Senders, grant: Grant) -> frozenset[str]:
+    """The column of that name (ovn-nb(5), Logical_Switch_Port): empty when the port may send from any address."""
+    if senders.all:
         return frozenset()
-    more = [str(vip) for text in parse_list(annotations.get(names.PORT_VIPS, ""))[:MOST_VIPS] for vip in _vips(text)]
-    return frozenset({" ".join([grant.lsp_addresses, *more])})
-
-
-def _vips(text: str) -> tuple[Address, ...]:
-    try:
-        return parse_addresses(text)
-    except ValueError:
-        return ()
+    return frozenset({" ".join([grant.lsp_addresses, *map(str, senders.more)])})
 
 
 def _dhcp(pod: Pod, inputs: PodInputs, port: str) -> tuple[list[DhcpOptions], dict[str, str]]:

@@ -99,8 +99,9 @@ def define(
                 spec=each.spec,
                 old_gateways=() if use is None else use.old_gateways,
                 join=() if join is None else join.cidrs,
-                services=fabric.services if name != fabric.join else (),
-                dns=bool(fabric.domain) and name != fabric.join,
+                has_pods=name != fabric.join,
+                services=fabric.services,
+                dns=bool(fabric.domain),
                 rules=parsed.rules,
             )
         )

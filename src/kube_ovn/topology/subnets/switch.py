@@ -29,6 +29,10 @@ _VALUE = re.compile(r'"[^"\\]*"|[A-Za-z0-9_.:/,{} -]+')
 """The value of an option: a string in quotes, or numbers, addresses and words. OVN puts it into an action as it is: it
 must not end the action and begin another one.
 """
+_DHCP_ANSWERS = {4: "(udp.src == 67 && udp.dst == 68)", 6: "(udp.src == 547 && udp.dst == 546)"}
+"""What DHCP servers send, by IP version. A Pod that sent it would become the router of its neighbours. OVN lets router
+advertisements past every ACL; Pods do not listen to those (`linux.sysctl`).
+"""
 _COMMIT = 1
 """The label of ACLs. Its value means nothing; only its presence counts."""
 
@@ -43,11 +47,12 @@ class SubnetInputs:
     old_gateways: tuple[Address, ...]
     """Addresses that the router answers besides the gateways: former gateways that owners still use."""
     join: tuple[Network, ...]
-    services: tuple[Network, ...]
-    """The networks of the Services' own addresses, where those that no Service has are refused. Not on the join switch:
-    with any ACL, OVN drops what it finds invalid there, such as an answer at a gateway when the question went another
-    way.
+    has_pods: bool
+    """Whether the subnet is for Pods. The join subnet has only the ACLs of its user: with any ACL, OVN drops what it
+    finds invalid there, such as an answer at a gateway when the question went another way.
     """
+    services: tuple[Network, ...]
+    """The networks of the Services' own addresses, where those that no Service has are refused."""
     dns: bool
     """Whether the switch answers questions for names."""
     rules: Sequence[Match | str]
@@ -163,13 +168,8 @@ def _acls(inputs: SubnetInputs) -> list[Acl]:
         for number, (acl, rule) in enumerate(zip(spec.acls, inputs.rules, strict=True))
         if not isinstance(rule, str)
     ]
-    if inputs.dns:
-        acls.append(_dns_guard(subnet))
-    if spec.enable_lb is not False:
-        if inputs.services:
-            acls.append(_service_guard(subnet, inputs.services))
-        if inputs.dns:
-            acls.append(_dns_commit(subnet))
+    if inputs.has_pods:
+        acls += _guards(inputs)
     if not spec.private:
         return acls
     # Traffic at the joint with the router passes these ACLs as well: packets that leave the subnet are dropped there.
@@ -190,6 +190,20 @@ def _acls(inputs: SubnetInputs) -> list[Acl]:
     return acls
 
 
+def _guards(inputs: SubnetInputs) -> list[Acl]:
+    """The ACLs that come before those of users, and the one that comes after them."""
+    subnet, spec = inputs.subnet, inputs.spec
+    guards = [_guard(subnet, "dhcp", dhcp_answers(subnet.versions), "drop")]
+    if inputs.dns:
+        guards.append(_dns_guard(subnet))
+    if spec.enable_lb is not False:
+        if inputs.services:
+            guards.append(_service_guard(subnet, inputs.services))
+        if inputs.dns:
+            guards.append(_dns_commit(subnet))
+    return guards
+
+
 def _dns_guard(subnet: Subnet) -> Acl:
     """Refuses packets that go from port 53 to port 53. OVN takes a packet to port 53 for a question, and a packet from
     port 53 that its controller has seen for an answer of its own, which no ACL may stop. A packet that is both, and no
@@ -207,13 +221,18 @@ def _service_guard(subnet: Subnet, services: tuple[Network, ...]) -> Acl:
     return _guard(subnet, "services", " || ".join(f"ip{each.version}.dst == {each}" for each in services))
 
 
-def _guard(subnet: Subnet, what: str, match: str) -> Acl:
+def dhcp_answers(versions: Iterable[int]) -> str:
+    """The match of the answers of DHCP servers of these IP versions."""
+    return " || ".join(_DHCP_ANSWERS[version] for version in versions)
+
+
+def _guard(subnet: Subnet, what: str, match: str, action: str = "reject") -> Acl:
     """An ACL that refuses packets after the load balancers, before the ACLs of users."""
     return Acl(
         priority=names.ACL_GUARD,
         direction="from-lport",
         match=match,
-        action="reject",
+        action=action,
         tier=names.TIER_GUARD,
         options={"apply-after-lb": "true"},
         external_ids=owned(key=f"subnet {subnet.name} {what}", parent=subnet.name),
