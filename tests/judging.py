@@ -14,7 +14,7 @@ from kube_ovn.topology.addresses import grants, holders
 from kube_ovn.topology.addresses.grants import Held
 from kube_ovn.topology.addresses.span import Owner
 from kube_ovn.topology.inputs import STANDING, Inputs
-from kube_ovn.topology.subnets import addressing
+from kube_ovn.topology.subnets import addressing, attached
 from kube_ovn.topology.subnets.verdict import Claim
 from tests.small_clusters import fabric
 
@@ -37,7 +37,8 @@ class Judging:
         self._grants = grants.define(self.graph)
         having = holders.define(self.graph, self.inputs, self._grants, {})
         held = addressing.define_in_effect(self.graph, self.inputs, self._grants)
-        self._made = addressing.define(self.graph, self.inputs, self.fabric, held, having, self._grants, ())
+        near = attached.define(self.graph, self.inputs)
+        self._made = addressing.define(self.graph, self.inputs, self.fabric, near, held, having, self._grants, ())
 
     def put(self, *subnets: SubnetObject) -> None:
         for each in subnets:

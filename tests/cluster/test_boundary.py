@@ -9,8 +9,9 @@ from sandbox.demo import SYSTEM, kubectl
 from sandbox.layout import CONTROL_PLANE_NODE, IpFamily
 from sandbox.paths import SandboxError
 from tests.cluster import kube
+from tests.cluster.fabric import Block, becomes, ready, remove_subnet, subnet, told, warned
 from tests.cluster.gateways import node4
-from tests.cluster.lab import Scene, manifest, node_exec, until
+from tests.cluster.lab import Pod, Scene, manifest, node_exec, node_try, until
 from tests.cluster.test_addresses import PREFIX
 from tests.cluster.test_node_ports import from_outside, node_port
 from tests.cluster.test_services import service, slice_of
@@ -72,3 +73,42 @@ def test_databases_are_for_nodes(scene: Scene) -> None:
             assert from_outside(node4(number), public) == "refused"
         kube.delete("service", "db", namespace=scene.namespace)
         kube.delete("endpointslice", "db-own", namespace=scene.namespace)
+
+
+def test_a_network_that_a_node_is_attached_to_is_no_subnets(scene: Scene, block: Block) -> None:
+    """One that is there first keeps new Subnets out; one that comes later wins on its node, which is told."""
+    name, later = f"s-{scene.namespace}", block.cidr4(1)
+    node_exec("node2", "ip", "link", "add", "bridge9", "type", "veth", "peer", "name", "far9")
+    try:
+        for link in ("bridge9", "far9"):
+            node_exec("node2", "ip", "link", "set", link, "up")
+        node_exec("node2", "ip", "address", "add", f"{block.v4(1)}/24", "dev", "bridge9")
+        words = f"{block.cidr4()} (bridge9) of node node2"
+        becomes("node", "node2", lambda item: block.cidr4() in networks(item), 20, "the network is told")
+        kube.apply(subnet(name, block.cidr4(), namespaces=[scene.namespace]))
+        told("subnet", name, "Validated", f"CIDR {block.cidr4()} overlaps {words}; choose another")
+        kube.apply(subnet(name, later, namespaces=[scene.namespace]))
+        ready(name)
+        (pod,) = scene.start(manifest("pod", "node1"))
+        assert "ovn0" in way(2, pod)
+
+        node_exec("node2", "ip", "address", "add", f"{block.v4(1, 1)}/24", "dev", "bridge9")
+        warned("Node", "node2", f"{later} (bridge9) of node node2 overlaps subnet {name}")
+        until(lambda: "bridge9" in way(2, pod), 20, "the node's own way wins")
+        assert "ovn0" in way(1, pod)
+        node_exec("node2", "ip", "link", "delete", "bridge9")
+        until(lambda: "ovn0" in way(2, pod), 20, "and ends with its network")
+    finally:
+        node_try("node2", "ip", "link", "delete", "bridge9")
+        becomes("node", "node2", lambda item: "bridge9" not in networks(item), 20, "the network is told no more")
+        remove_subnet(scene, name)
+
+
+def way(number: int, pod: Pod) -> str:
+    """The route of a node to a Pod."""
+    return node_exec(f"node{number}", "ip", "route", "get", pod.ip)
+
+
+def networks(node: kube.Json) -> str:
+    text: str = node["metadata"]["annotations"].get(names.NETWORKS, "")
+    return text

@@ -477,6 +477,8 @@ WHOLE: list[tuple[Resource[Any], type[msgspec.Struct], type[msgspec.Struct] | No
             "enableIPv6RA": True,
             "ipv6RAConfigs": "max_interval=30",
             "mtu": 1400,
+            "permitSpoofing": True,
+            "default": True,
             "enableLb": False,
         },
         {

@@ -350,6 +350,44 @@ def test_many_subnets_are_settled_at_once_and_then_left_alone(netns: str) -> Non
     inside(netns, scenario)
 
 
+def test_a_route_of_another_program_stays_and_is_there_when_ours_goes(netns: str) -> None:
+    """Ours comes after it, is changed, and goes; and what the node is attached to is known."""
+
+    async def scenario() -> None:
+        for name in ("ovn0", "docker0"):
+            await ip("link", "add", name, "type", "veth", "peer", "name", f"far-{name}")
+            await ip("link", "set", f"far-{name}", "up")
+            await ip("link", "set", name, "up")
+        await ip("address", "add", "172.17.0.1/16", "dev", "docker0")
+        await ip("address", "add", "fd17::1/64", "dev", "docker0", "nodad")
+        await ip("route", "add", "10.7.0.0/24", "via", "172.17.0.9")
+        await ip("route", "add", "default", "via", "172.17.0.2")
+        theirs = {"172.17.0.0/16": "", "10.7.0.0/24": "172.17.0.9", "fd17::/64": ""}
+
+        def others() -> dict[str, str]:
+            with Socket() as root:
+                found = {str(each.to): str(each.via or "") for each in links.list_routes(root, None)}
+            return {to: via for to, via in found.items() if to in theirs}
+
+        for router in ("100.64.0.1", "100.64.0.3"):
+            wanted: dict[LinkKey, Route | None] = {Toggle.UP: None, Toggle.FORWARDING: None, JOIN: None}
+            for to in map(ip_network, ("172.17.0.0/16", "10.7.0.0/24", "10.8.0.0/24")):
+                wanted[to] = Route(to=to, via=ip_address(router))
+            plumbing.apply(names.NODE_NIC, wanted)
+            await carrier("ovn0")
+            plumbing.apply(names.NODE_NIC, wanted)
+            assert others() == theirs
+            assert ours() == {Route(to=ip_network("10.8.0.0/24"), via=ip_address(router))}
+        on_link, gateways = plumbing.list_networks()
+        assert ("docker0", ip_network("172.17.0.0/16")) in on_link
+        assert ("docker0", ip_network("fd17::/64")) in on_link
+        assert gateways == [ip_address("172.17.0.2")]
+        plumbing.apply(names.NODE_NIC, {Toggle.UP: None, Toggle.FORWARDING: None})
+        assert others() == theirs
+
+    inside(netns, scenario)
+
+
 def test_a_route_that_is_refused_keeps_no_other_out(netns: str) -> None:
     async def scenario() -> None:
         await ip("link", "add", "ovn0", "type", "veth", "peer", "name", "far")

@@ -157,6 +157,7 @@ ANNOTATIONS: dict[str, tuple[str, ...]] = {
     names.PORT_VIPS: ("10.16.0.6", "nonsense"),
     names.DHCP_V4_OPTIONS: ("router=10.16.0.6", "nonsense"),
     names.WRITTEN_BACK: ("{}", '{"ovn.kubernetes.io/logical_switch":"blue"}', "nonsense"),
+    names.NETWORKS: ('{"10.20.0.0/24":"docker0"}', '{"10.30.0.1/32":"resolver"}', "nonsense"),
     names.CHASSIS: ("", "chassis-node1", "chassis-node2"),
     names.HEALTH_CHECK: FLAGS,
     names.AFFINITY_TIMEOUT: ("60", "nonsense"),
@@ -178,6 +179,7 @@ ALL_LABELS = sorted(
         names.IP_SUBNET,
         names.IP_NODE,
         names.IP_RESERVED,
+        names.PERMIT_SPOOFING,
     }
 )
 
@@ -280,7 +282,7 @@ READ: dict[type[Any], tuple[str, ...]] = {
         names.DHCP_V4_OPTIONS,
         names.ALLOCATED,
     ),
-    Node: (names.CHASSIS, names.IP_ADDRESS, names.MAC_ADDRESS),
+    Node: (names.NETWORKS, names.CHASSIS, names.IP_ADDRESS, names.MAC_ADDRESS),
     Namespace: (
         names.LOGICAL_SWITCH,
         names.CIDR,

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from kube_ovn.model import names
-from kube_ovn.model.kube import Object, Pod
+from kube_ovn.model.kube import Node, NodeAddress, NodeStatus, Object, ObjectMeta, Pod
 from kube_ovn.model.nb import LogicalSwitchPort, PortGroup
 from kube_ovn.model.row import Member, RowKey
 from kube_ovn.topology.graph import Topology
@@ -113,10 +113,12 @@ def test_an_address_that_is_not_the_pods_to_send_from(text: str, told: str) -> N
 
 
 def test_the_address_of_a_node_in_the_subnet() -> None:
-    inside = subnet("blue", "172.30.0.0/24", permit_spoofing=True)
-    world = World({names.PORT_VIPS: "172.30.0.11"}, inside)
+    world = World({names.PORT_VIPS: "10.20.0.77"}, PERMITTED)
+    assert world.more == ["10.20.0.77"]
+    addresses = (NodeAddress(type="InternalIP", address="10.20.0.77"),)
+    world.put(Node(metadata=ObjectMeta(name="node2", uid="node2"), status=NodeStatus(addresses=addresses)))
     assert world.more == []
-    assert "172.30.0.11 is the address of node node1" in world.told
+    assert "10.20.0.77 is the address of node node2" in world.told
 
 
 def test_its_own_address_is_no_further_one() -> None:

@@ -11,6 +11,7 @@ import pytest
 from kube_ovn.model import crd
 from kube_ovn.model.addr import Address, format_list, parse_networks
 from kube_ovn.model.network import Subnet
+from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.subnets.verdict import (
     format_names,
     in_effect,
@@ -18,7 +19,7 @@ from kube_ovn.topology.subnets.verdict import (
     parse_subnet,
 )
 from tests.judging import Judging, Users, Verdict
-from tests.small_clusters import Api, node, settled, subnet
+from tests.small_clusters import Api, fabric, node, settle, subnet
 
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 SERVICES = parse_networks("10.96.0.0/12,fd00:10:96::/112")
@@ -341,8 +342,12 @@ def test_a_fault_in_what_is_excluded_takes_nothing_out_of_effect() -> None:
 @pytest.mark.parametrize(
     ("cidr", "conflicts"), [("172.30.0.0/24", True), ("172.30.1.0/24", False), ("fd00::/64", False)]
 )
-def test_a_subnet_with_a_nodes_address_in_it_is_told(cidr: str, conflicts: bool) -> None:
-    problems = settled(Api(node("node1", 1), subnet("s", cidr))).problems
+def test_a_subnet_is_told_when_a_node_with_an_address_in_it_comes(cidr: str, conflicts: bool) -> None:
+    api, topology = Api(subnet("s", cidr)), Topology(fabric())
+    settle(topology, api)
+    api.put(node("node1", 1))
+    settle(topology, api)
+    problems = topology.problems
     told = f"Subnet s: CIDR {cidr} contains address 172.30.0.11 of node node1; change one of them"
     assert [each.message for uid, each in problems.items() if uid == "subnet-uid-s"] == ([told] if conflicts else [])
     assert ("node-uid-node1" in problems) == conflicts

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 from kube_ovn.config import parse_flags
 from kube_ovn.daemon.announce import announce
 from kube_ovn.daemon.attach import Pods
+from kube_ovn.daemon.attached import NodeNetworks
 from kube_ovn.daemon.conflist import render_conflist, write_conflist
 from kube_ovn.daemon.guard import Guard
 from kube_ovn.daemon.health import HealthPorts
@@ -76,6 +77,7 @@ class Daemon:
         self._node = NodeNetwork(settings, view, lambda: self._encaps, self._ports, self._tell_of_subnet)
         self._pods = Pods(view, self._node, self._ports)
         self._guard = Guard(view)
+        self._networks = NodeNetworks(settings, kube, view, self._node.dirty.mark)
         self._proxy = Proxy(settings.service_cluster_ip_range, view)
         self._health = HealthPorts(view, self._tell_of_service)
         self._names = NameService(settings, kube, view)
@@ -107,6 +109,7 @@ class Daemon:
                 follow(self._kube, NODES, self._view.nodes.store),
                 reconcile(self._guard.table.dirty, self._guard.make_pass, (NftError,)),
                 self._guard.table.run(),
+                self._networks.run(),
                 reconcile(self._node.dirty, self._node.make_pass, (NetlinkError, NftError, PortError, TimeoutError)),
                 self._node.links.run(),
                 self._node.table.run(),

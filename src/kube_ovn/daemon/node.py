@@ -74,7 +74,9 @@ class NodeNetwork:
         """Bring the node to its desired state. Raises NetlinkError, NftError, PortError, TimeoutError."""
         self.mtu = self._settings.mtu or await self._derive_mtu()
         local = await plumbing.run(plumbing.list_addresses)
-        state = self._render(self.mtu, local) if self.mtu else None
+        on_link, _ = await plumbing.run(plumbing.list_networks)
+        near = [network for link, network in on_link if link not in names.NODE_NICS]
+        state = self._render(self.mtu, local, near) if self.mtu else None
         if state is None:
             return  # the node stays as it is
         async with asyncio.timeout(PORT_DEADLINE):
@@ -110,7 +112,7 @@ class NodeNetwork:
             self._again.cancel()
         self._again = asyncio.get_running_loop().call_later(FRAGILE_PAUSE, self.dirty.mark) if fragile else None
 
-    def _render(self, mtu: int, local: Collection[Address]) -> NodeState | None:
+    def _render(self, mtu: int, local: Collection[Address], near: Collection[Network]) -> NodeState | None:
         """The desired state; None when it cannot be known now."""
         node, subnets, name = self._view.own, self._view.node_subnets, self._settings.node_name
         if node is None or subnets is None:
@@ -123,7 +125,7 @@ class NodeNetwork:
         try:
             settings = self._settings
             serves, dns = settings.services == ALL_SERVICES, settings.dns_servers() if settings.dns else ()
-            state = render_node(node, subnets, mtu, local, settings.service_cluster_ip_range, serves, dns)
+            state = render_node(node, subnets, mtu, local, near, settings.service_cluster_ip_range, serves, dns)
         except ValueError as error:
             log.error("the Node's annotations are wrong; it stays as it is", node=name, error=str(error))
             return None

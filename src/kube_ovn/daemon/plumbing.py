@@ -17,7 +17,7 @@ from kube_ovn.host.pod import format_alias
 from kube_ovn.linux import links, policy, sysctl
 from kube_ovn.linux.netlink import NetlinkError, Socket, is_own_netns
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address
+from kube_ovn.model.addr import Address, Network
 from kube_ovn.model.host import (
     Detour,
     DetourEnd,
@@ -118,6 +118,17 @@ def list_addresses() -> set[Address]:
         return {entry.address for _, entry in links.list_addresses(root)}
 
 
+def list_networks() -> tuple[list[tuple[str, Network]], list[Address]]:
+    """The networks that the node's links reach without a router, each with the name of the link; and the routers of
+    default routes. Raises NetlinkError.
+    """
+    with Socket() as root:
+        known = {link.index: link.name for link in links.list_links(root)}
+        on_link = [(known[index], network) for index, network in links.list_on_link(root) if index in known]
+        routes = links.list_routes(root, None)
+    return on_link, [route.via for route in routes if route.via is not None and not route.to.prefixlen]
+
+
 def list_links() -> list[Link]:
     """The links of the node. Raises NetlinkError."""
     with Socket() as root:
@@ -157,12 +168,14 @@ def apply(nic: str, desired: dict[LinkKey, Route | None]) -> int | None:
         for key in plan.delete:
             if isinstance(key, InterfaceAddress):
                 links.delete_address(root, link.index, key)
-        # Routes are added last: they need the link to be up and to have the address. A new route replaces an old one.
+        # Routes are added last: they need the link to be up and to have the address. A route that is not kube-ovn's
+        # stays: the node's own way to a network wins.
         for key in desired:
             if key in plan.create:
                 _add(root, link, key)
-        changed = [desired[key] for key in desired if key in plan.create or key in plan.update]
-        links.add_routes(root, link.index, _routes(changed), names.ROUTE_PROTOCOL)
+        created, updated = ([desired[key] for key in desired if key in some] for some in (plan.create, plan.update))
+        links.add_routes(root, link.index, _routes(created), names.ROUTE_PROTOCOL)
+        links.replace_routes(root, link.index, _routes(updated), names.ROUTE_PROTOCOL)
         return link.index
 
 

@@ -17,7 +17,7 @@ from kube_ovn.host.egress import Table, render_table
 from kube_ovn.host.pod import parse_interfaces, port_members
 from kube_ovn.host.subnet import NodeSubnet
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, Network, parse_addresses, parse_mac, parse_networks
+from kube_ovn.model.addr import Address, Network, is_part, parse_addresses, parse_mac, parse_networks
 from kube_ovn.model.host import Detour, DetourEnd, DetourRoute, DetourRule, InterfaceAddress, Route
 from kube_ovn.model.kube import Node
 from kube_ovn.model.row import Key, Row, facts, owned
@@ -79,6 +79,7 @@ def render_node(
     subnets: Sequence[NodeSubnet],
     mtu: int,
     local: Collection[Address] = (),
+    near: Collection[Network] = (),
     services: Sequence[Network] = (),
     serves: bool = False,
     dns: Sequence[Address] = (),
@@ -86,6 +87,7 @@ def render_node(
     """The desired state of a Node; None until the controller has given it an address.
 
     `subnets`: those in effect, except the join subnet. `mtu`: bytes. `local`: the addresses that the node has.
+    `near`: the networks that its other links reach without a router.
     `services`: the networks of Services' own addresses, which the fabric answers for the node's own processes too;
     with `serves`, also for clients that come through this node. `dns`: the addresses at which Pods look for a DNS
     server, which may be this node. Raises ValueError with a sentence on the Node's annotations.
@@ -109,7 +111,7 @@ def render_node(
     link: dict[LinkKey, Route | None] = dict.fromkeys([Toggle.UP, Toggle.FORWARDING])
     through: dict[LinkKey, Route | None] = {**link, DUMMY: None}
     link.update(dict.fromkeys(interfaces))
-    networks = [*(network for subnet in subnets for network in subnet.networks), *services]
+    networks = [*(network for subnet in subnets for network in _through_fabric(subnet, near)), *services]
     link.update({route.to: route for route in _routes(networks, gateways, internal_addresses(node))})
     # The source is the node's own address in the fabric: then OVN can send a question of the node back to the node.
     own_addresses: dict[int, Address] = {each.address.version: each.address for each in interfaces}
@@ -125,6 +127,15 @@ def render_node(
         networks=frozenset(network for subnet in (*subnets, join) for network in subnet.networks),
         gateways=gateways,
     )
+
+
+def _through_fabric(subnet: NodeSubnet, near: Iterable[Network]) -> Iterator[Network]:
+    """The networks of a subnet that the node reaches through the fabric. To a network that the node is attached to
+    packets go their own way. The default subnet is the administrator's choice, and may lie in a network of the nodes.
+    """
+    for network in subnet.networks:
+        if subnet.default or not any(is_part(network, each) for each in near):
+            yield network
 
 
 def _routes(

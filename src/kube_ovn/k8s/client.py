@@ -100,6 +100,11 @@ class Client:
         self._credentials = credentials
         self._session: aiohttp.ClientSession | None = None
 
+    @property
+    def host(self) -> str:
+        """The name or address of the API server."""
+        return URL(self._credentials.server).host or ""
+
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(
             ssl=self._credentials.tls or True, limit=64, keepalive_timeout=60, socket_factory=_socket

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kube_ovn.linux import netlink
 from kube_ovn.linux.netlink import Attribute, Message, NetlinkError, Socket, decode, encode
-from kube_ovn.model.addr import Address
+from kube_ovn.model.addr import Address, Network
 from kube_ovn.model.host import InterfaceAddress, Link, PodNetwork, Route
 
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
@@ -176,6 +176,11 @@ def delete_address(root: Socket, index: int, address: InterfaceAddress) -> None:
 
 def list_routes(root: Socket, protocol: int | None, index: int | None = None) -> list[Route]:
     """The unicast routes of the main table: of one protocol, through one link; None means any. Raises NetlinkError."""
+    return [route for _, route in _dump_routes(root, protocol, index)]
+
+
+def _dump_routes(root: Socket, protocol: int | None, index: int | None) -> list[tuple[int, Route]]:
+    """As `list_routes`, each route with the index of its link; 0 when it has several."""
     header = _RTMSG.pack(0, 0, 0, 0, _TABLE_MAIN, protocol or 0, 0, _UNICAST, 0)
     found = []
     for body in root.dump(
@@ -186,23 +191,37 @@ def list_routes(root: Socket, protocol: int | None, index: int | None = None) ->
         # The kernel filters too, but falls back to everything for families that cannot.
         if table != _TABLE_MAIN or kind != _UNICAST or (protocol is not None and owner != protocol):
             continue
-        if index is not None and netlink.number(attributes.get(_RTA_OIF, b"")) != index:
+        through = netlink.number(attributes.get(_RTA_OIF, b""))
+        if index is not None and through != index:
             continue
         zero = bytes(4 if family == socket.AF_INET else 16)
-        found.append(
-            Route(
-                to=ip_network((attributes.get(_RTA_DST, zero), length)),
-                via=_optional(attributes.get(_RTA_GATEWAY)),
-                source=_optional(attributes.get(_RTA_PREFSRC)),
-            )
+        route = Route(
+            to=ip_network((attributes.get(_RTA_DST, zero), length)),
+            via=_optional(attributes.get(_RTA_GATEWAY)),
+            source=_optional(attributes.get(_RTA_PREFSRC)),
         )
+        found.append((through, route))
     return found
 
 
-def add_routes(root: Socket, index: int, routes: Iterable[Route], protocol: int) -> None:
-    """Add routes, or replace those to the same destination. A refused route does not keep the others out. Raises
-    NetlinkError.
+def list_on_link(root: Socket) -> list[tuple[int, Network]]:
+    """The networks that links reach without a router, each with the index of the link: by the routes of the main table
+    and by addresses. Raises NetlinkError.
     """
+    found = [(index, route.to) for index, route in _dump_routes(root, None, None) if route.via is None]
+    return found + [(index, ip_network(each.address)) for index, each, _ in _dump_addresses(root, None)]
+
+
+def add_routes(root: Socket, index: int, routes: Iterable[Route], protocol: int) -> None:
+    """Add routes to destinations that have none. One that there is already, of whatever protocol, stays as it is; a
+    refused route does not keep the others out. Raises NetlinkError.
+    """
+    flags = netlink.CREATE | netlink.EXCL
+    root.request(*(_route(_NEWROUTE, flags, index, route, protocol, errno.EEXIST) for route in routes))
+
+
+def replace_routes(root: Socket, index: int, routes: Iterable[Route], protocol: int) -> None:
+    """Replace routes to the same destinations, which are this protocol's. Raises NetlinkError."""
     root.request(*(_route(_NEWROUTE, netlink.CREATE | netlink.REPLACE, index, route, protocol) for route in routes))
 
 

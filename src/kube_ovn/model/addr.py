@@ -35,6 +35,11 @@ def is_within(address: Address, networks: Iterable[Network]) -> bool:
     return any(address in network for network in networks)
 
 
+def is_part(network: Network, of: Network) -> bool:
+    """Whether a network is a part of another one, or the same."""
+    return network.version == of.version and network.prefixlen >= of.prefixlen and network.network_address in of
+
+
 def parse_mac(text: str) -> str:
     """Parse a unicast MAC address into lower-case colon form. Raises ValueError."""
     mac = text.strip().lower().replace("-", ":")

@@ -40,6 +40,8 @@ ROUTED = "ovn.kubernetes.io/routed"
 ROUTES = "ovn.kubernetes.io/routes"
 PORT_NAME = "ovn.kubernetes.io/port_name"
 CHASSIS = "ovn.kubernetes.io/chassis"
+NETWORKS = "ovn.kubernetes.io/attached_networks"
+"""On a Node: the networks that it is attached to, and the addresses that it talks to (`host.attached`)."""
 
 VETH_PAIR = "veth-pair"
 
@@ -99,8 +101,10 @@ OWNER_UID = "owner_uid"
 
 POLICY_EAST_WEST = 31000
 """ip.dst is in a subnet of the fabric: the packet stays inside."""
-POLICY_NODE = 30000
-"""ip.dst is a node's own address: the packet goes to that node over the join switch, past any gateway."""
+POLICY_NODE = 31001
+"""ip.dst is a node's own address: the packet goes to that node over the join switch, past any gateway, and also when a
+subnet holds the address.
+"""
 POLICY_CENTRALIZED = 29010
 """ip.src is in a centralized subnet: the packet leaves through the subnet's gateway nodes. Above POLICY_GATEWAY."""
 POLICY_GATEWAY = 29000

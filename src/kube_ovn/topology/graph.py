@@ -31,7 +31,7 @@ from kube_ovn.topology.ports.obstacles import Obstacles
 from kube_ovn.topology.ports.spoofing import Spoofing, define_open_ports
 from kube_ovn.topology.services import checks
 from kube_ovn.topology.services import network as services
-from kube_ovn.topology.subnets import addressing, bindings, features, network, parsing, report, scope
+from kube_ovn.topology.subnets import addressing, attached, bindings, features, network, parsing, report, scope
 from kube_ovn.topology.subnets.verdict import in_effect
 
 T_co = TypeVar("T_co", bound=Object, covariant=True)
@@ -82,7 +82,8 @@ class Topology:
         recall = Recall(inputs, recorded, held, registry, fabric.join, confirmed, released)
         recall.define(graph, having, checked.holders, effect)
 
-        spaces = addressing.define(graph, inputs, fabric, effect, having, held, confirmed.keys())
+        near = attached.define(graph, inputs)
+        spaces = addressing.define(graph, inputs, fabric, near, effect, having, held, confirmed.keys())
         bindings.define_initial(graph, inputs, outputs, fabric)
         scopes = scope.define(graph, inputs, fabric, spaces)
         bound = bindings.define(graph, inputs, outputs, fabric, spaces, scopes)
@@ -113,7 +114,7 @@ class Topology:
 
         looks = features.define(graph, inputs, fabric)
         parsed = parsing.define(graph, looks, spaces.effective)
-        switches = network.define(graph, inputs, outputs, fabric, looks, parsed, spaces, held)
+        switches = network.define(graph, inputs, outputs, fabric, looks, parsed, spaces, near, held)
         define_open_ports(graph, inputs, outputs)
         ways = exits.define(graph, inputs, outputs, fabric, looks, spaces)
         outcome.define(

@@ -166,10 +166,14 @@ def _refusal(read: Read, on: Reads, holder: Holder, asked: Asked | None) -> Refu
 
 def _conflict(read: Read, on: Reads, ref: ObjectRef) -> Told | None:
     found = read.get(on.network.conflicts, ref.name)
-    if found is None:
+    if found is not None:
+        address, subnet = found[0]
+        message = f"address {address} of node {ref.name} lies in the CIDR of subnet {subnet}; change one of them"
+    elif (clash := read.get(on.network.clashes, ref.name)) is not None:
+        words, subnet = clash
+        message = f"{words} overlaps subnet {subnet}: from this node, packets to it stay in this network; change one"
+    else:
         return None
-    address, subnet = found[0]
-    message = f"address {address} of node {ref.name} lies in the CIDR of subnet {subnet}; change one of them"
     return Told(object=ref, reason=names.NODE_ADDRESS_CONFLICT, message=message)
 
 

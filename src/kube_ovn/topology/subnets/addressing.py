@@ -20,6 +20,7 @@ from kube_ovn.topology.addresses.grants import COMING, READY, UNREADY, Grants, P
 from kube_ovn.topology.addresses.holders import Holders
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.inputs import STANDING, Inputs, record_name
+from kube_ovn.topology.subnets.attached import Attached
 from kube_ovn.topology.subnets.overlap import Extent, find_overlaps
 from kube_ovn.topology.subnets.pool import PoolVerdict, judge_pools
 from kube_ovn.topology.subnets.verdict import Claim, find_loss, in_effect, parse_claim, until_written
@@ -78,6 +79,7 @@ def define(
     graph: Graph,
     inputs: Inputs,
     fabric: Fabric,
+    attached: Attached,
     held: Derived[str, crd.Subnet, Subnet],
     holders: Holders,
     grants: Grants,
@@ -116,7 +118,7 @@ def define(
         return COMING if _accepted(read, decided, subnet) is not None else UNREADY
 
     claims = graph.derive("claims of subnets", inputs.subnets, claim)
-    objections = _define_objections(graph, inputs, fabric, holders, grants, confirmed, claims)
+    objections = _define_objections(graph, inputs, fabric, attached, holders, grants, confirmed, claims)
     overlaps = _define_overlaps(graph, inputs, claims, objections)
     judged = graph.derive("judged subnets", claims, judge)
     _remember(graph, inputs.subnets, judged, decided)
@@ -137,6 +139,7 @@ def _define_objections(
     graph: Graph,
     inputs: Inputs,
     fabric: Fabric,
+    attached: Attached,
     holders: Holders,
     grants: Grants,
     confirmed: Names[str],
@@ -147,6 +150,9 @@ def _define_objections(
     def objection(read: Read, name: str, each: Claim) -> str | None:
         if each.wanted is None:
             return None
+        held = () if each.held is None else each.held.cidrs
+        if name not in fabric.initial and (against := attached.against(read, each.wanted.cidrs, held)):
+            return against
         if each.held is not None:
             return _loss(read, grants, each.wanted, each.held) or None
         joint = names.switch_port(name, fabric.router)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from kube_ovn.derive import Derived, Graph, Index, Read, Source
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
+from kube_ovn.model.addr import Network as Prefix
 from kube_ovn.model.crd import IPPool
 from kube_ovn.model.kube import Node
 from kube_ovn.model.nb import AddressSet
@@ -22,6 +23,7 @@ from kube_ovn.topology.inputs import ONE, Inputs
 from kube_ovn.topology.outputs import Outputs, find_owner
 from kube_ovn.topology.ports.node import internal_addresses
 from kube_ovn.topology.subnets.addressing import Addressing
+from kube_ovn.topology.subnets.attached import Attached, Named
 from kube_ovn.topology.subnets.features import Features
 from kube_ovn.topology.subnets.parsing import Texts
 from kube_ovn.topology.subnets.pool import render_pool
@@ -43,6 +45,8 @@ class Network:
     conflicts: Source[str, Conflicts]
     """By the name of the Node."""
     conflicts_by_subnet: Index[str, str, Conflicts]
+    clashes: Source[str, tuple[str, str]]
+    """By the name of the Node: the words for a network that it is attached to, and the Subnet that overlaps it."""
     sets: Index[str, str, State]
     """The Address_Sets of IPPools, by name."""
     groups: Index[str, str, Node]
@@ -65,6 +69,15 @@ class Covering:
         found, low, high, name = self.spans[at]
         return name if found == version and low <= number <= high else ""
 
+    def find_overlapping(self, network: Prefix) -> str:
+        """The name of the first subnet that overlaps a network; empty when none does."""
+        low, high = int(network.network_address), int(network.broadcast_address)
+        at = max(0, bisect_right(self.spans, (network.version, low, 1 << 128, "")) - 1)
+        for version, first, last, name in self.spans[at : at + 2]:
+            if version == network.version and first <= high and low <= last:
+                return name
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class _Use:
@@ -82,6 +95,7 @@ def define(
     features: Source[str, Features],
     texts: Source[str, Texts],
     addressing: Addressing,
+    attached: Attached,
     grants: Grants,
 ) -> Network:
     """Derive the rows of subnets, of the router and of IPPools, and the sets of the nodes' addresses."""
@@ -112,7 +126,7 @@ def define(
     rows = graph.derive("rows of subnets", addressing.effective, render)
     outputs.rows.follow(rows, find_owner(inputs.subnets, Kind.SUBNET))
     outputs.rows.follow(graph.derive("rows of the router", inputs.one, render_router))
-    return _define_nodes(graph, inputs, outputs, addressing, rows, _define_pools(graph, outputs, addressing))
+    return _define_nodes(graph, inputs, outputs, addressing, attached, rows, _define_pools(graph, outputs, addressing))
 
 
 def _use(read: Read, name: str, occupancy: Occupancy) -> _Use:
@@ -136,6 +150,7 @@ def _define_nodes(
     inputs: Inputs,
     outputs: Outputs,
     addressing: Addressing,
+    attached: Attached,
     rows: Source[str, State],
     pools: Source[str, State],
 ) -> Network:
@@ -146,6 +161,12 @@ def _define_nodes(
         there = read.get(covering, ONE)
         assert there is not None, "there always is one"
         return tuple((address, subnet) for address in own if (subnet := there.find(address))) or None
+
+    def find_clash(read: Read, name: str, networks: tuple[Named, ...]) -> tuple[str, str] | None:
+        there = read.get(covering, ONE)
+        assert there is not None, "there always is one"
+        found = ((words, there.find_overlapping(network)) for network, words in networks)
+        return next(((words, subnet) for words, subnet in found if subnet), None)
 
     def addresses(read: Read, name: str, node: Node) -> tuple[Address, ...] | None:
         return internal_addresses(node) or None
@@ -167,6 +188,7 @@ def _define_nodes(
         switches=graph.derive("switches", rows, lambda read, name, state: True),
         covering=covering,
         conflicts=conflicts,
+        clashes=graph.derive("clashes of nodes", attached.by_node, find_clash),
         sets=graph.index("address sets", pools, _sets),
         groups=graph.index("port groups", inputs.nodes, lambda name, node: (names.node_port_group(name),)),
         conflicts_by_subnet=graph.index("conflicts by subnet", conflicts, lambda name, found: [s for _, s in found]),

@@ -1,0 +1,71 @@
+"""Tells Kubernetes the networks that this node is attached to, in an annotation of its Node (`host.attached`)."""
+
+import asyncio
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+
+import structlog
+
+from kube_ovn.daemon import plumbing
+from kube_ovn.daemon.settings import Settings
+from kube_ovn.daemon.view import View
+from kube_ovn.host.attached import format_networks, parse_resolvers
+from kube_ovn.k8s.client import Client, KubeError
+from kube_ovn.linux.netlink import NetlinkError
+from kube_ovn.model import names
+from kube_ovn.model.addr import Address
+from kube_ovn.model.resource import NODES
+
+log = structlog.get_logger()
+
+PERIOD = 10.0
+"""Seconds between two looks: other programs make networks when they like."""
+RESOLV_CONF = Path("/etc/resolv.conf")
+
+
+class NodeNetworks:
+    """Keeps the annotation up to date."""
+
+    def __init__(self, settings: Settings, kube: Client, view: View, changed: Callable[[], None]) -> None:
+        """`changed`: called when the networks are others than at the last look."""
+        self._settings, self._kube, self._view, self._changed = settings, kube, view, changed
+        self._seen = ""
+        self._server = _address(kube.host)
+
+    async def run(self) -> None:
+        """Look again and again until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except (NetlinkError, KubeError) as error:
+                log.warning("the node's networks are not told, trying again", error=str(error))
+            await asyncio.sleep(PERIOD)
+
+    async def look(self) -> None:
+        """Write the annotation if it is not what it should be. Raises NetlinkError, KubeError."""
+        node = self._view.own
+        if node is None:
+            return  # not registered yet
+        on_link, gateways = await plumbing.run(plumbing.list_networks)
+        services = self._settings.service_cluster_ip_range
+        text = format_networks(on_link, gateways, _resolvers(), self._server, services)
+        if text != self._seen:
+            self._seen = text
+            self._changed()
+        if node.metadata.annotations.get(names.NETWORKS) != text:
+            await self._kube.annotate(NODES, "", node.metadata.name, {names.NETWORKS: text}, node.metadata.uid)
+
+
+def _resolvers() -> tuple[Address, ...]:
+    try:
+        return parse_resolvers(RESOLV_CONF.read_text(errors="replace"))
+    except OSError:
+        return ()  # a node without resolvers
+
+
+def _address(host: str) -> Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None  # a name
