@@ -42,6 +42,8 @@ POOLS = ("few", "more", "few,more")
 LABELS: dict[str, tuple[str, ...]] = {
     "team": ("blue", "red"),
     names.ZONE: ("east", "west"),
+    names.PERMIT_SPOOFING: ("true", "false"),
+    names.GATEWAY_FOR_NAMESPACES: ("true",),
     names.SERVICE_OF_SLICE: ("web", "near", "checked"),
 }
 
@@ -179,7 +181,6 @@ ALL_LABELS = sorted(
         names.IP_SUBNET,
         names.IP_NODE,
         names.IP_RESERVED,
-        names.PERMIT_SPOOFING,
     }
 )
 

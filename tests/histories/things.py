@@ -1,8 +1,10 @@
 """The objects that histories make: of every kind, with few names and few addresses, so that they meet."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from kube_ovn.model import names
+from kube_ovn.model.addr import parse_networks
 from kube_ovn.model.crd import LabelSelector, Vpc
 from kube_ovn.model.kube import Object, ServicePort, VersionedMeta
 from kube_ovn.model.row import RowKey
@@ -56,6 +58,7 @@ _THINGS: tuple[Object, ...] = (
     namespace("third", {"team": "blue"}),
     namespace("default-ovn-cluster"),
     namespace("other", None, **{names.LOGICAL_SWITCH: "own", names.CIDR: "10.30.0.0/29"}),
+    namespace("fourth", None, **{names.LOGICAL_SWITCH: "mine", names.CIDR: "10.30.0.64/28"}),
     namespace("rival", None, **{names.LOGICAL_SWITCH: "own", names.CIDR: "10.30.0.0/28", names.IP_POOL: "more"}),
     subnet("blue", "10.20.0.0/29", namespaces=("third",)),
     subnet("a.default", "10.21.0.0/29", namespace_selectors=(LabelSelector(match_labels={"team": "blue"}),)),
@@ -88,7 +91,9 @@ FOREIGN = (
 FABRICS = {
     "small": fabric("10.16.0.0/29", "100.64.0.0/29", trusts_tenants=True),
     "dual": fabric("10.16.0.0/29,fd00:16::/125", "100.64.0.0/29,fd00:64::/125", trusts_tenants=True),
-    "tenants": fabric("10.16.0.0/29", "100.64.0.0/29"),
+    "tenants": replace(
+        fabric("10.16.0.0/29", "100.64.0.0/29"), namespace_ranges=parse_networks("10.30.0.0/24"), namespace_subnets=1
+    ),
 }
 
 _ALWAYS = ("Namespace default", "Namespace third", "Node node1")

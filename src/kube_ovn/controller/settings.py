@@ -9,7 +9,7 @@ from kube_ovn.discovery.dns import dns_addresses
 from kube_ovn.k8s.domain import parse_domain
 from kube_ovn.k8s.lease import Timing
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, parse_addresses, parse_networks
+from kube_ovn.model.addr import Address, Network, parse_addresses, parse_networks
 from kube_ovn.telemetry import parse_level
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.subnets.verdict import parse_subnet
@@ -22,6 +22,11 @@ def parse_tenants(text: str) -> str:
     if text not in (TRUSTED, UNTRUSTED):
         raise ValueError(f"{text!r} must be {TRUSTED} or {UNTRUSTED}")
     return text
+
+
+def parse_ranges(text: str) -> tuple[Network, ...]:
+    """Parse a comma list of CIDRs. Raises ValueError."""
+    return tuple(network for part in parse_list(text) for network in parse_networks(part))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,10 @@ class Settings:
         "trusted = annotations may lead Pods into subnets that are for other Namespaces; or untrusted",
         parse_tenants,
     )
+    namespace_subnets_within: tuple[Network, ...] = flag(
+        (), "CIDRs in which annotations of Namespaces may make Subnets; empty = anywhere", parse_ranges
+    )
+    namespace_subnets_most: int = flag(1000, "the most Subnets that annotations of Namespaces make", int)
     pod_namespace: str = flag("kube-system", "Namespace of the Lease")
     pod_name: str = flag("", "this instance's name in the Lease; empty = host name")
     leader_elect_lease_duration: float = flag(30.0, "seconds a Lease is good for", float)
@@ -113,6 +122,8 @@ class Settings:
             services=services,
             dns=self.cluster_dns or dns_addresses(services),
             trusts_tenants=self.tenants == TRUSTED,
+            namespace_ranges=self.namespace_subnets_within,
+            namespace_subnets=self.namespace_subnets_most,
         )
 
     def _initial(self, name: str, cidr: str, gateway: str, exclude: tuple[str, ...]) -> dict[str, object]:

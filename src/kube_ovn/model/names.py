@@ -24,6 +24,8 @@ IP_POOL = "ovn.kubernetes.io/ip_pool"
 IP_FAMILY = "ovn.kubernetes.io/ip_family"
 PORT_SECURITY = "ovn.kubernetes.io/port_security"
 PORT_VIPS = "ovn.kubernetes.io/port_vips"
+GATEWAY_FOR_NAMESPACES = "kubeovn.io/gateway-for-namespaces"
+"""Label of a Node: `true` lets annotations of Namespaces name it as a gateway."""
 PERMIT_SPOOFING = "kubeovn.io/permit-spoofing"
 """Label of a Namespace: `true` lets its Pods send from addresses that are not their own. Only
 administrators set it.

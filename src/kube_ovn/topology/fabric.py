@@ -22,3 +22,7 @@ class Fabric:
     """The addresses at which kubelets tell Pods to look for a DNS server, one for each IP family."""
     trusts_tenants: bool = False
     """Whether annotations may lead the Pods of any Namespace into any subnet."""
+    namespace_ranges: tuple[Network, ...] = ()
+    """The ranges of the Subnets that annotations of Namespaces make; none means any range."""
+    namespace_subnets: int = 1000
+    """The most Subnets that annotations of Namespaces make."""

@@ -18,8 +18,9 @@ from kube_ovn.model.network import Kind, Told, cluster_ref
 from kube_ovn.model.writes import Annotate, Apply, Aspect, Create, WriteKey
 from kube_ovn.topology.addresses.grants import READY
 from kube_ovn.topology.fabric import Fabric
-from kube_ovn.topology.inputs import Inputs
+from kube_ovn.topology.inputs import ONE, Inputs
 from kube_ovn.topology.outputs import Outputs, Wanted
+from kube_ovn.topology.subnets import limits
 from kube_ovn.topology.subnets.addressing import Addressing
 from kube_ovn.topology.subnets.namespace import (
     Binding,
@@ -132,14 +133,15 @@ class _Binder:
             "pools by Namespace", addressing.pool_specs, lambda name, pool: pool.spec.namespaces
         )
         self._there = graph.derive("names of subnets", inputs.subnets, lambda read, name, subnet: True)
+        self._limits = limits.define(graph, inputs, fabric)
         self._of_users = graph.derive("CIDRs of users' subnets", inputs.subnets, _cidr_of_user)
         self._unwished = graph.derive("bindings without wishes", inputs.namespaces, self._bind_by_subnets)
         wishes = graph.derive("wishes of Namespaces", inputs.namespaces, self._wish)
         self._wishes = wishes
         self.wished = graph.index("wishes by subnet", wishes, lambda name, each: each.wish.switches)
         self.makers = graph.index("wishes by subnet to make", wishes, _made)
-        self._made_for = graph.derive("Namespaces of made subnets", inputs.subnets, _made_for)
         self._firsts = graph.derive("first wishes by subnet to make", self.makers, self._first)
+        self._excess = graph.derive("subnets that are too many", inputs.one, self._find_excess)
 
     def _bind_by_subnets(self, read: Read, name: str, namespace: Namespace) -> Binding:
         """The binding of a Namespace that has no wish of its own."""
@@ -162,7 +164,7 @@ class _Binder:
             wish = replace(wish, shape={})  # these Subnets are the administrator's to shape
         if wish == Wish():
             return None
-        problem = wish_problem(wish) or ""
+        problem = wish_problem(wish) or self._limits.against(read, wish)
         meta = namespace.metadata
         return _Wished(namespace=name, uid=meta.uid, age=meta.creation_timestamp, wish=wish, problem=problem)
 
@@ -170,10 +172,21 @@ class _Binder:
         """The wish that shapes a Subnet: of those that it was made for, or else of all, the first that can be
         understood. A Namespace that it was made for keeps it while its wish cannot be understood.
         """
-        made_for = read.get(self._made_for, name) or ()
+        made_for = self._made_for(read, name) or ()
         ordered = _in_order(members, made_for)
         keeping = [each for each in ordered if each.namespace in made_for]
         return next((each for each in keeping or ordered if not each.problem), keeping[0] if keeping else None)
+
+    def _made_for(self, read: Read, name: str) -> tuple[str, ...] | None:
+        """The Namespaces that a Subnet was made for, in the order in which they came; None when a user made it."""
+        made = read.get(self._limits.made, name)
+        return None if made is None else made.namespaces
+
+    def _find_excess(self, read: Read, key: str, value: bool) -> frozenset[str]:
+        """The names of the Subnets that are not made because there are too many: those of the youngest wishes."""
+        made, firsts = read.all(self._limits.made), read.all(self._firsts)
+        new = sorted((first.rank, name) for name, first in firsts.items() if name not in made)
+        return frozenset(name for _, name in new[max(0, self._fabric.namespace_subnets - len(made)) :])
 
     def annotations(self, read: Read, binding: Binding) -> dict[str, str]:
         """The annotations that a Namespace with this binding should have."""
@@ -229,7 +242,7 @@ class _Binder:
         """The binding to the Subnet that the annotations of a Namespace make, and the problem of that Subnet."""
         judged, ready = read.get(self._addressing.judged, makes), self.is_ready(read, makes)
         if not self._fabric.trusts_tenants:
-            made_for = read.get(self._made_for, makes)
+            made_for = self._made_for(read, makes)
             # A Subnet that annotations made gives addresses once it says that it is for this Namespace.
             ready = ready and (made_for is None or tenant.namespace in made_for)
         refusal = f"subnet {makes}: {judged.refusal}" if judged is not None and judged.refusal else ""
@@ -249,6 +262,11 @@ class _Binder:
             return (
                 f"Subnet {makes} is an object of its own with CIDR {of_user}, and annotation "
                 f"{names.CIDR} says {cidr}: remove the annotation to use the Subnet, or choose another name"
+            )
+        if makes in (read.get(self._excess, ONE) or ()):
+            return (
+                f"there are {self._fabric.namespace_subnets} Subnets that annotations of Namespaces made, which is the "
+                f"most: remove one, or have an administrator make Subnet {makes}"
             )
         first = read.get(self._firsts, makes)
         if first is None or first.namespace == tenant.namespace:
@@ -270,10 +288,12 @@ class _Binder:
         """Make or change the Subnet that Namespaces wish for, in the shape that the first of them gives it. Namespaces
         that are trusted may share it. While the wish of the first cannot be understood, the Subnet stays as it is.
         """
-        ordered = _in_order(members, read.get(self._made_for, name) or ())
+        ordered = _in_order(members, self._made_for(read, name) or ())
         sound = [each for each in ordered if not each.problem]
         subnet = read.get(self._inputs.subnets, name)
         if not sound or (sound[0] is not ordered[0] and subnet is not None):
+            return None
+        if subnet is None and name in (read.get(self._excess, ONE) or ()):
             return None
         if subnet is not None and (
             names.MADE_BY_NAMESPACE not in subnet.metadata.labels or subnet.metadata.deletion_timestamp
@@ -326,11 +346,6 @@ def _selected(name: str, each: _Selector) -> Sequence[tuple[str, str]]:
 
 def _made(name: str, each: _Wished) -> tuple[str, ...]:
     return () if each.wish.makes is None else (each.wish.makes,)
-
-
-def _made_for(read: Read, name: str, subnet: crd.Subnet) -> Sequence[str] | None:
-    """The Namespaces that a Subnet was made for, in the order in which they came; None when a user made it."""
-    return subnet.spec.namespaces if names.MADE_BY_NAMESPACE in subnet.metadata.labels else None
 
 
 def _in_order(members: Mapping[str, _Wished], made_for: Sequence[str]) -> list[_Wished]:
