@@ -12,10 +12,11 @@ import pytest
 
 from kube_ovn.k8s.client import APPLY, MERGE, Client, KubeError
 from kube_ovn.k8s.credentials import load_credentials
-from kube_ovn.model import crd
-from kube_ovn.model.kube import ObjectMeta
+from kube_ovn.model import crd, names
+from kube_ovn.model.kube import Namespace, ObjectMeta
 from kube_ovn.model.resource import IPPOOLS, IPS, SUBNETS, VPCS, Resource
 from kube_ovn.model.text import check_text
+from kube_ovn.topology.subnets.namespace import parse_wish, wish_problem, wished_spec
 from tests.daemon.crds import install_crds
 from tests.daemon.kube_apiserver import ADMIN, KubeApiserver, kube_apiserver
 
@@ -770,3 +771,65 @@ def rules(schema: Spec) -> Iterator[Spec]:
     yield from schema.get("x-kubernetes-validations", ())
     for inner in (*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])):
         yield from rules(inner)
+
+
+READINGS = {
+    names.CIDR: {
+        "10.61.6.0/24, fd61:6::/112": "",
+        "10.61.6.0/255.255.255.0": "",
+        "FD61:6::/112": "",
+        "fd61:0006:0::/112": "",
+        "10.61.6.1/24": "has host bits set",
+        "10.61.6.0": "is too small",
+        "::ffff:10.61.6.0/120": "is IPv4 in the form of IPv6",
+        "fd61::%eth0/112": "is not a CIDR",
+        "10.61.6.0/24,10.61.7.0/24": "two entries of the same IP family",
+    },
+    names.GATEWAY: {
+        " 10.61.6.254 ": "",
+        "10.61.6.254/24": "is not an IP address",
+        "10.61.7.1": "is not a host address",
+        "fe80::1%eth0": "is not an IP address",
+    },
+    names.EXCLUDE_IPS: {
+        "10.61.6.2 .. 10.61.6.9 , 10.61.6.20": "",
+        "10.61.6.5..": "",
+        "10.61.6.5..10.61.6.5": "",
+        "..10.61.6.5": "is neither an address nor a range",
+        "10.61.6.9..10.61.6.2": "is not a range",
+        "10.61.6.2..fd61::9": "is not a range",
+        "10.61.6.0/30": "is neither an address nor a range",
+        "fe80::1%eth0": "is neither an address nor a range",
+        "::ffff:10.61.6.2": "is neither an address nor a range",
+        ",".join(["10.61.6.2"] * 1001): "has 1001 entries; 1000 are the most",
+    },
+    names.ALLOW: {
+        "192.0.2.1": "",
+        "192.0.2.0/24 , FD00::/8": "",
+        "192.0.2.0/255.255.255.0": "",
+        "192.0.2.1/24": "has host bits set",
+        "shop": "is not a CIDR",
+    },
+    names.LOGICAL_SWITCH: {
+        "with_underscore": "is no name of an object",
+        "UPPER": "is no name of an object",
+        "a" * 254: "is no name",
+    },
+    names.GATEWAY_TYPE: {"both": "it must be distributed or centralized"},
+    names.PRIVATE: {"yes": "must be true or false"},
+}
+"""Annotations of a Namespace: texts, and the sentence on each that cannot be read."""
+
+
+@pytest.mark.parametrize(("key", "text"), [(key, text) for key, texts in READINGS.items() for text in texts])
+async def test_what_annotations_say_is_understood_alike_by_the_api_server(client: Client, key: str, text: str) -> None:
+    name, problem = f"wish-{next(_numbers)}", READINGS[key][text]
+    annotations = {names.LOGICAL_SWITCH: name, names.CIDR: "10.61.6.0/24", key: text}
+    wish = parse_wish(Namespace(metadata=ObjectMeta(name=name, uid="u", annotations=annotations)), {})
+    found = wish_problem(wish)
+    if problem:
+        assert problem in (found or "")
+        return
+    assert found is None
+    written = await client.create(SUBNETS, "", manifest(SUBNETS, wished_spec(wish, [name]), name))
+    assert written.spec.cidr_block == wish.shape[names.CIDR]

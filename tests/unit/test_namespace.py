@@ -484,3 +484,34 @@ def test_a_subnet_changes_its_cidr_by_annotation() -> None:
     assert world.api.get(Subnet, "own").status.cidr_block == "10.30.0.0/23"
     world.annotate("ns", {names.CIDR: "10.30.0.0/23"})
     assert not world.topology.problems
+
+
+def test_a_namespace_that_another_implementation_left_keeps_its_order() -> None:
+    left = {
+        names.LOGICAL_SWITCH: "red,blue",
+        names.CIDR: "10.21.0.0/24;10.20.0.0/24",
+        names.EXCLUDE_IPS: "10.21.0.1;10.20.0.1",
+    }
+    spaces = [
+        subnet(name, cidr, namespaces=("ns",)) for name, cidr in (("blue", "10.20.0.0/24"), ("red", "10.21.0.0/24"))
+    ]
+    world = World(*spaces, namespace("ns", None, **left))
+    world.settle(pod("a", namespace="ns"))
+    assert address(world.api.get(Pod, "a", "ns")) == "10.21.0.2", "the first named comes first"
+    assert not world.topology.problems
+    annotations = world.api.get(Namespace, "ns").metadata.annotations
+    assert {key: annotations[key] for key in left} == left
+
+
+def test_what_a_user_writes_goes_into_the_subnet_in_one_form() -> None:
+    shape = {
+        names.CIDR: "10.30.0.0/255.255.255.0, FD30::/112",
+        names.EXCLUDE_IPS: "10.30.0.5.. , 10.30.0.7 .. 10.30.0.9",
+        names.ALLOW: "192.0.2.1",
+    }
+    world = World(namespace("ns", None, **{names.LOGICAL_SWITCH: "own", **shape}))
+    made = world.spec("own")
+    assert made.cidr_block == "10.30.0.0/24,fd30::/112"
+    assert made.exclude_ips == ("10.30.0.5", "10.30.0.7..10.30.0.9")
+    assert made.allow_subnets == ("192.0.2.1/32",)
+    assert not world.topology.problems

@@ -260,7 +260,6 @@ def test_a_former_gateway_in_use_stays_inside() -> None:
     ("annotations", "part"),
     [
         ({"cidr": "10.66.0.5/16"}, "host bits"),
-        ({"cidr": "FD00:66::/64"}, "use fd00:66::/64"),
         ({"cidr": "foo"}, "is not a CIDR"),
         ({"cidr": "10.66.0.0/16", "gateway": "not"}, "is not an IP address"),
         ({"cidr": "10.66.0.0/16", "gateway_type": "weird"}, "distributed or centralized"),

@@ -24,11 +24,19 @@ def parse_networks(text: str) -> tuple[Network, ...]:
     networks = []
     for part in text.split(","):
         try:
-            networks.append(ip_network(part.strip()))
+            network = ip_network(part.strip())
         except ValueError as error:
             raise ValueError(f"{part.strip()!r} is not a CIDR: {error}") from None
+        if isinstance(network, IPv6Network) and _is_odd(network.network_address):
+            raise ValueError(f"{part.strip()!r} is not a CIDR: it has a zone, or is IPv4 in the form of IPv6")
+        networks.append(network)
     _one_of_each_family(text, [network.version for network in networks])
     return tuple(networks)
+
+
+def parse_address(text: str) -> Address:
+    """Parse one address, without a zone. Raises ValueError with a sentence for the user."""
+    return _address(text.strip())
 
 
 def is_within(address: Address, networks: Iterable[Network]) -> bool:
@@ -69,6 +77,10 @@ def _address(text: str) -> Address:
     if address.ipv4_mapped is not None:  # Python has two texts for it, depending on its version
         raise ValueError(f"{text!r} is an IPv4 address in the form of an IPv6 address; write {address.ipv4_mapped}")
     return address
+
+
+def _is_odd(address: IPv6Address) -> bool:
+    return address.scope_id is not None or address.ipv4_mapped is not None
 
 
 def _one_of_each_family(text: str, versions: Sequence[int]) -> None:

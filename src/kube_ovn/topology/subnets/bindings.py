@@ -25,6 +25,7 @@ from kube_ovn.topology.subnets.addressing import Addressing
 from kube_ovn.topology.subnets.namespace import (
     Binding,
     Wish,
+    canonical,
     matches,
     namespace_problem,
     namespace_ref,
@@ -336,7 +337,7 @@ def _selector(read: Read, name: str, subnet: crd.Subnet) -> _Selector | None:
 
 
 def _cidr_of_user(read: Read, name: str, subnet: crd.Subnet) -> str | None:
-    return None if names.MADE_BY_NAMESPACE in subnet.metadata.labels else subnet.spec.cidr_block
+    return None if names.MADE_BY_NAMESPACE in subnet.metadata.labels else canonical(names.CIDR, subnet.spec.cidr_block)
 
 
 def _selected(name: str, each: _Selector) -> Sequence[tuple[str, str]]:

@@ -13,7 +13,7 @@ from kube_ovn.model.gateway import parse_gateway_nodes
 from kube_ovn.model.kube import Node
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.inputs import Inputs
-from kube_ovn.topology.subnets.namespace import Wish
+from kube_ovn.topology.subnets.namespace import Wish, canonical
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ def define(graph: Graph, inputs: Inputs, fabric: Fabric) -> Limits:
         if names.MADE_BY_NAMESPACE not in subnet.metadata.labels:
             return None
         spec = subnet.spec
-        return Made(namespaces=spec.namespaces, cidr=spec.cidr_block, gateways=spec.gateway_node)
+        return Made(namespaces=spec.namespaces, cidr=canonical(names.CIDR, spec.cidr_block), gateways=spec.gateway_node)
 
     def label(read: Read, name: str, node: Node) -> bool | None:
         return node.metadata.labels.get(names.GATEWAY_FOR_NAMESPACES) == "true" or None

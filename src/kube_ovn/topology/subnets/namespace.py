@@ -13,11 +13,11 @@ import msgspec
 
 from kube_ovn.config import parse_bool, parse_list
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, format_list, parse_networks
+from kube_ovn.model.addr import Address, format_list, parse_addresses, parse_networks
 from kube_ovn.model.crd import LabelSelector, SelectorRequirement
 from kube_ovn.model.kube import Namespace
 from kube_ovn.model.network import Kind, ObjectRef, Subnet, Told, cluster_ref
-from kube_ovn.topology.subnets.verdict import parse_subnet
+from kube_ovn.topology.subnets.verdict import parse_range, parse_subnet
 
 WRITTEN = (names.LOGICAL_SWITCH, names.CIDR, names.EXCLUDE_IPS, names.IP_POOL)
 """Annotations that the controller writes back."""
@@ -80,13 +80,37 @@ def parse_wish(namespace: Namespace, known: Annotations) -> Wish:
     wished = {
         key: text
         for key in {*WRITTEN, *SHAPING}
-        if (text := annotations.get(key, "").strip()) and known.get(key) != text
+        if (text := annotations.get(key, "").strip()) and known.get(key) != text and not _is_answer(key, text)
     }
     return Wish(
         switches=parse_list(wished.get(names.LOGICAL_SWITCH, "")),
         pools=parse_list(wished.get(names.IP_POOL, "")),
-        shape={key: wished[key] for key in SHAPING if key in wished},
+        shape={key: canonical(key, wished[key]) for key in SHAPING if key in wished},
     )
+
+
+def _is_answer(key: str, text: str) -> bool:
+    """Whether a text was written back, by whatever implementation: it has an entry for each of several subnets."""
+    return key in (names.CIDR, names.EXCLUDE_IPS) and ";" in text
+
+
+def canonical(key: str, text: str) -> str:
+    """The text of an annotation in the form in which the API server takes it in a Subnet. One that cannot be read stays
+    as it is; `wish_problem` tells of it.
+    """
+    try:
+        match key:
+            case names.CIDR:
+                return format_list(parse_networks(text))
+            case names.GATEWAY:
+                return format_list(parse_addresses(text))
+            case names.EXCLUDE_IPS:
+                return format_list(_format_range(*parse_range(part)) for part in parse_list(text))
+            case names.ALLOW:
+                return format_list(network for part in parse_list(text) for network in parse_networks(part))
+    except ValueError:
+        pass
+    return text
 
 
 def written(namespace: Namespace) -> dict[str, str] | None:
@@ -145,8 +169,6 @@ def _shape_problem(name: str, wish: Wish) -> str | None:
     shape = wish.shape
     if not _NAME.fullmatch(name) or len(name) > MOST_OF_A_NAME:
         return f"annotation {names.LOGICAL_SWITCH} is {name!r}, which is no name of an object; use a-z, 0-9, - and ."
-    if shape[names.CIDR] != shape[names.CIDR].lower():
-        return f"annotation {names.CIDR} has upper-case letters; use {shape[names.CIDR].lower()}"
     if shape.get(names.GATEWAY_TYPE, GATEWAY_TYPES[0]) not in GATEWAY_TYPES:
         return (
             f"annotation {names.GATEWAY_TYPE} is {shape[names.GATEWAY_TYPE]!r}; it must be {' or '.join(GATEWAY_TYPES)}"

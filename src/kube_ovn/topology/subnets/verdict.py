@@ -8,10 +8,10 @@ the status as it is.
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 from kube_ovn.model import crd, names, ranges
-from kube_ovn.model.addr import Address, Network, format_list, parse_addresses, parse_networks
+from kube_ovn.model.addr import Address, Network, format_list, parse_address, parse_addresses, parse_networks
 from kube_ovn.model.network import Subnet
 from kube_ovn.model.ranges import Ranges, host_ranges
 
@@ -63,7 +63,7 @@ def parse_range(text: str) -> tuple[Address, Address]:
     """Parse `a` or `a..b` into the first and the last address. Raises ValueError."""
     first, _, last = text.partition("..")
     try:
-        low, high = ip_address(first.strip()), ip_address(last.strip() or first.strip())
+        low, high = parse_address(first), parse_address(last.strip() or first)
     except ValueError:
         raise ValueError(f"{text!r} is neither an address nor a range like 10.16.0.10..10.16.0.20") from None
     if low.version != high.version or int(low) > int(high):
