@@ -75,6 +75,10 @@ SystemdCgroup = false
 """
 
 
+_MANIFESTS = "manifests"
+"""The folder of static Pods, below the node's own files."""
+
+
 def kubelet_config(cluster: Cluster) -> dict[str, object]:
     """The kubelet's configuration file. JSON is YAML."""
     pki = "/etc/kubernetes"
@@ -105,6 +109,7 @@ def kubelet_config(cluster: Cluster) -> dict[str, object]:
         "makeIPTablesUtilChains": False,
         "maxPods": 250,
         "serializeImagePulls": False,
+        "staticPodPath": f"{pki}/{_MANIFESTS}",
     }
 
 
@@ -151,7 +156,7 @@ def ensure(node: Node, cluster: Cluster, *, lower: Path, kubelet: Path) -> bool:
 
 def _write_files(node: Node, cluster: Cluster) -> str:
     """Write the files that the node reads at start and return them as one text, so that a change can be noticed."""
-    for name in _DIRECTORIES:
+    for name in (*_DIRECTORIES, f"etc/{_MANIFESTS}"):
         (directory(node) / name).mkdir(parents=True, exist_ok=True)
     certificate = node_certificate(node)
     ensure_certificate(certificate)

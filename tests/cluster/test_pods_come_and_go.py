@@ -194,3 +194,16 @@ def test_who_waits_for_a_taken_address_gets_it_when_it_is_free(scene: Scene, pla
     (heir,) = scene.ready("heir", within=30)
     assert heir.ip == holder.ip
     scene.talk_again(peer, heir, within=5)  # although the peer remembers the MAC address of the holder
+
+
+def test_a_static_pod_gets_a_network(scene: Scene) -> None:
+    """The API server shows a mirror of it, with another UID than the runtime tells."""
+    file, value = f"/etc/kubernetes/manifests/{scene.namespace}.json", manifest("static")
+    value["metadata"]["namespace"] = scene.namespace
+    node_exec("node2", "sh", "-c", f"cat > {file} <<'END'\n{json.dumps(value)}\nEND")
+    try:
+        (static,), (peer,) = scene.ready("static-node2"), scene.start(manifest("peer", "node1"))
+        assert scene.every_ping_answered(peer, static.ip)
+    finally:
+        node_exec("node2", "rm", "-f", file)
+    kube.gone("pod", "static-node2", namespace=scene.namespace)

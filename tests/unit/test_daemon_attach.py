@@ -46,3 +46,24 @@ async def test_give_up(
         await Pods(view, node, ports).add(Request(command="ADD", conf=NetConf(), sandbox=sandbox))
     assert caught.value.code is Code.TRY_AGAIN_LATER
     assert str(caught.value) == f"Pod ns/web: {sentence} (waited 0.05 s)"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "annotations", "known"),
+    [("u", {}, True), ("", {}, True), ("hash", {}, False), ("hash", {names.CONFIG_HASH: "hash"}, True)],
+)
+async def test_a_static_pod_is_known_by_the_uid_of_its_kubelet(
+    monkeypatch: pytest.MonkeyPatch, runtime: str, annotations: dict[str, str], known: bool
+) -> None:
+    monkeypatch.setattr(attach, "ADD_DEADLINE", 0.05)
+    ports = Ports(Client(("unix:/nowhere",), "Open_vSwitch", TABLES, on_change=lambda: None))
+    view = View(Settings())
+    meta = ObjectMeta(name="web", namespace="ns", uid="u", annotations={**GRANTED, **annotations})
+    spec = IPSpec(subnet=GRANTED[names.LOGICAL_SWITCH], ip_address=GRANTED[names.IP_ADDRESS], owner_uid="u")
+    view.pods.store.replace([Pod(metadata=meta)], 0.0)
+    view.ips.store.replace([IP(metadata=ObjectMeta(name="web.ns", uid="r"), spec=spec)], 0.0)
+    node = NodeNetwork(Settings(), view, lambda: (), ports, lambda name, message: None)
+    sandbox = Sandbox(container="c" * 64, interface="eth0", netns="/x", namespace="ns", pod="web", uid=runtime)
+    with pytest.raises(CniError) as caught:
+        await Pods(view, node, ports).add(Request(command="ADD", conf=NetConf(), sandbox=sandbox))
+    assert (NO_ROUTES if known else NO_ADDRESS) in str(caught.value)

@@ -19,7 +19,15 @@ from kube_ovn.daemon.node import NodeNetwork
 from kube_ovn.daemon.ports import PortError, Ports
 from kube_ovn.daemon.view import View
 from kube_ovn.daemon.wait import Broadcast
-from kube_ovn.host.pod import is_recorded, parse_network, pod_mtu, render_lost, render_sandbox, select_over
+from kube_ovn.host.pod import (
+    is_recorded,
+    parse_network,
+    pod_mtu,
+    render_lost,
+    render_sandbox,
+    runtime_uids,
+    select_over,
+)
 from kube_ovn.linux.netlink import NetlinkError, is_netns
 from kube_ovn.model import names
 from kube_ovn.model.host import PodNetwork, Sandbox
@@ -165,7 +173,7 @@ class Pods:
         CniError.
         """
         pod = self._view.pods.objects.values.get((sandbox.namespace, sandbox.pod))
-        if pod is None or (sandbox.uid and pod.metadata.uid != sandbox.uid):
+        if pod is None or (sandbox.uid and sandbox.uid not in runtime_uids(pod)):
             return None
         ip = self._view.ips.objects.values.get(("", names.ip_object(names.pod_port(sandbox.pod, sandbox.namespace))))
         try:

@@ -62,6 +62,13 @@ def is_recorded(pod: Pod, network: PodNetwork, ip: IP) -> bool:
     )
 
 
+def runtime_uids(pod: Pod) -> tuple[str, ...]:
+    """The UIDs by which a container runtime may know a Pod: a static Pod, which the API server shows as its mirror, has
+    a UID of its kubelet's.
+    """
+    return (pod.metadata.uid, pod.metadata.annotations.get(names.CONFIG_HASH, ""))
+
+
 def pod_mtu(node: int, wanted: int) -> int:
     """The MTU of a Pod's interface in bytes: the one that its Subnet wants (0: none), but at most the one of the node's
     tunnels.

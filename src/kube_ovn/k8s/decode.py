@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from kube_ovn.model.kube import ObjectMeta
+from kube_ovn.model.names import CONFIG_HASH
 from kube_ovn.model.resource import Resource
 
 T = TypeVar("T")
@@ -234,7 +235,11 @@ def _strip(item: Any) -> Any:
 
 @lru_cache(maxsize=4096)
 def _kept(name: str) -> str:
-    """The annotation's name when it has a provider's form `<provider>.kubernetes.io/<key>`, else ""."""
+    """The annotation's name when it has a provider's form `<provider>.kubernetes.io/<key>` or is one that we read, else
+    empty.
+    """
+    if name == CONFIG_HASH:
+        return CONFIG_HASH
     domain, slash, _ = name.partition("/")
     provider = domain.removesuffix(".kubernetes.io")
     return sys.intern(name) if slash and provider != domain and provider not in FOREIGN else ""

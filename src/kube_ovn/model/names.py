@@ -24,6 +24,10 @@ IP_POOL = "ovn.kubernetes.io/ip_pool"
 IP_FAMILY = "ovn.kubernetes.io/ip_family"
 PORT_SECURITY = "ovn.kubernetes.io/port_security"
 PORT_VIPS = "ovn.kubernetes.io/port_vips"
+CONFIG_HASH = "kubernetes.io/config.hash"
+"""Annotation of a static Pod, by its kubelet: the UID that the container runtime has for it. The API server has another
+one.
+"""
 GATEWAY_FOR_NAMESPACES = "kubeovn.io/gateway-for-namespaces"
 """Label of a Node: `true` lets annotations of Namespaces name it as a gateway."""
 PERMIT_SPOOFING = "kubeovn.io/permit-spoofing"
