@@ -10,10 +10,11 @@ from kube_ovn.model.crd import Subnet as SubnetObject
 from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.network import Grant, Subnet
 from kube_ovn.model.row import RowKey
-from kube_ovn.topology.addresses import grants, holders
+from kube_ovn.topology.addresses import grants, holders, own
 from kube_ovn.topology.addresses.grants import Held
 from kube_ovn.topology.addresses.span import Owner
 from kube_ovn.topology.inputs import STANDING, Inputs
+from kube_ovn.topology.outputs import Outputs
 from kube_ovn.topology.subnets import addressing, attached
 from kube_ovn.topology.subnets.verdict import Claim
 from tests.small_clusters import fabric
@@ -35,7 +36,8 @@ class Judging:
         self.inputs = Inputs(self.graph)
         self.inputs.standing.put(STANDING, True)
         self._grants = grants.define(self.graph)
-        having = holders.define(self.graph, self.inputs, self._grants, {})
+        own_names = own.define(self.graph, self.inputs, Outputs())
+        having = holders.define(self.graph, self.inputs, own_names, self._grants, {})
         held = addressing.define_in_effect(self.graph, self.inputs, self._grants)
         near = attached.define(self.graph, self.inputs)
         self._made = addressing.define(self.graph, self.inputs, self.fabric, near, held, having, self._grants, ())

@@ -127,7 +127,7 @@ def pod(
     parent: StatefulSet | None = None,
 ) -> Pod:
     """`reported`: the addresses in the status, joined by commas."""
-    owners = () if parent is None else (OwnerReference(kind="StatefulSet", name="", uid=parent.metadata.uid),)
+    owners = () if parent is None else (refer(parent),)
     meta = ObjectMeta(
         name=name,
         namespace=namespace,
@@ -158,6 +158,14 @@ def reservation(name: str, of: str, address: str, mac: str = "") -> IP:
     field = "v6_ip_address" if ":" in address else "v4_ip_address"
     spec = IPSpec(subnet=of, mac_address=mac, **{field: address})
     return IP(metadata=ObjectMeta(name=name, uid=f"ip-uid-{name}"), spec=spec)
+
+
+def refer(parent: StatefulSet, uid: str = "") -> OwnerReference:
+    """The reference to a StatefulSet that Kubernetes writes into its Pods. `uid`: that of another StatefulSet."""
+    meta = parent.metadata
+    return OwnerReference(
+        api_version="apps/v1", kind="StatefulSet", name=meta.name, uid=uid or meta.uid, controller=True
+    )
 
 
 def stateful_set(name: str, replicas: int, start: int = 0, *, namespace: str = "default") -> StatefulSet:

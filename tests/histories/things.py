@@ -68,6 +68,8 @@ _THINGS: tuple[Object, ...] = (
     reservation("d.default", "blue", "10.20.0.3"),
     reservation("kept", "blue", "10.20.0.2", "0a:00:00:00:00:07"),
     reservation("checks-blue", "blue", "10.20.0.4"),
+    reservation("node-node1", "join", "100.64.0.4"),
+    reservation("node-a.default", "ovn-default", "10.16.0.4"),
     pool("few", "ovn-default", "10.16.0.4..10.16.0.5"),
     pool("more", "blue", "10.20.0.2", namespaces=("third",)),
     Vpc(metadata=VersionedMeta(name="other", uid="")),
@@ -114,6 +116,8 @@ STANDING: Mapping[str, tuple[str, ...]] = {
         "EndpointSlice default/slice-uid-web",
         "EndpointSlice default/slice-uid-checked",
     ),
-    "everything": tuple(name for name in TEMPLATES if name not in ("Subnet out", "IP a.default", "IP checks-blue")),
+    "everything": tuple(
+        name for name in TEMPLATES if name not in ("Subnet out", "IP a.default", "IP checks-blue", "IP node-a.default")
+    ),
 }
 """Clusters that exist and have nothing left to write when a history begins."""

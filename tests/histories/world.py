@@ -15,7 +15,7 @@ import msgspec
 
 from kube_ovn.model import names
 from kube_ovn.model.crd import IP, StatefulSet, Subnet
-from kube_ovn.model.kube import Namespace, Node, Object, OwnerReference, Pod
+from kube_ovn.model.kube import Namespace, Node, Object, Pod
 from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.row import Key, Row, RowKey, State
 from kube_ovn.model.writes import Annotate, Delete, Write
@@ -26,6 +26,7 @@ from tests.histories.laws import addresses_of, assert_same, check_addresses, che
 from tests.histories.server import Server, called
 from tests.histories.steps import Calm, Foreign, Land, Make, Pass, Remove, Replace, Restart, Step
 from tests.histories.things import AGES, FABRICS, FOREIGN, STANDING, TEMPLATES, WEB, identity
+from tests.small_clusters import refer
 
 ROUNDS = 60
 """Passes after which a cluster that is left alone must have nothing left to write."""
@@ -110,9 +111,9 @@ class World:
         if isinstance(made, Pod) and made.metadata.owner_references:
             parent = self.server.find(StatefulSet, WEB.metadata.name, WEB.metadata.namespace)
             uid = f"{identity(WEB)} #{self.lives.get(identity(WEB), -1) + 1}" if parent is None else parent.metadata.uid
-            owner = OwnerReference(kind=names.STATEFULSET, name=WEB.metadata.name, uid=uid)
+            owners = (refer(WEB, uid),)
             made = msgspec.structs.replace(
-                made, metadata=msgspec.structs.replace(made.metadata, owner_references=(owner,))
+                made, metadata=msgspec.structs.replace(made.metadata, owner_references=owners)
             )
         self.server.put(made)
         self.notice_subnets()
@@ -303,9 +304,7 @@ class World:
                 assert before == item.metadata.name, f"{before} and {item.metadata.name} both hold {text}"
 
     def check_silence(self) -> None:
-        """When all is calm: a Pod has its port, or its user is told why not, or its Namespace or StatefulSet is
-        missing.
-        """
+        """When all is calm: a Pod has its port, or its user is told why not, or its Namespace is missing."""
         for item in self.server.of(Pod) if stands(self.topology) else ():
             assert isinstance(item, Pod)
             meta = item.metadata
@@ -313,8 +312,7 @@ class World:
             port = RowKey(LogicalSwitchPort.TABLE, names.pod_port(meta.name, meta.namespace))
             if not wanted or port in rows(self.topology) or meta.uid in complaints(self.topology):
                 continue
-            parents = [each.uid for each in meta.owner_references if each.kind == names.STATEFULSET]
-            there = self.server.find(Namespace, meta.namespace) and self.server.objects.keys() >= set(parents)
+            there = self.server.find(Namespace, meta.namespace)
             assert not there, f"{meta.uid} has no port, and its user is told nothing"
 
     # --- What users take away ---
@@ -346,8 +344,8 @@ class World:
             return False
         meta = item.metadata
         record = self.server.find(IP, names.pod_port(meta.name, meta.namespace))
-        parents = [each.uid for each in meta.owner_references if each.kind == names.STATEFULSET]
-        owner = (names.STATEFULSET, parents[0]) if parents else ("", uid)
+        parent = item.stateful_set
+        owner = ("", uid) if parent is None else (names.STATEFULSET, parent.uid)
         return (
             record is not None
             and (record.spec.pod_type, record.spec.owner_uid) == owner

@@ -20,7 +20,8 @@ from kube_ovn.model.kube import Object, Pod
 from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.row import Key, Row
 from kube_ovn.model.writes import Annotate, Write
-from kube_ovn.topology.addresses.memory import confirmed, is_reservation, owner_of, owner_of_ip
+from kube_ovn.topology.addresses.memory import confirmed, owner_of, owner_of_ip
+from kube_ovn.topology.addresses.own import is_reservation
 from kube_ovn.topology.graph import Topology
 from tests.small_clusters import (
     Api,

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,6 +25,7 @@ from kube_ovn.model.host import Link, Sandbox
 from kube_ovn.model.kube import ObjectMeta, Pod
 from kube_ovn.model.row import Member, RowKey
 from tests.node_view import GRANTED
+from tests.small_clusters import refer, stateful_set
 
 DUAL = {
     names.IP_ADDRESS: "10.16.0.5,fd00::5",
@@ -74,6 +76,35 @@ def test_annotations_are_held_to_what_is_recorded(changes: dict[str, str], recor
     spec = IPSpec(subnet="ovn-default", ip_address="10.16.0.5,fd00::5", mac_address="0a:00:00:00:00:05", owner_uid="u")
     ip = IP(metadata=ObjectMeta(name="a.b.ns", uid="r"), spec=msgspec.structs.replace(spec, **changes))
     assert is_recorded(told, network, ip) is recorded
+
+
+@pytest.mark.parametrize(
+    ("changes", "recorded"),
+    [
+        ({}, True),
+        ({"api_version": "apps.example.com/v1"}, False),
+        ({"kind": "ReplicaSet"}, False),
+        ({"controller": False}, False),
+        ({"name": "other"}, False),
+    ],
+)
+def test_the_record_of_another_object_counts_when_it_is_the_pods_stateful_set(
+    changes: dict[str, Any], recorded: bool
+) -> None:
+    reference = msgspec.structs.replace(refer(stateful_set("web", 1)), **changes)
+    meta = ObjectMeta(name="web-0", namespace="ns", uid="u", annotations=GRANTED, owner_references=(reference,))
+    told = Pod(metadata=meta)
+    network = parse_network(told)
+    assert network is not None
+    address = str(network.interfaces[0].address)
+    spec = IPSpec(
+        subnet=GRANTED[names.LOGICAL_SWITCH],
+        ip_address=address,
+        mac_address=network.mac,
+        pod_type=names.STATEFULSET,
+        owner_uid=reference.uid,
+    )
+    assert is_recorded(told, network, IP(metadata=ObjectMeta(name="web-0.ns", uid="r"), spec=spec)) is recorded
 
 
 def test_users_routes() -> None:

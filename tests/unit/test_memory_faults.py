@@ -120,11 +120,12 @@ def test_a_pod_that_is_seen_before_its_stateful_set_waits_for_its_own_number() -
     web = stateful_set("web", 2, 1)
     first, second = (pod(name, parent=web, annotations=LISTED) for name in ("web-1", "web-2"))
     where = world(second)
-    assert not told_about(where, second)
+    assert "waits for StatefulSet web" in told_about(where, second)
     assert where.server.find(IP, "web-2.default") is None
     assert not addresses(where, second)
     put(where, web)
     assert addresses(where, second) == "10.16.0.12"
+    assert not told_about(where, second)
     put(where, first)
     assert addresses(where, first) == "10.16.0.11"
     assert not told_about(where, first)
@@ -138,8 +139,8 @@ def test_a_pod_that_is_seen_before_its_stateful_set_waits_also_in_a_race() -> No
     where.server.put(web, *both)
     where.make_pass(Pass(-1, (type(web),)))
     assert not [write for write in writes(where.topology).values() if write.object.name.startswith("web")]
-    assert not any(told_about(where, each) for each in both)
     where.calm()
+    assert not any(told_about(where, each) for each in both)
     assert [addresses(where, each) for each in both] == ["10.16.0.11", "10.16.0.12"]
 
 
@@ -159,16 +160,16 @@ def test_a_pod_that_runs_does_not_lose_its_address_with_its_stateful_set(again: 
     assert not told_about(where, first)
 
 
-@pytest.mark.parametrize(("version", "waits"), [("apps.example.com/v1", False), ("apps/v1", True), ("", True)])
+@pytest.mark.parametrize(("version", "waits"), [("apps.example.com/v1", False), ("apps/v1", True), ("", False)])
 def test_only_a_stateful_set_that_is_followed_is_waited_for(version: str, waits: bool) -> None:
     """Those of another API group are not, so their Pods get an address of the list."""
-    reference = {"kind": "StatefulSet", "name": "web", "uid": "another-uid", "apiVersion": version}
+    reference = {"kind": "StatefulSet", "name": "web", "uid": "another-uid", "apiVersion": version, "controller": True}
     owner = msgspec.convert(reference, OwnerReference)
     bare = pod("web-1", annotations=LISTED)
     made = msgspec.structs.replace(bare, metadata=msgspec.structs.replace(bare.metadata, owner_references=(owner,)))
     where = world(made)
     assert addresses(where, made) in ([""] if waits else ["10.16.0.11", "10.16.0.12"])
-    assert not told_about(where, made)
+    assert ("waits for StatefulSet web" in told_about(where, made)) == waits
 
 
 # --- 10: what is reserved stays reserved ---

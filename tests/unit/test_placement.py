@@ -8,14 +8,16 @@ from kube_ovn.model.addr import parse_addresses
 from kube_ovn.model.crd import StatefulSet
 from kube_ovn.model.kube import Pod
 from kube_ovn.model.network import Grant, Subnet
-from kube_ovn.topology.addresses import holders
+from kube_ovn.topology.addresses import holders, own
 from kube_ovn.topology.addresses.allocate import place
 from kube_ovn.topology.addresses.grants import COMING, READY, UNREADY, Pools
 from kube_ovn.topology.addresses.grants import define as define_grants
 from kube_ovn.topology.addresses.ledger import ExhaustedError, Ledger, Need, RefusedError
+from kube_ovn.topology.addresses.parents import Parents
 from kube_ovn.topology.addresses.request import Reads, WaitError, Want, ask_for_pod
 from kube_ovn.topology.addresses.span import REST, Owner
 from kube_ovn.topology.inputs import Inputs, Name, record_name
+from kube_ovn.topology.outputs import Outputs
 from kube_ovn.topology.ports.obstacles import Obstacles
 from kube_ovn.topology.ports.pod import Request, parse_request
 from kube_ovn.topology.subnets.addressing import Judged
@@ -44,8 +46,7 @@ class World:
         effective: Collection[str, Subnet] = graph.collection("effective", str, Subnet)
         ranges: Collection[str, Pools] = graph.collection("ranges of pools", str, dict)
         self._scopes: Collection[str, Scope] = graph.collection("scopes", str, Scope)
-        self._sets: Collection[Name, StatefulSet] = graph.collection("sets", Name, StatefulSet)
-        self._holders = holders.define(graph, inputs, grants, {})
+        self._holders = holders.define(graph, inputs, own.define(graph, inputs, Outputs()), grants, {})
         self._graph, self._inputs = graph, inputs
         self._on = Reads(
             fabric=fabric(),
@@ -54,7 +55,7 @@ class World:
             pods=inputs.pods,
             pools=inputs.pools,
             unknown=inputs.unknown,
-            sets=graph.index("sets by UID", self._sets, lambda name, each: (each.metadata.uid,)),
+            parents=Parents(inputs.sets, inputs.unknown),
             bindings=self._bindings,
             scopes=Scopes(
                 fabric=fabric(),
@@ -103,7 +104,7 @@ class World:
         record = record_name(item.metadata.namespace, item.metadata.name)
         self._bindings.put(item.metadata.namespace, binding or Binding(subnets=("one",)))
         if parent is not None:
-            self._sets.put(Name("default", parent.metadata.name), parent)
+            self._inputs.sets.put(Name("default", parent.metadata.name), parent)
         self._inputs.pods.put(record, item)
         self._graph.settle()
         read = Read()

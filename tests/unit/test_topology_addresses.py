@@ -48,13 +48,7 @@ def test_a_move_that_was_taken_back_does_not_leave_two_subnets_with_one_cidr() -
     assert not any(one.overlaps(other) for one, other in combinations(cidrs, 2))
 
 
-def test_a_node_has_the_address_that_is_reserved_for_it() -> None:
-    api = Api(node("node1", 1), reservation("node-node1", "join", "100.64.0.9"))
-    settled(api)
-    assert address(api.get(Node, "node1")) == "100.64.0.9"
-
-
-def test_a_node_with_a_reservation_keeps_its_address_over_a_restart() -> None:
+def test_a_node_keeps_its_address_over_a_restart_beside_a_reservation_of_its_name() -> None:
     api = Api(node("node1", 1), node("node2", 2), reservation("node-node1", "join", "100.64.0.9"))
     topology = settled(api)
     api.remove("node-uid-node2")

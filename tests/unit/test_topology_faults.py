@@ -312,6 +312,8 @@ def test_an_object_of_a_kind_that_cannot_be_listed_is_not_known_which_is_not_mis
     assert told == {
         "uid-a": f"IPPool few does not exist; make it, or remove annotation {names.IP_POOL}",
         "uid-b": f"IPPool few does not exist; make it, or remove annotation {names.IP_POOL} of Namespace team",
+        "uid-web-1": f"Pod default/web-1 waits for StatefulSet web with UID {web.metadata.uid}, which its "
+        "ownerReferences name and which does not exist; delete the Pod, or make it without this reference",
     }
     api.put(pool("few", "ovn-default", "10.16.0.40..10.16.0.41"))
     settle(topology, api)

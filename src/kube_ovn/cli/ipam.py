@@ -23,7 +23,8 @@ from kube_ovn.model.history import Record
 from kube_ovn.model.kube import Pod
 from kube_ovn.model.network import Subnet
 from kube_ovn.model.resource import IPPOOLS, IPS, PODS, SUBNETS
-from kube_ovn.topology.addresses.memory import is_reservation, parse_ip
+from kube_ovn.topology.addresses.memory import parse_ip
+from kube_ovn.topology.addresses.own import is_reservation
 from kube_ovn.topology.subnets.pool import judge_pools
 from kube_ovn.topology.subnets.verdict import format_names, in_effect, parse_range, parse_subnet
 

@@ -49,7 +49,8 @@ def is_recorded(pod: Pod, network: PodNetwork, ip: IP) -> bool:
     annotations as well, and would have any address; only the controller and administrators write IP objects.
     """
     meta, spec = pod.metadata, ip.spec
-    owners = {"", meta.uid, *(owner.uid for owner in meta.owner_references)}  # "": a reservation
+    parent = pod.stateful_set
+    owners = {"", meta.uid, meta.uid if parent is None else parent.uid}  # "": a reservation
     try:
         addresses, mac = parse_addresses(spec.addresses), parse_mac(spec.mac_address or network.mac)
     except ValueError:

@@ -9,12 +9,15 @@ from typing import Protocol
 
 import msgspec
 
+from kube_ovn.model import names
+
 
 class OwnerReference(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     kind: str
     api_version: str = ""
     name: str
     uid: str
+    controller: bool = False
 
 
 class ObjectMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
@@ -64,6 +67,17 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     metadata: ObjectMeta
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
+
+    @property
+    def stateful_set(self) -> OwnerReference | None:
+        """The reference to the StatefulSet that made the Pod, as far as the Pod itself shows: a StatefulSet of apps/v1
+        that is the Pod's controller and gave it its name. Whether this StatefulSet exists, the Pod does not show.
+        """
+        parent, _ = names.split_ordinal(self.metadata.name) or ("", 0)
+        for each in self.metadata.owner_references:
+            if (each.api_version, each.kind, each.name) == ("apps/v1", names.STATEFULSET, parent) and each.controller:
+                return each
+        return None
 
 
 class NodeAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):

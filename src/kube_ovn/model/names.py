@@ -208,6 +208,18 @@ def pod_port(pod: str, namespace: str) -> str:
     return f"{pod}.{namespace}"
 
 
+MOST_DIGITS = 9
+"""A longer number is no ordinal of a StatefulSet's Pod."""
+
+
+def split_ordinal(pod: str) -> tuple[str, int] | None:
+    """The name of the StatefulSet, and the ordinal, in the name of a StatefulSet's Pod; None for any other name."""
+    parent, _, text = pod.rpartition("-")
+    if not parent or not text.isdecimal() or len(text) > MOST_DIGITS or text != str(int(text)):
+        return None
+    return parent, int(text)
+
+
 def node_port(node: str) -> str:
     """Logical_Switch_Port of a Node on the join switch. Only a Pod named `node-..` can collide
     (`topology.ports.obstacles`).
@@ -242,6 +254,10 @@ def gateway_group(key: str) -> str:
     return f"gateway@{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}"
 
 
+LONGEST_CUT = 220
+"""Characters of a port's name that are left when it is cut for the name of an object."""
+
+
 def ip_object(port: str) -> str:
     """IP object of a port: the same name, unless that is too long for an object (253 characters). Injective beyond
     chance: the digest stands after a dash in the last label, which in a name without a digest is a Namespace, 63
@@ -249,7 +265,7 @@ def ip_object(port: str) -> str:
     """
     if len(port) <= 253:
         return port
-    return f"{port[:220].rstrip('-.')}-{hashlib.blake2b(port.encode(), digest_size=16).hexdigest()}"
+    return f"{port[:LONGEST_CUT].rstrip('-.')}-{hashlib.blake2b(port.encode(), digest_size=16).hexdigest()}"
 
 
 def checks_ip(subnet: str) -> str:
@@ -258,6 +274,21 @@ def checks_ip(subnet: str) -> str:
     """
     plain = "." not in subnet and len(subnet) <= 63
     return f"checks-{subnet if plain else hashlib.blake2b(subnet.encode(), digest_size=8).hexdigest()}"
+
+
+def spare_ip(ip: str, number: int) -> str:
+    """IP object of a Node or of checks, in place of one that has its name; there are as many as are needed. Injective
+    beyond chance, and never the IP object of a Pod: it has no dot.
+    """
+    digest = hashlib.blake2b(f"{ip} {number}".encode(), digest_size=16).hexdigest()
+    return f"{ip.partition('-')[0]}-{digest}"
+
+
+def is_own_ip(ip: str) -> bool:
+    """Whether an IP object of this name can be that of a Node or of checks alone. The name of a Pod's has a dot, or is
+    cut (`ip_object`). A Node's may have a dot, too.
+    """
+    return ip.startswith(("node-", "checks-")) and "." not in ip and len(ip) <= LONGEST_CUT
 
 
 def label_value(text: str) -> str:

@@ -18,8 +18,9 @@ from kube_ovn.model.network import Grant, Kind, ObjectRef, Told
 from kube_ovn.model.resource import Resource
 from kube_ovn.model.row import Key, Row, RowKey
 from kube_ovn.model.writes import Write, WriteKey
-from kube_ovn.topology.addresses import grants, holders, memory, records, request
+from kube_ovn.topology.addresses import grants, holders, memory, own, records, request
 from kube_ovn.topology.addresses.allocate import Allocation
+from kube_ovn.topology.addresses.parents import Parents
 from kube_ovn.topology.addresses.recall import Recall
 from kube_ovn.topology.addresses.registry import Registry
 from kube_ovn.topology.fabric import Fabric
@@ -72,9 +73,9 @@ class Topology:
     def _define(self, confirmed: Mapping[str, Grant], released: Mapping[str, Iterable[Address]]) -> None:
         graph, inputs, outputs, fabric = self.graph, self.inputs, self.outputs, self.fabric
         held = grants.define(graph)
-        sets = graph.index("StatefulSets by UID", inputs.sets, lambda name, each: (each.metadata.uid,))
-        recorded = memory.define_recorded(graph, inputs.ips)
-        having = holders.define(graph, inputs, held, confirmed)
+        parents, own_names = Parents(inputs.sets, inputs.unknown), own.define(graph, inputs, outputs)
+        recorded = memory.define_recorded(graph, inputs.ips, own_names)
+        having = holders.define(graph, inputs, own_names, held, confirmed)
         effect = addressing.define_in_effect(graph, inputs, held)
         slices = services.index_slices(graph, inputs)
         checked = checks.define(graph, inputs, slices, having, held, effect)
@@ -95,7 +96,7 @@ class Topology:
             pods=inputs.pods,
             pools=inputs.pools,
             unknown=inputs.unknown,
-            sets=sets,
+            parents=parents,
             bindings=bound.bindings,
             scopes=scopes,
             readiness=spaces.readiness,
@@ -105,7 +106,7 @@ class Topology:
         pods, nodes = request.define(graph, asking, having.pods, having.nodes)
         asked = (nodes, pods, request.define_checks(graph, held, checked.holders))
         kept = records.Reads(
-            inputs=inputs, recorded=recorded, holders=having, checks=checked.holders, grants=held, sets=sets
+            inputs=inputs, recorded=recorded, holders=having, checks=checked.holders, grants=held, parents=parents
         )
         leaving = records.define_changes(graph, outputs, kept)
         allocation = Allocation(held, registry, recall)

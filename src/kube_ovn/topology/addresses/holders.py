@@ -1,8 +1,8 @@
 """Holders: the Nodes, Pods and Subnets that have an address, or are to get one.
 
-The name of a holder's IP object is the *record* of the holder. A Pod gives way when its record would have the name of a
-Node's record. A reservation under the name of a holder's record owns the grant in the holder's place, unless the holder
-uses another address.
+A holder is known by its *record*: the name of its IP object, unless a reservation has the name of a Node's or of that
+for checks (`addresses.own`). A Pod gives way when its record would be that of a Node. A reservation under the name of a
+Pod's record owns the grant in the Pod's place, unless the Pod uses another address.
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,8 @@ from kube_ovn.model.crd import IP
 from kube_ovn.model.kube import Node, Pod
 from kube_ovn.model.network import Grant
 from kube_ovn.topology.addresses.grants import Grants
-from kube_ovn.topology.addresses.memory import (
-    is_reservation,
-    owner_of,
-    owner_of_ip,
-    read_addresses,
-    stateful_set,
-)
+from kube_ovn.topology.addresses.memory import owner_of, owner_of_ip, read_addresses
+from kube_ovn.topology.addresses.own import OwnNames, find_free, is_reservation, node_record
 from kube_ovn.topology.addresses.span import Owner
 from kube_ovn.topology.inputs import Inputs
 from kube_ovn.topology.ports.pod import needs_port
@@ -31,7 +26,9 @@ class Holder:
     """A living Pod or Node that has an address or is to get one, or a Subnet with endpoints to be checked."""
 
     record: str
-    """The name of the holder's IP object."""
+    """Identifies the holder."""
+    ip: str
+    """The name of the holder's IP object: the record, or a spare name."""
     uid: str
     owner: Owner
     owner_uid: str
@@ -47,28 +44,29 @@ class Holders:
 
     nodes: Derived[str, Node, Holder]
     pods: Derived[str, Pod, Holder]
-    _nodes_by_record: Index[str, str, Holder]
+    _nodes_by_ip: Index[str, str, Holder]
     _ips: Collection[str, IP]
 
-    def of_record(self, read: Read, record: str) -> Holder | None:
+    def of_ip(self, read: Read, name: str) -> Holder | None:
         """The Node or Pod with an IP object of this name."""
-        found = read.select(self._nodes_by_record, record) if record.startswith(names.node_port("")) else {}
-        return next(iter(found.values()), None) or read.get(self.pods, record)
+        found = read.select(self._nodes_by_ip, name) if name.startswith(names.node_port("")) else {}
+        return next(iter(found.values()), None) or read.get(self.pods, name)
 
     def is_recorded(self, read: Read, holder: Holder) -> bool:
         """Whether an IP object records an address of the holder's owner."""
-        ip = read.get(self._ips, holder.record)
+        ip = read.get(self._ips, holder.ip)
         return ip is not None and owner_of_ip(ip).key == holder.owner.key
 
 
-def define(graph: Graph, inputs: Inputs, grants: Grants, confirmed: Mapping[str, Grant]) -> Holders:
+def define(
+    graph: Graph, inputs: Inputs, own_names: OwnNames, grants: Grants, confirmed: Mapping[str, Grant]
+) -> Holders:
     """Derive the holders from Nodes, Pods and IP objects. `confirmed`: the grants that ports carried when the process
     started, by the UID of the Pod or Node.
     """
-    node_records = graph.index("nodes by record", inputs.nodes, lambda name, node: (node_record(name),))
 
-    def owner(read: Read, item: Node | Pod, record: str) -> Owner:
-        own, ip, uid = owner_of(item), read.get(inputs.ips, record), item.metadata.uid
+    def owner(read: Read, pod: Pod, record: str) -> Owner:
+        own, ip, uid = owner_of(pod), read.get(inputs.ips, record), pod.metadata.uid
         if ip is None or not is_reservation(ip):
             return own
         reservation = owner_of_ip(ip)
@@ -86,8 +84,9 @@ def define(graph: Graph, inputs: Inputs, grants: Grants, confirmed: Mapping[str,
         uid, record = node.metadata.uid, node_record(name)
         return Holder(
             record=record,
+            ip=find_free(read, inputs.ips, record),
             uid=uid,
-            owner=owner(read, node, record),
+            owner=owner_of(node),
             owner_uid=uid,
             pod_type=names.NODE_TYPE,
             pod_name=name,
@@ -98,11 +97,12 @@ def define(graph: Graph, inputs: Inputs, grants: Grants, confirmed: Mapping[str,
     def pod_holder(read: Read, record: str, pod: Pod) -> Holder | None:
         if not needs_port(pod):
             return None
-        if record.startswith(names.node_port("")) and read.select(node_records, record):
+        if own_names.node(read, record) is not None:
             return None
-        meta, parent = pod.metadata, stateful_set(pod)
+        meta, parent = pod.metadata, pod.stateful_set
         return Holder(
             record=record,
+            ip=record,
             uid=meta.uid,
             owner=owner(read, pod, record),
             owner_uid=meta.uid if parent is None else parent.uid,
@@ -116,11 +116,6 @@ def define(graph: Graph, inputs: Inputs, grants: Grants, confirmed: Mapping[str,
     return Holders(
         nodes=nodes,
         pods=graph.derive("pod holders", inputs.pods, pod_holder),
-        _nodes_by_record=graph.index("node holders by record", nodes, lambda name, holder: (holder.record,)),
+        _nodes_by_ip=graph.index("node holders by IP", nodes, lambda name, holder: (holder.ip,)),
         _ips=inputs.ips,
     )
-
-
-def node_record(node: str) -> str:
-    """The name of the IP object of a Node."""
-    return names.ip_object(names.node_port(node))

@@ -6,30 +6,26 @@ when the IP objects were lost, as on an upgrade from a version that had none. Wh
 in use (a port) stays with the Pod or Node that uses it.
 
 A key names the owner of a grant. It is the UID of a Pod or Node. For a Pod of a StatefulSet it is the UID of the
-StatefulSet and the full name of the Pod, because the address outlives the Pod. For a reservation that a user made it is
-the UID of the IP object itself. For the address that endpoints in a subnet are checked from, it is the UID of the
-Subnet.
+StatefulSet and the full name of the Pod, because the address outlives the Pod; the key says nothing on whether that
+StatefulSet exists (`addresses.parents`). For a reservation that a user made it is the UID of the IP object itself. For
+the address that endpoints in a subnet are checked from, it is the UID of the Subnet.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from kube_ovn.derive import Collection, Derived, Graph
+from kube_ovn.derive import Collection, Derived, Graph, Read
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, parse_addresses, parse_mac
 from kube_ovn.model.crd import IP
 from kube_ovn.model.history import Record
-from kube_ovn.model.kube import Node, OwnerReference, Pod
+from kube_ovn.model.kube import Node, Pod
 from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.network import Grant
 from kube_ovn.model.row import State
+from kube_ovn.topology.addresses.own import OwnNames, is_reservation
 from kube_ovn.topology.addresses.span import Owner
-
-
-def stateful_set(pod: Pod) -> OwnerReference | None:
-    """The StatefulSet that a Pod belongs to, of any API group."""
-    return next((owner for owner in pod.metadata.owner_references if owner.kind == names.STATEFULSET), None)
 
 
 def owner_of(item: Node | Pod) -> Owner:
@@ -38,7 +34,7 @@ def owner_of(item: Node | Pod) -> Owner:
     if isinstance(item, Node):
         return Owner(meta.uid, f"node {meta.name}")
     label = f"Pod {meta.namespace}/{meta.name}"
-    parent = stateful_set(item)
+    parent = item.stateful_set
     return Owner(meta.uid if parent is None else f"{parent.uid}/{meta.namespace}/{meta.name}", label)
 
 
@@ -53,10 +49,6 @@ def owner_of_ip(ip: IP) -> Owner:
         return Owner(spec.owner_uid, f"health checks in Subnet {spec.subnet}")
     name = f"{spec.namespace}/{spec.pod_name}"
     return Owner(f"{spec.owner_uid}/{name}" if spec.pod_type == names.STATEFULSET else spec.owner_uid, f"Pod {name}")
-
-
-def is_reservation(ip: IP) -> bool:
-    return not ip.spec.owner_uid
 
 
 def is_completed(ip: IP) -> bool:
@@ -99,9 +91,17 @@ class Recorded:
     """None for a reservation that leaves something open, and for a damaged IP object."""
 
 
-def define_recorded(graph: Graph, ips: Collection[str, IP]) -> Derived[str, IP, Recorded]:
-    """Derive the owner and the grant that each IP object records, by the name of the object."""
-    return graph.derive("recorded", ips, lambda read, name, ip: Recorded(ip, owner_of_ip(ip), recorded(ip)))
+def define_recorded(graph: Graph, ips: Collection[str, IP], own: OwnNames) -> Derived[str, IP, Recorded]:
+    """Derive the owner and the grant that each IP object records, by the name of the object. A reservation with a name
+    of the fabric's own records nothing.
+    """
+
+    def find(read: Read, name: str, ip: IP) -> Recorded | None:
+        if is_reservation(ip) and own.has(read, name):
+            return None
+        return Recorded(ip, owner_of_ip(ip), recorded(ip))
+
+    return graph.derive("recorded", ips, find)
 
 
 def recorded(ip: IP) -> Grant | None:

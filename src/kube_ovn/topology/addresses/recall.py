@@ -16,15 +16,10 @@ from kube_ovn.model.addr import Address, format_list
 from kube_ovn.model.crd import IP
 from kube_ovn.model.network import Grant, Subnet
 from kube_ovn.topology.addresses.grants import ANOTHERS, UNFIT, Grants
-from kube_ovn.topology.addresses.holders import Holder, Holders, node_record
+from kube_ovn.topology.addresses.holders import Holder, Holders
 from kube_ovn.topology.addresses.ledger import ConflictError, RefusedError
-from kube_ovn.topology.addresses.memory import (
-    Recorded,
-    is_completed,
-    is_reservation,
-    parse_ip,
-    remembered,
-)
+from kube_ovn.topology.addresses.memory import Recorded, is_completed, parse_ip, remembered
+from kube_ovn.topology.addresses.own import is_reservation, node_record
 from kube_ovn.topology.addresses.registry import Registry
 from kube_ovn.topology.addresses.span import Owner
 from kube_ovn.topology.inputs import Inputs
@@ -166,7 +161,7 @@ class Recall:
         """A reservation came or went under a living holder: the grant of the holder passes to its new owner. A
         reservation of another address gets a grant of its own; this happens only before the holder uses its grant.
         """
-        new, grant, record = holder.owner, self._ledger.grants.get(old.key), self._records.get(holder.record)
+        new, grant, record = holder.owner, self._ledger.grants.get(old.key), self._records.get(holder.ip)
         if grant is None or new.key in self._ledger.grants:
             return
         if record is not None and record.owner.key == new.key and not _agrees(record.ip, grant):
@@ -188,7 +183,7 @@ class Recall:
         )
         ports = [(holder, port) for holder in new if (port := self._confirmed.get(holder.uid)) is not None]
         for holder, port in ports:
-            record = self._records.get(holder.record)
+            record = self._records.get(holder.ip)
             if record is not None and record.owner.key == holder.owner.key and _same(port, record.grant):
                 self._take_recorded(record)
         for holder, port in ports:
@@ -321,7 +316,7 @@ class Recall:
         holder, held = self._by_key.get(key), self._ledger.grants.get(key)
         if holder is None or held is None:
             return
-        record = self._records.get(holder.record)
+        record = self._records.get(holder.ip)
         if record is not None and record.owner.key == key and record.grant == held:
             self._registry.set_recorded(key)
 

@@ -14,19 +14,19 @@ from msgspec.structs import fields
 from kube_ovn.derive import Graph, Index, Read, Source
 from kube_ovn.model import names
 from kube_ovn.model.addr import format_list
-from kube_ovn.model.crd import IP, IPSpec, StatefulSet
+from kube_ovn.model.crd import IP, IPSpec
 from kube_ovn.model.history import Record
 from kube_ovn.model.network import Grant, Kind, ObjectRef, Told, cluster_ref
 from kube_ovn.model.resource import ENDPOINT_SLICES, SERVICES, STATEFULSETS
 from kube_ovn.model.writes import Aspect, Create, Delete, Patch, Write, WriteKey
 from kube_ovn.topology.addresses.grants import ANOTHERS, Grants
 from kube_ovn.topology.addresses.holders import Holder, Holders
-from kube_ovn.topology.addresses.memory import Recorded, is_kept, is_reservation, owner_of_ip
-from kube_ovn.topology.inputs import Inputs, Name
+from kube_ovn.topology.addresses.memory import Recorded, is_kept, owner_of_ip
+from kube_ovn.topology.addresses.own import is_reservation
+from kube_ovn.topology.addresses.parents import Parents
+from kube_ovn.topology.inputs import Inputs
 from kube_ovn.topology.outputs import Outputs, Wanted
 
-MOST_DIGITS = 10
-"""A number with so many digits is no ordinal of a StatefulSet."""
 MOST_OF_A_LABEL = 400
 """Characters of a holder's label in the history. The names of a Namespace and a Pod together have fewer."""
 
@@ -37,12 +37,12 @@ def define_creation(
     """Read holders, grants and IP objects. Write the IP objects that are missing."""
 
     def create(read: Read, key: str, holder: Holder) -> Wanted | None:
-        if read.get(inputs.ips, holder.record) is not None:
+        if read.get(inputs.ips, holder.ip) is not None:
             return None
         held = read.get(grants.held, holder.owner.key)
         if held is None or held.uid != holder.uid:
             return None
-        return Wanted(_key(holder.record), _create(holder, held.grant))
+        return Wanted(_key(holder.ip), _create(holder, held.grant))
 
     sources: Iterable[tuple[str, Source[str, Holder]]] = (
         ("new records of Pods", holders.pods),
@@ -62,8 +62,7 @@ class Reads:
     holders: Holders
     checks: Source[str, Holder]
     grants: Grants
-    sets: Index[str, Name, StatefulSet]
-    """StatefulSets by UID."""
+    parents: Parents
 
 
 def define_changes(graph: Graph, outputs: Outputs, on: Reads) -> Index[str, str, str]:
@@ -96,16 +95,16 @@ def define_changes(graph: Graph, outputs: Outputs, on: Reads) -> Index[str, str,
     return graph.index("records that leave by subnet", leaving, lambda name, subnet: (subnet,))
 
 
-def find_kept(read: Read, inputs: Inputs, record: str) -> str:
+def find_kept(read: Read, inputs: Inputs, holder: Holder) -> str:
     """Why a grant cannot be recorded: an IP object with a former grant has the name, and cannot go. A sentence for the
     user of the holder; empty when none is in the way.
     """
-    ip = read.get(inputs.ips, record)
+    ip = read.get(inputs.ips, holder.ip)
     if ip is None or not is_kept(ip):
         return ""
     return (
-        f"IP {record} is in the way: it records a former address, and its finalizers keep it; "
-        f"`kubectl describe ip {record}` shows them, remove them"
+        f"IP {holder.ip} is in the way: it records a former address, and its finalizers keep it; "
+        f"`kubectl describe ip {holder.ip}` shows them, remove them"
     )
 
 
@@ -113,7 +112,7 @@ def _change_reservation(read: Read, on: Reads, ip: IP) -> Write | None:
     held = read.get(on.grants.held, ip.metadata.uid)
     if held is None:
         return None
-    holder, node = on.holders.of_record(read, ip.metadata.name), ip.spec.node_name
+    holder, node = on.holders.of_ip(read, ip.metadata.name), ip.spec.node_name
     if holder is not None and holder.owner.key == ip.metadata.uid:
         node = holder.node
     return _complete(ip, held.grant, node)
@@ -130,7 +129,7 @@ def _change_ours(read: Read, on: Reads, each: Recorded) -> Write | None:
         if not agrees and read.get(on.grants.disputed, ip.metadata.name) == ANOTHERS:
             return _delete(ip)
         return _change_node(ip, holder) if ip.spec.node_name != holder.node else None
-    if ip.spec.pod_type == names.STATEFULSET and holder is None and _has_place(read, ip, on.sets):
+    if ip.spec.pod_type == names.STATEFULSET and holder is None and on.parents.has_place(read, ip):
         return _delete(ip) if read.get(on.grants.disputed, ip.metadata.name) == ANOTHERS else None
     needed = _NEEDED.get(ip.spec.pod_type, ())
     return None if any(read.get(on.inputs.unknown, kind) is True for kind in needed) else _delete(ip)
@@ -139,8 +138,8 @@ def _change_ours(read: Read, on: Reads, each: Recorded) -> Write | None:
 def _holder_of(read: Read, on: Reads, ip: IP) -> Holder | None:
     if ip.spec.pod_type == names.CHECKS_TYPE:
         found = read.get(on.checks, ip.spec.subnet)
-        return found if found is not None and found.record == ip.metadata.name else None
-    return on.holders.of_record(read, ip.metadata.name)
+        return found if found is not None and found.ip == ip.metadata.name else None
+    return on.holders.of_ip(read, ip.metadata.name)
 
 
 _NEEDED = {
@@ -154,15 +153,6 @@ kinds is unknown.
 
 def _key(name: str) -> WriteKey:
     return WriteKey(f"{Kind.IP} {name}", Aspect.OBJECT)
-
-
-def _has_place(read: Read, ip: IP, sets: Index[str, Name, StatefulSet]) -> bool:
-    """Whether the StatefulSet of an IP object still has a place for the object's Pod."""
-    number = ip.spec.pod_name.rpartition("-")[2]
-    parent = next(iter(read.select(sets, ip.spec.owner_uid).values()), None)
-    if parent is None or not number.isdecimal():
-        return False
-    return len(number) < MOST_DIGITS and 0 <= int(number) - parent.spec.ordinals.start < parent.spec.replicas
 
 
 def _delete(ip: IP) -> Delete:
@@ -227,9 +217,9 @@ def _create(holder: Holder, grant: Grant) -> Create:
     if names.label_value(grant.subnet):
         labels[grant.subnet] = ""  # the contract has a subnet's name as the key of a label, too
     return Create(
-        object=cluster_ref(Kind.IP, holder.record),
+        object=cluster_ref(Kind.IP, holder.ip),
         body={
-            "metadata": {"name": holder.record, "labels": labels, "finalizers": [names.FINALIZER]},
+            "metadata": {"name": holder.ip, "labels": labels, "finalizers": [names.FINALIZER]},
             "spec": {
                 **_addressing(grant),
                 "podName": holder.pod_name,

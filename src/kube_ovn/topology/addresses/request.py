@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kube_ovn.derive import Collection, Derived, Graph, Index, Read, Source
+from kube_ovn.derive import Collection, Derived, Graph, Read, Source
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, format_list
 from kube_ovn.model.crd import IP, IPPool, StatefulSet
@@ -19,10 +19,11 @@ from kube_ovn.model.resource import IPPOOLS, STATEFULSETS, Resource
 from kube_ovn.topology.addresses.grants import COMING, READY, Grants, Refusal
 from kube_ovn.topology.addresses.holders import Holder
 from kube_ovn.topology.addresses.ledger import RefusedError
-from kube_ovn.topology.addresses.memory import is_reservation, remembered, stateful_set
+from kube_ovn.topology.addresses.memory import remembered
+from kube_ovn.topology.addresses.own import is_reservation
+from kube_ovn.topology.addresses.parents import Parents
 from kube_ovn.topology.addresses.span import REST, Owner
 from kube_ovn.topology.fabric import Fabric
-from kube_ovn.topology.inputs import Name
 from kube_ovn.topology.ports.obstacles import Obstacles
 from kube_ovn.topology.ports.pod import Request, ordinal, parse_request, pod_label
 from kube_ovn.topology.subnets.namespace import Binding
@@ -99,8 +100,7 @@ class Reads:
     pools: Collection[str, IPPool]
     unknown: Collection[str, bool]
     """The kinds, by name, that could never be listed."""
-    sets: Index[str, Name, StatefulSet]
-    """StatefulSets by UID."""
+    parents: Parents
     bindings: Source[str, Binding]
     """By Namespace."""
     scopes: Scopes
@@ -121,17 +121,17 @@ class _Asking:
     binding: Binding
 
     def parent(self) -> StatefulSet | None:
-        """The StatefulSet of the Pod; None when the Pod belongs to none that is followed. Raises WaitError while the
-        StatefulSet is not seen yet: the watches of two kinds may race, and without `ordinals.start` the Pod would get
-        the address of another ordinal. Raises RefusedError while StatefulSets cannot be listed.
+        """The StatefulSet of the Pod; None when the Pod names none. Raises RefusedError when the StatefulSet does not
+        exist, which its user is told: it may only be late, because the watches of two kinds may race, and without
+        `ordinals.start` the Pod would get the address of another ordinal.
         """
-        owner = stateful_set(self.pod)
-        if owner is None:
-            return None
-        found = next(iter(self.read.select(self.on.sets, owner.uid).values()), None)
-        if found is None and owner.api_version.partition("/")[0] in ("", "apps"):
+        owner, found = self.pod.stateful_set, self.on.parents.of(self.read, self.pod)
+        if owner is not None and found is None:
             self.check_listed(STATEFULSETS, owner.name)
-            raise WaitError
+            raise RefusedError(
+                f"Pod {pod_label(self.pod)} waits for StatefulSet {owner.name} with UID {owner.uid}, which its "
+                "ownerReferences name and which does not exist; delete the Pod, or make it without this reference"
+            )
         return found
 
     @property
@@ -195,7 +195,7 @@ def ask_for_pod(read: Read, on: Reads, pod: Pod, holder: Holder, former: Grant |
     Raises WaitError, RefusedError, and ValueError for annotations that cannot be read.
     """
     keep = Keep(record=holder.record, uid=holder.uid, owner=holder.owner)
-    if former is not None and (stateful_set(pod) is None or remembered(pod) is not None):
+    if former is not None and (pod.stateful_set is None or remembered(pod) is not None):
         return keep
     request, binding = parse_request(pod), read.get(on.bindings, pod.metadata.namespace)
     if binding is None:
@@ -203,7 +203,7 @@ def ask_for_pod(read: Read, on: Reads, pod: Pod, holder: Holder, former: Grant |
     asking = _Asking(read, on, pod, request, binding)
     ip = read.get(on.ips, holder.record)
     reserved = ip is not None and is_reservation(ip) and ip.metadata.uid == holder.owner.key
-    if former is not None and (reserved or _still_fits(asking, former)):
+    if former is not None and (reserved or (on.parents.may_be_of(read, pod) and _still_fits(asking, former))):
         return keep
     if reserved:
         raise RefusedError(

@@ -159,7 +159,7 @@ def _refusal(read: Read, on: Reads, holder: Holder, asked: Asked | None) -> Refu
     if asked is None:
         held = read.get(on.grants.held, holder.owner.key)
         is_new = held is not None and held.uid == holder.uid and not held.recorded
-        kept = find_kept(read, on.inputs, holder.record) if is_new else ""
+        kept = find_kept(read, on.inputs, holder) if is_new else ""
         return Refusal(names.ACQUIRE_ADDRESS_FAILED, kept) if kept else None
     return read.get(on.grants.refusals, holder.record)
 

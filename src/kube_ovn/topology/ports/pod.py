@@ -92,10 +92,8 @@ def _parse_pool(text: str) -> tuple[tuple[str, ...], tuple[tuple[Address, ...], 
 
 def ordinal(pod: Pod, parent: StatefulSet | None) -> int | None:
     """The number of a StatefulSet's Pod among the Pods of the set, from 0 on; None when the Pod's name has none."""
-    _, dash, text = pod.metadata.name.rpartition("-")
-    if not dash or not text.isdecimal() or len(text) > 9:
-        return None
-    return int(text) - (parent.spec.ordinals.start if parent is not None else 0)
+    found = names.split_ordinal(pod.metadata.name)
+    return None if found is None else found[1] - (parent.spec.ordinals.start if parent is not None else 0)
 
 
 def dhcp_faults(pod: Pod) -> list[str]:

@@ -17,7 +17,7 @@ from kube_ovn.model.kube import EndpointSlice, Service
 from kube_ovn.model.network import Subnet
 from kube_ovn.topology.addresses.grants import Grants
 from kube_ovn.topology.addresses.holders import Holder, Holders
-from kube_ovn.topology.addresses.memory import is_reservation
+from kube_ovn.topology.addresses.own import find_free
 from kube_ovn.topology.addresses.records import find_kept
 from kube_ovn.topology.addresses.span import Owner
 from kube_ovn.topology.inputs import Inputs, Name, record_name
@@ -44,7 +44,6 @@ class Checks:
     holders: Derived[str, Mapping[Name, CheckedPods], Holder]
     """By the name of the Subnet."""
     _inputs: Inputs
-    _in_effect: Derived[str, crd.Subnet, Subnet]
     _grants: Grants
 
     def probes(self, read: Read, service: Name) -> Probes:
@@ -74,12 +73,10 @@ class Checks:
         """
         record, holder = names.checks_ip(subnet), read.get(self.holders, subnet)
         if holder is None:
-            if find_usable(read, self._inputs, self._in_effect, subnet) is not None:
-                return f"IP {record} is in the way; delete it", ()
             return f"Subnet {subnet} is not ready or is being deleted", ()
         held = read.get(self._grants.held, holder.owner.key)
         if held is not None:
-            return ("", held.grant.addresses) if held.recorded else (find_kept(read, self._inputs, record), ())
+            return ("", held.grant.addresses) if held.recorded else (find_kept(read, self._inputs, holder), ())
         refusal = read.get(self._grants.refusals, record)
         return f"there is no address to check from: {refusal.message}" if refusal is not None else "", ()
 
@@ -108,7 +105,7 @@ def define(
             return None
         found: dict[Address, tuple[str, str]] = {}
         for address, pod in sorted(pods(those, name.namespace), key=str):
-            holder = holders.of_record(read, record_name(name.namespace, pod)) if address in wanted else None
+            holder = holders.of_ip(read, record_name(name.namespace, pod)) if address in wanted else None
             held = read.get(grants.held, holder.owner.key) if holder is not None else None
             if held is not None and held.recorded and address in held.grant.addresses:
                 found[address] = (names.pod_port(pod, name.namespace), held.grant.subnet)
@@ -116,12 +113,13 @@ def define(
 
     def hold(read: Read, subnet: str, services: Mapping[Name, CheckedPods]) -> Holder | None:
         record = names.checks_ip(subnet)
-        usable, ip = find_usable(read, inputs, in_effect, subnet), read.get(inputs.ips, record)
-        if usable is None or (ip is not None and is_reservation(ip)):
+        usable = find_usable(read, inputs, in_effect, subnet)
+        if usable is None:
             return None
         uid = usable.metadata.uid
         return Holder(
             record=record,
+            ip=find_free(read, inputs.ips, record),
             uid=uid,
             owner=Owner(uid, f"health checks in Subnet {subnet}"),
             owner_uid=uid,
@@ -139,7 +137,6 @@ def define(
         pods=checked,
         holders=graph.derive("check holders", by_subnet, hold),
         _inputs=inputs,
-        _in_effect=in_effect,
         _grants=grants,
     )
 
