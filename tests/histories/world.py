@@ -239,6 +239,7 @@ class World:
         self.agree()
         self.check_records()
         self.check_silence()
+        self.check_nodes()
 
     def agree(self) -> None:
         """A controller that starts now agrees with everything. Where an IP object is in the way of a new record, the
@@ -314,6 +315,15 @@ class World:
                 continue
             there = self.server.find(Namespace, meta.namespace)
             assert not there, f"{meta.uid} has no port, and its user is told nothing"
+
+    def check_nodes(self) -> None:
+        """When all is calm: a Node has a port and an IP object of its own, or its user is told why not. So it is also
+        when a reservation has the name of that IP object.
+        """
+        recorded = {item.spec.owner_uid for item in self.server.of(IP) if isinstance(item, IP)}
+        for item in self.server.of(Node) if stands(self.topology) else ():
+            port, uid = RowKey(LogicalSwitchPort.TABLE, names.node_port(item.metadata.name)), item.metadata.uid
+            assert uid in complaints(self.topology) or (port in rows(self.topology) and uid in recorded), uid
 
     # --- What users take away ---
 

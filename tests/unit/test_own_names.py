@@ -116,7 +116,7 @@ def test_a_pod_has_what_is_reserved_for_it_until_a_node_has_its_name(again: Rest
     put(where, rival)
     start_again(where, again)
     assert told_about(where, named) == (
-        "IP node-worker.default reserves nothing: node worker.default has this name for its own IP; delete it, and "
+        "IP node-worker.default reserves nothing: its name is kept for the IP of node worker.default; delete it, and "
         "give a reservation the name of its Pod, <pod>.<namespace>"
     )
     assert "rename the Pod" in told_about(where, both)
@@ -146,7 +146,7 @@ def test_a_reservation_for_a_node_with_dots_comes_before_the_node(again: Restart
     rival = gateway("worker.default", 2)
     put(where, rival)
     assert node_address(where, "worker.default") not in ("", WANTED)
-    assert "node worker.default has this name" in told_about(where, named)
+    assert "kept for the IP of node worker.default" in told_about(where, named)
     assert "node-worker.default" not in records(where, rival.metadata.uid)
 
 

@@ -63,7 +63,7 @@ def define(graph: Graph, inputs: Inputs, outputs: Outputs) -> OwnNames:
         reason = (
             "IPs named node-<node> or checks-<subnet> are kube-ovn's own"
             if node is None
-            else f"node {node.metadata.name} has this name for its own IP"
+            else f"its name is kept for the IP of node {node.metadata.name}"
         )
         return Told(
             object=cluster_ref(Kind.IP, name, ip.metadata.uid),
