@@ -479,7 +479,6 @@ WHOLE: list[tuple[Resource[Any], type[msgspec.Struct], type[msgspec.Struct] | No
             "ipv6RAConfigs": "max_interval=30",
             "mtu": 1400,
             "permitSpoofing": True,
-            "default": True,
             "enableLb": False,
         },
         {

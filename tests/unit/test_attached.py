@@ -93,7 +93,15 @@ def test_the_default_subnet_may_lie_in_a_network_of_the_nodes() -> None:
     world = World(attached("node1", 1, {"10.0.0.0/8": "eth0"}))
     world.put(pod("a"))
     assert address(world.api.get(Pod, "a", "default")) == "10.16.0.2"
-    assert "10.0.0.0/8 (eth0) of node node1 overlaps subnet ovn-default" in world.told("node-uid-node1")
+    assert not world.topology.problems
+    world.put(attached("node1", 1, {"10.16.0.0/16": "eth0"}))
+    assert "10.16.0.0/16 (eth0) of node node1 overlaps subnet ovn-default" in world.told("node-uid-node1")
+
+
+def test_a_node_is_told_of_another_subnet_beside_the_default_one() -> None:
+    world = World(subnet("blue", "10.80.0.0/16"))
+    world.put(attached("node1", 1, {"10.0.0.0/8": "eth0"}))
+    assert "10.0.0.0/8 (eth0) of node node1 overlaps subnet blue" in world.told("node-uid-node1")
 
 
 @pytest.mark.parametrize(

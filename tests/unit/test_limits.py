@@ -131,3 +131,25 @@ def test_one_more_node_costs_no_namespace_a_look() -> None:
     found: list[Node] = [gateway(f"node{number}", number, **LABEL) for number in range(2, 6)]
     world.put(*found)
     assert wishes.worked == before
+
+
+def test_one_namespace_holds_a_bounded_number_of_subnets_with_its_old_pods() -> None:
+    world = World(fabric())
+    for number in range(6):
+        made = namespace("ns", None, **{names.LOGICAL_SWITCH: f"s{number}", names.CIDR: f"10.4{number}.0.0/16"})
+        world.put(made, pod(f"p{number}", namespace="ns"))
+    there = [each.metadata.name for each in world.api.objects.values() if isinstance(each, Subnet)]
+    assert sorted(name for name in there if name.startswith("s")) == ["s0", "s1", "s2", "s3"]
+    assert "subnets s0,s1,s2,s3 of Namespace ns are still in use" in world.told("ns")
+    world.api.remove("uid-p0")
+    world.put()
+    assert address(world.api.get(Pod, "p4", "ns")) == "10.45.0.2"
+    assert not world.told("ns")
+
+
+def test_wishes_for_subnets_of_users_use_up_no_limit() -> None:
+    world = World(replace(fabric(), namespace_subnets=1))
+    blue = subnet("s-old", "10.20.0.0/24", namespaces=("old",))
+    world.put(blue, wishing("old", "10.20.0.0/24"), wishing("new", "10.21.0.0/24", "2026-01-03T00:00:00Z"))
+    assert world.cidr("new") == "10.21.0.0/24"
+    assert not world.topology.problems

@@ -215,3 +215,70 @@ def test_the_first_namespace_of_a_subnet_keeps_its_shape_whoever_comes_later(tru
     assert (made.private, made.namespaces) == (False, ("older",))
     assert world.address("a", "older") == "10.30.0.2"
     assert not world.topology.problems
+
+
+TAKING = {names.LOGICAL_SWITCH: "own", names.CIDR: "10.30.0.0/23"}
+
+
+def test_who_keeps_only_the_name_of_its_subnet_keeps_the_subnet() -> None:
+    world = World(aged(namespace("first", None, **OWN, **{names.PRIVATE: "true"}), OLD))
+    world.put(asking("a", "first"))
+    world.annotate("first", **{names.LOGICAL_SWITCH: "own"})
+    for again in ({}, {names.CIDR: OWN[names.CIDR]}):
+        world.annotate("first", **{names.LOGICAL_SWITCH: "own"}, **again)
+        world.put(aged(namespace("thief", None, **TAKING), YOUNG), asking("b", "thief"), asking("c", "first"))
+        made = world.api.get(Subnet, "own").spec
+        assert (made.namespaces, made.private, made.cidr_block) == (("first",), True, "10.30.0.0/24")
+        assert "made by the annotations of another Namespace" in world.refusal("namespace-uid-thief")
+        assert "made by the annotations of another Namespace" in world.refusal("uid-b")
+        assert world.address("c", "first") == "10.30.0.3"
+
+
+def test_a_subnet_goes_before_the_next_namespace_makes_one_of_its_name() -> None:
+    world = World(aged(namespace("first", None, **OWN), OLD))
+    world.put(asking("a", "first"), aged(namespace("next", None, **TAKING), YOUNG), asking("b", "next"))
+    world.annotate("first")
+    assert world.api.get(Subnet, "own").metadata.deletion_timestamp
+    assert world.api.get(Subnet, "own").spec.namespaces == ("first",)
+    assert "made by the annotations of another Namespace" in world.refusal("uid-b")
+    world.api.remove("uid-a")
+    world.put()
+    assert world.api.get(Subnet, "own").spec.namespaces == ("next",)
+    assert world.address("b", "next") == "10.30.0.2"
+    assert not world.topology.problems
+
+
+def test_new_pods_are_told_that_their_subnet_is_being_deleted() -> None:
+    world = World(namespace("ns", None, **OWN))
+    world.put(asking("a", "ns"))
+    world.api.remove(world.api.get(Subnet, "own").metadata.uid)
+    world.put(asking("b", "ns"))
+    for uid in ("namespace-uid-ns", "uid-b"):
+        assert "subnet own is being deleted" in world.refusal(uid)
+    world.api.remove("uid-a")
+    world.put()
+    assert world.address("b", "ns") == "10.30.0.2"
+    assert not world.topology.problems
+
+
+def test_a_subnet_that_namespaces_shared_before_stays_theirs() -> None:
+    spaces = [aged(namespace("one", None, **OWN), OLD), aged(namespace("two", None, **OWN), YOUNG)]
+    world = World(*spaces, trusts_tenants=True)
+    world.topology = Topology(fabric())
+    world.put(asking("a", "two"), asking("b", "one"))
+    assert world.api.get(Subnet, "own").spec.namespaces == ("one", "two")
+    assert world.address("a", "two").startswith("10.30.0.")
+    assert world.address("b", "one").startswith("10.30.0.")
+    assert not world.topology.problems
+
+
+def test_the_family_that_is_not_named_comes_from_no_subnet_of_others() -> None:
+    both = subnet("ds", "10.22.0.0/24,fd22::/112", namespaces=("blue",))
+    few = pool("few", "ds", "10.22.0.100", "fd22::100", namespaces=("pooled",))
+    world = World(both, few)
+    world.put(
+        asking("a", "pooled", **{names.LOGICAL_SWITCH: "ds", names.IP_ADDRESS: "10.22.0.100"}),
+    )
+    assert "subnet ds is for other Namespaces than pooled" in world.refusal("uid-a")
+    world.put(asking("b", "pooled", **{names.LOGICAL_SWITCH: "ds", names.IP_ADDRESS: "10.22.0.100,fd22::100"}))
+    assert world.address("b", "pooled") == "10.22.0.100,fd22::100"

@@ -9,7 +9,7 @@ from kube_ovn.model.nb import LogicalSwitchPort, PortGroup
 from kube_ovn.model.row import Member, RowKey
 from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.ports.spoofing import MOST_VIPS, parse_vips
-from tests.small_clusters import Api, fabric, namespace, node, pod, settle, subnet
+from tests.small_clusters import Api, fabric, namespace, node, pod, pool, settle, subnet
 
 LABEL = {names.PERMIT_SPOOFING: "true"}
 VIP = "10.20.0.9"
@@ -100,9 +100,11 @@ def test_an_address_that_is_given_away_is_taken_from_the_port_and_comes_back() -
     ("text", "told"),
     [
         ("10.20.0.1", "10.20.0.1 is a gateway of subnet blue"),
-        ("10.16.0.9", "10.16.0.9 is not in the CIDR 10.20.0.0/24 of subnet blue"),
-        ("10.96.0.1", "10.96.0.1 is not in the CIDR"),
-        ("fe80::1", "fe80::1 is not in the CIDR"),
+        ("10.16.0.9", "10.16.0.9 is no host address in the CIDR 10.20.0.0/24 of subnet blue"),
+        ("10.96.0.1", "10.96.0.1 is no host address"),
+        ("fe80::1", "fe80::1 is no host address"),
+        ("10.20.0.0", "10.20.0.0 is no host address"),
+        ("10.20.0.255", "10.20.0.255 is no host address"),
         ("blue", "'blue' is no address"),
     ],
 )
@@ -146,3 +148,11 @@ def test_a_pod_that_asks_for_nothing_reads_no_permission() -> None:
     item = world.api.get(Pod, "a", "default")
     world.put(namespace("default", LABEL), msgspec.structs.replace(item))
     assert made.worked == worked
+
+
+def test_an_address_in_a_pool_of_other_namespaces_is_theirs() -> None:
+    world = World(
+        {names.PORT_VIPS: f"10.20.0.100,{VIP}"}, PERMITTED, pool("few", "blue", "10.20.0.100", namespaces=("x",))
+    )
+    assert world.more == [VIP]
+    assert "10.20.0.100 is in an IPPool for other Namespaces" in world.told

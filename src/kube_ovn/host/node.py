@@ -17,7 +17,7 @@ from kube_ovn.host.egress import Table, render_table
 from kube_ovn.host.pod import parse_interfaces, port_members
 from kube_ovn.host.subnet import NodeSubnet
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, Network, is_part, parse_addresses, parse_mac, parse_networks
+from kube_ovn.model.addr import Address, Network, parse_addresses, parse_mac, parse_networks
 from kube_ovn.model.host import Detour, DetourEnd, DetourRoute, DetourRule, InterfaceAddress, Route
 from kube_ovn.model.kube import Node
 from kube_ovn.model.row import Key, Row, facts, owned
@@ -129,13 +129,11 @@ def render_node(
     )
 
 
-def _through_fabric(subnet: NodeSubnet, near: Iterable[Network]) -> Iterator[Network]:
-    """The networks of a subnet that the node reaches through the fabric. To a network that the node is attached to
-    packets go their own way. The default subnet is the administrator's choice, and may lie in a network of the nodes.
+def _through_fabric(subnet: NodeSubnet, near: Collection[Network]) -> Iterator[Network]:
+    """The networks of a subnet that the node reaches through the fabric. To just a network that the node is attached to
+    packets go their own way; of a larger and a smaller one, the kernel takes the way to the smaller one.
     """
-    for network in subnet.networks:
-        if subnet.default or not any(is_part(network, each) for each in near):
-            yield network
+    return (network for network in subnet.networks if network not in near)
 
 
 def _routes(

@@ -27,8 +27,6 @@ class NodeSubnet:
 
     name: str
     networks: tuple[Network, ...]
-    default: bool = False
-    """Whether Namespaces that ask for nothing are in it."""
     nat: bool = False
     """Whether its Pods reach the outside with an address of the node that they leave through."""
     centralized: bool = False
@@ -85,7 +83,6 @@ def parse_subnet(subnet: Subnet, join: str, node: str, exceptions: Iterable[NatE
     return NodeSubnet(
         name=name,
         networks=networks,
-        default=spec.default,
         nat=spec.nat_outgoing,
         centralized=centralized,
         private=spec.private,

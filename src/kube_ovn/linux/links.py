@@ -35,7 +35,9 @@ _INET6_ADDR_GEN_MODE, _GEN_NONE = 8, b"\1"
 _DEVCONF_FORWARDING, _DEVCONF_RP_FILTER = 1, 8
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _IFA_F_NODAD, _IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x02, 0x08, 0x40
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_VIA = 1, 4, 5, 7, 18
+_VIA_FAMILY = 2
+"""Bytes of RTA_VIA, a router of another IP family than the route's, that stand before its address."""
 _UP = 1
 _TABLE_MAIN, _UNICAST, _ONLINK_SCOPE, _UNIVERSE, _BOOT = 254, 1, 253, 0, 3
 
@@ -197,7 +199,7 @@ def _dump_routes(root: Socket, protocol: int | None, index: int | None) -> list[
         zero = bytes(4 if family == socket.AF_INET else 16)
         route = Route(
             to=ip_network((attributes.get(_RTA_DST, zero), length)),
-            via=_optional(attributes.get(_RTA_GATEWAY)),
+            via=_optional(attributes.get(_RTA_GATEWAY) or attributes.get(_RTA_VIA, b"")[_VIA_FAMILY:] or None),
             source=_optional(attributes.get(_RTA_PREFSRC)),
         )
         found.append((through, route))

@@ -93,7 +93,6 @@ class SubnetSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=F
     ipv6_ra_configs: str = msgspec.field(default="", name="ipv6RAConfigs")
     mtu: int = 0
     permit_spoofing: bool = False
-    default: bool = False
     enable_lb: bool | None = None
     """None: Services work, as with true."""
 

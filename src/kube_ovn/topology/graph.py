@@ -131,7 +131,12 @@ class Topology:
                 features=looks,
                 network=switches,
                 spoofing=Spoofing(
-                    fabric=fabric, namespaces=inputs.namespaces, features=looks, grants=held, network=switches
+                    fabric=fabric,
+                    namespaces=inputs.namespaces,
+                    features=looks,
+                    grants=held,
+                    network=switches,
+                    scopes=scopes,
                 ),
                 pod_requests=pods,
                 node_requests=nodes,

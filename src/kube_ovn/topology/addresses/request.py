@@ -358,12 +358,22 @@ def _place_of(asking: _Asking, addresses: tuple[Address, ...], spaces: Sequence[
         if all(space.holds(each) for each in addresses):
             if against := asking.on.scopes.against_addresses(asking.read, asking.tenant, space.name, addresses):
                 raise RefusedError(against)
+            _check_rest(asking, addresses, space)
             return Place(space.name)
     tried = [f"{subnet.name} ({format_list(subnet.cidrs)})" for subnet in spaces]
     word = "subnet" if len(tried) == 1 else "subnets"
     raise RefusedError(
         f"address {format_list(addresses)} is not in the CIDR of the Pod's {word} {', '.join(tried)}; choose another"
     )
+
+
+def _check_rest(asking: _Asking, addresses: Iterable[Address], space: Subnet) -> None:
+    """Raise RefusedError when an address of a family that is not named would come from the subnet's rest, which is not
+    for the Pod's Namespace.
+    """
+    given = {address.version for address in addresses}
+    if not set(asking.request.versions or space.versions) <= given:
+        _check_scopes(asking, [space.name])
 
 
 def wishes_nothing(pod: Pod) -> bool:

@@ -171,7 +171,7 @@ def _conflict(read: Read, on: Reads, ref: ObjectRef) -> Told | None:
         message = f"address {address} of node {ref.name} lies in the CIDR of subnet {subnet}; change one of them"
     elif (clash := read.get(on.network.clashes, ref.name)) is not None:
         words, subnet = clash
-        message = f"{words} overlaps subnet {subnet}: from this node, packets to it stay in this network; change one"
+        message = f"{words} overlaps subnet {subnet}: from this node only one of them is reached; change one"
     else:
         return None
     return Told(object=ref, reason=names.NODE_ADDRESS_CONFLICT, message=message)

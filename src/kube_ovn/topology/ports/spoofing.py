@@ -23,6 +23,7 @@ from kube_ovn.topology.outputs import Outputs
 from kube_ovn.topology.ports.pod import Senders
 from kube_ovn.topology.subnets.features import Features
 from kube_ovn.topology.subnets.network import Network
+from kube_ovn.topology.subnets.scope import Scopes, Tenant
 from kube_ovn.topology.subnets.switch import dhcp_answers
 
 MOST_VIPS = 32
@@ -37,6 +38,7 @@ class Spoofing:
     features: Source[str, Features]
     grants: Grants
     network: Network
+    scopes: Scopes
 
     def judge(self, read: Read, pod: Pod, grant: Grant, subnet: Subnet) -> tuple[Senders, list[str]]:
         """The senders of a Pod's port, and a sentence for each part of the Pod's annotations that does not count."""
@@ -59,7 +61,7 @@ class Spoofing:
         for address in found.addresses:
             if address in grant.addresses:
                 continue
-            if against := self._against(read, address, subnet):
+            if against := self._against(read, pod.metadata.namespace, address, subnet):
                 faults.append(f"{names.PORT_VIPS}: {address} {against}")
             else:
                 more.append(address)
@@ -73,10 +75,13 @@ class Spoofing:
             return True
         return found is not None and found.metadata.labels.get(names.PERMIT_SPOOFING) == "true"
 
-    def _against(self, read: Read, address: Address, subnet: Subnet) -> str:
+    def _against(self, read: Read, namespace: str, address: Address, subnet: Subnet) -> str:
         """Why a port in a subnet may not send from an address, as the end of a sentence; empty when it may."""
-        if not subnet.holds(address):
-            return f"is not in the CIDR {format_list(subnet.cidrs)} of subnet {subnet.name}"
+        if not subnet.has_host(address):
+            return f"is no host address in the CIDR {format_list(subnet.cidrs)} of subnet {subnet.name}"
+        tenant = Tenant(namespace, (subnet.name,))  # the Pod is in it
+        if self.scopes.against_addresses(read, tenant, subnet.name, [address]):
+            return "is in an IPPool for other Namespaces"
         use = read.get(self.grants.occupancy, subnet.name)
         if address in subnet.gateways or (use is not None and address in use.old_gateways):
             return f"is a gateway of subnet {subnet.name}"

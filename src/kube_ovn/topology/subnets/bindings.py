@@ -133,8 +133,9 @@ class _Binder:
         self._pools: Index[str, str, IPPool] = graph.index(
             "pools by Namespace", addressing.pool_specs, lambda name, pool: pool.spec.namespaces
         )
+        self._leaving = graph.derive("subnets in deletion", inputs.subnets, _is_leaving)
         self._there = graph.derive("names of subnets", inputs.subnets, lambda read, name, subnet: True)
-        self._limits = limits.define(graph, inputs, fabric)
+        self._limits = limits.define(graph, inputs, fabric, self._there)
         self._of_users = graph.derive("CIDRs of users' subnets", inputs.subnets, _cidr_of_user)
         self._unwished = graph.derive("bindings without wishes", inputs.namespaces, self._bind_by_subnets)
         wishes = graph.derive("wishes of Namespaces", inputs.namespaces, self._wish)
@@ -165,28 +166,32 @@ class _Binder:
             wish = replace(wish, shape={})  # these Subnets are the administrator's to shape
         if wish == Wish():
             return None
-        problem = wish_problem(wish) or self._limits.against(read, wish)
+        problem = wish_problem(wish) or self._limits.against(read, name, wish)
         meta = namespace.metadata
         return _Wished(namespace=name, uid=meta.uid, age=meta.creation_timestamp, wish=wish, problem=problem)
 
     def _first(self, read: Read, name: str, members: Mapping[str, _Wished]) -> _Wished | None:
         """The wish that shapes a Subnet: of those that it was made for, or else of all, the first that can be
-        understood. A Namespace that it was made for keeps it while its wish cannot be understood.
+        understood. A Namespace that it was made for keeps it while its wish cannot be understood, and, unless tenants
+        are trusted, as long as the Subnet is there: the addresses in it are those of its Pods.
         """
-        made_for = self._made_for(read, name) or ()
+        made_for = self._made_for(read, name)
         ordered = _in_order(members, made_for)
         keeping = [each for each in ordered if each.namespace in made_for]
-        return next((each for each in keeping or ordered if not each.problem), keeping[0] if keeping else None)
+        others = [] if made_for and not self._fabric.trusts_tenants else ordered
+        return next((each for each in keeping or others if not each.problem), keeping[0] if keeping else None)
 
-    def _made_for(self, read: Read, name: str) -> tuple[str, ...] | None:
-        """The Namespaces that a Subnet was made for, in the order in which they came; None when a user made it."""
+    def _made_for(self, read: Read, name: str) -> tuple[str, ...]:
+        """The Namespaces that a Subnet was made for, in the order in which they came; none when it is not there, or a
+        user made it.
+        """
         made = read.get(self._limits.made, name)
-        return None if made is None else made.namespaces
+        return () if made is None else made.namespaces
 
     def _find_excess(self, read: Read, key: str, value: bool) -> frozenset[str]:
         """The names of the Subnets that are not made because there are too many: those of the youngest wishes."""
         made, firsts = read.all(self._limits.made), read.all(self._firsts)
-        new = sorted((first.rank, name) for name, first in firsts.items() if name not in made)
+        new = sorted((first.rank, name) for name, first in firsts.items() if not read.get(self._there, name))
         return frozenset(name for _, name in new[max(0, self._fabric.namespace_subnets - len(made)) :])
 
     def annotations(self, read: Read, binding: Binding) -> dict[str, str]:
@@ -242,11 +247,12 @@ class _Binder:
     def _bind_to_own(self, read: Read, bound: Binding, tenant: Tenant, makes: str) -> tuple[Binding, str]:
         """The binding to the Subnet that the annotations of a Namespace make, and the problem of that Subnet."""
         judged, ready = read.get(self._addressing.judged, makes), self.is_ready(read, makes)
-        if not self._fabric.trusts_tenants:
-            made_for = self._made_for(read, makes)
+        if not self._fabric.trusts_tenants and (made_for := self._made_for(read, makes)):
             # A Subnet that annotations made gives addresses once it says that it is for this Namespace.
-            ready = ready and (made_for is None or tenant.namespace in made_for)
+            ready = ready and tenant.namespace in made_for
         refusal = f"subnet {makes}: {judged.refusal}" if judged is not None and judged.refusal else ""
+        if not refusal and read.get(self._leaving, makes):
+            refusal = f"subnet {makes} is being deleted: `kubectl describe subnet {makes}` says what it waits for"
         return replace(bound, subnets=(makes,), pending=not ready, refusal="" if ready else refusal), refusal
 
     def _clash(self, read: Read, tenant: Tenant, wish: Wish) -> str:
@@ -270,14 +276,16 @@ class _Binder:
                 f"most: remove one, or have an administrator make Subnet {makes}"
             )
         first = read.get(self._firsts, makes)
-        if first is None or first.namespace == tenant.namespace:
+        if first is not None and first.namespace == tenant.namespace:
             return ""
-        if not self._fabric.trusts_tenants:
+        made_for = () if self._fabric.trusts_tenants else self._made_for(read, makes)
+        others = bool(made_for) or (first is not None and not self._fabric.trusts_tenants)
+        if others and tenant.namespace not in made_for:
             return (
                 f"subnet {makes} is made by the annotations of another Namespace, and is for its Pods only: choose "
                 "another name, or have an administrator make a Subnet for both Namespaces"
             )
-        if _agree(first.wish, wish):
+        if first is None or _agree(first.wish, wish):
             return ""
         return (
             f"subnet {makes} is made by the annotations of Namespace {first.namespace} with CIDR "
@@ -289,7 +297,10 @@ class _Binder:
         """Make or change the Subnet that Namespaces wish for, in the shape that the first of them gives it. Namespaces
         that are trusted may share it. While the wish of the first cannot be understood, the Subnet stays as it is.
         """
-        ordered = _in_order(members, self._made_for(read, name) or ())
+        made_for, trusts = self._made_for(read, name), self._fabric.trusts_tenants
+        ordered = _in_order(members, made_for)
+        if made_for and not trusts:
+            ordered = [each for each in ordered if each.namespace in made_for]
         sound = [each for each in ordered if not each.problem]
         subnet = read.get(self._inputs.subnets, name)
         if not sound or (sound[0] is not ordered[0] and subnet is not None):
@@ -300,7 +311,7 @@ class _Binder:
             names.MADE_BY_NAMESPACE not in subnet.metadata.labels or subnet.metadata.deletion_timestamp
         ):
             return None  # a user made it, or the former Subnet of this name is not gone yet
-        sharing = sound if self._fabric.trusts_tenants else sound[:1]
+        sharing = sound if trusts or made_for else sound[:1]
         spec = wished_spec(sound[0].wish, [each.namespace for each in sharing if _agree(sound[0].wish, each.wish)])
         if subnet is not None and names.FINALIZER in subnet.metadata.finalizers and _has(subnet.spec, spec):
             return None
@@ -334,6 +345,10 @@ def _selector(read: Read, name: str, subnet: crd.Subnet) -> _Selector | None:
     return _Selector(
         name=name, age=meta.creation_timestamp, namespaces=spec.namespaces, selectors=spec.namespace_selectors
     )
+
+
+def _is_leaving(read: Read, name: str, subnet: crd.Subnet) -> bool | None:
+    return bool(subnet.metadata.deletion_timestamp) or None
 
 
 def _cidr_of_user(read: Read, name: str, subnet: crd.Subnet) -> str | None:

@@ -6,7 +6,7 @@ A limit bars what is new: a Subnet keeps the addresses and gateways that its spe
 
 from dataclasses import dataclass
 
-from kube_ovn.derive import Derived, Graph, Read, Source
+from kube_ovn.derive import Derived, Graph, Index, Read, Source
 from kube_ovn.model import crd, names
 from kube_ovn.model.addr import format_list, is_part, parse_networks
 from kube_ovn.model.gateway import parse_gateway_nodes
@@ -14,6 +14,9 @@ from kube_ovn.model.kube import Node
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.inputs import Inputs
 from kube_ovn.topology.subnets.namespace import Wish, canonical
+
+MOST_OF_ONE = 4
+"""Subnets made for one Namespace: the present one, and former ones that Pods are still in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +36,22 @@ class Limits:
     fabric: Fabric
     made: Derived[str, crd.Subnet, Made]
     """By the name of the Subnet; none for a Subnet that a user made."""
-    there: Source[str, crd.Subnet]
+    by_namespace: Index[str, str, Made]
+    """By the Namespace that a Subnet was made for."""
+    there: Source[str, bool]
     labels: Derived[str, Node, bool]
     """The Nodes with the label of gateways for Namespaces."""
 
-    def against(self, read: Read, wish: Wish) -> str:
+    def against(self, read: Read, namespace: str, wish: Wish) -> str:
         """The sentence why annotations cannot make the Subnet that they describe; empty when they can."""
         if wish.makes is None:
             return ""
         made = read.get(self.made, wish.makes)
-        if made is None and read.get(self.there, wish.makes) is not None:
+        if made is None and read.get(self.there, wish.makes):
             return ""  # a Subnet of a user: nothing is made
+        if made is None and len(read.select(self.by_namespace, namespace)) >= MOST_OF_ONE:
+            names_of_all = format_list(sorted(read.select(self.by_namespace, namespace)))
+            return f"subnets {names_of_all} of Namespace {namespace} are still in use; wait until their Pods are gone"
         cidr, gateways = wish.shape[names.CIDR], wish.shape.get(names.GATEWAY_NODE, "")
         return self._against_cidr(cidr, made) or self._against_gateways(read, gateways, made)
 
@@ -72,8 +80,8 @@ class Limits:
         )
 
 
-def define(graph: Graph, inputs: Inputs, fabric: Fabric) -> Limits:
-    """Derive what the limits depend on."""
+def define(graph: Graph, inputs: Inputs, fabric: Fabric, there: Source[str, bool]) -> Limits:
+    """Derive what the limits depend on. `there`: the names of all Subnets."""
 
     def made(read: Read, name: str, subnet: crd.Subnet) -> Made | None:
         if names.MADE_BY_NAMESPACE not in subnet.metadata.labels:
@@ -84,9 +92,11 @@ def define(graph: Graph, inputs: Inputs, fabric: Fabric) -> Limits:
     def label(read: Read, name: str, node: Node) -> bool | None:
         return node.metadata.labels.get(names.GATEWAY_FOR_NAMESPACES) == "true" or None
 
+    all_made = graph.derive("Subnets made by annotations", inputs.subnets, made)
     return Limits(
         fabric=fabric,
-        made=graph.derive("Subnets made by annotations", inputs.subnets, made),
-        there=inputs.subnets,
+        made=all_made,
+        by_namespace=graph.index("made Subnets by Namespace", all_made, lambda name, each: each.namespaces),
+        there=there,
         labels=graph.derive("gateways for Namespaces", inputs.nodes, label),
     )

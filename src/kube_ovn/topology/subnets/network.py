@@ -5,8 +5,9 @@ Reads effective subnets, IPPools, Nodes and occupancies. Makes `switches`, the n
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from kube_ovn.derive import Derived, Graph, Index, Read, Source
 from kube_ovn.model import names
@@ -69,12 +70,17 @@ class Covering:
         found, low, high, name = self.spans[at]
         return name if found == version and low <= number <= high else ""
 
-    def find_overlapping(self, network: Prefix) -> str:
-        """The name of the first subnet that overlaps a network; empty when none does."""
+    def find_overlapping(self, network: Prefix, but: Collection[str]) -> str:
+        """The name of the first subnet that overlaps a network; empty when none does. `but`: subnets that do not count
+        where they are a part of the network.
+        """
         low, high = int(network.network_address), int(network.broadcast_address)
         at = max(0, bisect_right(self.spans, (network.version, low, 1 << 128, "")) - 1)
-        for version, first, last, name in self.spans[at : at + 2]:
-            if version == network.version and first <= high and low <= last:
+        for version, first, last, name in islice(self.spans, at, None):
+            if (version, first) > (network.version, high):
+                break
+            is_part = low <= first and last <= high and (low, high) != (first, last)
+            if version == network.version and low <= last and not (is_part and name in but):
                 return name
         return ""
 
@@ -126,7 +132,9 @@ def define(
     rows = graph.derive("rows of subnets", addressing.effective, render)
     outputs.rows.follow(rows, find_owner(inputs.subnets, Kind.SUBNET))
     outputs.rows.follow(graph.derive("rows of the router", inputs.one, render_router))
-    return _define_nodes(graph, inputs, outputs, addressing, attached, rows, _define_pools(graph, outputs, addressing))
+    return _define_nodes(
+        graph, inputs, outputs, addressing, fabric, attached, rows, _define_pools(graph, outputs, addressing)
+    )
 
 
 def _use(read: Read, name: str, occupancy: Occupancy) -> _Use:
@@ -150,6 +158,7 @@ def _define_nodes(
     inputs: Inputs,
     outputs: Outputs,
     addressing: Addressing,
+    fabric: Fabric,
     attached: Attached,
     rows: Source[str, State],
     pools: Source[str, State],
@@ -165,7 +174,7 @@ def _define_nodes(
     def find_clash(read: Read, name: str, networks: tuple[Named, ...]) -> tuple[str, str] | None:
         there = read.get(covering, ONE)
         assert there is not None, "there always is one"
-        found = ((words, there.find_overlapping(network)) for network, words in networks)
+        found = ((words, there.find_overlapping(network, fabric.initial)) for network, words in networks)
         return next(((words, subnet) for words, subnet in found if subnet), None)
 
     def addresses(read: Read, name: str, node: Node) -> tuple[Address, ...] | None:

@@ -219,6 +219,12 @@ def _object(read: Read, on: Reads, subnet: crd.Subnet, accepted: Subnet | None) 
     return None if write is None else Wanted(WriteKey(subnet.metadata.uid, Aspect.OBJECT), write)
 
 
+def _is_wished(read: Read, on: Reads, subnet: crd.Subnet) -> bool:
+    """Whether a Namespace that a Subnet was made for still wishes for it; where tenants are trusted, any Namespace."""
+    wishes, made_for = read.select(on.bindings.wished, subnet.metadata.name), subnet.spec.namespaces
+    return bool(wishes) if on.fabric.trusts_tenants or not made_for else any(each in wishes for each in made_for)
+
+
 def _object_write(read: Read, on: Reads, subnet: crd.Subnet, accepted: Subnet | None) -> Write | None:
     """The write to a Subnet besides the status: its finalizer, and the protocol for `kubectl get`; None when there is
     none. A Subnet that annotations made is removed when no Namespace names it any more.
@@ -231,7 +237,7 @@ def _object_write(read: Read, on: Reads, subnet: crd.Subnet, accepted: Subnet | 
         if not has or not is_leaving(subnet, on.fabric) or (occupancy is not None and occupancy.owners):
             return None
         return Let(object=ref, finalizer=names.FINALIZER, position=meta.finalizers.index(names.FINALIZER))
-    if made and not read.select(on.bindings.wished, meta.name):
+    if made and not _is_wished(read, on, subnet):
         return Delete(object=ref)
     protocol = _PROTOCOLS[accepted.versions] if accepted is not None else subnet.spec.protocol
     if has and subnet.spec.protocol == protocol:
