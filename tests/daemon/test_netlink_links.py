@@ -362,6 +362,8 @@ def test_a_route_of_another_program_stays_and_is_there_when_ours_goes(netns: str
         await ip("address", "add", "fd17::1/64", "dev", "docker0", "nodad")
         await ip("route", "add", "10.7.0.0/24", "via", "172.17.0.9")
         await ip("route", "add", "default", "via", "172.17.0.2")
+        await ip("route", "add", "default", "dev", "docker0", "metric", "500")
+        await ip("route", "add", "10.9.0.0/24", "via", "inet6", "fd17::9", "dev", "docker0")
         theirs = {"172.17.0.0/16": "", "10.7.0.0/24": "172.17.0.9", "fd17::/64": ""}
 
         def others() -> dict[str, str]:
@@ -381,6 +383,7 @@ def test_a_route_of_another_program_stays_and_is_there_when_ours_goes(netns: str
         on_link, gateways = plumbing.list_networks()
         assert ("docker0", ip_network("172.17.0.0/16")) in on_link
         assert ("docker0", ip_network("fd17::/64")) in on_link
+        assert not [network for _, network in on_link if str(network) in ("0.0.0.0/0", "10.9.0.0/24")]
         assert gateways == [ip_address("172.17.0.2")]
         plumbing.apply(names.NODE_NIC, {Toggle.UP: None, Toggle.FORWARDING: None})
         assert others() == theirs
