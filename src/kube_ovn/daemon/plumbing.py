@@ -124,13 +124,13 @@ def list_networks() -> tuple[list[tuple[str, Network]], list[Address]]:
     """
     with Socket() as root:
         known = {link.index: link.name for link in links.list_links(root)}
-        on_link = [
-            (known[index], network)
-            for index, network in links.list_on_link(root)
-            if index in known and network.prefixlen and known[index] != "lo"
-        ]
-        routes = links.list_routes(root, None)
-    return on_link, [route.via for route in routes if route.via is not None and not route.to.prefixlen]
+        reach, routers = links.list_reach(root)
+    on_link = [
+        (known[index], network)
+        for index, network in reach
+        if index in known and network.prefixlen and known[index] != "lo"
+    ]
+    return on_link, routers
 
 
 def list_links() -> list[Link]:

@@ -206,12 +206,14 @@ def _dump_routes(root: Socket, protocol: int | None, index: int | None) -> list[
     return found
 
 
-def list_on_link(root: Socket) -> list[tuple[int, Network]]:
-    """The networks that links reach without a router, each with the index of the link: by the routes of the main table
-    and by addresses. Raises NetlinkError.
+def list_reach(root: Socket) -> tuple[list[tuple[int, Network]], list[Address]]:
+    """The networks that links reach without a router, each with the index of the link, by the routes of the main table
+    and by addresses; and the routers of default routes. Raises NetlinkError.
     """
-    found = [(index, route.to) for index, route in _dump_routes(root, None, None) if route.via is None]
-    return found + [(index, ip_network(each.address)) for index, each, _ in _dump_addresses(root, None)]
+    routes = _dump_routes(root, None, None)
+    found = [(index, route.to) for index, route in routes if route.via is None]
+    found += [(index, ip_network(each.address)) for index, each, _ in _dump_addresses(root, None)]
+    return found, [route.via for _, route in routes if route.via is not None and not route.to.prefixlen]
 
 
 def add_routes(root: Socket, index: int, routes: Iterable[Route], protocol: int) -> None:
