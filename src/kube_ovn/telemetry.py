@@ -7,20 +7,28 @@ decide whether the program is alive and ready; this module only asks them.
 import asyncio
 import errno
 import logging
+import math
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 
 import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from kube_ovn.model.addr import Address
+from kube_ovn.serving import EACH, TOTAL, HttpServer, listen
+from kube_ovn.shares import Shares
+
 PORT_DEADLINE = 30.0
 """Seconds, as long as the kubelet waits for a process to end."""
 PORT_PERIOD = 0.1
 """Seconds between attempts to bind a port; the kernel does not tell when it becomes free."""
+PAGE_PERIOD = 0.1
+"""Seconds from one page of metrics to the next. Clients that ask meanwhile get the next one together."""
 LEVELS = ("debug", "info", "warning", "error")
 
 Check = Callable[[], str | None]
@@ -72,6 +80,11 @@ def parse_level(text: str) -> str:
     return text
 
 
+def parse_metrics_address(text: str) -> str:
+    """Check the address of a server; an empty text stands for all addresses. Raises ValueError."""
+    return str(ip_address(text)) if text else ""
+
+
 def log_level() -> str:
     """The name of the present level."""
     return logging.getLevelName(logging.getLogger().level).lower()
@@ -88,35 +101,38 @@ async def serve_health(
     live: Mapping[str, Check],
     ready: Mapping[str, Check],
     refresh: Callable[[], Awaitable[None]] | None = None,
+    address: str = "",
 ) -> AsyncIterator[int]:
-    """Serve /livez, /readyz and /metrics on all addresses while in the context; yields the port (0 = any free).
+    """Serve /livez, /readyz and /metrics at one address of the node while in the context, at all if `address` is empty;
+    yields the port (0 = any free).
 
     The port is the node's: when a Pod is deleted by force, its process has the port for some seconds more. Raises
     OSError when the port is not free within PORT_DEADLINE. `refresh` updates metrics that are looked at only when a
     client asks for them.
+
+    The checks of `live` are for what only a new process can mend. While the API server or a database is away, they must
+    say that all is well.
     """
     app = web.Application()
     app.router.add_get("/livez", _answer(live))
     app.router.add_get("/readyz", _answer(ready))
-    app.router.add_get("/metrics", _metrics(refresh))
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    listener = await _listen(port)
-    await runner.setup()
+    app.router.add_get("/metrics", _Metrics(refresh).answer)
+    listener = await _listen(ip_address(address) if address else None, port)
+    server = HttpServer(app, listener, Shares(TOTAL, EACH))
     try:
-        await web.SockSite(runner, listener).start()
+        await server.start()
         yield listener.getsockname()[1]
     finally:
-        await runner.cleanup()
+        await server.close()
 
 
-async def _listen(port: int) -> socket.socket:
-    """Bind a port as soon as no other process has it. Raises OSError after PORT_DEADLINE."""
-    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+async def _listen(address: Address | None, port: int) -> socket.socket:
+    """Listen as soon as no other process has the port. Raises OSError after PORT_DEADLINE."""
     loop = asyncio.get_running_loop()
     end = loop.time() + PORT_DEADLINE
     while True:
         try:
-            return socket.create_server(("", port), family=family, dualstack_ipv6=family == socket.AF_INET6)
+            return listen(address, port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or loop.time() > end:
                 raise
@@ -131,10 +147,23 @@ def _answer(checks: Mapping[str, Check]) -> Callable[[web.Request], Awaitable[we
     return answer
 
 
-def _metrics(refresh: Callable[[], Awaitable[None]] | None) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def answer(request: web.Request) -> web.Response:
-        if refresh is not None:
-            await refresh()
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+class _Metrics:
+    """The page of metrics. It is never older than the request; requests that come together share one."""
 
-    return answer
+    def __init__(self, refresh: Callable[[], Awaitable[None]] | None) -> None:
+        self._refresh = refresh
+        self._making = asyncio.Lock()
+        self._tried = -math.inf  # loop time at which a page was last begun, also one that was given up
+        self._begun, self._page = -math.inf, b""  # loop time at which the page was begun
+
+    async def answer(self, request: web.Request) -> web.Response:
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        async with self._making:
+            if self._begun < asked:
+                await asyncio.sleep(self._tried + PAGE_PERIOD - loop.time())
+                begun = self._tried = loop.time()
+                if self._refresh is not None:
+                    await self._refresh()
+                self._page, self._begun = generate_latest(), begun
+        return web.Response(body=self._page, headers={"Content-Type": CONTENT_TYPE_LATEST})

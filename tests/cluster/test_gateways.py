@@ -330,7 +330,7 @@ def test_what_passes_is_counted(scene: Scene, place: str) -> None:
 
 def counted(name: str) -> dict[tuple[str, str], float]:
     """What node2 says of a subnet's IPv4 packets."""
-    text = node_exec("node2", "curl", "-sS", "http://127.0.0.1:10665/metrics")
+    text = node_exec("node2", "curl", "-sS", f"http://{node4(2)}:10665/metrics")
     found = {}
     for what in ("packets", "packet_bytes"):
         for line in re.findall(rf"^ovn_subnet_gateway_{what}_total.*$", text, re.MULTILINE):

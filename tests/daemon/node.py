@@ -208,6 +208,7 @@ class Node:
         flags = {
             "node-name": NAME,
             "pod-ip": "172.30.0.11",
+            "metrics-address": "172.30.0.11",
             "kubeconfig": self.kube.kubeconfig,
             "ovs-socket": self.folder / "vswitch.sock",
             "bind-socket": self.socket,
@@ -226,6 +227,18 @@ class Node:
         code = process.wait(DEADLINE)
         self.socket.unlink(missing_ok=True)
         return code
+
+    def health(self, path: str, address: str = "172.30.0.11") -> tuple[int, str]:
+        """Status and text of an answer of the daemon's port for health and metrics. Raises OSError."""
+
+        def request() -> tuple[int, str]:
+            try:
+                with urllib.request.urlopen(f"http://{address}:10665{path}", timeout=10) as answer:
+                    return answer.status, answer.read().decode()
+            except urllib.error.HTTPError as error:
+                return error.code, error.read().decode()
+
+        return self.inside(request)
 
     @property
     def daemon_pid(self) -> int:

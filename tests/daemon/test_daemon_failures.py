@@ -125,8 +125,16 @@ def test_api_server_gone(node: Node, resident: Pod) -> None:
     assert known.ask("ADD")[0] == 0  # all it takes is known
     assert known.answers()
     assert known.ask("DEL") == (0, None)
+    assert node.health("/livez") == (200, "ok\n"), "a new process would see no more"
     node.inside(node.kube.start)
     visit(node, "after", "10.16.0.54")
+
+
+def test_health_is_served_at_the_nodes_address_alone(node: Node, resident: Pod) -> None:
+    assert node.health("/readyz") == (200, "ok\n")
+    assert "cni_op_latency_seconds" in node.health("/metrics")[1]
+    with pytest.raises(OSError, match="refused"):
+        node.health("/livez", "127.0.0.1")
 
 
 def test_request_while_the_api_server_is_gone_is_finished_when_it_is_back(node: Node, resident: Pod) -> None:
@@ -143,6 +151,7 @@ def test_request_while_the_api_server_is_gone_is_finished_when_it_is_back(node: 
 def test_switch_restarted(node: Node, resident: Pod) -> None:
     node.stop_switch()
     until("the daemon notices", lambda: node.cni("STATUS", "")[0] == 1)
+    assert (node.health("/readyz")[0], node.health("/livez")[0]) == (503, 200)
     node.start_switch()
     until("the daemon notices", lambda: node.cni("STATUS", "")[0] == 0)
     assert node.conflist.exists()

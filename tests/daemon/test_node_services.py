@@ -1,6 +1,7 @@
 """Services on a node against the real kernel, in a network namespace of the test's own. Needs root."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import urllib.error
@@ -20,6 +21,7 @@ from kube_ovn.host.service import NodeService
 from kube_ovn.linux import conntrack, nft
 from kube_ovn.model import names
 from kube_ovn.model.kube import Endpoint, EndpointPort, EndpointSlice, ObjectMeta, Service, ServicePort, ServiceSpec
+from kube_ovn.serving import EACH, raise_descriptors
 from tests.daemon.test_netlink_links import inside, ip, netns, run
 from tests.node_view import OWN, node, view
 
@@ -151,6 +153,24 @@ def test_a_load_balancer_hears_whether_there_is_an_endpoint_here(netns: str) -> 
         )
         await ports.make_pass()
         assert await ask() == (0, 0)
+        await ports.close()
+
+    inside(netns, scenario)
+
+
+def test_silent_clients_of_that_port_cost_the_load_balancer_nothing(netns: str) -> None:
+    async def scenario() -> None:
+        raise_descriptors()
+        await ip("link", "set", "lo", "up")
+        ports = HealthPorts(serving(ONE, TWO), lambda service, message: None)
+        await ports.make_pass()
+        with contextlib.ExitStack() as stack:
+            for _ in range(EACH + 50):
+                client = stack.enter_context(socket.socket())
+                client.setblocking(False)
+                await asyncio.wait_for(asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", HEALTH)), 5)
+            assert await ask() == (200, 2)
+            assert len(ports.shares) <= EACH
         await ports.close()
 
     inside(netns, scenario)

@@ -81,6 +81,24 @@ def test_services_are_all_answered_for_unless_told_otherwise() -> None:
         assert daemon.parse_services(choice) == choice
 
 
+def test_health_is_served_at_the_nodes_address_unless_told_otherwise() -> None:
+    values = read_yaml((CHART / "values.yaml").read_text())
+    schema = read_yaml((CHART / "values.schema.json").read_text())
+    helpers = (CHART / "templates" / "_helpers.tpl").read_text()
+    choices = re.search(r"index \(dict (.*)\) \.Values\.metrics\.bind", helpers)
+    assert choices is not None
+    words = [word.strip('"') for word in choices[1].split()]
+    addresses = dict(zip(words[::2], words[1::2], strict=True))
+    assert addresses == {"node": "$(POD_IP)", "loopback": "127.0.0.1", "all": ""}
+    assert schema["properties"]["metrics"]["properties"]["bind"]["enum"] == list(addresses)
+    assert values["metrics"] == {"bind": "node"}
+    assert "- name: POD_IP\n  valueFrom: {fieldRef: {fieldPath: status.podIP}}\n" in helpers
+    for name in ("kube-ovn-controller.yaml", "kube-ovn-cni.yaml"):
+        assert '- --metrics-address={{ include "kube-ovn.metricsAddress" . }}' in TEMPLATES[name]
+        assert 'include "kube-ovn.probes"' in TEMPLATES[name]
+        assert "Probe:" not in TEMPLATES[name], "probes must ask where the port is served"
+
+
 def test_the_daemon_may_read_what_it_follows() -> None:
     rules = TEMPLATES["rbac.yaml"].partition("name: system:kube-ovn-cni\n")[2].partition("---")[0]
     for plural in ("pods, nodes", "services", "endpointslices", "subnets"):

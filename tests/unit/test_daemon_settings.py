@@ -16,6 +16,12 @@ def test_flags_and_environment() -> None:
     assert settings.iface == ("eth1", "bond.*")
     assert settings.mtu == 0
     assert settings.node_switch == "join"
+    assert settings.metrics_address == ""
+
+
+def test_where_health_is_served() -> None:
+    for text, address in (("", ""), ("172.30.0.11", "172.30.0.11"), ("fd00:0::11", "fd00::11")):
+        assert parse_flags(Settings, "p", [f"--metrics-address={text}"], {}).metrics_address == address
 
 
 @pytest.mark.parametrize(
@@ -25,6 +31,7 @@ def test_flags_and_environment() -> None:
         ("--pod-ip=node1", "'node1' is not an IP address"),
         ("--iface=eth1,(", "'(' is neither a name nor a regular expression"),
         ("--mtu=big", "invalid literal"),
+        ("--metrics-address=node1", "'node1' does not appear to be an IPv4 or IPv6 address"),
     ],
 )
 def test_wrong_flag_is_one_sentence(flag: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,12 +25,34 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
 - name: NODE_NAME
   valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+- name: POD_IP
+  valueFrom: {fieldRef: {fieldPath: status.podIP}}
 {{- if .Values.kubernetesServiceHost }}
 - name: KUBERNETES_SERVICE_HOST
   value: {{ .Values.kubernetesServiceHost | quote }}
 - name: KUBERNETES_SERVICE_PORT
   value: {{ .Values.kubernetesServicePort | quote }}
 {{- end }}
+{{- end -}}
+
+{{/* Where health and metrics are served; with hostNetwork the Pod's address is the node's. */}}
+{{- define "kube-ovn.metricsAddress" -}}
+{{- index (dict "node" "$(POD_IP)" "loopback" "127.0.0.1" "all" "") .Values.metrics.bind -}}
+{{- end -}}
+
+{{/* Probes of a part that serves /readyz and /livez. The kubelet asks at the Pod's address unless told otherwise. */}}
+{{- define "kube-ovn.probes" -}}
+{{- $host := ternary "host: 127.0.0.1, " "" (eq .Values.metrics.bind "loopback") -}}
+readinessProbe:
+  httpGet: { {{- $host -}} path: /readyz, port: http}
+  periodSeconds: 2
+  timeoutSeconds: 5
+livenessProbe:
+  httpGet: { {{- $host -}} path: /livez, port: http}
+  initialDelaySeconds: 10
+  periodSeconds: 7
+  timeoutSeconds: 5
+  failureThreshold: 5
 {{- end -}}
 
 {{/* What all Pods of this chart share: the nodes' network, every node, whatever its taints. */}}

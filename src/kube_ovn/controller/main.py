@@ -45,7 +45,8 @@ from kube_ovn.ovsdb.client import Client as Northbound
 from kube_ovn.ovsdb.client import FencedError, OvsdbError
 from kube_ovn.ovsdb.tls import load_tls
 from kube_ovn.plan import AbsurdPlanError
-from kube_ovn.reconcile import Dirty, reconcile, until_told
+from kube_ovn.reconcile import Dirty, Underway, reconcile, until_told
+from kube_ovn.serving import raise_descriptors
 from kube_ovn.telemetry import serve_health, start_logging
 from kube_ovn.topology.addresses.memory import confirmed, released
 from kube_ovn.topology.fabric import Fabric
@@ -66,6 +67,8 @@ FRESHNESS = 600.0
 
 A dead connection is noticed much earlier by its keep-alive, a dead API server by the renewal of the Lease.
 """
+STUCK_PASS = 3600.0
+"""Seconds after which a pass never ends. One that narrows down what a slow database refuses may take many minutes."""
 LACK = 15.0
 """Seconds for which a required kind may be missing: an API server that was just started may forbid everything."""
 
@@ -74,6 +77,7 @@ def main() -> None:
     gc.disable()  # until the cluster is loaded: see `_collect_later`
     settings = parse_flags(Settings, names.CONTROLLER, sys.argv[1:], os.environ)
     start_logging(settings.log_level)
+    raise_descriptors()
     try:
         fabric, timing, tls = settings.fabric(), settings.timing(), load_tls(settings.northbound())
     except (ValueError, OvsdbError) as error:
@@ -112,7 +116,7 @@ class Controller:
         self._recorder = Recorder(kube, names.CONTROLLER, socket.gethostname())
         self._fresh = asyncio.Event()
         self._proved = 0.0  # loop time at which the Northbound database last answered
-        self._progress = Progress()
+        self._progress, self._underway = Progress(), Underway(stuck=STUCK_PASS)
         self._loop: Loop[ToldKey] | None = None
         self._unheld: int | None = None  # the next epoch, if there was no leader when this process began to look
         self._restless: list[str] = []  # the derivations that did not come to rest in the present pass
@@ -121,8 +125,10 @@ class Controller:
 
     async def run(self) -> None:
         self._unheld = await self._election.unheld()
+        settings, live = self._settings, {"pass": self._underway.complaint}
         ready = {"sync": self._complaint, "pass": self._unfinished}
-        async with serve_health(self._settings.pprof_port, {}, ready), asyncio.TaskGroup() as group:
+        health = serve_health(settings.pprof_port, live, ready, address=settings.metrics_address)
+        async with health, asyncio.TaskGroup() as group:
             for target in self._targets.by_kind.values():
                 group.create_task(follow(self._kube, target.resource, target.store, report=self._report_unreadable))
             for part in (
@@ -181,7 +187,8 @@ class Controller:
         for target in self._targets.by_kind.values():
             for item in target.store.unreadable.values():
                 self._report_unreadable(target.resource, item)
-        passes = reconcile(self._dirty, self._make_pass, (OvsdbError, AbsurdPlanError), (FencedError,))
+        world = (OvsdbError, AbsurdPlanError)
+        passes = reconcile(self._dirty, self._make_pass, world, (FencedError,), underway=self._underway)
         async with asyncio.TaskGroup() as group:
             for part in (history.run(), publisher.run(), passes, verify(topology.graph, self._dirty.mark)):
                 group.create_task(part)

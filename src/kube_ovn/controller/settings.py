@@ -10,7 +10,7 @@ from kube_ovn.k8s.domain import parse_domain
 from kube_ovn.k8s.lease import Timing
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, parse_addresses, parse_networks
-from kube_ovn.telemetry import parse_level
+from kube_ovn.telemetry import parse_level, parse_metrics_address
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.subnets.verdict import parse_subnet
 
@@ -69,6 +69,9 @@ class Settings:
     leader_elect_renew_deadline: float = flag(20.0, "seconds after which an unrenewed Lease is given up", float)
     leader_elect_retry_period: float = flag(6.0, "seconds between attempts to take or renew the Lease", float)
     pprof_port: int = flag(10660, "port of /livez, /readyz and /metrics", int)
+    metrics_address: str = flag(
+        "", "the address at which that port is served; empty = all addresses", parse_metrics_address
+    )
     log_level: str = flag("info", "debug, info, warning or error", parse_level)
 
     def timing(self) -> Timing:

@@ -31,7 +31,6 @@ class NodeNetworks:
         """`changed`: called when the networks are others than at the last look."""
         self._settings, self._kube, self._view, self._changed = settings, kube, view, changed
         self._seen = ""
-        self._server = _address(kube.host)
 
     async def run(self) -> None:
         """Look again and again until cancelled."""
@@ -49,7 +48,7 @@ class NodeNetworks:
             return  # not registered yet
         on_link, gateways = await plumbing.run(plumbing.list_networks)
         services = self._settings.service_cluster_ip_range
-        text = format_networks(on_link, gateways, _resolvers(), self._server, services)
+        text = format_networks(on_link, gateways, _resolvers(), _address(self._kube.host), services)
         if text != self._seen:
             self._seen = text
             self._changed()

@@ -26,6 +26,7 @@ from kube_ovn.host.dns import Directory, make_reply, refusal
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, format_list, is_within
 from kube_ovn.reconcile import Backoff
+from kube_ovn.serving import bind
 
 log = structlog.get_logger()
 
@@ -51,10 +52,6 @@ REMEMBERED = 5.0
 """Seconds for which the node's list of resolvers is remembered."""
 PATIENCE = 2.0
 """Seconds in which a resolver of the node has to answer."""
-_FREEBIND = {socket.AF_INET: (socket.IPPROTO_IP, 15), socket.AF_INET6: (socket.IPPROTO_IPV6, 78)}
-"""Socket options IP_FREEBIND and IPV6_FREEBIND (ip(7)): a server may listen at an address that ovn0 does not have yet,
-or loses.
-"""
 
 _Datagram = tuple[bytes, tuple[str, int], asyncio.DatagramTransport]
 
@@ -112,10 +109,10 @@ class Responder:
     async def _open(self, address: Address, stack: contextlib.AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(
-            lambda: _Datagrams(self._queue, self._is_inside), sock=_bound(address, self._port, socket.SOCK_DGRAM)
+            lambda: _Datagrams(self._queue, self._is_inside), sock=bind(address, self._port, socket.SOCK_DGRAM)
         )
         stack.callback(transport.close)
-        server = await asyncio.start_server(self._connected, sock=_bound(address, self._port, socket.SOCK_STREAM))
+        server = await asyncio.start_server(self._connected, sock=bind(address, self._port, socket.SOCK_STREAM))
         stack.callback(server.close)
 
     async def _work(self) -> None:
@@ -293,17 +290,3 @@ class _Datagrams(asyncio.DatagramProtocol):
         if self._transport is not None and self._is_inside(addr[0]):
             with contextlib.suppress(asyncio.QueueFull):
                 self._queue.put_nowait((data, addr, self._transport))
-
-
-def _bound(address: Address, port: int, kind: socket.SocketKind) -> socket.socket:
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    made = socket.socket(family, kind)
-    try:
-        made.setblocking(False)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.setsockopt(*_FREEBIND[family], 1)
-        made.bind((str(address), port))
-    except OSError:
-        made.close()
-        raise
-    return made

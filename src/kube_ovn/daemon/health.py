@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import os
-import socket
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -12,6 +11,8 @@ from aiohttp import web
 from kube_ovn.daemon.view import View
 from kube_ovn.host.service import NodeService
 from kube_ovn.reconcile import Dirty
+from kube_ovn.serving import EACH, TOTAL, HttpServer, listen
+from kube_ovn.shares import Shares
 
 log = structlog.get_logger()
 
@@ -26,9 +27,11 @@ class HealthPorts:
         """`tell`: gives the user of a Service a sentence."""
         self._view, self._tell = view, tell
         self._served: dict[int, NodeService] = {}
-        self._open: dict[int, web.AppRunner] = {}
+        self._open: dict[int, HttpServer] = {}
         self._refused: dict[int, str] = {}  # why each port is not open, as the user was told
         self._again: asyncio.TimerHandle | None = None
+        self.shares = Shares(TOTAL, EACH)
+        """The connections to all these ports."""
         self.dirty = Dirty()
 
     async def make_pass(self) -> None:
@@ -38,7 +41,7 @@ class HealthPorts:
             return  # open ports stay open
         self._served = {service.health_port: service for service in services if service.health_port}
         for port in self._open.keys() - self._served.keys():
-            await self._open.pop(port).cleanup()
+            await self._open.pop(port).close()
         for port in self._served.keys() - self._open.keys():
             await self._listen(port)
         self._refused = {port: said for port, said in self._refused.items() if port in self._served}
@@ -47,21 +50,20 @@ class HealthPorts:
         self._again = asyncio.get_running_loop().call_later(AGAIN, self.dirty.mark) if self._refused else None
 
     async def close(self) -> None:
-        for runner in self._open.values():
-            await runner.cleanup()
+        for server in self._open.values():
+            await server.close()
 
     async def _listen(self, port: int) -> None:
         try:
-            listener = _bind(port)
+            listener = listen(None, port)  # a load balancer may ask at any address of the node
         except OSError as error:
             self._complain(port, f"health check port {port} of this node: {os.strerror(error.errno or errno.EIO)}")
             return
         self._refused.pop(port, None)
         app = web.Application()
         app.router.add_get("/{path:.*}", self._answers(port))
-        runner = self._open[port] = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        await web.SockSite(runner, listener).start()
+        server = self._open[port] = HttpServer(app, listener, self.shares)
+        await server.start()
 
     def _answers(self, port: int) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """Answers in the form of kube-proxy, which load balancers of clouds read."""
@@ -85,8 +87,3 @@ class HealthPorts:
             log.warning("health check port not served", port=port, reason=said)
             self._refused[port] = said
             self._tell(self._served[port], said)
-
-
-def _bind(port: int) -> socket.socket:
-    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
-    return socket.create_server(("", port), family=family, dualstack_ipv6=family == socket.AF_INET6)

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 
 import structlog
 from prometheus_client import REGISTRY
 
 from kube_ovn.config import parse_flags
+from kube_ovn.daemon import plumbing
 from kube_ovn.daemon.announce import announce
 from kube_ovn.daemon.attach import Pods
 from kube_ovn.daemon.attached import NodeNetworks
@@ -40,7 +41,8 @@ from kube_ovn.model.network import Kind, ObjectRef, cluster_ref
 from kube_ovn.model.resource import ENDPOINT_SLICES, IPS, NODES, PODS, SERVICES, SUBNETS
 from kube_ovn.model.vswitch import TABLES, OpenVSwitch
 from kube_ovn.ovsdb.client import Client as Ovs
-from kube_ovn.reconcile import Dirty, reconcile, until_told
+from kube_ovn.reconcile import Dirty, Underway, reconcile, until_told
+from kube_ovn.serving import raise_descriptors
 from kube_ovn.telemetry import serve_health, start_logging
 
 log = structlog.get_logger()
@@ -52,6 +54,7 @@ CONFLIST_PERIOD = 5.0
 def main() -> None:
     settings = parse_flags(Settings, names.CNISERVER, sys.argv[1:], os.environ)
     start_logging(settings.log_level)
+    raise_descriptors()
     if not settings.node_name:
         sys.exit("--node-name or NODE_NAME must name this Node")
     try:
@@ -71,7 +74,7 @@ class Daemon:
     def __init__(self, settings: Settings, kube: Kube) -> None:
         self._settings, self._kube = settings, kube
         view = self._view = View(settings)
-        self._repair, self._announce = Dirty(), Dirty()
+        self._repair, self._announce, self._underway = Dirty(), Dirty(), Underway()
         self._ovs = Ovs((f"unix:{settings.ovs_socket}",), "Open_vSwitch", TABLES, on_change=self._ovs_changed)
         self._ports = Ports(self._ovs)
         self._node = NodeNetwork(settings, view, lambda: self._encaps, self._ports, self._tell_of_subnet)
@@ -97,7 +100,11 @@ class Daemon:
         REGISTRY.register(self._node.traffic)
         server = Server(name, self._pods, lambda: self._node.complaint, self._report)
         health = serve_health(
-            settings.pprof_port, {}, {"network": lambda: self._node.complaint}, self._node.traffic.refresh
+            settings.pprof_port,
+            {"passes": self._underway.complaint, "kernel": plumbing.underway.complaint},
+            {"network": lambda: self._node.complaint},
+            self._node.traffic.refresh,
+            settings.metrics_address,
         )
         async with health, asyncio.TaskGroup() as group:
             for part in (
@@ -107,13 +114,16 @@ class Daemon:
                 follow(self._kube, IPS, self._view.ips.store, {"labelSelector": f"{names.IP_NODE}={label}"}),
                 follow(self._kube, SUBNETS, self._view.subnets.store),
                 follow(self._kube, NODES, self._view.nodes.store),
-                reconcile(self._guard.table.dirty, self._guard.make_pass, (NftError,)),
+                self._reconcile(self._guard.table.dirty, self._guard.make_pass, NftError),
                 self._guard.table.run(),
                 self._networks.run(),
-                reconcile(self._node.dirty, self._node.make_pass, (NetlinkError, NftError, PortError, TimeoutError)),
+                self._reconcile(
+                    self._node.dirty, self._node.make_pass, NetlinkError, NftError, PortError, TimeoutError
+                ),
                 self._node.links.run(),
                 self._node.table.run(),
                 self._node.follow_gateway(),
+                # A repair may wait for the switch's database at each Pod; that is not taken for a pass that never ends.
                 reconcile(self._repair, self._make_repair, (NetlinkError, TimeoutError)),
                 self._keep_conflist(),
                 self._announce_when_proven(),
@@ -121,12 +131,12 @@ class Daemon:
                 *self._service_parts(),
             ):
                 group.create_task(part)
-            runner = await server.serve(settings.bind_socket)
+            served = await server.serve(settings.bind_socket)
             try:
                 await asyncio.get_running_loop().create_future()  # until cancelled
             finally:
                 await self._health.close()
-                await runner.cleanup()
+                await served.close()
 
     def _service_parts(self) -> Iterator[Coroutine[None, None, None]]:
         settings = self._settings
@@ -136,11 +146,15 @@ class Daemon:
             yield follow(self._kube, SERVICES, self._view.services.store)
             yield follow(self._kube, ENDPOINT_SLICES, self._view.slices.store)
         if settings.services != ALL_SERVICES:
-            yield reconcile(Dirty(), remove_table, (NftError,))
+            yield self._reconcile(Dirty(), remove_table, NftError)
             return
-        yield reconcile(self._proxy.table.dirty, self._proxy.make_pass, (NetlinkError, NftError))
+        yield self._reconcile(self._proxy.table.dirty, self._proxy.make_pass, NetlinkError, NftError)
         yield self._proxy.table.run()
-        yield reconcile(self._health.dirty, self._health.make_pass, ())
+        yield self._reconcile(self._health.dirty, self._health.make_pass)
+
+    async def _reconcile(self, dirty: Dirty, make_pass: Callable[[], Awaitable[None]], *world: type[Exception]) -> None:
+        """Make passes that must end, else the process is not alive. None of them waits for the API server."""
+        await reconcile(dirty, make_pass, world, underway=self._underway)
 
     async def _make_repair(self) -> None:
         if self._ovs.connected:

@@ -30,11 +30,14 @@ from kube_ovn.model.host import (
     Sandbox,
 )
 from kube_ovn.plan import diff
+from kube_ovn.reconcile import Underway
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _workers = ThreadPoolExecutor(4, "plumbing")
+underway = Underway()
+"""The calls that wait for a worker thread or for the kernel."""
 
 
 async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -43,14 +46,15 @@ async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     A thread cannot be stopped. A task that is cancelled meanwhile ends only after the thread, so that what is done next
     comes after it.
     """
-    work = asyncio.get_running_loop().run_in_executor(_workers, lambda: function(*args, **kwargs))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        while not work.done():
-            with suppress(asyncio.CancelledError):  # cancelled again
-                await asyncio.wait([work])
-        raise
+    with underway.watch(f"{function.__name__} in the kernel"):
+        work = asyncio.get_running_loop().run_in_executor(_workers, lambda: function(*args, **kwargs))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            while not work.done():
+                with suppress(asyncio.CancelledError):  # cancelled again
+                    await asyncio.wait([work])
+            raise
 
 
 def connect(sandbox: Sandbox, network: PodNetwork, mtu: int, *, hears_routers: bool = False) -> None:

@@ -2,6 +2,7 @@
 in the metrics; one that is refused leaves a line in the log, except STATUS; and an ADD an Event on the Pod as well.
 """
 
+import asyncio
 import os
 import socket
 import time
@@ -16,6 +17,8 @@ from kube_ovn.daemon.attach import Pods
 from kube_ovn.daemon.cni import CniError, Code, Request, format_error, parse_request
 from kube_ovn.linux.netlink import NetlinkError
 from kube_ovn.model.host import Sandbox
+from kube_ovn.serving import HttpServer
+from kube_ovn.shares import Shares
 
 log = structlog.get_logger()
 
@@ -30,8 +33,12 @@ IN_FLIGHT = 256
 """Requests at a time: more than a kubelet runs Pods. Beyond that something is wrong, and the runtime is told to try
 again later.
 """
+CONNECTIONS = 2 * IN_FLIGHT
+"""Connections at a time. There is room for those that are told to try again later."""
 LARGEST = 1 << 20
 """The most bytes of a request. A GC lists every attachment of the node."""
+ARRIVAL, ANSWER = 10.0, 120.0
+"""Seconds until a request is there, and until its answer is. The plugin itself gives up after 90 s."""
 
 
 class Server:
@@ -49,17 +56,16 @@ class Server:
         self._report = report
         self._in_flight = 0
 
-    async def serve(self, path: str) -> web.AppRunner:
-        """Listen on a unix socket at this path. The caller closes the returned runner, which lets requests under way
-        finish.
+    async def serve(self, path: str) -> HttpServer:
+        """Listen on a unix socket at this path. The caller closes the returned server, which lets requests under way
+        finish. A runtime that gives up kills the plugin. The request of that plugin is then undone, not finished.
         """
         app = web.Application(client_max_size=LARGEST)
         app.router.add_post("/api/v1/cni", self._handle)
-        # A runtime that gives up kills the plugin. The request of that plugin is then undone, not finished.
-        runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        await web.SockSite(runner, _listen(path)).start()
-        return runner
+        shares = Shares(CONNECTIONS, CONNECTIONS)  # root is the only client
+        server = HttpServer(app, _listen(path), shares, answer=ANSWER, largest=2 * LARGEST, backlog=IN_FLIGHT)
+        await server.start()
+        return server
 
     async def _handle(self, http: web.Request) -> web.Response:
         started = time.perf_counter()
@@ -68,7 +74,7 @@ class Server:
         try:
             if self._in_flight > IN_FLIGHT:
                 raise CniError(Code.TRY_AGAIN_LATER, f"more than {IN_FLIGHT} CNI requests at a time on this node")
-            request = parse_request(await http.read())
+            request = parse_request(await self._read(http))
             version, command, sandbox = request.conf.cni_version, request.command, request.sandbox
             body = await self._carry_out(request)
         except CniError as error:
@@ -87,6 +93,13 @@ class Server:
             self._in_flight -= 1
             LATENCY.labels(self._node, command, status).observe(time.perf_counter() - started)
         return web.Response(body=body, status=status, content_type="application/json")
+
+    async def _read(self, http: web.Request) -> bytes:
+        try:
+            async with asyncio.timeout(ARRIVAL):
+                return await http.read()
+        except TimeoutError:
+            raise CniError(Code.TRY_AGAIN_LATER, f"the request was not there within {ARRIVAL:g} s") from None
 
     async def _carry_out(self, request: Request) -> bytes:
         match request.command:

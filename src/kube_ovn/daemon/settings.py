@@ -8,7 +8,7 @@ from kube_ovn.discovery.dns import dns_addresses
 from kube_ovn.host.node import OVERHEAD
 from kube_ovn.k8s.domain import parse_domain
 from kube_ovn.model.addr import Address, Network, parse_addresses, parse_networks
-from kube_ovn.telemetry import parse_level
+from kube_ovn.telemetry import parse_level, parse_metrics_address
 
 ALL_SERVICES, CLUSTER_IP_ONLY = "all", "clusterip-only"
 
@@ -75,6 +75,9 @@ class Settings:
     )
     mtu: int = flag(0, "MTU of Pods; 0 = that of the NIC less what the tunnel takes", int)
     pprof_port: int = flag(10665, "port of /livez, /readyz and /metrics", int)
+    metrics_address: str = flag(
+        "", "the address at which that port is served; empty = all addresses", parse_metrics_address
+    )
     log_level: str = flag("info", "debug, info, warning or error", parse_level)
 
     def dns_servers(self) -> tuple[Address, ...]:
