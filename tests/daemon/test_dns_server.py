@@ -1,9 +1,13 @@
 """The node's DNS server over real sockets: what it answers, what it passes on, and that strangers get nothing."""
 
 import asyncio
+import contextlib
+import random
 import socket
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import cast
@@ -16,7 +20,9 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from kube_ovn.daemon.dns import Responder
+from kube_ovn.daemon import dns as server
+from kube_ovn.daemon import resolvers
+from kube_ovn.daemon.dns import OUTSIDE, Responder
 from kube_ovn.host.dns import Directory
 from kube_ovn.model.addr import Address
 from tests.node_view import view
@@ -42,20 +48,30 @@ def directory() -> Directory:
 
 
 def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((str(HERE), 0))
-        port: int = probe.getsockname()[1]
+    """A port that is free for datagrams and for connections."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, socket.socket() as listener:
+        listener.bind((str(HERE), 0))
+        port: int = listener.getsockname()[1]
+        try:
+            probe.bind((str(HERE), port))
+        except OSError:
+            return free_port()
     return port
 
 
 @asynccontextmanager
-async def serving(tmp_path: Path, resolvers: tuple[str, ...] = (), inside: bool = True) -> AsyncIterator[int]:
+async def serving(
+    tmp_path: Path,
+    listed: tuple[str, ...] = (),
+    inside: bool = True,
+    clock: Callable[[], float] = time.monotonic,
+) -> AsyncIterator[int]:
     """The port it listens on."""
     config, port = tmp_path / "resolv.conf", free_port()
-    config.write_text("".join(f"nameserver {resolver}\n" for resolver in resolvers))
+    config.write_text("".join(f"nameserver {resolver}\n" for resolver in listed))
     moved, never = asyncio.Event(), [ip_network("10.96.0.0/12")]
     responder = Responder(
-        directory(), lambda: [HERE], lambda _: inside, never, moved, resolv_conf=str(config), port=port
+        directory(), lambda: [HERE], lambda _: inside, never, moved, resolv_conf=str(config), port=port, clock=clock
     )
     running = asyncio.create_task(responder.run())
     try:
@@ -81,11 +97,19 @@ def texts(reply: dns.message.Message) -> list[str]:
     return [str(each) for rrset in reply.answer for each in rrset]
 
 
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Elsewhere(asyncio.DatagramProtocol):
-    """A resolver that knows one name."""
+    """A resolver that knows one address, and is silent about names that begin with `slow`."""
 
     def __init__(self) -> None:
         self.asked: list[dns.message.Message] = []
+        self.slow = asyncio.Semaphore(0)  # released for each question that is not answered
         self.transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -94,6 +118,9 @@ class Elsewhere(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         query = dns.message.from_wire(data)
         self.asked.append(query)
+        if str(query.question[0].name).startswith("slow"):
+            self.slow.release()
+            return
         reply = dns.message.make_response(query)
         reply.answer.append(dns.rrset.from_text(query.question[0].name, 60, "IN", "A", "192.0.2.1"))
         assert self.transport is not None
@@ -111,10 +138,41 @@ async def a_resolver() -> AsyncIterator[Elsewhere]:
 
 
 @asynccontextmanager
-async def a_silent_resolver() -> AsyncIterator[None]:
+async def a_silent_resolver() -> AsyncIterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind((SILENT, 53))
-        yield
+        silent.setblocking(False)
+        yield silent
+
+
+def heard(silent: socket.socket) -> int:
+    """How many questions have come to a silent resolver since it was last looked at."""
+    number = 0
+    with contextlib.suppress(BlockingIOError):
+        while silent.recv(512):
+            number += 1
+    return number
+
+
+@asynccontextmanager
+async def asking(port: int, source: str, questions: int) -> AsyncIterator[None]:
+    """A client that asks many slow questions, again and again, and never waits for an answer."""
+    wires = [dns.message.make_query(f"slow-{number}.example.com", "A").to_wire() for number in range(questions)]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.bind((source, 0))
+
+        async def insist() -> None:
+            while True:
+                for wire in wires:
+                    client.sendto(wire, (str(HERE), port))
+                await asyncio.sleep(0.2)
+
+        task = asyncio.create_task(insist())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
 
 
 async def test_the_clusters_names_over_both_transports(tmp_path: Path) -> None:
@@ -189,3 +247,105 @@ async def test_nonsense_does_it_no_harm(tmp_path: Path) -> None:
                 sender.sendto(whole[:end] + junk, (str(HERE), port))
         sender.close()
         assert texts(await ask(port, WEB)) == ["10.96.0.20"]
+
+
+async def test_one_client_has_a_quarter_of_the_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolvers, "PATIENCE", 60.0)
+    async with a_resolver() as elsewhere, serving(tmp_path, (RESOLVER,)) as port, asking(port, "127.0.1.1", 24):
+        for _ in range(OUTSIDE // 4):
+            await asyncio.wait_for(elsewhere.slow.acquire(), PATIENCE)
+        query = dns.message.make_query("slow.example.com", "A")
+        refused = await dns.asyncquery.udp(query, str(HERE), port=port, timeout=PATIENCE, source="127.0.1.1")
+        assert refused.rcode() == dns.rcode.SERVFAIL
+        assert len(elsewhere.asked) == OUTSIDE // 4, "further ones of this client are not passed on"
+
+
+async def test_many_greedy_clients_do_not_starve_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolvers, "PATIENCE", 60.0)
+    async with contextlib.AsyncExitStack() as stack:
+        elsewhere = await stack.enter_async_context(a_resolver())
+        port = await stack.enter_async_context(serving(tmp_path, (RESOLVER,)))
+        for number in range(1, 9):
+            await stack.enter_async_context(asking(port, f"127.0.1.{number}", 24))
+        for _ in range(OUTSIDE):
+            await asyncio.wait_for(elsewhere.slow.acquire(), PATIENCE)
+        for number in range(20):
+            assert texts(await ask(port, f"{number}.example.com")) == ["192.0.2.1"]
+
+
+async def test_a_resolver_that_does_not_answer_is_asked_last_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolvers, "PATIENCE", 0.3)
+    clock = Clock()
+    async with a_resolver(), a_silent_resolver() as silent, serving(tmp_path, (SILENT, RESOLVER), clock=clock) as port:
+        for name in ("a", "b", "c"):
+            assert texts(await ask(port, f"{name}.example.com")) == ["192.0.2.1"]
+        assert heard(silent) == 1
+        clock.now += resolvers.SHUNNED - 1
+        assert texts(await ask(port, "d.example.com")) == ["192.0.2.1"]
+        assert heard(silent) == 0
+        clock.now += 2
+        found = await asyncio.gather(*(ask(port, f"e{number}.example.com") for number in range(6)))
+        assert [texts(reply) for reply in found] == [["192.0.2.1"]] * 6
+        assert heard(silent) == 1, "one question tries it, the others do not wait"
+
+
+async def test_a_resolver_that_answers_again_is_asked_first_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolvers, "PATIENCE", 0.3)
+    clock = Clock()
+    async with a_silent_resolver() as silent, serving(tmp_path, (RESOLVER, SILENT), clock=clock) as port:
+        assert (await ask(port, "a.example.com")).rcode() == dns.rcode.SERVFAIL
+        assert heard(silent) == 1
+        async with a_resolver() as elsewhere:
+            assert texts(await ask(port, "b.example.com")) == ["192.0.2.1"]
+            assert texts(await ask(port, "c.example.com")) == ["192.0.2.1"]
+            assert (heard(silent), len(elsewhere.asked)) == (0, 2), "all were silent, so the order is as it was"
+
+
+async def test_an_answer_is_remembered_until_it_is_over(tmp_path: Path) -> None:
+    clock = Clock()
+    async with a_resolver() as elsewhere, serving(tmp_path, (RESOLVER,), clock=clock) as port:
+        for tcp, passed, left in ((False, 0.0, 60), (False, 20.0, 40), (True, 39.0, 1)):
+            clock.now += passed
+            reply = await ask(port, "www.example.com", tcp=tcp)
+            assert (texts(reply), reply.answer[0].ttl) == (["192.0.2.1"], left)
+        assert len(elsewhere.asked) == 1
+        clock.now += 1
+        assert (await ask(port, "www.example.com")).answer[0].ttl == 60
+        assert len(elsewhere.asked) == 2
+        assert texts(await ask(port, f"there.default.svc.{ZONE}")) == ["www.example.com.", "192.0.2.1"]
+        assert len(elsewhere.asked) == 2, "the target of a CNAME is remembered too"
+
+
+async def test_a_remembered_answer_has_the_number_and_the_letter_case_of_the_question(tmp_path: Path) -> None:
+    async with a_resolver() as elsewhere, serving(tmp_path, (RESOLVER,)) as port:
+        for spelled in ("www.example.com", "wWw.eXAMPLE.cOm", "WWW.EXAMPLE.COM"):
+            query = dns.message.make_query(spelled, "A", id=random.randrange(1 << 16))
+            reply = await dns.asyncquery.udp(query, str(HERE), port=port, timeout=PATIENCE)
+            assert reply.id == query.id
+            assert reply.question[0].name.to_text() == f"{spelled}."
+            assert reply.answer[0].name.to_text() == f"{spelled}."
+        assert len(elsewhere.asked) == 1
+
+
+async def test_a_full_queue_of_one_client_leaves_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "QUEUE_EACH", 2)
+    queue, transport = server._Queue(), cast(asyncio.DatagramTransport, None)
+    for number, client in enumerate(["a", "a", "a", "b"]):
+        queue.put((bytes([number]), (client, 0), transport))
+    assert [(await queue.get())[0] for _ in range(3)] == [b"\0", b"\1", b"\3"]
+    queue.put((b"again", ("a", 0), transport))
+    assert (await queue.get())[0] == b"again"
+
+
+async def test_silent_connections_of_others_do_not_keep_a_client_out(tmp_path: Path) -> None:
+    async with serving(tmp_path) as port:
+        with contextlib.ExitStack() as stack:
+            for number in range(2 * server.CONNECTIONS):
+                source = (f"127.0.1.{number % 16}", 0)
+                connect = partial(socket.create_connection, (str(HERE), port), PATIENCE, source_address=source)
+                stack.enter_context(await asyncio.to_thread(connect))
+            assert texts(await ask(port, WEB, tcp=True)) == ["10.96.0.20"]

@@ -7,13 +7,10 @@ these ask at the address of the cluster's DNS server, as long as no such server 
 
 import asyncio
 import contextlib
-import math
-import secrets
 import socket
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from ipaddress import ip_address
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import dns.exception
@@ -22,36 +19,36 @@ import dns.rcode
 import dns.rdatatype
 import structlog
 
+from kube_ovn.daemon.answers import Answers
+from kube_ovn.daemon.resolvers import Resolvers
 from kube_ovn.host.dns import Directory, make_reply, refusal
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, Network, format_list, is_within
+from kube_ovn.model.addr import Address, Network, format_list
 from kube_ovn.reconcile import Backoff
 from kube_ovn.serving import bind
+from kube_ovn.shares import Shares
 
 log = structlog.get_logger()
 
 WORKERS = 32
 """Questions that are answered at a time."""
-QUEUE = 512
-"""Datagrams that wait. Further ones are dropped, as by a full socket."""
+QUEUE, QUEUE_EACH = 512, 128
+"""Datagrams that wait: of all clients, and of one. Further ones are dropped, as by a full socket."""
 DATAGRAM = 1232
 """The most bytes of an answer, even if a client takes more: a larger datagram may be fragmented (DNS flag day 2020)."""
 PLAIN = 512
 """Bytes that a client takes if it states no size (RFC 1035, 4.2.1)."""
-OUTSIDE, OUTSIDE_EACH = 24, 8
-"""Questions that wait for the node's resolvers: of all clients, and of one. Further ones are refused (SERVFAIL). They
-are fewer than the workers, so that questions for the cluster's own names never wait for resolvers.
+OUTSIDE, OUTSIDE_EACH = 24, 6
+"""Questions that wait for the node's resolvers: of all clients, and of one. Further ones are refused (SERVFAIL), and so
+is the oldest of the client with the most, when a client with fewer asks. They are fewer than the workers, so that
+questions for the cluster's own names never wait for resolvers.
 """
 CONNECTIONS, CONNECTIONS_EACH = 64, 8
-"""Connections at a time: of all clients, and of one. Further ones are closed."""
+"""Connections at a time: of all clients, and of one. Silent ones give way to new ones."""
 IDLE = 10.0
 """Seconds for which a connection may be silent (RFC 7766, 6.2.3)."""
 CHAIN = 8
 """The most CNAMEs of one answer that are followed."""
-REMEMBERED = 5.0
-"""Seconds for which the node's list of resolvers is remembered."""
-PATIENCE = 2.0
-"""Seconds in which a resolver of the node has to answer."""
 
 _Datagram = tuple[bytes, tuple[str, int], asyncio.DatagramTransport]
 
@@ -69,18 +66,19 @@ class Responder:
         *,
         resolv_conf: str = "/etc/resolv.conf",
         port: int = names.DNS_PORT,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`addresses`: the addresses to listen at; `addresses_changed` is set when they may have changed. `is_inside`:
         whether the address of a client is in the fabric. `never`: the networks in which no resolver is asked, because
-        the question would come back here. `resolv_conf`: the file that names the node's resolvers.
+        the question would come back here. `resolv_conf`: the file that names the node's resolvers. `clock` returns
+        seconds and never goes back.
         """
         self._directory, self._addresses, self._is_inside = directory, addresses, is_inside
-        self._never, self._addresses_changed = never, addresses_changed
-        self._resolv_conf, self._port = resolv_conf, port
-        self._queue: asyncio.Queue[_Datagram] = asyncio.Queue(QUEUE)
-        self._connections: Counter[str] = Counter()
-        self._outside: Counter[str] = Counter()
-        self._read = (-math.inf, list[str]())  # loop time, and the resolvers
+        self._addresses_changed, self._port = addresses_changed, port
+        self._resolvers, self._answers = Resolvers(resolv_conf, never, clock), Answers(clock)
+        self._queue = _Queue()
+        self._connections = Shares(CONNECTIONS, CONNECTIONS_EACH)
+        self._outside = Shares(OUTSIDE, OUTSIDE_EACH)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -128,20 +126,25 @@ class Responder:
             client = (writer.get_extra_info("peername") or ("",))[0]
             if not client or not self._is_inside(client):
                 return
-            if self._connections.total() >= CONNECTIONS or self._connections[client] >= CONNECTIONS_EACH:
+            place = self._connections.take(client, writer.transport.abort, spare=True)
+            if place is None:
                 return
-            with _counted(self._connections, client):
+            try:
                 while True:
                     async with asyncio.timeout(IDLE):
                         length = int.from_bytes(await reader.readexactly(2))
                         wire = await reader.readexactly(length)
+                    place.spare = False
                     answer = await self.answer(wire, client, stream=True)
                     if answer is None:
                         return
                     writer.write(len(answer).to_bytes(2) + answer)
                     async with asyncio.timeout(IDLE):
                         await writer.drain()
+                    place.spare = True
                     await asyncio.sleep(0)  # else questions that are there already leave other tasks no time
+            finally:
+                self._connections.leave(place)
 
     async def answer(self, wire: bytes, client: str, *, stream: bool) -> bytes | None:
         """The reply on the wire; None for a message that is no question."""
@@ -189,97 +192,52 @@ class Responder:
 
     async def _forward(self, query: dns.message.Message, client: str, *, stream: bool) -> dns.message.Message | None:
         """The answer of the node's own resolvers; None when none answers, or too many questions wait for them."""
-        if self._outside.total() >= OUTSIDE or self._outside[client] >= OUTSIDE_EACH:
+        known = self._answers.get(query)
+        if known is not None:
+            return known
+        waiting, loop = asyncio.timeout(None), asyncio.get_running_loop()
+        place = self._outside.take(client, lambda: waiting.reschedule(loop.time()))
+        if place is None:
             return None
-        with _counted(self._outside, client):
-            return await self._ask_each(query, stream=stream)
-
-    async def _ask_each(self, query: dns.message.Message, *, stream: bool) -> dns.message.Message | None:
-        # Only its number and port tell an answer from a forged one, so every question has a number and port of its own.
-        number = secrets.randbelow(1 << 16)
-        wire = number.to_bytes(2) + query.to_wire()[2:]
-        for resolver in self._resolvers():
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    said = await (_ask_stream if stream else _ask_datagram)(resolver, wire)
-                reply = dns.message.from_wire(said)
-            except (OSError, asyncio.IncompleteReadError, dns.exception.DNSException) as error:
-                log.info("a resolver of this node does not answer", resolver=resolver, error=repr(error))
-                continue
-            if reply.id == number and reply.question == query.question:
-                reply.id = query.id
-                return reply
-        return None
-
-    def _resolvers(self) -> list[str]:
-        """The addresses of the node's resolvers (resolv.conf(5)), read at most REMEMBERED seconds ago."""
-        now = asyncio.get_running_loop().time()
-        if now - self._read[0] > REMEMBERED:
-            self._read = (now, list(self._read_resolvers()))
-        return self._read[1]
-
-    def _read_resolvers(self) -> Iterator[str]:
         try:
-            words = [line.split() for line in Path(self._resolv_conf).read_text().splitlines()]
-        except OSError:
-            return
-        for text in (line[1] for line in words if len(line) > 1 and line[0] == "nameserver"):
-            with contextlib.suppress(ValueError):
-                if not is_within(ip_address(text.partition("%")[0]), self._never):
-                    yield text
+            async with waiting:
+                reply = await self._resolvers.ask(query, stream=stream)
+        except TimeoutError:  # another client has the place now
+            return None
+        finally:
+            self._outside.leave(place)
+        if reply is not None:
+            self._answers.put(query, reply)
+        return reply
 
 
-@contextlib.contextmanager
-def _counted(counter: "Counter[str]", client: str) -> Iterator[None]:
-    counter[client] += 1
-    try:
-        yield
-    finally:
-        counter[client] -= 1
-        if not counter[client]:
-            del counter[client]
+class _Queue:
+    """Datagrams that wait."""
 
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[_Datagram] = asyncio.Queue(QUEUE)
+        self._waiting: Counter[str] = Counter()  # by client
 
-async def _ask_stream(resolver: str, wire: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection(resolver, names.DNS_PORT)
-    try:
-        writer.write(len(wire).to_bytes(2) + wire)
-        return await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
-    finally:
-        writer.close()
+    def put(self, datagram: _Datagram) -> None:
+        """Add a datagram if there is room for it and its client."""
+        client = datagram[1][0]
+        if self._waiting[client] < QUEUE_EACH and not self._queue.full():
+            self._queue.put_nowait(datagram)
+            self._waiting[client] += 1
 
-
-async def _ask_datagram(resolver: str, wire: bytes) -> bytes:
-    """The first answer that has the number of the question."""
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[bytes] = loop.create_future()
-    transport, _ = await loop.create_datagram_endpoint(
-        lambda: _Answer(wire[:2], found), remote_addr=(resolver, names.DNS_PORT)
-    )
-    try:
-        transport.sendto(wire)
-        return await found
-    finally:
-        transport.close()
-
-
-class _Answer(asyncio.DatagramProtocol):
-    def __init__(self, number: bytes, found: "asyncio.Future[bytes]") -> None:
-        self._number, self._found = number, found
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if data[:2] == self._number and not self._found.done():
-            self._found.set_result(data)
-
-    def error_received(self, exc: Exception) -> None:
-        if not self._found.done():
-            self._found.set_exception(exc)
+    async def get(self) -> _Datagram:
+        datagram = await self._queue.get()
+        client = datagram[1][0]
+        self._waiting[client] -= 1
+        if not self._waiting[client]:
+            del self._waiting[client]
+        return datagram
 
 
 class _Datagrams(asyncio.DatagramProtocol):
     """Takes questions of clients in the fabric, as long as the queue has room."""
 
-    def __init__(self, queue: "asyncio.Queue[_Datagram]", is_inside: Callable[[str], bool]) -> None:
+    def __init__(self, queue: _Queue, is_inside: Callable[[str], bool]) -> None:
         self._queue, self._is_inside = queue, is_inside
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -288,5 +246,4 @@ class _Datagrams(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if self._transport is not None and self._is_inside(addr[0]):
-            with contextlib.suppress(asyncio.QueueFull):
-                self._queue.put_nowait((data, addr, self._transport))
+            self._queue.put((data, addr, self._transport))
