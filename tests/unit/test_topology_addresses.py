@@ -22,6 +22,7 @@ from tests.small_clusters import (
     settle,
     settled,
     show,
+    stateful_set,
     step,
     subnet,
 )
@@ -99,3 +100,26 @@ def test_ports_of_a_version_without_objects_are_taken_over() -> None:
     assert {uid: address(api.objects[uid]) for uid in before} == before
     records = {item.spec.ip_address for item in api.objects.values() if isinstance(item, IP)}
     assert records == set(before.values())
+
+
+def test_the_record_of_a_living_owner_says_what_its_deletion_waits_for() -> None:
+    web = stateful_set("web", 1)
+    api, topology = Api(node("node1", 1), namespace("default"), web), Topology(fabric())
+    api.put(pod("a"), pod("web-0", parent=web))
+    settle(topology, api)
+    for name, words in (
+        ("a.default", "IP a.default records the address of Pod default/a, which keeps it: the IP goes when it does"),
+        ("web-0.default", "the IP goes when it does, or when its StatefulSet has no place for it"),
+        ("node-node1", "the address of node node1, which keeps it"),
+    ):
+        record = api.get(IP, name)
+        api.remove(record.metadata.uid)
+        settle(topology, api)
+        assert api.get(IP, name).metadata.deletion_timestamp
+        (told,) = [each for each in topology.told.values() if each.object.uid == record.metadata.uid]
+        assert words in told.message
+        assert told.normal
+    api.remove("uid-a")
+    settle(topology, api)
+    assert api.find(IP, "a.default") is None
+    assert not [each for each in topology.told.values() if "a.default" in each.message]

@@ -76,6 +76,7 @@ CNISERVER = "kube-ovn-cniserver"
 # --- Event reasons ---
 
 ACQUIRE_ADDRESS_FAILED = "AcquireAddressFailed"
+ADDRESS_IN_USE = "AddressInUse"
 VALIDATE_POD_NETWORK_FAILED = "ValidatePodNetworkFailed"
 POD_NETWORK_ALLOCATION_FAILED = "PodNetworkAllocationFailed"
 CREATE_OVN_PORT_FAILED = "CreateOVNPortFailed"

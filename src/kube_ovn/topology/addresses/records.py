@@ -88,8 +88,24 @@ def define_changes(graph: Graph, outputs: Outputs, on: Reads) -> Index[str, str,
         message = f"IP {name} reserves nothing: {dispute}"
         return Told(object=ref, reason=names.ACQUIRE_ADDRESS_FAILED, message=message)
 
+    def tell_waiting(read: Read, name: str, each: Recorded) -> Told | None:
+        ip = each.ip
+        if not ip.metadata.deletion_timestamp or is_reservation(ip) or names.FINALIZER not in ip.metadata.finalizers:
+            return None
+        if read.get(changes, name) is not None:
+            return None  # it goes, or is changed before it can
+        ref = cluster_ref(Kind.IP, name, ip.metadata.uid)
+        end = (
+            "it does, or when its StatefulSet has no place for it"
+            if ip.spec.pod_type == names.STATEFULSET
+            else "it does"
+        )
+        message = f"IP {name} records the address of {each.owner.label}, which keeps it: the IP goes when {end}"
+        return Told(object=ref, reason=names.ADDRESS_IN_USE, message=message, normal=True)
+
     changes = graph.derive("changes of records", on.recorded, change)
     outputs.writes.follow(changes)
+    outputs.telling.follow(graph.derive("told of records that wait", on.recorded, tell_waiting))
     outputs.telling.follow(graph.derive("told of reservations", on.grants.disputed, tell))
     leaving = graph.derive("records that leave", changes, leave)
     return graph.index("records that leave by subnet", leaving, lambda name, subnet: (subnet,))
