@@ -132,3 +132,12 @@ def test_programs_run_isolated_and_call_their_entry_point(tmp_path: Path) -> Non
         "",
         "sys.exit(main())",
     ]
+
+
+def test_deployments_leave_a_dead_node_and_daemon_sets_stay() -> None:
+    for name, text in TEMPLATES.items():
+        if "kind: Deployment" in text or "kind: DaemonSet" in text:
+            leaves = '"kube-ovn.podSpec" . | nindent 6 }}\n        {{- include "kube-ovn.leaveDeadNode"' in text
+            assert leaves is ("kind: Deployment" in text), name
+    taints = re.findall(r"key: (\S+), .*tolerationSeconds: (\d+)", (CHART / "templates" / "_helpers.tpl").read_text())
+    assert taints == [("node.kubernetes.io/unreachable", "60"), ("node.kubernetes.io/not-ready", "60")]

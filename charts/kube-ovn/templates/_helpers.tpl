@@ -60,12 +60,19 @@ livenessProbe:
 hostNetwork: true
 dnsPolicy: Default
 enableServiceLinks: false
-tolerations:
-  - operator: Exists
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
   - name: {{ . }}
   {{- end }}
 {{- end }}
+tolerations:
+  - operator: Exists
+{{- end -}}
+
+{{/* More tolerations, for Pods of Deployments: they leave a dead node. Of all tolerations that fit a taint the shortest
+     counts; without these, Exists would keep them there for ever. */}}
+{{- define "kube-ovn.leaveDeadNode" -}}
+- {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 60}
+- {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 60}
 {{- end -}}
