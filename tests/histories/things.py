@@ -81,6 +81,7 @@ _THINGS: tuple[Object, ...] = (
     slice_of("web", "10.16.0.2", "10.16.0.3", nodes=("node1", "node2"), zones=("east", "west")),
     slice_of("checked", "10.16.0.2", pods=("a",)),
     slice_of("checked", "10.20.0.2", uid="slice-checked-too", pods=("web-0",)),
+    slice_of("kubernetes", "192.0.2.1", port=80),
 )
 TEMPLATES = {identity(item): item for item in _THINGS}
 FOREIGN = (

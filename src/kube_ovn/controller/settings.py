@@ -6,6 +6,7 @@ from itertools import combinations, product
 
 from kube_ovn.config import flag, parse_bool, parse_list
 from kube_ovn.discovery.dns import dns_addresses
+from kube_ovn.discovery.external import host_spots
 from kube_ovn.k8s.domain import parse_domain
 from kube_ovn.k8s.lease import Timing
 from kube_ovn.model import names
@@ -38,6 +39,8 @@ class Settings:
     )
     enable_ssl: bool = flag(False, "connect to the tcp: ones of them with TLS; ssl: ones always are", parse_bool)
     kubeconfig: str = flag("", "kubeconfig file; empty = in-cluster")
+    kubernetes_service_host: str = flag("", "the API server's address, which no Service gets; empty or a name = none")
+    kubernetes_service_port: int = flag(443, "the API server's port there", int)
     cluster_router: str = flag("ovn-cluster", "name of the default VPC's Logical_Router")
     default_ls: str = flag("ovn-default", "name of the default subnet")
     default_cidr: str = flag("10.16.0.0/16", "CIDR of the default subnet, one a family")
@@ -124,6 +127,7 @@ class Settings:
             initial=initial,
             services=services,
             dns=self.cluster_dns or dns_addresses(services),
+            servers=host_spots(self.kubernetes_service_host, self.kubernetes_service_port),
             trusts_tenants=self.tenants == TRUSTED,
             namespace_ranges=self.namespace_subnets_within,
             namespace_subnets=self.namespace_subnets_most,

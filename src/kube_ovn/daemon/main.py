@@ -81,7 +81,7 @@ class Daemon:
         self._pods = Pods(view, self._node, self._ports)
         self._guard = Guard(view)
         self._networks = NodeNetworks(settings, kube, view, self._node.dirty.mark)
-        self._proxy = Proxy(settings.service_cluster_ip_range, view)
+        self._proxy = Proxy(settings.service_cluster_ip_range, view, self._tell_of_service)
         self._health = HealthPorts(view, self._tell_of_service)
         self._names = NameService(settings, kube, view)
         self._recorder = Recorder(kube, names.CNISERVER, settings.node_name)
@@ -150,6 +150,7 @@ class Daemon:
             return
         yield self._reconcile(self._proxy.table.dirty, self._proxy.make_pass, NetlinkError, NftError)
         yield self._proxy.table.run()
+        yield self._proxy.watch()
         yield self._reconcile(self._health.dirty, self._health.make_pass)
 
     async def _reconcile(self, dirty: Dirty, make_pass: Callable[[], Awaitable[None]], *world: type[Exception]) -> None:

@@ -1,6 +1,7 @@
 """Services on the node itself: the second table of nftables, kept as `host.service_table` renders it."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Collection, Mapping
 
 import structlog
 
@@ -8,23 +9,33 @@ from kube_ovn.daemon import plumbing
 from kube_ovn.daemon.table import KeptTable
 from kube_ovn.daemon.view import View
 from kube_ovn.host.nftables import format_removal
+from kube_ovn.host.own_ports import OwnPorts, Wishes, find_own_ports, find_wishes
+from kube_ovn.host.service import NodeService
 from kube_ovn.host.service_table import ServiceTable, render_services
 from kube_ovn.linux import nft
 from kube_ovn.linux.conntrack import forget
+from kube_ovn.linux.listeners import list_listeners
+from kube_ovn.linux.netlink import NetlinkError
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network
 from kube_ovn.model.host import Front
 
 log = structlog.get_logger()
 
+LOOK_PAUSE = 5.0
+"""Seconds between two looks at the node's addresses and sockets, while Services ask for addresses outside."""
+
 
 class Proxy:
     """Does what kube-proxy would do on this node."""
 
-    def __init__(self, networks: tuple[Network, ...], view: View) -> None:
-        """`networks`: the networks of Services' own addresses."""
-        self._networks, self._view = networks, view
+    def __init__(self, networks: tuple[Network, ...], view: View, tell: Callable[[NodeService, str], None]) -> None:
+        """`networks`: the networks of Services' own addresses. `tell`: gives the user of a Service a sentence."""
+        self._networks, self._view, self._tell = networks, view, tell
         self._fronts: Mapping[Front, frozenset[tuple[Address, int]]] = {}
+        self._wishes = Wishes()
+        self._nodes: Collection[Address] = ()
+        self._own_ports = OwnPorts()
         self.table: KeptTable[ServiceTable] = KeptTable(names.SERVICES_TABLE)
 
     async def make_pass(self) -> None:
@@ -32,9 +43,44 @@ class Proxy:
         services, nodes = self._view.node_services, self._view.all_addresses
         if services is None or nodes is None:
             return  # the table stays as it is
-        table = render_services(services, self._networks, nodes)
+        services = list(services)  # as they are now
+        self._wishes, self._nodes = find_wishes(services), nodes
+        own_ports = await self._look()
+        table = render_services(services, self._networks, nodes, own_ports.left)
         await self.table.put(table)
+        self._complain(own_ports)
         await self._forget(table)
+
+    async def watch(self) -> None:
+        """Have the table written again when a process begins or ends to listen at a port that a Service asks for. The
+        kernel notifies of neither.
+        """
+        while True:
+            await asyncio.sleep(LOOK_PAUSE)
+            try:
+                if await self._look() != self._own_ports:
+                    self.table.dirty.mark()
+            except NetlinkError as error:
+                log.warning("sockets not read, trying again", error=str(error))
+
+    async def _look(self) -> OwnPorts:
+        """The fronts that this node does not serve now. Raises NetlinkError."""
+        wishes, nodes = self._wishes, self._nodes
+        if not wishes.asked:
+            return OwnPorts()
+        local = await plumbing.run(plumbing.list_addresses)
+        is_here = any(front.address in local for _, front in wishes.asked)
+        listeners = await plumbing.run(list_listeners) if is_here else frozenset()
+        return find_own_ports(wishes, nodes, local, listeners)
+
+    def _complain(self, own_ports: OwnPorts) -> None:
+        """Tell the user of each Service once which fronts at an address of this node it does not get."""
+        before = {(each.asked, each.why) for each in self._own_ports.here}
+        for each in own_ports.here:
+            if (each.asked, each.why) not in before:
+                log.warning("an address of this node is not given to a Service", reason=each.why)
+                self._tell(each.service, each.why)
+        self._own_ports = own_ports
 
     async def _forget(self, table: ServiceTable) -> None:
         """Have the kernel forget the connections of UDP fronts that lead elsewhere now. UDP has no end of a connection:

@@ -45,6 +45,8 @@ class Settings:
     node_name: str = flag("", "name of this Node")
     pod_ip: tuple[Address, ...] = flag((), "the node's address, by which its NIC is found", parse_addresses)
     kubeconfig: str = flag("", "kubeconfig file; empty = in-cluster")
+    kubernetes_service_host: str = flag("", "the API server's address, which no Service gets; empty or a name = none")
+    kubernetes_service_port: int = flag(443, "the API server's port there", int)
     ovs_socket: str = flag("/run/openvswitch/db.sock", "socket of the node's Open vSwitch database")
     bind_socket: str = flag("/run/openvswitch/kube-ovn-daemon.sock", "socket on which the CNI plugin is served")
     cni_conf_dir: str = flag("/etc/cni/net.d", "directory of the container runtime's CNI configurations")

@@ -14,9 +14,25 @@ import structlog
 
 from kube_ovn.daemon.settings import Settings
 from kube_ovn.derive import Collection, Graph, News, Read, Source
-from kube_ovn.discovery.endpoints import Place, endpoint_address, is_serving
+from kube_ovn.discovery import size
+from kube_ovn.discovery.endpoints import (
+    Place,
+    cluster_addresses,
+    endpoint_address,
+    external_addresses,
+    is_serving,
+    parse_slices,
+)
+from kube_ovn.discovery.external import (
+    API_SERVICE,
+    Spot,
+    dns_spots,
+    host_spots,
+    node_addresses,
+    own_spots,
+    server_spots,
+)
 from kube_ovn.host.dns import Directory
-from kube_ovn.host.node import node_addresses
 from kube_ovn.host.service import NodeService, Site, chooses, has_fronts, parse_service
 from kube_ovn.host.subnet import NodeSubnet, parse_exceptions, parse_subnet
 from kube_ovn.k8s.store import Store
@@ -64,6 +80,8 @@ class View:
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._own_name = settings, ("", settings.node_name)
+        self._dns_spots = frozenset(dns_spots(settings.dns_servers()) if settings.dns else ())
+        self._host_spots = host_spots(settings.kubernetes_service_host, settings.kubernetes_service_port)
         graph = self.graph = Graph()
         synced = self._synced = graph.collection("kinds that are synced", str, bool)
         self.pods = Kind(PODS, graph, synced)
@@ -88,6 +106,9 @@ class View:
         graph.step("Subnets in effect", [subnets, self._exceptions], self._parse_subnets)
         graph.step("own site", [self.own_nodes, self.effective], self._parse_site)
         self._slices = graph.index("slices by Service", slices, lambda name, item: _service_of(item))
+        self._servers = graph.derive("spots of API servers", slices, lambda _, name, item: _server_spots(item))
+        self._own_spots = graph.index("own spots elsewhere", services, self._find_own_spots)
+        """The spots of Services' own addresses outside the networks of these, each with its Services."""
         foreign = graph.derive("Services of foreign slices", slices, self._foreign)
         self._foreign_slices = graph.index("foreign slices by Service", foreign, lambda name, service: (service,))
         self.handled = graph.derive("Services handled here", services, self._parse_service)
@@ -196,13 +217,36 @@ class View:
         if site is None:
             return None
         slices = read.select(self._slices, name).values() if foreign or chooses(service) else ()
-        return parse_service(service, list(slices), site)
+        return parse_service(service, list(slices), site, self._find_taken(read, name, service))
+
+    def _find_own_spots(self, name: Name, service: Service) -> list[Spot]:
+        networks = self._settings.service_cluster_ip_range
+        own = [each for each in cluster_addresses(service) if not is_within(each, networks)]
+        return own_spots(service, own) if own and not size.refusal(service, ()) else []
+
+    def _find_taken(self, read: Read, name: Name, service: Service) -> frozenset[Spot]:
+        """The spots that a Service asks for and that are those of API servers, of other Services, or of the nodes' own
+        DNS.
+        """
+        asked = own_spots(service, external_addresses(service))
+        if not asked:
+            return frozenset()
+        taken = set(self._host_spots).union(*read.all(self._servers).values())
+        for spot in asked:
+            owners = read.select(self._own_spots, spot)
+            if name not in owners and (owners or spot in self._dns_spots):
+                taken.add(spot)
+        return frozenset(taken)
 
 
 def _service_of(item: EndpointSlice) -> tuple[Name, ...]:
     """The Service of a slice; empty for a slice that names none."""
     service = item.metadata.labels.get(names.SERVICE_OF_SLICE)
     return ((item.metadata.namespace, service),) if service else ()
+
+
+def _server_spots(item: EndpointSlice) -> frozenset[Spot] | None:
+    return server_spots(parse_slices([item])) or None if _service_of(item) == (API_SERVICE,) else None
 
 
 def _collapse(networks: Sequence[Network]) -> Iterator[Network]:

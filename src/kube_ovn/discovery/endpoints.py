@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import msgspec
 
+from kube_ovn.discovery.special import special
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network
 from kube_ovn.model.kube import Endpoint, EndpointSlice, Service, ServicePort
@@ -20,6 +21,8 @@ _HEADLESS = "None"
 LOCAL = "Local"
 _LEFT_TO_OTHERS = frozenset({names.SERVICE_PROXY_NAME, names.SERVICE_HEADLESS})
 _VERSIONS = {"IPv4": 4, "IPv6": 6}
+_LONGEST_ADDRESS = 40
+"""Characters of the text of an address in a message: more than the longest address has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,8 @@ class Slice:
     """The endpoints' port numbers, by the name and protocol of the Service's port."""
     endpoints: Sequence[Backend]
     """Each with port 0."""
+    unusable: Sequence[str] = ()
+    """Why each endpoint without a usable address is left out."""
 
 
 def read_address(text: str) -> Address | None:
@@ -161,8 +166,22 @@ def _parse_slice(item: EndpointSlice) -> Slice:
     for each in item.ports or ():
         if each.port is not None and 0 < each.port < 1 << 16:
             ports.setdefault((each.name or "", each.protocol or "TCP"), []).append(each.port)
-    endpoints = [backend for each in item.endpoints or () if (backend := _backend(item, each)) is not None]
-    return Slice(version=_VERSIONS.get(item.address_type, 0), ports=ports, endpoints=endpoints)
+    version, endpoints, unusable = _VERSIONS.get(item.address_type, 0), list[Backend](), list[str]()
+    for endpoint in item.endpoints or ():
+        if (backend := _backend(item, endpoint)) is not None:
+            endpoints.append(backend)
+        elif version:  # names are left to clients
+            unusable.append(_complain(item, endpoint))
+    return Slice(version=version, ports=ports, endpoints=endpoints, unusable=unusable)
+
+
+def _complain(item: EndpointSlice, endpoint: Endpoint) -> str:
+    text = endpoint.addresses[0] if endpoint.addresses else ""
+    address = read_address(text)
+    is_right = address is not None and address.version == _VERSIONS[item.address_type]
+    what = special(address) if address is not None and is_right else f"no {item.address_type} address"
+    wrong = f"endpoint {text[:_LONGEST_ADDRESS]!r} is {what}"
+    return f"{wrong}, and no client is sent to it; name an address of a Pod or a host"
 
 
 def _backend(item: EndpointSlice, endpoint: Endpoint) -> Backend | None:
@@ -183,10 +202,12 @@ def _backend(item: EndpointSlice, endpoint: Endpoint) -> Backend | None:
 
 def endpoint_address(item: EndpointSlice, endpoint: Endpoint) -> Address | None:
     """The address of an endpoint. Its addresses are interchangeable, and consumers take the first (discovery/v1). None
-    when that is no address of the slice's family.
+    when that is no address of the slice's family, or a special one, which leads to no other host.
     """
     address = read_address(endpoint.addresses[0]) if endpoint.addresses else None
-    return address if address is not None and address.version == _VERSIONS.get(item.address_type) else None
+    if address is None or address.version != _VERSIONS.get(item.address_type):
+        return None
+    return None if special(address) else address
 
 
 def pods(slices: Iterable[EndpointSlice], namespace: str) -> Iterator[tuple[Address, str]]:

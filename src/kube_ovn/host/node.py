@@ -210,14 +210,6 @@ def internal_addresses(node: Node) -> dict[int, Address]:
     return found
 
 
-def node_addresses(node: Node) -> Iterator[Address]:
-    """The addresses from which a node may send as a client. What is no address is left out."""
-    for entry in node.status.addresses:
-        if entry.type in ("InternalIP", "ExternalIP"):
-            with contextlib.suppress(ValueError):
-                yield from parse_addresses(entry.address)
-
-
 def _port(nic: str, logical_port: str, mac: str, mtu: int) -> dict[Key, Row | None]:
     """The rows of a NIC as an internal port: Open vSwitch makes the link and sets its MAC address and its MTU."""
     return facts(

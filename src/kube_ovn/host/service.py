@@ -8,7 +8,7 @@ knows the Service is a connection to nowhere, and OVN leaves that connection as 
 sending. A node ends such connections when it leads elsewhere itself (`linux.conntrack`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -27,6 +27,7 @@ from kube_ovn.discovery.endpoints import (
     parse_slices,
     source_ranges,
 )
+from kube_ovn.discovery.external import Spot, refusal
 from kube_ovn.discovery.seats import by_position
 from kube_ovn.model.addr import Address, Network, is_within
 from kube_ovn.model.host import Front
@@ -69,6 +70,8 @@ class Entry:
     outside: Target
     restricted: bool = False
     """Whether clients outside must be in one of the Service's ranges."""
+    external: bool = False
+    """Whether the address is none of the Service's own. Then it may be that of a node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,10 @@ class Site:
     inside: tuple[Network, ...] = ()
     """The networks of Pods, nodes and Services, each family collapsed."""
 
+    def subnet(self, address: Address) -> str:
+        """A word for the Subnet that holds an address, the join subnet among them; empty for none."""
+        return "of the fabric" if is_within(address, (*self.fabric, *self.inside)) else ""
+
 
 def has_fronts(service: Service) -> bool:
     """Whether a node has something to do for a Service, wherever its endpoints are."""
@@ -124,10 +131,13 @@ def _is_udp(port: ServicePort) -> bool:
     return port.protocol == "UDP"
 
 
-def parse_service(service: Service, slices: Sequence[EndpointSlice], site: Site) -> NodeService | None:
+def parse_service(
+    service: Service, slices: Sequence[EndpointSlice], site: Site, taken: Collection[Spot] = frozenset()
+) -> NodeService | None:
     """The Service as the node at a site sees it; None when the node has nothing to do for it.
 
-    `slices` may be left out while no endpoint is outside the fabric and the node does not choose.
+    `slices` may be left out while no endpoint is outside the fabric and the node does not choose. `taken`: the spots
+    of the API servers, and others that the Service does not get.
     """
     if not cluster_addresses(service) or size.refusal(service, slices):
         return None  # of one that is too large the controller tells its user
@@ -136,7 +146,7 @@ def parse_service(service: Service, slices: Sequence[EndpointSlice], site: Site)
     for address in cluster_addresses(service):
         for port in service.spec.ports:
             listed = backends(port, address.version, parsed)
-            entries += _entries(service, port, address, listed, site)
+            entries += _entries(service, port, address, listed, site, taken)
             here_too = local.setdefault(address.version, set())
             here_too |= {each.address for each in listed if each.ready and each.node == site.place.node}
     if not entries:
@@ -156,7 +166,12 @@ def parse_service(service: Service, slices: Sequence[EndpointSlice], site: Site)
 
 
 def _entries(
-    service: Service, port: ServicePort, address: Address, listed: Sequence[Backend], site: Site
+    service: Service,
+    port: ServicePort,
+    address: Address,
+    listed: Sequence[Backend],
+    site: Site,
+    taken: Collection[Spot],
 ) -> Iterator[Entry]:
     """The entries of one port in one IP family. `address`: the Service's own in this family."""
     version, protocol = address.version, port.protocol.lower()
@@ -183,7 +198,8 @@ def _entries(
         yield Entry(front=front, inside=inside, outside=outside)
     balanced = balanced_addresses(service) if spec.load_balancer_source_ranges else []
     for external in external_addresses(service):
-        # An address of the fabric stays with its owner; the controller tells the user of the Service.
-        if external.version == version and not is_within(external, (*site.fabric, *site.services)):
+        # The controller tells the user of the Service why an address is refused.
+        spot = Spot(external, port.port, port.protocol)
+        if external.version == version and not refusal(spot, site.services, site.subnet, taken):
             front = Front(version=version, protocol=protocol, port=port.port, address=external)
-            yield Entry(front=front, inside=inside, outside=outside, restricted=external in balanced)
+            yield Entry(front=front, inside=inside, outside=outside, restricted=external in balanced, external=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import collapse_addresses
 
 from kube_ovn.host.nftables import FABRIC_NICS, Rendered, block, braced, format_table, ip_of
+from kube_ovn.host.own_ports import Asked
 from kube_ovn.host.service import Direct, Entry, NodeService, Target, Through
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network
@@ -49,10 +50,15 @@ class _Maps:
 
 
 def render_services(
-    services: Iterable[NodeService], networks: Sequence[Network], nodes: Collection[Address]
+    services: Iterable[NodeService],
+    networks: Sequence[Network],
+    nodes: Collection[Address],
+    left: Collection[Asked] = frozenset(),
 ) -> ServiceTable:
-    """The table. `networks`: the networks of Services' own addresses; `nodes`: the addresses of all nodes."""
-    entries = list(_first(services))
+    """The table. `networks`: the networks of Services' own addresses; `nodes`: the addresses of all nodes. `left`: the
+    fronts that this node does not serve.
+    """
+    entries = list(_first(services, left))
     families = sorted({*(network.version for network in networks), *(entry.front.version for _, entry in entries)})
     rules: list[str] = []
     for version in families:
@@ -66,12 +72,12 @@ def render_services(
     return ServiceTable(text=text, comment=comment, fronts=fronts)
 
 
-def _first(services: Iterable[NodeService]) -> Iterator[tuple[NodeService, Entry]]:
+def _first(services: Iterable[NodeService], left: Collection[Asked]) -> Iterator[tuple[NodeService, Entry]]:
     """Each front with its Service, which is the oldest one that asks for the front: nft takes a front once."""
     taken: set[Front] = set()
     for service in sorted(services, key=lambda service: service.age):
         for entry in service.entries:
-            if entry.front not in taken:
+            if entry.front not in taken and (service.uid, entry.front) not in left:
                 taken.add(entry.front)
                 yield service, entry
 

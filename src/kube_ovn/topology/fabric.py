@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kube_ovn.discovery.external import Spot
 from kube_ovn.model.addr import Address, Network
 
 
@@ -20,6 +21,8 @@ class Fabric:
     """The domain of the cluster's names in DNS; empty when the fabric does not answer for names."""
     dns: tuple[Address, ...] = ()
     """The addresses at which kubelets tell Pods to look for a DNS server, one for each IP family."""
+    servers: frozenset[Spot] = frozenset()
+    """The spots of API servers, beside those of the Service `kubernetes`."""
     trusts_tenants: bool = False
     """Whether annotations may lead the Pods of any Namespace into any subnet."""
     namespace_ranges: tuple[Network, ...] = ()

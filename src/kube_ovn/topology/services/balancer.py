@@ -25,6 +25,7 @@ from kube_ovn.discovery.endpoints import (
     keeps_clients,
     parse_slices,
 )
+from kube_ovn.discovery.external import Spot
 from kube_ovn.discovery.seats import by_position
 from kube_ovn.discovery.size import MOST_PLACED
 from kube_ovn.model import names
@@ -54,8 +55,12 @@ class Front:
         """The key of the front in `vips`."""
         return format_endpoint(self.address, self.port.port)
 
+    @property
+    def spot(self) -> Spot:
+        return Spot(self.address, self.port.port, self.port.protocol)
+
     def __str__(self) -> str:
-        return f"{self.vip}/{self.port.protocol}"
+        return str(self.spot)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +110,8 @@ class Plan:
     placed: Mapping[Front, Placed]
     unchecked: tuple[Front, ...]
     """The fronts among `placed` that have endpoints."""
+    unusable: tuple[str, ...] = ()
+    """Why endpoints without a usable address are left out, one sentence each."""
 
     @property
     def checkable(self) -> set[Address]:
@@ -172,7 +179,8 @@ def plan_service(
             continue
         placed[front] = found
         unchecked += [front] if choose(listed) else []
-    return Plan(plain=plain, placed=placed, unchecked=tuple(unchecked))
+    unusable = dict.fromkeys(why for each in parsed for why in each.unusable)
+    return Plan(plain=plain, placed=placed, unchecked=tuple(unchecked), unusable=tuple(unusable))
 
 
 def render_service(service: Service, plan: Plan, probes: Probes | None = None) -> Rendered:

@@ -14,12 +14,14 @@ from kube_ovn.discovery.endpoints import (
     cluster_addresses,
     external_addresses,
     is_headless,
+    parse_slices,
     read_address,
     source_ranges,
 )
+from kube_ovn.discovery.external import API_SERVICE, Spot, node_addresses, refusal, server_spots
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, is_within
-from kube_ovn.model.kube import EndpointSlice, Service
+from kube_ovn.model.addr import Address
+from kube_ovn.model.kube import EndpointSlice, Node, Service
 from kube_ovn.model.nb import LogicalSwitch
 from kube_ovn.model.network import Kind, ObjectRef, Told
 from kube_ovn.model.row import Member, State, facts
@@ -45,6 +47,8 @@ from kube_ovn.topology.services.dns import render_dns, shard
 from kube_ovn.topology.subnets.network import Network
 
 _NODES_DNS = Name(names.FABRIC, names.DNS_SERVICE)
+_MOST_NAMED = 5
+"""The most endpoints in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,11 @@ class _Balancing:
         others = graph.index("claims by front", claims, lambda name, each: each.others)
         holders = graph.derive("holders of fronts", others, self._hold)
         self._held = graph.index("fronts by holder", holders, lambda front, holder: (holder,))
+        self._servers = graph.derive("spots of the API servers", on.inputs.one, self._find_servers)
+        nodes = graph.derive("all addresses of nodes", on.inputs.nodes, _addresses)
+        self._nodes: Index[Address, str, tuple[Address, ...]] = graph.index(
+            "nodes by address", nodes, lambda name, own: own
+        )
 
     def outcome(self, read: Read, name: Name, service: Service) -> _Outcome:
         slices = list(read.select(self._on.slices, name).values())
@@ -128,6 +137,7 @@ class _Balancing:
         if self._on.fabric.domain and (nameless := size.names_refusal(service, slices)):
             complaints.append(nameless)
         plan = plan_service(service, slices, self._dns, outside)
+        complaints += plan.unusable[:_MOST_NAMED]
         wanted, complaint = wants_checks(service)
         probes = self._on.checks.probes(read, name) if wanted else Probes()
         rendered = render_service(service, plan, probes)
@@ -164,13 +174,13 @@ class _Balancing:
         fronts, complaints, held = [], [], read.select(self._held, name)
         restricted = balanced_addresses(service) if service.spec.load_balancer_source_ranges else []
         for front in _fronts(service, external_addresses(service)):
-            inside = self._inside(read, front.address)
-            if inside:
-                complaints.append(f"{front.address} is {inside}, and stays so; use an address outside the fabric")
+            if refused := self._refuse(read, front):
+                complaints.append(refused)
             elif str(front) not in held:
                 complaints.append(f"{front} is that of another Service; use another address or port")
-            elif front.address not in restricted:
-                fronts.append(front)  # where clients are restricted, a node filters them
+            elif front.address not in restricted and not read.select(self._nodes, front.address):
+                # Where clients are restricted, a node filters them. What a node itself listens at, the node knows.
+                fronts.append(front)
         complaints += [
             f"externalIPs: {text!r} is no address" for text in service.spec.external_ips if read_address(text) is None
         ]
@@ -178,15 +188,16 @@ class _Balancing:
         complaints.append(affinity_timeout(service)[1])
         return fronts, list(dict.fromkeys(filter(None, complaints)))
 
-    def _inside(self, read: Read, address: Address) -> str:
-        """The words for an address that lies in the fabric, such as `an address of Subnet a`; empty for an address
-        outside.
-        """
-        if is_within(address, self._on.fabric.services):
-            return "an address of the cluster's Services"
+    def _refuse(self, read: Read, front: Front) -> str:
+        """Why the Service is not reached at a front, in one sentence; empty where it may be."""
         covering = read.get(self._on.network.covering, ONE)
-        name = covering.find(address) if covering is not None else ""
-        return f"an address of Subnet {name}" if name else ""
+        assert covering is not None, "there always is one"
+        servers = read.get(self._servers, ONE) or frozenset()
+        return refusal(front.spot, self._on.fabric.services, covering.find, servers)
+
+    def _find_servers(self, read: Read, key: str, value: bool) -> frozenset[Spot] | None:
+        slices = read.select(self._on.slices, Name(*API_SERVICE)).values()
+        return self._on.fabric.servers | server_spots(parse_slices(slices)) or None
 
 
 def _define_names(graph: Graph, outputs: Outputs, on: Reads) -> None:
@@ -210,6 +221,10 @@ def _define_names(graph: Graph, outputs: Outputs, on: Reads) -> None:
     there = graph.derive("names of rows", rows, lambda read, row, state: True)
     outputs.rows.follow(rows)
     outputs.rows.follow(graph.derive("names on switches", on.network.switches, attach))
+
+
+def _addresses(read: Read, name: str, node: Node) -> tuple[Address, ...] | None:
+    return tuple(dict.fromkeys(node_addresses(node))) or None
 
 
 def _claim(read: Read, name: Name, service: Service) -> _Claims | None:
