@@ -333,10 +333,10 @@ async def test_a_remembered_answer_has_the_number_and_the_letter_case_of_the_que
 
 async def test_a_full_queue_of_one_client_leaves_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "QUEUE_EACH", 2)
-    queue, transport = server._Queue(), cast(asyncio.DatagramTransport, None)
+    queue, transport = server.Queue(), cast(asyncio.DatagramTransport, None)
     for number, client in enumerate(["a", "a", "a", "b"]):
         queue.put((bytes([number]), (client, 0), transport))
-    assert [(await queue.get())[0] for _ in range(3)] == [b"\0", b"\1", b"\3"]
+    assert [(await queue.get())[0] for _ in range(3)] == [b"\0", b"\3", b"\1"]
     queue.put((b"again", ("a", 0), transport))
     assert (await queue.get())[0] == b"again"
 

@@ -1,5 +1,8 @@
 """Places that clients share: bounds, and who gives way."""
 
+import asyncio
+
+from kube_ovn.daemon.dns import QUEUE, Queue
 from kube_ovn.shares import Place, Shares
 
 
@@ -68,3 +71,26 @@ def test_a_place_may_be_given_back_twice() -> None:
     assert world.take("b1")
     world.shares.leave(world.places["a1"])
     assert not world.take("c1")
+
+
+async def test_a_few_clients_that_flood_take_no_place_of_another_and_are_served_in_turn() -> None:
+    queue = Queue()
+
+    def ask(client: str, number: int) -> None:
+        queue.put((str(number).encode(), (client, 1000), None))  # type: ignore[arg-type]
+
+    for number in range(QUEUE):
+        for client in "abcd":
+            ask(client, number)
+    ask("quiet", 0)
+    ask("a", QUEUE)
+    served = [(await queue.get())[1][0] for _ in range(10)]
+    assert served == ["a", "b", "c", "d", "quiet", "a", "b", "c", "d", "a"]
+    left = [(await queue.get())[1][0] for _ in range(QUEUE - 10)]
+    assert len(left) == QUEUE - 10
+    assert set(left) == set("abcd")
+    waits = asyncio.ensure_future(queue.get())
+    await asyncio.sleep(0)
+    assert not waits.done()
+    ask("late", 0)
+    assert (await waits)[1][0] == "late"

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -76,7 +76,7 @@ class Responder:
         self._directory, self._addresses, self._is_inside = directory, addresses, is_inside
         self._addresses_changed, self._port = addresses_changed, port
         self._resolvers, self._answers = Resolvers(resolv_conf, never, clock), Answers(clock)
-        self._queue = _Queue()
+        self._queue = Queue()
         self._connections = Shares(CONNECTIONS, CONNECTIONS_EACH)
         self._outside = Shares(OUTSIDE, OUTSIDE_EACH)
 
@@ -211,33 +211,48 @@ class Responder:
         return reply
 
 
-class _Queue:
-    """Datagrams that wait."""
+class Queue:
+    """Datagrams that wait. Clients are served in turn, one datagram each."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[_Datagram] = asyncio.Queue(QUEUE)
-        self._waiting: Counter[str] = Counter()  # by client
+        self._waiting: dict[str, deque[_Datagram]] = {}  # by client, the one to be served next first
+        self._size = 0
+        self._there = asyncio.Event()
 
     def put(self, datagram: _Datagram) -> None:
-        """Add a datagram if there is room for it and its client."""
-        client = datagram[1][0]
-        if self._waiting[client] < QUEUE_EACH and not self._queue.full():
-            self._queue.put_nowait(datagram)
-            self._waiting[client] += 1
+        """Add a datagram if its client has room. Where there is none at all, the client with the most loses its last,
+        if it has more than this one.
+        """
+        own = self._waiting.get(datagram[1][0], ())
+        if len(own) >= QUEUE_EACH:
+            return
+        if self._size >= QUEUE:
+            most = max(self._waiting.values(), key=len)
+            if len(most) <= len(own) + 1:
+                return
+            most.pop()
+            self._size -= 1
+        self._waiting.setdefault(datagram[1][0], deque()).append(datagram)
+        self._size += 1
+        self._there.set()
 
     async def get(self) -> _Datagram:
-        datagram = await self._queue.get()
-        client = datagram[1][0]
-        self._waiting[client] -= 1
-        if not self._waiting[client]:
-            del self._waiting[client]
+        while not self._waiting:
+            self._there.clear()
+            await self._there.wait()
+        client = next(iter(self._waiting))
+        waiting = self._waiting.pop(client)
+        datagram = waiting.popleft()
+        if waiting:
+            self._waiting[client] = waiting
+        self._size -= 1
         return datagram
 
 
 class _Datagrams(asyncio.DatagramProtocol):
     """Takes questions of clients in the fabric, as long as the queue has room."""
 
-    def __init__(self, queue: _Queue, is_inside: Callable[[str], bool]) -> None:
+    def __init__(self, queue: Queue, is_inside: Callable[[str], bool]) -> None:
         self._queue, self._is_inside = queue, is_inside
         self._transport: asyncio.DatagramTransport | None = None
 
