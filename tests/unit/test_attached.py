@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 import msgspec
 import pytest
 
-from kube_ovn.host.attached import MOST, format_networks, parse_resolvers
+from kube_ovn.host.attached import MOST, format_networks
 from kube_ovn.model import names
 from kube_ovn.model.crd import Subnet
 from kube_ovn.model.kube import Namespace, Node, Object, Pod
@@ -135,11 +135,11 @@ def test_a_node_tells_its_networks_and_whom_it_talks_to() -> None:
         names.NODE_NIC: "100.64.0.0/16",
         "kube-ipvs0": "10.96.0.1/32",
     }
-    lines = ["search a b", "nameserver 192.0.2.53", "nameserver fe80::1%eth0", "nameserver 127.0.0.53", "nameserver x"]
+    resolvers = [ip_address(text) for text in ("192.0.2.53", "fe80::1", "127.0.0.53")]
     text = format_networks(
         [(link, ip_network(network)) for link, networks in links.items() for network in networks.split()],
         [ip_address("172.30.0.1")],
-        parse_resolvers("\n".join(lines)),
+        resolvers,
         ip_address("192.0.2.6"),
         [ip_network("10.96.0.0/12")],
     )

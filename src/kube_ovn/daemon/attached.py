@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from ipaddress import ip_address
 from pathlib import Path
 
 import structlog
@@ -10,7 +9,8 @@ import structlog
 from kube_ovn.daemon import plumbing
 from kube_ovn.daemon.settings import Settings
 from kube_ovn.daemon.view import View
-from kube_ovn.host.attached import format_networks, parse_resolvers
+from kube_ovn.host.attached import format_networks
+from kube_ovn.host.resolv_conf import parse_resolvers, to_address
 from kube_ovn.k8s.client import Client, KubeError
 from kube_ovn.linux.netlink import NetlinkError
 from kube_ovn.model import names
@@ -48,7 +48,7 @@ class NodeNetworks:
             return  # not registered yet
         on_link, gateways = await plumbing.run(plumbing.list_networks)
         services = self._settings.service_cluster_ip_range
-        text = format_networks(on_link, gateways, _resolvers(), _address(self._kube.host), services)
+        text = format_networks(on_link, gateways, _resolvers(), to_address(self._kube.host), services)
         if text != self._seen:
             self._seen = text
             self._changed()
@@ -56,15 +56,10 @@ class NodeNetworks:
             await self._kube.annotate(NODES, "", node.metadata.name, {names.NETWORKS: text}, node.metadata.uid)
 
 
-def _resolvers() -> tuple[Address, ...]:
+def _resolvers() -> list[Address]:
     try:
-        return parse_resolvers(RESOLV_CONF.read_text(errors="replace"))
+        text = RESOLV_CONF.read_text(errors="replace")
     except OSError:
-        return ()  # a node without resolvers
-
-
-def _address(host: str) -> Address | None:
-    try:
-        return ip_address(host)
-    except ValueError:
-        return None  # a name
+        return []  # a node without resolvers
+    found = map(to_address, parse_resolvers(text))
+    return [address for address in found if address is not None]

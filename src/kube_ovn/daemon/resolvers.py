@@ -1,17 +1,16 @@
 """The node's own resolvers, as resolv.conf(5) names them: they are asked in turn, those that were silent last."""
 
 import asyncio
-import contextlib
 import math
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from ipaddress import ip_address
 from pathlib import Path
 
 import dns.exception
 import dns.message
 import structlog
 
+from kube_ovn.host.resolv_conf import parse_resolvers, to_address
 from kube_ovn.model import names
 from kube_ovn.model.addr import Network, is_within
 
@@ -68,13 +67,13 @@ class Resolvers:
 
     def _read_list(self) -> Iterator[str]:
         try:
-            words = [line.split() for line in Path(self._resolv_conf).read_text().splitlines()]
+            text = Path(self._resolv_conf).read_text(errors="replace")
         except OSError:
             return
-        for text in (line[1] for line in words if len(line) > 1 and line[0] == "nameserver"):
-            with contextlib.suppress(ValueError):
-                if not is_within(ip_address(text.partition("%")[0]), self._never):
-                    yield text
+        for resolver in parse_resolvers(text):
+            address = to_address(resolver)
+            if address is not None and not is_within(address, self._never):
+                yield resolver
 
 
 async def _ask_stream(resolver: str, wire: bytes) -> bytes:

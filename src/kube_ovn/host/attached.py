@@ -3,7 +3,7 @@ addresses. Pure.
 """
 
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 import msgspec
 
@@ -49,16 +49,3 @@ def _counts(network: Network, services: tuple[Network, ...]) -> bool:
     if first.is_loopback or first.is_link_local or first.is_multicast or not network.prefixlen:
         return False
     return not is_within(first, services)
-
-
-def parse_resolvers(text: str) -> tuple[Address, ...]:
-    """The addresses of DNS servers in the text of /etc/resolv.conf (resolv.conf(5)). What is no address is left out."""
-    found = []
-    for line in text.splitlines():
-        word, _, rest = line.strip().partition(" ")
-        if word == "nameserver":
-            try:
-                found.append(ip_address(rest.strip().partition("%")[0]))
-            except ValueError:
-                continue
-    return tuple(found)
