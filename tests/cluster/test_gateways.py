@@ -318,14 +318,20 @@ def test_without_a_gateway_packets_are_stopped_and_it_is_said(
 def test_what_passes_is_counted(scene: Scene, place: str) -> None:
     (pod,) = scene.start(manifest("pod", "node1"))
     sees(scene, pod, node4(2))
-    before = counted(place)
-    text = scene.shell(pod, f"ping -c 20 -i 0.02 -s 100 {FAR4}")
-    after = counted(place)
-    answered = text.count(" ttl=")
-    assert answered > 10, text
-    for direction in ("egress", "ingress"):
-        assert after["packets", direction] - before["packets", direction] >= answered
-        assert after["packet_bytes", direction] - before["packet_bytes", direction] >= answered * 128
+
+    # Not at the first attempt where this machine is so busy that packets are lost, or where another test has the table
+    # replaced: packets that pass between the last look at the counters and the new table are not counted.
+    def counts_all() -> bool:
+        before = counted(place)
+        answered = scene.shell(pod, f"ping -c 20 -i 0.02 -s 100 {FAR4} || true").count(" ttl=")
+        after = counted(place)
+        more = {key: after[key] - before[key] for key in after}
+        return answered > 10 and all(
+            more["packets", direction] >= answered and more["packet_bytes", direction] >= answered * 128
+            for direction in ("egress", "ingress")
+        )
+
+    until(counts_all, 30, "all packets of a stream are counted")
 
 
 def counted(name: str) -> dict[tuple[str, str], float]:
