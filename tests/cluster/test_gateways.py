@@ -34,8 +34,8 @@ from tests.cluster.gateways import (
 )
 from tests.cluster.kube import Objects
 from tests.cluster.lab import HTTP, SERVER, Pod, Scene, manifest, node_exec, until
-from tests.cluster.outside import capturing, fetch, reachable_at, routed
-from tests.cluster.test_addresses import ADDRESS, SWITCH
+from tests.cluster.outside import capturing, fetch, outside, reachable_at, routed
+from tests.cluster.test_addresses import ADDRESS, MAC, SWITCH
 
 FAMILY, NODE_COUNT = IpFamily.DUAL, 3
 
@@ -139,6 +139,33 @@ def test_without_nat_the_outside_sees_and_reaches_the_pod_itself(scene: Scene, p
         sees(scene, pod, v4, v6)
         assert fetch(f"http://{v4}:{HTTP}/hostname") == "pod"
         assert fetch(f"http://[{v6}]:{HTTP}/hostname") == "pod"
+
+
+def test_an_address_with_a_new_mac_address_answers_its_old_clients_at_once(
+    scene: Scene, place: str, block: Block
+) -> None:
+    change(place, natOutgoing=False)
+    wished = {ADDRESS: f"{block.v4(50)},{block.v6(50)}", SWITCH: place}
+    near = manifest("near", "node1", annotations={SWITCH: place})
+    far = manifest("far", "node1", annotations={SWITCH: "ovn-default"})
+    clients = [*scene.start(near, far), None]
+
+    def is_answered(client: Pod | None, address: str) -> bool:
+        return outside_reaches(address) if client is None else scene.reaches(client, address)
+
+    with routed((block.cidr4(), node4(2)), (block.cidr6(), node6(2))):
+        for mac in ("0a:00:00:00:50:01", "0a:00:00:00:50:02"):
+            (pod,) = scene.start(manifest("fixed", "node3", annotations={**wished, MAC: mac}))
+            assert pod.annotations[MAC] == mac
+            asked = [(client, address) for client in clients for address in pod.annotations[ADDRESS].split(",")]
+            silent = [each for each in asked if not is_answered(*each)]
+            assert not silent
+            scene.delete("fixed")
+
+
+def outside_reaches(address: str) -> bool:
+    """Whether one of a few pings of the outside host is answered."""
+    return " 0 received" not in outside("sh", "-c", f"ping -c 5 -i 0.2 -W 1 {address} || true")
 
 
 def test_exceptions_from_nat(scene: Scene, place: str, block: Block) -> None:

@@ -158,6 +158,8 @@ class Pods:
                 await self._ports.put(sandbox.link, render_sandbox(sandbox, network))
             with stage("ovn_installed"):
                 await self._ports.installed(sandbox.link)
+            # Packets pass from now on. An earlier owner of an address may have had another MAC address.
+            await plumbing.run(plumbing.announce, sandbox, network)
         except BaseException as error:
             await self._remove(sandbox.link)
             if isinstance(error, NetlinkError):

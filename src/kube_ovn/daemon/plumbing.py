@@ -15,6 +15,7 @@ from typing import ParamSpec, TypeVar
 from kube_ovn.host.node import LinkKey, Toggle
 from kube_ovn.host.pod import format_alias
 from kube_ovn.linux import links, policy, sysctl
+from kube_ovn.linux.neighbours import tell_neighbours
 from kube_ovn.linux.netlink import NetlinkError, Socket, is_own_netns
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network
@@ -89,6 +90,15 @@ def _refuse_unusable(pod: Socket, name: str) -> None:
 def _create(root: Socket, sandbox: Sandbox, network: PodNetwork, mtu: int) -> None:
     alias = format_alias(sandbox, network.uid)
     links.create_pod_link(root, sandbox.link, sandbox.netns, sandbox.interface, mtu, network.mac, alias)
+
+
+def announce(sandbox: Sandbox, network: PodNetwork) -> None:
+    """Tell the neighbours of a Pod its addresses. Raises NetlinkError."""
+    addresses = [interface.address for interface in network.interfaces]
+    try:
+        tell_neighbours(sandbox.netns, sandbox.interface, network.mac, addresses)
+    except OSError as error:
+        raise NetlinkError(f"announcement of {sandbox.interface}", error.errno or 0) from None
 
 
 def disconnect(link: str) -> None:

@@ -22,7 +22,7 @@ async def echo(address: Address, link: str, deadline: float) -> None:
     ours = os.getpid() & 0xFFFF, next(_sequence) & 0xFFFF
     packet = _ECHO.pack(question, 0, 0, *ours)
     if v4:  # for IPv6 the kernel fills it in
-        packet = _ECHO.pack(question, 0, _checksum(packet), *ours)
+        packet = _ECHO.pack(question, 0, checksum(packet), *ours)
     loop = asyncio.get_running_loop()
     with socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol) as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.encode())
@@ -37,6 +37,9 @@ async def echo(address: Address, link: str, deadline: float) -> None:
                         return
 
 
-def _checksum(packet: bytes) -> int:
+def checksum(packet: bytes) -> int:
+    """The checksum of a packet of an even number of bytes (RFC 1071)."""
     total: int = sum(struct.unpack(f"!{len(packet) // 2}H", packet))
-    return ~(total + (total >> 16)) & 0xFFFF
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
