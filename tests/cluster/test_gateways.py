@@ -14,6 +14,7 @@ from tests.cluster.fabric import (
     becomes,
     change,
     condition,
+    own_subnet,
     ready,
     remove_subnet,
     subnet,
@@ -182,29 +183,34 @@ def test_exceptions_from_nat(scene: Scene, place: str, block: Block) -> None:
     assert f"rule {rule['ruleID']} of {place}" in node_exec("node2", "nft", "list", "table", "inet", "kube-ovn")
 
 
-def test_a_host_port_answers_whoever_asks(scene: Scene, place: str) -> None:
-    port = 8088
-    web = manifest("web", "node3", command=SERVER, ports=[{"containerPort": HTTP, "hostPort": port}])
-    elsewhere = manifest("elsewhere", "node3", annotations={SWITCH: "ovn-default"})
-    _, near, other = scene.start(web, manifest("near", "node3"), elsewhere)
-    urls = [f"http://{address}:{port}/hostname" for address in (node4(3), f"[{node6(3)}]")]
+@pytest.mark.parametrize("subnet_type", ["centralized", "distributed"])
+def test_a_host_port_answers_whoever_asks(scene: Scene, block: Block, subnet_type: str) -> None:
+    port = 8088 if subnet_type == "centralized" else 8089
+    spec = {"gatewayType": "centralized", "gatewayNode": "node2"} if subnet_type == "centralized" else {}
+    with own_subnet(scene, block.both(), natOutgoing=True, **spec) as name:
+        web = manifest("web", "node3", command=SERVER, ports=[{"containerPort": HTTP, "hostPort": port}])
+        elsewhere = [manifest(f"on{n}", f"node{n}", annotations={SWITCH: "ovn-default"}) for n in (1, 2, 3)]
+        _, *pods = scene.start(web, manifest("near", "node3"), manifest("beside", "node1"), *elsewhere)
+        urls = [f"http://{address}:{port}/hostname" for address in (node4(3), f"[{node6(3)}]")]
 
-    def served(url: str) -> str:
-        try:
-            return fetch(url)
-        except ConnectionRefusedError:  # a Pod is Ready before its process listens
-            return "nobody"
+        def served(url: str) -> str:
+            try:
+                return fetch(url)
+            except ConnectionRefusedError:  # a Pod is Ready before its process listens
+                return "nobody"
 
-    def answer(pod: Pod, url: str) -> str:
-        return scene.shell(pod, f"curl -sS --max-time 2 '{url}' || echo nobody").strip()
+        def answer(pod: Pod, url: str) -> str:
+            return scene.shell(pod, f"curl -sS --max-time 2 '{url}' || echo nobody").strip()
 
-    for url in urls:
-        until(lambda url=url: served(url) == "web", 10, "the server listens")  # type: ignore[misc]
-        assert {answer(pod, url) for pod in (near, other)} == {"web"}
-        assert node_exec("node3", "curl", "-sS", "--max-time", "5", "-g", url) == "web"
-    change(place, private=True)
-    for url in urls:
-        until(lambda url=url: answer(other, url) == "nobody", 10, "a private subnet stays closed")  # type: ignore[misc]
+        for url in urls:
+            until(lambda url=url: served(url) == "web", 10, "the server listens")  # type: ignore[misc]
+            assert {pod.name: answer(pod, url) for pod in pods} == {pod.name: "web" for pod in pods}
+            for number in (1, 2, 3):
+                assert node_exec(f"node{number}", "curl", "-sS", "--max-time", "5", "-g", url) == "web"
+        change(name, private=True)
+        stranger = pods[-1]
+        for url in urls:
+            until(lambda url=url: answer(stranger, url) == "nobody", 10, "a private subnet stays closed")  # type: ignore[misc]
 
 
 FIREWALL = """

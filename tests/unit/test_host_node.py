@@ -91,6 +91,12 @@ table inet kube-ovn {
         type ipv4_addr : ipv4_addr
         flags interval
     }
+    set nodes4 {
+        comment "the nodes of the cluster"
+        type ipv4_addr
+        elements = { 172.30.0.11,
+                     172.30.0.12 }
+    }
     map egress4 {
         comment "the counter of each network, egress"
         type ipv4_addr : counter
@@ -127,6 +133,7 @@ table inet kube-ovn {
         comment "requests to ports of this node get its address, for the answers; not in private subnets"
         ip daddr @private4 return
         iifname { "ovn0", "ovngw0" } counter masquerade
+        ip saddr @nodes4 counter masquerade
         ip daddr @centralized4 counter masquerade
     }
     chain postrouting {
@@ -225,7 +232,7 @@ def test_missing_annotation_is_named(name: str) -> None:
 
 
 def test_table_for_reading() -> None:
-    table = render_table([TEAM, JOIN, DEFAULT])
+    table = render_table([TEAM, JOIN, DEFAULT], nodes=[ip_address("172.30.0.12"), ip_address("172.30.0.11")])
     digest = table.comment.rpartition(" ")[2]
     assert len(digest) == 16
     assert table.text == TABLE.replace("DIGEST", digest)

@@ -89,7 +89,7 @@ class Daemon:
         self._encaps: tuple[Address, ...] = ()
         view.wake(self._repair.mark)
         view.pods.objects.listen(self._pod_changed)
-        view.wake(self._node.dirty.mark, view.own_nodes, view.effective)
+        view.wake(self._node.dirty.mark, view.own_nodes, view.addresses, view.effective)
         view.wake(self._announce.mark, view.own_nodes)
         view.wake(self._guard.table.dirty.mark, view.addresses)
         view.wake(self._proxy.table.dirty.mark, view.handled, view.addresses, view.sites)

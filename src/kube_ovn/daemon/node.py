@@ -115,7 +115,8 @@ class NodeNetwork:
     def _render(self, mtu: int, local: Collection[Address], near: Collection[Network]) -> NodeState | None:
         """The desired state; None when it cannot be known now."""
         node, subnets, name = self._view.own, self._view.node_subnets, self._settings.node_name
-        if node is None or subnets is None:
+        nodes = self._view.all_addresses
+        if node is None or nodes is None or subnets is None:
             return None  # the Node is not registered yet or removed, or the Subnets are not known yet
         if not subnets:
             # There is always the default Subnet. A list without it comes from an API server that lost its data, or from
@@ -125,7 +126,8 @@ class NodeNetwork:
         try:
             settings = self._settings
             serves, dns = settings.services == ALL_SERVICES, settings.dns_servers() if settings.dns else ()
-            state = render_node(node, subnets, mtu, local, near, settings.service_cluster_ip_range, serves, dns)
+            services = settings.service_cluster_ip_range
+            state = render_node(node, subnets, mtu, local, near, services, serves, dns, nodes)
         except ValueError as error:
             log.error("the Node's annotations are wrong; it stays as it is", node=name, error=str(error))
             return None

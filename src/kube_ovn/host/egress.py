@@ -6,13 +6,22 @@ inet kube-ovn` is meant to be read.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from kube_ovn.host.nftables import FABRIC_NICS, LONGEST_COMMENT, Rendered, block, braced, format_table, ip_of
+from kube_ovn.host.nftables import (
+    FABRIC_NICS,
+    LONGEST_COMMENT,
+    Rendered,
+    block,
+    braced,
+    format_table,
+    ip_of,
+    nodes_set,
+)
 from kube_ovn.host.subnet import NodeSubnet
 from kube_ovn.model import names
-from kube_ovn.model.addr import Network
+from kube_ovn.model.addr import Address, Network
 from kube_ovn.model.gateway import NatException
 
 _LONGEST_NAME = 200
@@ -38,18 +47,22 @@ class Table(Rendered):
     """The flow that each counter of the table counts, by the name of the counter."""
 
 
-def render_table(fabric: Sequence[NodeSubnet], services: Sequence[Network] = ()) -> Table:
+def render_table(
+    fabric: Sequence[NodeSubnet], services: Sequence[Network] = (), nodes: Collection[Address] = ()
+) -> Table:
     """The node's table. Between the subnets of the fabric, addresses stay as they are. On the way out, the addresses of
     subnets with `nat` become addresses of the node: any, or those that are fixed for it. Packets leave a centralized
     subnet through its gateway or not at all.
 
-    `services`: networks of addresses that the fabric answers also for clients that come through this node.
+    `services`: networks of addresses that the fabric answers also for clients that come through this node. `nodes`: the
+    addresses of all nodes of the cluster.
     """
     families = sorted({network.version for subnet in fabric for network in subnet.networks})
     flows = {_counter(flow): flow for version in families for flow in _flows(version, fabric)}
     rules = [
         *(line for name, flow in flows.items() for line in _declare(name, flow)),
         *(line for version in families for line in _sets(version, fabric)),
+        *(line for version in families for line in nodes_set(version, nodes)),
         *(line for version in families for line in _counter_maps(version, flows)),
         "    chain past_gateway {",
         "        comment \"only answers of this node's own ports leave past a gateway, with the node's address\"",
@@ -223,7 +236,7 @@ def _forward(version: int) -> list[str]:
 def _own_ports(families: Iterable[int]) -> list[str]:
     """The chain for requests to a port of this node that portmap sends to a Pod (CNI plugins, "portmap"). The answers
     must come back to this node, which puts the addresses back; else they would go to the gateway, or directly to a Pod
-    that is the client.
+    or another node that is the client.
 
     Requests to a private subnet are left alone: the node is let in there, and its client may not be.
     """
@@ -232,6 +245,7 @@ def _own_ports(families: Iterable[int]) -> list[str]:
         '        comment "requests to ports of this node get its address, for the answers; not in private subnets"',
         *(f"        {ip_of(version)} daddr @private{version} return" for version in families),
         f"        iifname {FABRIC_NICS} counter masquerade",
+        *(f"        {ip_of(version)} saddr @nodes{version} counter masquerade" for version in families),
         *(f"        {ip_of(version)} daddr @centralized{version} counter masquerade" for version in families),
         "    }",
     ]

@@ -8,7 +8,7 @@ inet kube-ovn-guard` is meant to be read.
 
 from collections.abc import Collection
 
-from kube_ovn.host.nftables import FABRIC_NICS, Rendered, block, format_table, ip_of
+from kube_ovn.host.nftables import FABRIC_NICS, Rendered, format_table, ip_of, nodes_set
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
 
@@ -19,7 +19,7 @@ _REFUSE = "counter reject with tcp reset"
 def render_guard(nodes: Collection[Address]) -> Rendered:
     """The table. `nodes`: the addresses of all nodes of the cluster."""
     rules = [
-        *(line for version in (4, 6) for line in _nodes(version, nodes)),
+        *(line for version in (4, 6) for line in nodes_set(version, nodes)),
         "    chain databases {",
         f"        iifname {FABRIC_NICS} {_REFUSE}",
         f"        ct status dnat {_REFUSE}",
@@ -43,8 +43,3 @@ def render_guard(nodes: Collection[Address]) -> Rendered:
 def _forwarded(version: int) -> str:
     ip = ip_of(version)
     return f"{_DATABASES} {ip} daddr @nodes{version} {ip} saddr != @nodes{version}"
-
-
-def _nodes(version: int, nodes: Collection[Address]) -> list[str]:
-    own = [str(address) for address in sorted(each for each in nodes if each.version == version)]
-    return block(f"set nodes{version}", "the nodes of the cluster", f"ipv{version}_addr", own, flags="")

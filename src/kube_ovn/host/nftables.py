@@ -1,11 +1,11 @@
 """How tables of nftables are written: each as a whole, with a comment that changes with the content. Pure."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from kube_ovn.model import names
-from kube_ovn.model.addr import Network
+from kube_ovn.model.addr import Address, Network
 
 LONGEST_COMMENT = 127
 """The most bytes that nft takes for the comment of an element."""
@@ -53,6 +53,12 @@ def block(head: str, comment: str, kind: str, elements: Sequence[str], flags: st
         *([f"        elements = {{ {listed} }}"] if elements else []),
         "    }",
     ]
+
+
+def nodes_set(version: int, nodes: Collection[Address]) -> list[str]:
+    """The lines of the set of all nodes' addresses."""
+    own = [str(address) for address in sorted(each for each in nodes if each.version == version)]
+    return block(f"set nodes{version}", "the nodes of the cluster", f"ipv{version}_addr", own, flags="")
 
 
 def braced(networks: Iterable[Network]) -> str:

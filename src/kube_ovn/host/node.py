@@ -83,6 +83,7 @@ def render_node(
     services: Sequence[Network] = (),
     serves: bool = False,
     dns: Sequence[Address] = (),
+    nodes: Collection[Address] = (),
 ) -> NodeState | None:
     """The desired state of a Node; None until the controller has given it an address.
 
@@ -90,7 +91,8 @@ def render_node(
     `near`: the networks that its other links reach without a router.
     `services`: the networks of Services' own addresses, which the fabric answers for the node's own processes too;
     with `serves`, also for clients that come through this node. `dns`: the addresses at which Pods look for a DNS
-    server, which may be this node. Raises ValueError with a sentence on the Node's annotations.
+    server, which may be this node. `nodes`: the addresses of all nodes. Raises ValueError with a sentence on the Node's
+    annotations.
     """
     annotations = node.metadata.annotations
     if annotations.get(names.ALLOCATED) != "true":
@@ -120,7 +122,7 @@ def render_node(
     gateway = _port(names.GATEWAY_NIC, names.GATEWAY_PORT, names.derived_mac(names.GATEWAY_PORT), mtu)
     return NodeState(
         nics={names.NODE_NIC: Nic(rows=own, link=link), names.GATEWAY_NIC: Nic(rows=gateway, link=through)},
-        table=render_table([*subnets, join], services if serves else ()),
+        table=render_table([*subnets, join], services if serves else (), nodes),
         detours=frozenset(_detours(subnets)),
         stopped={subnet.name: subnet.reason for subnet in subnets if subnet.reason},
         fragile=any(subnet.sources or subnet.external for subnet in subnets),
