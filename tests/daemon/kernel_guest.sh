@@ -70,11 +70,26 @@ for node in 1 2; do
     in_switch $node ovs-vsctl add-port br-int p$node -- set Interface p$node type=internal \
         external_ids:iface-id=p$node mac="\"02:00:00:00:00:0$node\""
     ip -n n$node address add 10.5.0.$node/24 dev p$node
-    ip -n n$node link set dev p$node up
+    ip -n n$node link set dev p$node mtu 1400 up  # as Pods have it, below that of the tunnel
 done
 for _ in $(seq 60); do
     ip netns exec n1 ping -c 1 -W 1 10.5.0.2 >/dev/null && break
 done
+
+# A Service at a UDP port of p2, asked with one datagram per port of the client: smaller and larger than the MTU.
+nsenter --net=/run/netns/n1 ovn-nbctl --db=tcp:192.0.2.11:6641 --wait=hv lb-add udp 10.5.9.9:5300 10.5.0.2:5300 udp \
+    -- ls-lb-add s udp
+for node in 1 2; do
+    ip -n n$node route add 10.5.9.9/32 dev p$node
+    ip -n n$node neighbour add 10.5.9.9 lladdr 02:00:00:00:00:02 dev p$node
+done
+ip netns exec n2 python3 /t/udp.py serve &
+server=$!
+for size in 100 4000; do
+    result "udp-$size" "$(ip netns exec n1 python3 /t/udp.py ask $size)"
+done
+kill $server
+
 result datapath "$(in_switch 1 ovs-vsctl get Bridge br-int datapath_type)"
 result tunnel "$(in_switch 1 ovs-appctl dpif/show | grep -c geneve:)"
 

@@ -59,6 +59,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         for script in sorted((PROJECT / "images" / "scripts").glob("*.sh")):
             archive.add(script, f"scripts/{script.name}")
         archive.add(Path(__file__).with_name("kernel_guest.sh"), "guest.sh")
+        archive.add(Path(__file__).with_name("kernel_guest_udp.py"), "udp.py")
     drives = ["-drive", f"file={disk(root)},format=raw,if=virtio,snapshot=on"]
     drives += ["-drive", f"file={payload},format=raw,if=virtio,readonly=on"]
     command = [
@@ -92,3 +93,11 @@ def test_the_module_is_loaded_and_tunnels_are_the_kernels(results: dict[str, str
 def test_no_packet_is_lost_while_the_switch_restarts(results: dict[str, str], signal: str, status: str) -> None:
     assert results[f"end-{signal}"] == status
     assert results[f"received-{signal}"] == "160"
+
+
+@pytest.mark.parametrize("size", [100, 4000])
+def test_a_service_answers_udp_datagrams_of_any_size(results: dict[str, str], size: int) -> None:
+    """Unlike Open vSwitch in user space, which hands on the fragments of a datagram one by one
+    (docs/conformance.md), so that those without a port find no Service.
+    """
+    assert results[f"udp-{size}"] == "5"
