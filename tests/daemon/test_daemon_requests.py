@@ -208,6 +208,24 @@ def test_wrong_network_namespace(node: Node, runtime: Runtime, netns: str, code:
     assert "Traceback" not in str(answer)
 
 
+def test_a_host_port_that_the_node_listens_at_is_refused(node: Node, runtime: Runtime) -> None:
+    """As the runtime tells the ports (CNI conventions, "portMappings"). The daemon itself listens for health checks."""
+    name, uid, address = runtime.pod()
+    sandbox = runtime.sandbox(name, uid)
+
+    def ask(port: int) -> tuple[int, Any]:
+        mapping = {"hostPort": port, "containerPort": 80, "protocol": "tcp", "hostIP": ""}
+        return sandbox.ask("ADD", runtimeConfig={"portMappings": [mapping]})
+
+    for port in (10665, 6641):
+        code, answer = ask(port)
+        assert (code, answer["code"]) == (1, 7)
+        assert answer["msg"] == f"Pod default/{name}: hostPort {port}/TCP is the node's own; choose another"
+    code, result = ask(8088)
+    assert code == 0
+    assert result["ips"][0]["address"] == f"{address}/16"
+
+
 def test_one_character_container(node: Node, runtime: Runtime) -> None:
     name, uid, address = runtime.pod()
     netns = node.make_netns()

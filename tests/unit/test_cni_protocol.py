@@ -10,8 +10,10 @@ from kube_ovn.daemon.cni import (
     VERSIONS,
     CniError,
     Code,
+    NetConf,
     format_error,
     format_result,
+    host_ports,
     parse_previous,
     parse_request,
 )
@@ -114,6 +116,19 @@ def test_wrong_configuration(conf: Any, code: Code) -> None:
 )
 def test_wrong_environment(changes: dict[str, str | None]) -> None:
     assert refusal(body(**changes)).code == Code.INVALID_ENVIRONMENT
+
+
+def test_ports_of_the_node_that_a_pod_asks_for() -> None:
+    mappings = [
+        {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"},
+        {"hostPort": 53, "containerPort": 53, "protocol": "udp", "hostIP": "fd00::1"},
+    ]
+    conf = msgspec.convert({"runtimeConfig": {"portMappings": mappings}}, NetConf)
+    assert [str(spot) for spot in host_ports(conf)] == ["0.0.0.0:8080/TCP", "[fd00::1]:53/UDP"]
+    wrong = msgspec.convert({"runtimeConfig": {"portMappings": [{"hostPort": 1, "hostIP": "x"}]}}, NetConf)
+    with pytest.raises(CniError, match="hostIP 'x' is no IP address"):
+        host_ports(wrong)
+    assert host_ports(NetConf()) == ()
 
 
 def test_delete_needs_little() -> None:

@@ -12,7 +12,7 @@ def test_content() -> None:
     conflist = msgspec.json.decode(render_conflist("/run/s.sock"))
     assert (conflist["name"], conflist["cniVersion"]) == ("kube-ovn", "0.3.1")
     assert conflist["plugins"] == [
-        {"type": "kube-ovn", "server_socket": "/run/s.sock"},
+        {"type": "kube-ovn", "server_socket": "/run/s.sock", "capabilities": {"portMappings": True}},
         {"type": "portmap", "backend": "nftables", "capabilities": {"portMappings": True}},
     ]
 

@@ -18,7 +18,7 @@ from kube_ovn.discovery.endpoints import parse_slices, read_address
 from kube_ovn.discovery.external import Spot, host_spots, node_addresses, refusal, server_spots
 from kube_ovn.discovery.special import special
 from kube_ovn.host.node import DUMMY
-from kube_ovn.host.own_ports import find_own_ports, find_wishes
+from kube_ovn.host.own_ports import find_own_ports, find_taken, find_wishes
 from kube_ovn.host.service import NodeService
 from kube_ovn.host.service_table import render_services
 from kube_ovn.linux import listeners
@@ -473,3 +473,32 @@ def test_a_node_that_cannot_tell_its_sockets_does_not_pass_for_one_without(
     for name in ("tcp", "udp"):
         (tmp_path / name).write_text("the names of the columns\n")
     assert listeners.list_listeners() == frozenset()
+
+
+# --- Ports of a node that a Pod asks for ---
+
+
+def spot(text: str) -> Spot:
+    address, port, protocol = text.split()
+    return Spot(ip_address(address), int(port), protocol)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "listener", "is_taken"),
+    [
+        ("0.0.0.0 10250 TCP", ":: 10250 TCP", True),
+        ("0.0.0.0 10248 TCP", "127.0.0.1 10248 TCP", True),
+        (f"{NODE} 80 TCP", "0.0.0.0 80 TCP", True),
+        (f"{NODE} 80 TCP", f"{NODE} 80 TCP", True),
+        (f"{NODE} 80 TCP", f"{PEER} 80 TCP", False),
+        ("0.0.0.0 80 TCP", "0.0.0.0 80 UDP", False),
+        ("0.0.0.0 80 TCP", "0.0.0.0 81 TCP", False),
+    ],
+)
+def test_a_pod_does_not_get_a_port_at_which_the_node_listens(wanted: str, listener: str, is_taken: bool) -> None:
+    assert bool(find_taken([spot("0.0.0.0 7 TCP"), spot(wanted)], {spot(listener)})) == is_taken
+
+
+@pytest.mark.parametrize("port", names.DATABASE_PORTS)
+def test_a_pod_never_gets_the_port_of_a_database(port: int) -> None:
+    assert find_taken([spot(f"0.0.0.0 {port} TCP")], ()) == f"hostPort {port}/TCP is the node's own; choose another"

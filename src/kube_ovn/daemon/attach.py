@@ -8,17 +8,19 @@ not succeed, whatever it made is removed. `host.pod` reads the network of a Pod,
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import structlog
 from prometheus_client import Histogram
 
 from kube_ovn.daemon import plumbing
-from kube_ovn.daemon.cni import CniError, Code, NetConf, Request, format_result, parse_previous
+from kube_ovn.daemon.cni import CniError, Code, NetConf, Request, format_result, host_ports, parse_previous
 from kube_ovn.daemon.node import NodeNetwork
 from kube_ovn.daemon.ports import PortError, Ports
 from kube_ovn.daemon.view import View
 from kube_ovn.daemon.wait import Broadcast
+from kube_ovn.discovery.external import Spot
+from kube_ovn.host.own_ports import find_taken
 from kube_ovn.host.pod import (
     is_recorded,
     parse_network,
@@ -28,6 +30,7 @@ from kube_ovn.host.pod import (
     runtime_uids,
     select_over,
 )
+from kube_ovn.linux.listeners import list_listeners
 from kube_ovn.linux.netlink import NetlinkError, is_netns
 from kube_ovn.model import names
 from kube_ovn.model.host import PodNetwork, Sandbox
@@ -68,6 +71,7 @@ class Pods:
             stage = _Stages(sandbox)
             try:
                 async with asyncio.timeout(ADD_DEADLINE):
+                    await self._refuse_taken(sandbox, host_ports(request.conf))
                     network, mtu = await self._connect(sandbox, stage)
             except TimeoutError:
                 raise stage.give_up() from None
@@ -168,6 +172,17 @@ class Pods:
                 raise CniError(Code.SWITCH, f"Pod {sandbox.label}: Open vSwitch: {error}") from None
             raise
         return network, mtu
+
+    async def _refuse_taken(self, sandbox: Sandbox, wanted: Sequence[Spot]) -> None:
+        """Refuse a Pod that asks for a port of the node's own. Raises CniError."""
+        if not wanted:
+            return
+        try:
+            listeners = await plumbing.run(list_listeners)
+        except NetlinkError as error:
+            raise CniError(Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: {error}") from None
+        if taken := find_taken(wanted, listeners):
+            raise CniError(Code.INVALID_CONFIG, f"Pod {sandbox.label}: {taken}")
 
     def _granted(self, sandbox: Sandbox) -> tuple[Pod, PodNetwork] | None:
         """The Pod of a sandbox, and the network that the controller has granted it: its annotations tell the network,

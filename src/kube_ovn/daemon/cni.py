@@ -6,9 +6,11 @@ Names of sections are those of the CNI specification 1.1.0. Requests are carried
 import re
 from dataclasses import dataclass
 from enum import IntEnum
+from ipaddress import IPv4Address, ip_address
 
 import msgspec
 
+from kube_ovn.discovery.external import Spot
 from kube_ovn.model.host import PodNetwork, Sandbox
 
 # The configuration that `conflist` writes says 0.3.1, which users of the contract expect. CHECK, STATUS and GC come
@@ -70,6 +72,18 @@ class _Result(msgspec.Struct, frozen=True):
     ips: tuple[_Ip, ...] = ()
 
 
+class _PortMapping(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A port of the node that portmap leads to the Pod (CNI conventions, "portMappings")."""
+
+    host_port: int
+    protocol: str = "tcp"
+    host_ip: str = msgspec.field(default="", name="hostIP")
+
+
+class _RuntimeConfig(msgspec.Struct, frozen=True, rename="camel"):
+    port_mappings: tuple[_PortMapping, ...] = ()
+
+
 class NetConf(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The network configuration: the keys that are read here."""
 
@@ -77,6 +91,7 @@ class NetConf(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     name: str = ""
     prev_result: _Result | None = None
     valid_attachments: tuple[_Attachment, ...] | None = msgspec.field(default=None, name="cni.dev/valid-attachments")
+    runtime_config: _RuntimeConfig = _RuntimeConfig()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +175,18 @@ def parse_previous(conf: NetConf, sandbox: Sandbox) -> tuple[str, frozenset[str]
             ips = (ip.address for ip in conf.prev_result.ips if ip.interface in (index, None))
             return interface.mac.lower(), frozenset(ips)
     raise CniError(Code.INVALID_CONFIG, f"prevResult has no interface {sandbox.interface} of Pod {sandbox.label}")
+
+
+def host_ports(conf: NetConf) -> tuple[Spot, ...]:
+    """The ports of the node that a Pod asks for; the unspecified address stands for all addresses. Raises CniError."""
+    found = []
+    for each in conf.runtime_config.port_mappings:
+        try:
+            address = ip_address(each.host_ip) if each.host_ip else IPv4Address(0)
+        except ValueError:
+            raise CniError(Code.INVALID_CONFIG, f"hostIP {each.host_ip[:64]!r} is no IP address") from None
+        found.append(Spot(address, each.host_port, each.protocol.upper()))
+    return tuple(found)
 
 
 def format_error(version: str, error: CniError) -> bytes:

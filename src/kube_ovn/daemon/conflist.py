@@ -19,7 +19,8 @@ def render_conflist(server_socket: str) -> bytes:
         "name": "kube-ovn",
         "cniVersion": VERSION,
         "plugins": [
-            {"type": "kube-ovn", "server_socket": server_socket},
+            # The host ports of a Pod are told to kube-ovn too, which refuses those that the node has itself.
+            {"type": "kube-ovn", "server_socket": server_socket, "capabilities": {"portMappings": True}},
             # Without a backend, portmap tries out nft and iptables for every Pod that comes or goes: 17 ms each.
             {"type": "portmap", "backend": "nftables", "capabilities": {"portMappings": True}},
         ],

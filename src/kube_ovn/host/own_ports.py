@@ -1,4 +1,4 @@
-"""The fronts of Services that a node does not serve, because the address is that of a node and the port is taken. Pure.
+"""The ports of a node that its own processes have, and neither a Service nor a Pod gets. Pure.
 
 A Service may have the address of a node, and that is common. But a process of the node keeps its port: otherwise a
 Service could take the port of a kubelet, of an API server or of a database. Only the node itself knows its sockets. So
@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from kube_ovn.discovery.external import Spot
 from kube_ovn.host.service import NodeService
+from kube_ovn.model import names
 from kube_ovn.model.addr import Address
 from kube_ovn.model.host import Front
 
@@ -78,6 +79,24 @@ def find_own_ports(
         elif front.address in nodes:
             elsewhere.add(asked)
     return OwnPorts(frozenset(elsewhere), tuple(here))
+
+
+def find_taken(wanted: Iterable[Spot], listeners: Collection[Spot]) -> str:
+    """Why a Pod does not get the ports of this node that it asks for (`hostPort`), in words; empty when it may have
+    them. A rule that leads such a port to the Pod would come before the process of the node that has the port. The
+    ports of the databases are the node's own also while no database listens. The unspecified address stands for all
+    addresses, in `wanted` and in `listeners`.
+    """
+    for spot in wanted:
+        if spot.port in names.DATABASE_PORTS or any(_meet(spot, each) for each in listeners):
+            return f"hostPort {spot.port}/{spot.protocol} is the node's own; choose another"
+    return ""
+
+
+def _meet(one: Spot, other: Spot) -> bool:
+    if (one.port, one.protocol) != (other.port, other.protocol):
+        return False
+    return one.address == other.address or one.address.is_unspecified or other.address.is_unspecified
 
 
 def _refuse(service: NodeService, front: Front, ports: Mapping[Front, str], listeners: Collection[Spot]) -> str:
