@@ -120,15 +120,21 @@ def test_wrong_environment(changes: dict[str, str | None]) -> None:
 
 def test_ports_of_the_node_that_a_pod_asks_for() -> None:
     mappings = [
-        {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"},
+        {"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""},  # containerd
         {"hostPort": 53, "containerPort": 53, "protocol": "udp", "hostIP": "fd00::1"},
     ]
-    conf = msgspec.convert({"runtimeConfig": {"portMappings": mappings}}, NetConf)
-    assert [str(spot) for spot in host_ports(conf)] == ["0.0.0.0:8080/TCP", "[fd00::1]:53/UDP"]
-    wrong = msgspec.convert({"runtimeConfig": {"portMappings": [{"hostPort": 1, "hostIP": "x"}]}}, NetConf)
-    with pytest.raises(CniError, match="hostIP 'x' is no IP address"):
-        host_ports(wrong)
+    assert [str(spot) for spot in host_ports(with_ports(*mappings))] == ["0.0.0.0:8080/TCP", "[fd00::1]:53/UDP"]
     assert host_ports(NetConf()) == ()
+
+
+@pytest.mark.parametrize("mapping", [{}, {"hostPort": "x"}, {"hostPort": 1, "hostIP": "x"}])
+def test_what_is_no_port_of_a_node(mapping: dict[str, int | str]) -> None:
+    with pytest.raises(CniError, match="is no port of a node"):
+        host_ports(with_ports(mapping))
+
+
+def with_ports(*mappings: dict[str, Any]) -> NetConf:
+    return msgspec.convert({"runtimeConfig": {"portMappings": mappings}}, NetConf)
 
 
 def test_delete_needs_little() -> None:

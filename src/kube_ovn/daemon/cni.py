@@ -6,7 +6,7 @@ Names of sections are those of the CNI specification 1.1.0. Requests are carried
 import re
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import IPv4Address, ip_address
+from ipaddress import ip_address
 
 import msgspec
 
@@ -72,16 +72,9 @@ class _Result(msgspec.Struct, frozen=True):
     ips: tuple[_Ip, ...] = ()
 
 
-class _PortMapping(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A port of the node that portmap leads to the Pod (CNI conventions, "portMappings")."""
-
-    host_port: int
-    protocol: str = "tcp"
-    host_ip: str = msgspec.field(default="", name="hostIP")
-
-
 class _RuntimeConfig(msgspec.Struct, frozen=True, rename="camel"):
-    port_mappings: tuple[_PortMapping, ...] = ()
+    port_mappings: tuple[dict[str, int | str], ...] = ()
+    """The ports of the node that portmap leads to the Pod (CNI conventions, "portMappings")."""
 
 
 class NetConf(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -181,11 +174,13 @@ def host_ports(conf: NetConf) -> tuple[Spot, ...]:
     """The ports of the node that a Pod asks for; the unspecified address stands for all addresses. Raises CniError."""
     found = []
     for each in conf.runtime_config.port_mappings:
+        mapping = {key.lower(): value for key, value in each.items()}  # containerd writes `HostPort`, others `hostPort`
         try:
-            address = ip_address(each.host_ip) if each.host_ip else IPv4Address(0)
-        except ValueError:
-            raise CniError(Code.INVALID_CONFIG, f"hostIP {each.host_ip[:64]!r} is no IP address") from None
-        found.append(Spot(address, each.host_port, each.protocol.upper()))
+            address = ip_address(mapping.get("hostip") or "0.0.0.0")
+            port, protocol = int(mapping["hostport"]), str(mapping.get("protocol", "tcp")).upper()
+        except (KeyError, ValueError):
+            raise CniError(Code.INVALID_CONFIG, f"portMappings: {str(each)[:128]} is no port of a node") from None
+        found.append(Spot(address, port, protocol))
     return tuple(found)
 
 
