@@ -87,6 +87,6 @@ def test_a_tenant_names_no_endpoints_of_its_own(scene: Scene, tenant: Tenant) ->
 
 @pytest.mark.parametrize("port", [KUBELET, 10248, 6641])
 def test_a_pod_gets_no_host_port_of_the_node(scene: Scene, tenant: Tenant, port: int) -> None:
-    tenant.create(manifest("thief", "node1", ports=[{"containerPort": 80, "hostPort": port}]))
+    tenant.create(manifest("thief", "node2", ports=[{"containerPort": 80, "hostPort": port}]))
     warned("Pod", "thief", f"hostPort {port}/TCP is the node's own; choose another", scene.namespace)
     kube.remove("pod", "thief", namespace=scene.namespace, grace=0)
