@@ -44,6 +44,8 @@ from kube_ovn.model.kube import (
     PodSpec,
     PodStatus,
     Service,
+    ServiceCIDR,
+    ServiceCIDRSpec,
     ServicePort,
     ServiceSpec,
     TargetRef,
@@ -179,6 +181,10 @@ def service(name: str, *addresses: str, namespace: str = "default", uid: str = "
     meta = ObjectMeta(name=name, namespace=namespace, uid=uid or f"service-uid-{name}", annotations=annotations)
     ports = spec.pop("ports", (ServicePort(port=80),))
     return Service(metadata=meta, spec=ServiceSpec(cluster_ips=addresses, ports=ports, **spec))
+
+
+def service_cidr(name: str, *cidrs: str) -> ServiceCIDR:
+    return ServiceCIDR(metadata=ObjectMeta(name=name, uid=f"cidr-uid-{name}"), spec=ServiceCIDRSpec(cidrs=cidrs))
 
 
 def slice_of(

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from kube_ovn.model import crd
-from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, Pod, Service
+from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, Pod, Service, ServiceCIDR
 from kube_ovn.model.row import Row, State
 from kube_ovn.topology.graph import Topology
 from tests.small_clusters import Api, fabric, settle
@@ -23,6 +23,7 @@ KINDS: dict[str, type[Object]] = {
     "StatefulSet": crd.StatefulSet,
     "Service": Service,
     "EndpointSlice": EndpointSlice,
+    "ServiceCIDR": ServiceCIDR,
 }
 
 

@@ -15,9 +15,21 @@ from hypothesis import strategies as st
 
 from kube_ovn.model import names
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
-from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, ObjectMeta, Pod, Service
+from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, ObjectMeta, Pod, Service, ServiceCIDR
 
-EDITED: tuple[type[Any], ...] = (Pod, Node, Namespace, Subnet, IP, IPPool, Vpc, StatefulSet, Service, EndpointSlice)
+EDITED: tuple[type[Any], ...] = (
+    Pod,
+    Node,
+    Namespace,
+    Subnet,
+    IP,
+    IPPool,
+    Vpc,
+    StatefulSet,
+    Service,
+    EndpointSlice,
+    ServiceCIDR,
+)
 FIXED = {"name", "uid", "namespace", "creation_timestamp", "deletion_timestamp", "generation", "resource_version"}
 """Fields of metadata that no edit changes: they identify the object, or are the API server's."""
 
@@ -110,6 +122,15 @@ TEXTS: dict[str, tuple[object, ...]] = {
         ("10.20.0.2", "10.20.0.3"),
         ("10.20.0.0/30",),
         ("nonsense",),
+    ),
+    "cidrs": (
+        ("10.97.0.0/16",),
+        ("10.20.0.0/28", "fd00:97::/112"),
+        ("10.30.0.0/24",),
+        ("172.30.0.0/24",),
+        ("192.0.2.0/24",),
+        ("10.112.0.0/16", "nonsense"),
+        (),
     ),
     "replicas": (0, 1, 2, 3),
     "start": (0, 1, 2),

@@ -14,6 +14,7 @@ from images.manifest import CHART
 from images.python import programs
 from kube_ovn.controller.settings import Settings
 from kube_ovn.daemon import settings as daemon
+from kube_ovn.topology.inputs import FOLLOWED
 from sandbox.paths import PROJECT
 
 TEMPLATES = {path.name: path.read_text() for path in sorted((CHART / "templates").glob("*.yaml"))}
@@ -101,10 +102,23 @@ def test_health_is_served_at_the_nodes_address_unless_told_otherwise() -> None:
 
 def test_the_daemon_may_read_what_it_follows() -> None:
     rules = TEMPLATES["rbac.yaml"].partition("name: system:kube-ovn-cni\n")[2].partition("---")[0]
-    for plural in ("pods, nodes", "services", "endpointslices", "subnets"):
+    for plural in ("pods, nodes", "services", "endpointslices", "servicecidrs", "subnets"):
         verbs = re.search(rf"resources: \[{plural}\].*\n    verbs: \[(.*)\]", rules)
         assert verbs is not None, plural
         assert {"list", "watch"} <= set(verbs[1].split(", ")), plural
+
+
+def test_the_controller_may_read_what_it_follows() -> None:
+    rules = TEMPLATES["rbac.yaml"].partition("kind: ClusterRole\n")[2].partition("---")[0]
+    assert "name: system:ovn\n" in rules
+    allowed = set[tuple[str, str]]()
+    for groups, resources, verbs in re.findall(
+        r"apiGroups: \[(.*)\]\n +resources: \[(.*)\].*\n +verbs: \[(.*)\]", rules
+    ):
+        if {"list", "watch"} <= set(verbs.split(", ")):
+            allowed |= {(group.strip('"'), each) for group in groups.split(", ") for each in resources.split(", ")}
+    wanted = {(each.version.rpartition("/")[0], each.plural) for each in FOLLOWED}
+    assert wanted <= allowed
 
 
 def test_no_namespace_is_fixed() -> None:

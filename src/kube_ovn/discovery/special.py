@@ -6,7 +6,7 @@ EndpointSlices with most of them, but it takes all of them in the status of a lo
 
 from ipaddress import ip_network
 
-from kube_ovn.model.addr import Address
+from kube_ovn.model.addr import Address, Network
 
 _SPANS = tuple(
     (network.version, int(network.network_address), int(network.broadcast_address), what)
@@ -29,5 +29,14 @@ def special(address: Address) -> str:
     version, number = address.version, int(address)
     for found, low, high, what in _SPANS:
         if low <= number <= high and version == found:
+            return what
+    return ""
+
+
+def special_part(network: Network) -> str:
+    """The words for special addresses that a network holds, such as `a loopback address`; empty when it holds none."""
+    first, last = int(network.network_address), int(network.broadcast_address)
+    for found, low, high, what in _SPANS:
+        if low <= last and first <= high and network.version == found:
             return what
     return ""

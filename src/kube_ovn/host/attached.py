@@ -7,11 +7,10 @@ from ipaddress import ip_network
 
 import msgspec
 
+from kube_ovn.discovery.attached import API_SERVER, GATEWAY, RESOLVER
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, is_within
 
-GATEWAY, RESOLVER, API_SERVER = "default gateway", "resolver", "API server"
-"""The labels of single addresses that the node talks to."""
 MOST = 128
 """Networks in the annotation, the largest first."""
 LONGEST = 15

@@ -152,6 +152,18 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     status: ServiceStatus = ServiceStatus()
 
 
+class ServiceCIDRSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    cidrs: tuple[str, ...] = ()
+    """One for each IP family at most."""
+
+
+class ServiceCIDR(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """CIDRs of which the API server gives Services their own addresses (KEP-1880)."""
+
+    metadata: ObjectMeta
+    spec: ServiceCIDRSpec = ServiceCIDRSpec()
+
+
 class EndpointConditions(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The conditions of an endpoint. `ready` counts as true when it is not set (discovery/v1)."""
 

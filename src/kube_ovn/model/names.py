@@ -97,6 +97,8 @@ GATEWAY_NODE_REFUSED = "GatewayNodeRefused"
 """Reasons of Events."""
 SERVICE_REFUSED = "ServiceRefused"
 """Reason of an Event on a Service that does not get all that it asks for."""
+SERVICE_CIDR_REFUSED = "ServiceCIDRRefused"
+"""Reason of an Event on a ServiceCIDR that nodes do not route to the fabric."""
 NODE_ADDRESS_CONFLICT = "NodeAddressConflictWithSubnet"
 
 # --- external_ids of Northbound rows ---

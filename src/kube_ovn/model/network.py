@@ -67,6 +67,7 @@ class Kind(StrEnum):
     IPPOOL = "IPPool"
     VPC = "Vpc"
     SERVICE = "Service"
+    SERVICE_CIDR = "ServiceCIDR"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
-from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, Pod, Service
+from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, Pod, Service, ServiceCIDR
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -38,6 +38,9 @@ SERVICES = Resource(name="Service", version="v1", plural="services", type=Servic
 ENDPOINT_SLICES = Resource(
     name="EndpointSlice", version="discovery.k8s.io/v1", plural="endpointslices", type=EndpointSlice
 )
+SERVICE_CIDRS = Resource(
+    name="ServiceCIDR", version="networking.k8s.io/v1", plural="servicecidrs", type=ServiceCIDR, namespaced=False
+)
 SUBNETS = Resource(name="Subnet", version="kubeovn.io/v1", plural="subnets", type=Subnet, namespaced=False)
 IPS = Resource(name="IP", version="kubeovn.io/v1", plural="ips", type=IP, namespaced=False)
 IPPOOLS = Resource(name="IPPool", version="kubeovn.io/v1", plural="ippools", type=IPPool, namespaced=False)
@@ -50,6 +53,7 @@ RESOURCES: tuple[Resource[Object], ...] = (
     STATEFULSETS,
     SERVICES,
     ENDPOINT_SLICES,
+    SERVICE_CIDRS,
     SUBNETS,
     IPS,
     IPPOOLS,

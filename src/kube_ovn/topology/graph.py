@@ -30,7 +30,7 @@ from kube_ovn.topology.outputs import Outputs, ToldKey, by_uid
 from kube_ovn.topology.ports import outcome
 from kube_ovn.topology.ports.obstacles import Obstacles
 from kube_ovn.topology.ports.spoofing import Spoofing, define_open_ports
-from kube_ovn.topology.services import checks
+from kube_ovn.topology.services import checks, cidrs
 from kube_ovn.topology.services import network as services
 from kube_ovn.topology.subnets import addressing, attached, bindings, features, network, parsing, report, scope
 from kube_ovn.topology.subnets.verdict import in_effect
@@ -83,8 +83,8 @@ class Topology:
         recall = Recall(inputs, recorded, held, registry, fabric.join, confirmed, released)
         recall.define(graph, having, checked.holders, effect)
 
-        near = attached.define(graph, inputs)
-        spaces = addressing.define(graph, inputs, fabric, near, effect, having, held, confirmed.keys())
+        near, claimed = attached.define(graph, inputs), cidrs.Claimed(graph, inputs)
+        spaces = addressing.define(graph, inputs, fabric, near, claimed, effect, having, held, confirmed.keys())
         bindings.define_initial(graph, inputs, outputs, fabric)
         scopes = scope.define(graph, inputs, fabric, spaces)
         bound = bindings.define(graph, inputs, outputs, fabric, spaces, scopes)
@@ -113,9 +113,10 @@ class Topology:
         allocation.define(graph, spaces.effective, spaces.pool_ranges, asked, leaving)
         records.define_creation(graph, inputs, outputs, having, checked.holders, held)
 
+        ranges = cidrs.define(graph, inputs, outputs, fabric, spaces.effective)
         looks = features.define(graph, inputs, fabric)
         parsed = parsing.define(graph, looks, spaces.effective)
-        switches = network.define(graph, inputs, outputs, fabric, looks, parsed, spaces, near, held)
+        switches = network.define(graph, inputs, outputs, fabric, looks, parsed, spaces, near, ranges, held)
         define_open_ports(graph, inputs, outputs)
         ways = exits.define(graph, inputs, outputs, fabric, looks, spaces)
         outcome.define(
@@ -148,6 +149,7 @@ class Topology:
             services.Reads(
                 inputs=inputs,
                 fabric=fabric,
+                ranges=ranges,
                 slices=slices,
                 holders=having,
                 grants=held,

@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from kube_ovn.derive import Collection, Graph
 from kube_ovn.model import names
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
-from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, ObjectMeta, Pod, Service
+from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, ObjectMeta, Pod, Service, ServiceCIDR
 from kube_ovn.model.nb import AddressSet, ChassisTemplateVar, Dns, LoadBalancer, LoadBalancerHealthCheck
 from kube_ovn.model.network import ObjectRef
 from kube_ovn.model.resource import (
@@ -23,6 +23,7 @@ from kube_ovn.model.resource import (
     NAMESPACES,
     NODES,
     PODS,
+    SERVICE_CIDRS,
     SERVICES,
     STATEFULSETS,
     SUBNETS,
@@ -79,6 +80,7 @@ class Inputs:
         self.pods: Collection[str, Pod] = self._follow(PODS, record_name)
         self.services: Collection[Name, Service] = self._follow(SERVICES, optional=_OF_SERVICES)
         self.slices: Collection[Name, EndpointSlice] = self._follow(ENDPOINT_SLICES, optional=_OF_SERVICES)
+        self.cidrs: Collection[str, ServiceCIDR] = self._follow(SERVICE_CIDRS, optional=frozenset())
         self.foreign: Collection[RowKey, bool] = graph.collection("foreign rows", RowKey, bool)
         """Rows in the Northbound database that kube-ovn does not own. Their names cannot be used."""
         self.refused: Collection[ObjectRef, str] = graph.collection("refused by the database", ObjectRef, str)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from kube_ovn.discovery.attached import internal_addresses
 from kube_ovn.model import names
 from kube_ovn.model.addr import format_list
 from kube_ovn.model.crd import SubnetSpec
@@ -34,7 +35,6 @@ from kube_ovn.model.nb import (
 from kube_ovn.model.network import Subnet
 from kube_ovn.model.row import Key, Member, Row, facts, owned
 from kube_ovn.model.text import check_text
-from kube_ovn.topology.ports.node import internal_addresses
 from kube_ovn.topology.subnets.namespace import matches
 
 

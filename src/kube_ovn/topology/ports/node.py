@@ -5,10 +5,9 @@ There are O(nodes) rows: the Pods of a node are matched by the address set that 
 whatever subnets they are in.
 """
 
-import contextlib
-
+from kube_ovn.discovery.attached import internal_addresses
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, format_list, parse_addresses
+from kube_ovn.model.addr import Address, format_list
 from kube_ovn.model.kube import Node
 from kube_ovn.model.nb import LogicalRouter, LogicalRouterPolicy, LogicalSwitch, LogicalSwitchPort, PortGroup
 from kube_ovn.model.network import Grant, Subnet
@@ -65,18 +64,6 @@ def node_annotations(node: Node, grant: Grant, join: Subnet) -> dict[str, str]:
         names.LOGICAL_SWITCH: join.name,
         names.PORT_NAME: names.node_port(node.metadata.name),
     }
-
-
-def internal_addresses(node: Node) -> tuple[Address, ...]:
-    """The node's own addresses: the entries of status.addresses of type InternalIP. An entry that is no address is left
-    out: the API server does not check them, and the bad status of one node must not stop the others.
-    """
-    addresses: list[Address] = []
-    for entry in node.status.addresses:
-        if entry.type == "InternalIP":
-            with contextlib.suppress(ValueError):
-                addresses += parse_addresses(entry.address)
-    return tuple(dict.fromkeys(addresses))
 
 
 def _reroute(router: str, node: Node, priority: int, match: str, hop: Address, what: str) -> LogicalRouterPolicy:

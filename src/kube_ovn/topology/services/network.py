@@ -6,7 +6,7 @@ Reads Services, EndpointSlices, effective subnets, and the checks of endpoints.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from kube_ovn.derive import Graph, Index, Read
+from kube_ovn.derive import Graph, Index, Read, Source
 from kube_ovn.discovery import size
 from kube_ovn.discovery.dns import Names, service_names
 from kube_ovn.discovery.endpoints import (
@@ -21,6 +21,7 @@ from kube_ovn.discovery.endpoints import (
 from kube_ovn.discovery.external import API_SERVICE, Spot, node_addresses, refusal, server_spots
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
+from kube_ovn.model.addr import Network as Prefix
 from kube_ovn.model.kube import EndpointSlice, Node, Service
 from kube_ovn.model.nb import LogicalSwitch
 from kube_ovn.model.network import Kind, ObjectRef, Told
@@ -77,6 +78,8 @@ class Reads:
 
     inputs: Inputs
     fabric: Fabric
+    ranges: Source[str, tuple[Prefix, ...]]
+    """The networks of Services' own addresses, under the one key `ONE`."""
     slices: Index[Name, Name, EndpointSlice]
     holders: Holders
     grants: Grants
@@ -193,7 +196,8 @@ class _Balancing:
         covering = read.get(self._on.network.covering, ONE)
         assert covering is not None, "there always is one"
         servers = read.get(self._servers, ONE) or frozenset()
-        return refusal(front.spot, self._on.fabric.services, covering.find, servers)
+        ranges = read.get(self._on.ranges, ONE)
+        return refusal(front.spot, ranges or (), covering.find, servers)
 
     def _find_servers(self, read: Read, key: str, value: bool) -> frozenset[Spot] | None:
         slices = read.select(self._on.slices, Name(*API_SERVICE)).values()
@@ -205,7 +209,8 @@ def _define_names(graph: Graph, outputs: Outputs, on: Reads) -> None:
 
     def names_of(read: Read, name: Name, service: Service) -> Names:
         slices = read.select(on.slices, name).values() if is_headless(service) else ()
-        return service_names(service, slices, on.fabric.domain, on.fabric.services)
+        reserved = (read.get(on.ranges, ONE) or ()) if is_headless(service) else ()
+        return service_names(service, slices, on.fabric.domain, reserved)
 
     def render(read: Read, row: str, members: Mapping[Name, Names]) -> State | None:
         return render_dns(row, [known for _, known in sorted(members.items())]) or None

@@ -20,6 +20,7 @@ from kube_ovn.topology.addresses.grants import COMING, READY, UNREADY, Grants, P
 from kube_ovn.topology.addresses.holders import Holders
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.inputs import STANDING, Inputs, record_name
+from kube_ovn.topology.services.cidrs import Claimed
 from kube_ovn.topology.subnets.attached import Attached
 from kube_ovn.topology.subnets.overlap import Extent, find_overlaps
 from kube_ovn.topology.subnets.pool import PoolVerdict, judge_pools
@@ -80,6 +81,7 @@ def define(
     inputs: Inputs,
     fabric: Fabric,
     attached: Attached,
+    claimed: Claimed,
     held: Derived[str, crd.Subnet, Subnet],
     holders: Holders,
     grants: Grants,
@@ -118,7 +120,7 @@ def define(
         return COMING if _accepted(read, decided, subnet) is not None else UNREADY
 
     claims = graph.derive("claims of subnets", inputs.subnets, claim)
-    objections = _define_objections(graph, inputs, fabric, attached, holders, grants, confirmed, claims)
+    objections = _define_objections(graph, inputs, fabric, attached, claimed, holders, grants, confirmed, claims)
     overlaps = _define_overlaps(graph, inputs, claims, objections)
     judged = graph.derive("judged subnets", claims, judge)
     _remember(graph, inputs.subnets, judged, decided)
@@ -140,6 +142,7 @@ def _define_objections(
     inputs: Inputs,
     fabric: Fabric,
     attached: Attached,
+    claimed: Claimed,
     holders: Holders,
     grants: Grants,
     confirmed: Names[str],
@@ -150,8 +153,10 @@ def _define_objections(
     def objection(read: Read, name: str, each: Claim) -> str | None:
         if each.wanted is None:
             return None
-        held = () if each.held is None else each.held.cidrs
-        if name not in fabric.initial and (against := attached.against(read, each.wanted.cidrs, held)):
+        held = () if each.held is None else each.held.cidrs  # these stay with the Subnet, whatever overlaps them
+        new = [cidr for cidr in each.wanted.cidrs if cidr not in held]
+        against = (attached.against(read, new) or claimed.against(read, new)) if new else ""
+        if against and name not in fabric.initial:
             return against
         if each.held is not None:
             return _loss(read, grants, each.wanted, each.held) or None

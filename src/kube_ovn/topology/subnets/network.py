@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from kube_ovn.derive import Derived, Graph, Index, Read, Source
+from kube_ovn.discovery.attached import Named, internal_addresses
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
 from kube_ovn.model.addr import Network as Prefix
@@ -22,9 +23,8 @@ from kube_ovn.topology.addresses.grants import Grants, Occupancy
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.inputs import ONE, Inputs
 from kube_ovn.topology.outputs import Outputs, find_owner
-from kube_ovn.topology.ports.node import internal_addresses
 from kube_ovn.topology.subnets.addressing import Addressing
-from kube_ovn.topology.subnets.attached import Attached, Named
+from kube_ovn.topology.subnets.attached import Attached
 from kube_ovn.topology.subnets.features import Features
 from kube_ovn.topology.subnets.parsing import Texts
 from kube_ovn.topology.subnets.pool import render_pool
@@ -102,9 +102,12 @@ def define(
     texts: Source[str, Texts],
     addressing: Addressing,
     attached: Attached,
+    ranges: Source[str, tuple[Prefix, ...]],
     grants: Grants,
 ) -> Network:
-    """Derive the rows of subnets, of the router and of IPPools, and the sets of the nodes' addresses."""
+    """Derive the rows of subnets, of the router and of IPPools, and the sets of the nodes' addresses. `ranges`: the
+    networks of Services, under the one key `ONE`.
+    """
     uses = graph.derive("uses of subnets", grants.occupancy, _use)
 
     def render(read: Read, name: str, subnet: Subnet) -> State | None:
@@ -120,7 +123,7 @@ def define(
                 old_gateways=() if use is None else use.old_gateways,
                 join=() if join is None else join.cidrs,
                 has_pods=name != fabric.join,
-                services=fabric.services,
+                services=read.get(ranges, ONE) or (),
                 dns=bool(fabric.domain),
                 rules=parsed.rules,
             )
