@@ -6,7 +6,16 @@ from kube_ovn.daemon.settings import Settings
 from kube_ovn.daemon.view import View
 from kube_ovn.model import names
 from kube_ovn.model.crd import Subnet, SubnetSpec, SubnetStatus
-from kube_ovn.model.kube import EndpointSlice, Node, NodeAddress, NodeStatus, ObjectMeta, Service, VersionedMeta
+from kube_ovn.model.kube import (
+    EndpointSlice,
+    Node,
+    NodeAddress,
+    NodeStatus,
+    ObjectMeta,
+    Service,
+    ServiceCIDR,
+    VersionedMeta,
+)
 
 OWN = "node1"
 GRANTED = {
@@ -42,12 +51,14 @@ def view(
     slices: Iterable[EndpointSlice] = (),
     *,
     nodes: Iterable[Node] = (node(OWN, "172.30.0.11", address="100.64.0.2"),),
+    cidrs: Iterable[ServiceCIDR] = (),
     fabric: str = "10.16.0.0/16",
 ) -> View:
     """A view that knows all kinds but Pods."""
     made = View(Settings(node_name=OWN))
     made.nodes.store.replace(nodes, 0.0)
     made.subnets.store.replace([subnet("ovn-default", fabric)], 0.0)
+    made.cidrs.store.replace(cidrs, 0.0)
     made.services.store.replace(services, 0.0)
     made.slices.store.replace(slices, 0.0)
     return made

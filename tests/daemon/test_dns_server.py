@@ -69,9 +69,16 @@ async def serving(
     """The port it listens on."""
     config, port = tmp_path / "resolv.conf", free_port()
     config.write_text("".join(f"nameserver {resolver}\n" for resolver in listed))
-    moved, never = asyncio.Event(), [ip_network("10.96.0.0/12")]
+    moved, networks = asyncio.Event(), [ip_network("10.96.0.0/12")]
     responder = Responder(
-        directory(), lambda: [HERE], lambda _: inside, never, moved, resolv_conf=str(config), port=port, clock=clock
+        directory(),
+        lambda: [HERE],
+        lambda _: inside,
+        lambda: networks,
+        moved,
+        resolv_conf=str(config),
+        port=port,
+        clock=clock,
     )
     running = asyncio.create_task(responder.run())
     try:

@@ -10,7 +10,6 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from ipaddress import ip_network
 
 import msgspec
 import pytest
@@ -43,7 +42,6 @@ __all__ = ["netns"]
 
 NODE, ONE, TWO = "192.0.2.1", "192.0.2.11", "192.0.2.12"
 PORT, HEALTH = 30053, 31000
-NETWORKS = (ip_network("10.96.0.0/12"),)
 SERVICE = Service(
     metadata=ObjectMeta(name="dns", namespace="team", uid="uid"),
     spec=ServiceSpec(
@@ -98,7 +96,7 @@ def test_udp_goes_where_the_service_is_now(netns: str, few: int, monkeypatch: py
             await ip("address", "add", f"{address}/32", "dev", "lo")
         one, two = listener(ONE), listener(TWO)
         known = serving()
-        proxy = Proxy(NETWORKS, known, ignore)
+        proxy = Proxy(known, ignore)
         with one, two, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.bind((NODE, 40000))
 
@@ -126,7 +124,7 @@ def test_udp_goes_where_the_service_is_now(netns: str, few: int, monkeypatch: py
 
 def test_the_table_comes_back_and_goes_when_it_is_not_wanted(netns: str) -> None:
     async def scenario() -> None:
-        proxy = Proxy(NETWORKS, serving(ONE), ignore)
+        proxy = Proxy(serving(ONE), ignore)
         watch = asyncio.create_task(proxy.table.run())
         await proxy.table.dirty.wait()  # what was before it watched is unknown
         await proxy.make_pass()
@@ -229,7 +227,7 @@ def test_a_port_of_the_nodes_own_stays_with_it_as_long_as_it_listens(
 
     async def scenario() -> None:
         await make_links()
-        made = node_proxy.Proxy(NETWORKS, greedy(NODE, NODE6), lambda service, message: told.append(message))
+        made = node_proxy.Proxy(greedy(NODE, NODE6), lambda service, message: told.append(message))
         pod, pod6 = answering(ONE, SERVED, "pod"), answering(ONE6, SERVED, "pod", socket.AF_INET6)
         kubelet = socket.create_server(("", KUBELET), family=socket.AF_INET6, dualstack_ipv6=True)
         answers[kubelet.fileno()] = "kubelet"
@@ -274,7 +272,7 @@ def test_pods_that_ask_a_port_of_a_node_reach_the_node_and_any_other_the_service
         await ip("address", "add", "10.16.0.1/16", "dev", names.NODE_NIC)
         for words in ("link set eth0 up", "address add 10.16.0.7/16 dev eth0", "route add default via 10.16.0.1"):
             await ip("-n", far, *words.split())
-        made = node_proxy.Proxy(NETWORKS, greedy(NODE), ignore)
+        made = node_proxy.Proxy(greedy(NODE), ignore)
         with answering(ONE, SERVED, "pod") as pod, answering("", KUBELET, "kubelet") as kubelet:
             await made.make_pass()
             for port, expected in ((KUBELET, "kubelet"), (FREE, "pod")):
@@ -290,7 +288,7 @@ def test_a_udp_port_of_the_nodes_own_stays_with_it(netns: str) -> None:
     async def scenario() -> None:
         await make_links()
         known = greedy(NODE)
-        made = node_proxy.Proxy(NETWORKS, known, ignore)
+        made = node_proxy.Proxy(known, ignore)
         with (
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own,
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as pod,
@@ -316,7 +314,7 @@ def test_a_load_balancer_takes_no_loopback_address_of_a_node(netns: str) -> None
 
     async def scenario() -> None:
         await make_links()
-        made = node_proxy.Proxy(NETWORKS, greedy(balanced=("127.0.0.1", "::1", "0.0.0.0", "169.254.0.1")), ignore)
+        made = node_proxy.Proxy(greedy(balanced=("127.0.0.1", "::1", "0.0.0.0", "169.254.0.1")), ignore)
         with answering(ONE, SERVED, "pod") as pod, answering("127.0.0.1", HEALTHZ, "kubelet") as kubelet:
             await made.make_pass()
             assert asked("127.0.0.1", HEALTHZ, pod, kubelet) == "kubelet"
@@ -334,7 +332,7 @@ def test_the_port_of_another_node_is_that_nodes(netns: str) -> None:
     async def scenario() -> None:
         await make_links()
         known = greedy(OTHER_NODE, "198.51.100.1")
-        made = node_proxy.Proxy(NETWORKS, known, ignore)
+        made = node_proxy.Proxy(known, ignore)
         with answering(ONE, SERVED, "pod") as pod:
             await ip("route", "add", "local", "192.0.2.2/32", "dev", "lo")  # stands for the other node
             await ip("route", "add", "198.51.100.1/32", "dev", "lo")
@@ -366,7 +364,7 @@ def test_a_node_port_of_another_service_stays_with_it(netns: str) -> None:
         )
         await ip("address", "add", f"{TWO}/32", "dev", "lo")
         told: list[str] = []
-        made = node_proxy.Proxy(NETWORKS, known, lambda service, message: told.append(message))
+        made = node_proxy.Proxy(known, lambda service, message: told.append(message))
         with answering(ONE, SERVED, "pod") as pod, answering(TWO, SERVED, "owner") as other:
             await made.make_pass()
             assert asked(NODE, FREE, pod, other) == "pod"

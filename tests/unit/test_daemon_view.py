@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address, ip_network
 from typing import TypeAlias
 
+import dns.message
 import msgspec
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from kube_ovn.daemon.settings import Settings
 from kube_ovn.daemon.view import View
+from kube_ovn.host.dns import Directory
 from kube_ovn.host.service import Direct, NodeService
 from kube_ovn.host.subnet import NodeSubnet
 from kube_ovn.model import names
@@ -24,10 +26,12 @@ from kube_ovn.model.kube import (
     ObjectMeta,
     Pod,
     Service,
+    ServiceCIDR,
     ServicePort,
     ServiceSpec,
 )
 from tests.node_view import OWN, node, subnet, view
+from tests.small_clusters import service_cidr
 
 
 class Woken:
@@ -40,13 +44,14 @@ class Woken:
         of.wake(lambda: self._parts.add("subnets"), of.effective)
         of.wake(lambda: self._parts.add("site"), of.sites)
         of.wake(lambda: self._parts.add("services"), of.handled)
+        of.wake(lambda: self._parts.add("networks of Services"), of.ranges)
 
     def take(self) -> set[str]:
         parts, self._parts = self._parts, set()
         return parts
 
 
-EVERY_PART = {"own node", "addresses", "subnets", "site", "services"}
+EVERY_PART = {"own node", "addresses", "subnets", "site", "services", "networks of Services"}
 
 
 @pytest.fixture
@@ -198,6 +203,62 @@ def test_what_is_around_stays_as_it_was_while_it_is_wrong_or_unknown() -> None:
     assert known.site.place.zone == "b"
 
 
+# The networks of Services
+
+
+def texts(of: View) -> list[str] | None:
+    return None if of.service_networks is None else [str(each) for each in of.service_networks]
+
+
+def test_the_networks_of_services_are_known_when_all_that_decides_about_them_is(blank: View) -> None:
+    blank.nodes.store.replace([node(OWN, "172.30.0.11")], 0.0)
+    blank.subnets.store.replace([subnet("ovn-default", "10.16.0.0/16")], 0.0)
+    assert texts(blank) is None
+    woken = Woken(blank)
+    blank.cidrs.store.do_without()
+    assert texts(blank) == ["10.96.0.0/12"], "an API server without the kind has none"
+    assert "networks of Services" in woken.take()
+
+
+def test_a_service_cidr_counts_from_when_it_comes_until_it_goes() -> None:
+    known = view()
+    woken, names_there = Woken(known), known.directory("cluster.local")
+    known.cidrs.store.put(service_cidr("kubernetes", "10.96.0.0/12"))
+    assert not woken.take()
+    known.cidrs.store.put(service_cidr("extra", "172.20.0.0/16"))
+    assert woken.take() == {"networks of Services", "site"}
+    assert texts(known) == ["10.96.0.0/12", "172.20.0.0/16"]
+    assert known.is_inside(ip_address("172.20.0.9"))
+    assert known.site is not None
+    assert known.site.services == known.service_networks
+    assert answers(names_there, "9.0.20.172.in-addr.arpa"), "the reverse names are the cluster's"
+    known.cidrs.store.remove("cidr-uid-extra")
+    assert texts(known) == ["10.96.0.0/12"]
+    assert not known.is_inside(ip_address("172.20.0.9"))
+    assert not answers(names_there, "9.0.20.172.in-addr.arpa")
+
+
+def answers(of: Directory, name: str) -> bool:
+    return of.answer(dns.message.make_query(name, "PTR")) is not None
+
+
+@pytest.mark.parametrize(
+    "rival",
+    [
+        subnet("blue", "172.20.5.0/24"),
+        subnet("join", "172.20.0.0/16"),
+        node("node2", "172.20.0.12"),
+    ],
+)
+def test_what_a_subnet_or_a_node_has_is_not_routed_to_services(rival: Node | Subnet) -> None:
+    known = view(cidrs=[service_cidr("extra", "172.20.0.0/16")])
+    assert texts(known) == ["10.96.0.0/12", "172.20.0.0/16"]
+    put(known, rival)
+    assert texts(known) == ["10.96.0.0/12"]
+    remove(known, rival.metadata.uid)
+    assert texts(known) == ["10.96.0.0/12", "172.20.0.0/16"]
+
+
 # Services
 
 
@@ -244,6 +305,7 @@ def test_no_service_is_known_before_all_that_decides_about_it_is(blank: View) ->
         lambda: blank.slices.store.replace([], 0.0),
         lambda: blank.nodes.store.replace([node(OWN)], 0.0),
         lambda: blank.subnets.store.replace([subnet("ovn-default", "10.16.0.0/16")], 0.0),
+        lambda: blank.cidrs.store.do_without(),
     ]
     for step in steps:
         assert blank.node_services is None
@@ -325,7 +387,7 @@ def test_health_checks_count_the_endpoints_on_this_node() -> None:
 
 # Any history
 
-Thing: TypeAlias = Node | Subnet | Service | EndpointSlice
+Thing: TypeAlias = Node | Subnet | Service | EndpointSlice | ServiceCIDR
 
 
 def things() -> Iterator[Thing]:
@@ -339,6 +401,8 @@ def things() -> Iterator[Thing]:
             yield from (service(name, node_port=port, policy=policy, uid=f"{name} {port}") for port in (0, 30080))
         for address in ("10.16.0.5", "172.30.0.1"):
             yield from (slice_of(name, address, name=each) for each in ("slice", "second"))
+    for text in ("172.30.0.0/24", "10.17.0.0/24", "172.20.0.0/16"):
+        yield from (service_cidr(name, text) for name in ("extra", "more"))
 
 
 def put(of: View, thing: Thing) -> None:
@@ -351,10 +415,12 @@ def put(of: View, thing: Thing) -> None:
             of.services.store.put(thing)
         case EndpointSlice():
             of.slices.store.put(thing)
+        case ServiceCIDR():
+            of.cidrs.store.put(thing)
 
 
 def remove(of: View, uid: str) -> None:
-    for kind in (of.nodes, of.subnets, of.services, of.slices):
+    for kind in (of.nodes, of.subnets, of.services, of.slices, of.cidrs):
         kind.store.remove(uid)
 
 
@@ -376,6 +442,8 @@ def test_a_view_is_what_a_new_one_would_be(steps: Sequence[tuple[Thing, bool]]) 
     new.subnets.store.replace(old.subnets.store.objects.values(), 0.0)
     new.services.store.replace(old.services.store.objects.values(), 0.0)
     new.slices.store.replace(old.slices.store.objects.values(), 0.0)
+    new.cidrs.store.replace(old.cidrs.store.objects.values(), 0.0)
+    assert old.service_networks == new.service_networks
     assert (old.own, old.all_addresses, old.node_subnets) == (new.own, new.all_addresses, new.node_subnets)
     if new.own is not None and new.node_subnets:  # else the old one keeps what it knew
         assert old.site == new.site

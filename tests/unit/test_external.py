@@ -240,7 +240,7 @@ def test_the_address_that_kube_ovn_itself_asks_is_an_api_servers() -> None:
     assert fronts(topology) == {"192.0.2.1:6443"}
     known = View(parse_flags(Settings, "x", (f"--node-name={OWN}",), environ))
     template = view([item])
-    for kind in ("nodes", "subnets", "services", "slices"):
+    for kind in ("nodes", "subnets", "services", "slices", "cidrs"):
         getattr(known, kind).store.replace(getattr(template, kind).store.objects.values(), 0.0)
     assert at_node(known) == {"192.0.2.1:6443/TCP"}
     assert host_spots("api.example.com", 443) == host_spots("", 443) == frozenset()

@@ -7,7 +7,6 @@ from pathlib import Path
 import structlog
 
 from kube_ovn.daemon import plumbing
-from kube_ovn.daemon.settings import Settings
 from kube_ovn.daemon.view import View
 from kube_ovn.host.attached import format_networks
 from kube_ovn.host.resolv_conf import parse_resolvers, to_address
@@ -27,9 +26,9 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 class NodeNetworks:
     """Keeps the annotation up to date."""
 
-    def __init__(self, settings: Settings, kube: Client, view: View, changed: Callable[[], None]) -> None:
+    def __init__(self, kube: Client, view: View, changed: Callable[[], None]) -> None:
         """`changed`: called when the networks are others than at the last look."""
-        self._settings, self._kube, self._view, self._changed = settings, kube, view, changed
+        self._kube, self._view, self._changed = kube, view, changed
         self._seen = ""
 
     async def run(self) -> None:
@@ -43,11 +42,10 @@ class NodeNetworks:
 
     async def look(self) -> None:
         """Write the annotation if it is not what it should be. Raises NetlinkError, KubeError."""
-        node = self._view.own
-        if node is None:
-            return  # not registered yet
+        node, services = self._view.own, self._view.service_networks
+        if node is None or services is None:
+            return  # not registered or not known yet
         on_link, gateways = await plumbing.run(plumbing.list_networks)
-        services = self._settings.service_cluster_ip_range
         text = format_networks(on_link, gateways, _resolvers(), to_address(self._kube.host), services)
         if text != self._seen:
             self._seen = text

@@ -61,7 +61,7 @@ class Responder:
         directory: Directory,
         addresses: Callable[[], Sequence[Address]],
         is_inside: Callable[[str], bool],
-        never: Sequence[Network],
+        never: Callable[[], Sequence[Network]],
         addresses_changed: asyncio.Event,
         *,
         resolv_conf: str = "/etc/resolv.conf",
@@ -69,9 +69,9 @@ class Responder:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`addresses`: the addresses to listen at; `addresses_changed` is set when they may have changed. `is_inside`:
-        whether the address of a client is in the fabric. `never`: the networks in which no resolver is asked, because
-        the question would come back here. `resolv_conf`: the file that names the node's resolvers. `clock` returns
-        seconds and never goes back.
+        whether the address of a client is in the fabric. `never` returns the networks in which no resolver is asked,
+        because the question would come back here. `resolv_conf`: the file that names the node's resolvers. `clock`
+        returns seconds and never goes back.
         """
         self._directory, self._addresses, self._is_inside = directory, addresses, is_inside
         self._addresses_changed, self._port = addresses_changed, port

@@ -38,7 +38,7 @@ from kube_ovn.model.addr import Address
 from kube_ovn.model.host import Sandbox
 from kube_ovn.model.kube import Pod
 from kube_ovn.model.network import Kind, ObjectRef, cluster_ref
-from kube_ovn.model.resource import ENDPOINT_SLICES, IPS, NODES, PODS, SERVICES, SUBNETS
+from kube_ovn.model.resource import ENDPOINT_SLICES, IPS, NODES, PODS, SERVICE_CIDRS, SERVICES, SUBNETS
 from kube_ovn.model.vswitch import TABLES, OpenVSwitch
 from kube_ovn.ovsdb.client import Client as Ovs
 from kube_ovn.reconcile import Dirty, Underway, reconcile, until_told
@@ -80,8 +80,8 @@ class Daemon:
         self._node = NodeNetwork(settings, view, lambda: self._encaps, self._ports, self._tell_of_subnet)
         self._pods = Pods(view, self._node, self._ports)
         self._guard = Guard(view)
-        self._networks = NodeNetworks(settings, kube, view, self._node.dirty.mark)
-        self._proxy = Proxy(settings.service_cluster_ip_range, view, self._tell_of_service)
+        self._networks = NodeNetworks(kube, view, self._node.dirty.mark)
+        self._proxy = Proxy(view, self._tell_of_service)
         self._health = HealthPorts(view, self._tell_of_service)
         self._names = NameService(settings, kube, view)
         self._recorder = Recorder(kube, names.CNISERVER, settings.node_name)
@@ -89,10 +89,10 @@ class Daemon:
         self._encaps: tuple[Address, ...] = ()
         view.wake(self._repair.mark)
         view.pods.objects.listen(self._pod_changed)
-        view.wake(self._node.dirty.mark, view.own_nodes, view.addresses, view.effective)
+        view.wake(self._node.dirty.mark, view.own_nodes, view.addresses, view.effective, view.ranges)
         view.wake(self._announce.mark, view.own_nodes)
         view.wake(self._guard.table.dirty.mark, view.addresses)
-        view.wake(self._proxy.table.dirty.mark, view.handled, view.addresses, view.sites)
+        view.wake(self._proxy.table.dirty.mark, view.handled, view.addresses, view.sites, view.ranges)
         view.wake(self._health.dirty.mark, view.handled, view.sites)
 
     async def run(self) -> None:
@@ -114,6 +114,7 @@ class Daemon:
                 follow(self._kube, IPS, self._view.ips.store, {"labelSelector": f"{names.IP_NODE}={label}"}),
                 follow(self._kube, SUBNETS, self._view.subnets.store),
                 follow(self._kube, NODES, self._view.nodes.store),
+                follow(self._kube, SERVICE_CIDRS, self._view.cidrs.store, optional=True),
                 self._reconcile(self._guard.table.dirty, self._guard.make_pass, NftError),
                 self._guard.table.run(),
                 self._networks.run(),

@@ -10,7 +10,7 @@ from kube_ovn.daemon.settings import Settings
 from kube_ovn.daemon.view import View
 from kube_ovn.k8s.client import Client, KubeError
 from kube_ovn.k8s.domain import read_domain
-from kube_ovn.model.addr import Address
+from kube_ovn.model.addr import Address, Network
 from kube_ovn.reconcile import Backoff
 
 log = structlog.get_logger()
@@ -28,8 +28,8 @@ class NameService:
         domain = self._settings.cluster_domain or await self._read_domain()
         for kind in (self._view.services, self._view.slices):
             await kind.store.synced.wait()  # before that, a name that is not known yet may exist
-        directory, services = self._view.directory(domain), self._settings.service_cluster_ip_range
-        await Responder(directory, self._addresses, self._is_inside, services, self._addresses_changed).run()
+        directory = self._view.directory(domain)
+        await Responder(directory, self._addresses, self._is_inside, self._never, self._addresses_changed).run()
 
     async def _read_domain(self) -> str:
         backoff = Backoff()
@@ -42,6 +42,9 @@ class NameService:
 
     def _addresses(self) -> tuple[Address, ...]:
         return self._view.site.place.addresses if self._view.site is not None else ()
+
+    def _never(self) -> tuple[Network, ...]:
+        return self._view.service_networks or self._settings.service_cluster_ip_range
 
     def _is_inside(self, client: str) -> bool:
         """Whether the address of a client is in the fabric. A node that asks itself has the address that it asks."""

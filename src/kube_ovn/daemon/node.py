@@ -115,9 +115,9 @@ class NodeNetwork:
     def _render(self, mtu: int, local: Collection[Address], near: Collection[Network]) -> NodeState | None:
         """The desired state; None when it cannot be known now."""
         node, subnets, name = self._view.own, self._view.node_subnets, self._settings.node_name
-        nodes = self._view.all_addresses
-        if node is None or nodes is None or subnets is None:
-            return None  # the Node is not registered yet or removed, or the Subnets are not known yet
+        nodes, services = self._view.all_addresses, self._view.service_networks
+        if node is None or nodes is None or subnets is None or services is None:
+            return None  # the Node is not registered yet or removed, or Subnets or ServiceCIDRs are not known yet
         if not subnets:
             # There is always the default Subnet. A list without it comes from an API server that lost its data, or from
             # a time before the controller's first pass, and must not take the network from running Pods.
@@ -126,7 +126,6 @@ class NodeNetwork:
         try:
             settings = self._settings
             serves, dns = settings.services == ALL_SERVICES, settings.dns_servers() if settings.dns else ()
-            services = settings.service_cluster_ip_range
             state = render_node(node, subnets, mtu, local, near, services, serves, dns, nodes)
         except ValueError as error:
             log.error("the Node's annotations are wrong; it stays as it is", node=name, error=str(error))

@@ -17,7 +17,7 @@ from kube_ovn.linux.conntrack import forget
 from kube_ovn.linux.listeners import list_listeners
 from kube_ovn.linux.netlink import NetlinkError
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, Network
+from kube_ovn.model.addr import Address
 from kube_ovn.model.host import Front
 
 log = structlog.get_logger()
@@ -29,9 +29,9 @@ LOOK_PAUSE = 5.0
 class Proxy:
     """Does what kube-proxy would do on this node."""
 
-    def __init__(self, networks: tuple[Network, ...], view: View, tell: Callable[[NodeService, str], None]) -> None:
-        """`networks`: the networks of Services' own addresses. `tell`: gives the user of a Service a sentence."""
-        self._networks, self._view, self._tell = networks, view, tell
+    def __init__(self, view: View, tell: Callable[[NodeService, str], None]) -> None:
+        """`tell`: gives the user of a Service a sentence."""
+        self._view, self._tell = view, tell
         self._fronts: Mapping[Front, frozenset[tuple[Address, int]]] = {}
         self._wishes = Wishes()
         self._nodes: Collection[Address] = ()
@@ -40,13 +40,13 @@ class Proxy:
 
     async def make_pass(self) -> None:
         """Bring the table to its desired state. Raises NetlinkError, NftError."""
-        services, nodes = self._view.node_services, self._view.all_addresses
-        if services is None or nodes is None:
+        services, nodes, networks = self._view.node_services, self._view.all_addresses, self._view.service_networks
+        if services is None or nodes is None or networks is None:
             return  # the table stays as it is
         services = list(services)  # as they are now
         self._wishes, self._nodes = find_wishes(services), nodes
         own_ports = await self._look()
-        table = render_services(services, self._networks, nodes, own_ports.left)
+        table = render_services(services, networks, nodes, own_ports.left)
         await self.table.put(table)
         self._complain(own_ports)
         await self._forget(table)

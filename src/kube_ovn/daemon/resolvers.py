@@ -27,8 +27,8 @@ SHUNNED = 10.0
 class Resolvers:
     """Asks the resolvers."""
 
-    def __init__(self, resolv_conf: str, never: Sequence[Network], clock: Callable[[], float]) -> None:
-        """`never`: the networks in which no resolver is asked. `clock` returns seconds and never goes back."""
+    def __init__(self, resolv_conf: str, never: Callable[[], Sequence[Network]], clock: Callable[[], float]) -> None:
+        """`never` returns the networks in which no resolver is asked. `clock` returns seconds and never goes back."""
         self._resolv_conf, self._never, self._clock = resolv_conf, never, clock
         self._read = (-math.inf, list[str]())  # when the list was read, and the list
         self._shunned: dict[str, float] = {}  # resolvers that did not answer, and until when each is asked last
@@ -72,7 +72,7 @@ class Resolvers:
             return
         for resolver in parse_resolvers(text):
             address = to_address(resolver)
-            if address is not None and not is_within(address, self._never):
+            if address is not None and not is_within(address, self._never()):
                 yield resolver
 
 

@@ -14,7 +14,9 @@ import structlog
 
 from kube_ovn.daemon.settings import Settings
 from kube_ovn.derive import Collection, Graph, News, Read, Source
-from kube_ovn.discovery import size
+from kube_ovn.discovery import cidrs, size
+from kube_ovn.discovery.attached import Named
+from kube_ovn.discovery.cidrs import join_networks
 from kube_ovn.discovery.endpoints import (
     Place,
     cluster_addresses,
@@ -39,7 +41,7 @@ from kube_ovn.k8s.store import Store
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, is_within, parse_addresses, parse_networks
 from kube_ovn.model.kube import EndpointSlice, Node, Object, Service
-from kube_ovn.model.resource import ENDPOINT_SLICES, IPS, NODES, PODS, SERVICES, SUBNETS, Resource
+from kube_ovn.model.resource import ENDPOINT_SLICES, IPS, NODES, PODS, SERVICE_CIDRS, SERVICES, SUBNETS, Resource
 
 log = structlog.get_logger()
 
@@ -90,6 +92,7 @@ class View:
         """The IP objects of Pods on this node; where its name is no value of a label, those on all such nodes."""
         self.nodes, self.subnets = Kind(NODES, graph, synced), Kind(SUBNETS, graph, synced)
         self.services, self.slices = Kind(SERVICES, graph, synced), Kind(ENDPOINT_SLICES, graph, synced)
+        self.cidrs = Kind(SERVICE_CIDRS, graph, synced)
         nodes, services, slices = self.nodes.objects, self.services.objects, self.slices.objects
         self.own_nodes = graph.derive("own Node", nodes, lambda _, name, node: node if name == self._own_name else None)
         self.addresses = graph.derive(
@@ -103,12 +106,21 @@ class View:
         subnets = self.subnets.objects
         rules = graph.derive("NAT rules", subnets, lambda _, name, each: each.spec.nat_outgoing_policy_rules or None)
         self._exceptions = graph.derive("NAT exceptions", rules, lambda _, name, each: parse_exceptions(each))
+        self._cidr_blocks = graph.derive(
+            "CIDRs of Subnets", subnets, lambda _, name, each: each.status.cidr_block or None
+        )
+        flag = settings.service_cluster_ip_range
+        self._judged = cidrs.define(graph, self.cidrs.objects, nodes, flag, self._find_subnets)
+        one: Collection[str, bool] = graph.collection("one", str, bool)
+        one.put(ONE, True)
+        self.ranges = graph.derive("networks of Services", one, self._join_ranges)
+        """The networks of Services' own addresses."""
         graph.step("Subnets in effect", [subnets, self._exceptions], self._parse_subnets)
-        graph.step("own site", [self.own_nodes, self.effective], self._parse_site)
+        graph.step("own site", [self.own_nodes, self.effective, self.ranges], self._parse_site)
         self._slices = graph.index("slices by Service", slices, lambda name, item: _service_of(item))
         self._servers = graph.derive("spots of API servers", slices, lambda _, name, item: _server_spots(item))
         self._own_spots = graph.index("own spots elsewhere", services, self._find_own_spots)
-        """The spots of Services' own addresses outside the networks of these, each with its Services."""
+        """The spots of Services' own addresses outside the networks of the flag, each with its Services."""
         foreign = graph.derive("Services of foreign slices", slices, self._foreign)
         self._foreign_slices = graph.index("foreign slices by Service", foreign, lambda name, service: (service,))
         self.handled = graph.derive("Services handled here", services, self._parse_service)
@@ -127,6 +139,11 @@ class View:
     @property
     def site(self) -> Site | None:
         return self.sites.values.get(ONE)
+
+    @property
+    def service_networks(self) -> tuple[Network, ...] | None:
+        """The networks of Services' own addresses; None until ServiceCIDRs, and what they may overlap, are known."""
+        return self.ranges.values.get(ONE)
 
     @property
     def all_addresses(self) -> frozenset[Address] | None:
@@ -167,10 +184,25 @@ class View:
 
     def directory(self, domain: str) -> Directory:
         """The names of all Services, in this domain."""
-        reserved = self._settings.service_cluster_ip_range
-        made = Directory(domain, self.graph, self.services.objects, self._slices, reserved, self.is_inside)
+        made = Directory(domain, self.graph, self.services.objects, self._slices, self._find_reserved, self.is_inside)
         self.graph.settle()
         return made
+
+    def _find_reserved(self, read: Read) -> tuple[Network, ...]:
+        return read.get(self.ranges, ONE) or self._settings.service_cluster_ip_range
+
+    def _find_subnets(self, read: Read) -> Iterator[Named]:
+        """The CIDRs in effect of all Subnets, the join subnet among them. What cannot be read is left out."""
+        for (_, name), text in read.all(self._cidr_blocks).items():
+            with suppress(ValueError):
+                yield from ((network, f"{network} of Subnet {name}") for network in parse_networks(text))
+
+    def _join_ranges(self, read: Read, key: str, value: bool) -> tuple[Network, ...] | None:
+        kinds = (SERVICE_CIDRS, SUBNETS, NODES)
+        known = [read.get(self._synced, kind.name) for kind in kinds]
+        if not all(known):
+            return None
+        return join_networks(self._settings.service_cluster_ip_range, read.all(self._judged).values())
 
     def _parse_subnets(self, news: News) -> None:
         join, node = self._settings.node_switch, self._settings.node_name
@@ -188,9 +220,9 @@ class View:
 
     def _parse_site(self, news: News) -> None:
         """Put the site of this node. A part of it that is not known, or wrong, stays as it was."""
-        own, before, services = self.own, self.site, self._settings.service_cluster_ip_range
+        own, before, services = self.own, self.site, self.service_networks
         fabric = tuple(network for subnet in self.node_subnets or () for network in subnet.networks)
-        if own is None or not fabric:
+        if own is None or not fabric or services is None:
             return
         annotations = own.metadata.annotations
         addresses, inside = (before.place.addresses, before.inside) if before else ((), ())

@@ -52,10 +52,11 @@ class Directory:
         graph: Graph,
         services: Source[tuple[str, str], Service],
         slices: Index[tuple[str, str], tuple[str, str], EndpointSlice],
-        reserved: Sequence[Network],
+        reserved: Callable[[Read], Sequence[Network]],
         is_inside: Callable[[Address], bool],
     ) -> None:
-        """`services`: by Namespace and name; `slices`: by Service. `reserved`: the networks of Services' own addresses.
+        """`services`: by Namespace and name; `slices`: by Service. `reserved`: reads the networks of Services' own
+        addresses.
         `is_inside`: whether the reverse name of an address is one of the cluster's names.
         """
         self.domain, self._slices, self._reserved, self._is_inside = domain, slices, reserved, is_inside
@@ -65,8 +66,10 @@ class Directory:
         self._pointers = graph.index("names by address", self._entries, lambda key, entry: entry.names.pointers)
 
     def _enter(self, read: Read, key: tuple[str, str], service: Service) -> _Entry:
-        slices = read.select(self._slices, key).values() if is_headless(service) else ()
-        names = service_names(service, slices, self.domain, self._reserved)
+        slices, reserved = list[EndpointSlice](), tuple[Network, ...]()
+        if is_headless(service):
+            slices, reserved = list(read.select(self._slices, key).values()), tuple(self._reserved(read))
+        names = service_names(service, slices, self.domain, reserved)
         return _Entry(service=service, names=names, ports=frozenset(_ports(service, slices)))
 
     def answer(self, query: dns.message.Message) -> dns.message.Message | None:

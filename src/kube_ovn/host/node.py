@@ -113,8 +113,11 @@ def render_node(
     link: dict[LinkKey, Route | None] = dict.fromkeys([Toggle.UP, Toggle.FORWARDING])
     through: dict[LinkKey, Route | None] = {**link, DUMMY: None}
     link.update(dict.fromkeys(interfaces))
-    networks = [*(network for subnet in subnets for network in _through_fabric(subnet, near)), *services]
-    link.update({route.to: route for route in _routes(networks, gateways, internal_addresses(node))})
+    networks = [*(network for subnet in subnets for network in subnet.networks), *services]
+    # To just a network that the node is attached to packets go their own way; of a larger and a smaller one, the kernel
+    # takes the way to the smaller one.
+    through_fabric = (network for network in networks if network not in near)
+    link.update({route.to: route for route in _routes(through_fabric, gateways, internal_addresses(node))})
     # The source is the node's own address in the fabric: then OVN can send a question of the node back to the node.
     own_addresses: dict[int, Address] = {each.address.version: each.address for each in interfaces}
     link.update({route.to: route for route in _routes(map(ip_network, dns), gateways, own_addresses)})
@@ -129,13 +132,6 @@ def render_node(
         networks=frozenset(network for subnet in (*subnets, join) for network in subnet.networks),
         gateways=gateways,
     )
-
-
-def _through_fabric(subnet: NodeSubnet, near: Collection[Network]) -> Iterator[Network]:
-    """The networks of a subnet that the node reaches through the fabric. To just a network that the node is attached to
-    packets go their own way; of a larger and a smaller one, the kernel takes the way to the smaller one.
-    """
-    return (network for network in subnet.networks if network not in near)
 
 
 def _routes(

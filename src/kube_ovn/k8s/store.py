@@ -37,7 +37,7 @@ class Store(Generic[T]):
         self.version = ""
         """The version up to which the server has sent all changes."""
         self.synced = asyncio.Event()
-        """Set after the first full list, for good."""
+        """Set after the first full list, or when it is clear that there is none, for good."""
         self.proved: float | None = None
         """Loop time of the newest proof that the objects are current: a list, an event, a bookmark, a watch's regular
         end.
@@ -163,6 +163,12 @@ class Store(Generic[T]):
             self.unavailable_since = asked
         self._finish_list(asked)
         return news
+
+    def do_without(self) -> None:
+        """Take over that there are no objects of this kind as long as the server serves none. Known ones stay known."""
+        if not self.synced.is_set():
+            self.synced.set()
+            self._on_change()
 
     def _finish_list(self, asked: float) -> None:
         self._listed = asked

@@ -39,6 +39,12 @@ probes notice a dead peer; this bound is for faults that they cannot see, such a
 it.
 """
 RETRY_CEILING = 5.0
+SELDOM = 300.0
+"""Seconds between two questions for a kind that is done without: every node asks."""
+FORBIDDEN = 10.0
+"""Seconds after which a kind that may not be read is done without, if it can be: an API server that was just started
+may forbid everything.
+"""
 NOT_FOUND = 404
 
 Report = Callable[[Resource[Object], Unreadable], None]
@@ -49,13 +55,19 @@ class _Follower(Generic[T]):
     """Keeps one Store equal to the API server. `_version`: the version that the Store has come to; "" = list first."""
 
     def __init__(
-        self, client: Client, kind: Resource[T], store: Store[T], selector: Mapping[str, str], report: Report
+        self,
+        client: Client,
+        kind: Resource[T],
+        store: Store[T],
+        selector: Mapping[str, str],
+        report: Report,
+        optional: bool,
     ) -> None:
         self._client, self._kind, self._store, self._selector = client, kind, store, selector
-        self._report = report
+        self._report, self._optional = report, optional
         self._version = ""
         self._asked = 0.0
-        self._backoff = Backoff(ceiling=RETRY_CEILING)
+        self._backoff, self._absence = Backoff(ceiling=RETRY_CEILING), Backoff(ceiling=SELDOM)
         UNAVAILABLE.labels(kind.name).set(0)
 
     async def run(self) -> None:
@@ -74,7 +86,8 @@ class _Follower(Generic[T]):
                     self._lack(error)
                 else:
                     self._log(error)
-                await self._backoff.wait()
+                is_done_without = error.unavailable and self._optional and self._store.synced.is_set()
+                await (self._absence if is_done_without else self._backoff).wait()
 
     async def _list(self) -> None:
         self._asked = asyncio.get_running_loop().time()
@@ -130,6 +143,7 @@ class _Follower(Generic[T]):
         if self._store.unavailable:
             self._store.unavailable = ""
             UNAVAILABLE.labels(self._kind.name).set(0)
+            self._absence.reset()
             log.info("kind available again", kind=self._kind.name)
 
     def _lack(self, error: KubeError) -> None:
@@ -137,6 +151,9 @@ class _Follower(Generic[T]):
         if self._store.refuse(error.message, self._asked):
             UNAVAILABLE.labels(self._kind.name).set(1)
             log.error("kind not available, trying again", kind=self._kind.name, status=error.status, error=str(error))
+        refused_for = self._asked - self._store.unavailable_since
+        if self._optional and (error.status == NOT_FOUND or refused_for > FORBIDDEN):
+            self._store.do_without()
 
     def _log(self, error: KubeError) -> None:
         log.warning(
@@ -150,8 +167,11 @@ async def follow(
     store: Store[T],
     selector: Mapping[str, str] = ALL,
     report: Report = lambda resource, unreadable: None,
+    *,
+    optional: bool = False,
 ) -> None:
     """Keep the store equal to the API server's objects of the kind that the selector (`Client.list`) chooses, until
-    cancelled.
+    cancelled. `optional`: a server that does not serve the kind counts as one without an object of it, and is asked
+    again seldom.
     """
-    await _Follower(client, kind, store, selector, report).run()
+    await _Follower(client, kind, store, selector, report, optional).run()
