@@ -19,7 +19,7 @@ from kube_ovn.k8s.lease import LEASES
 from kube_ovn.model import names
 from kube_ovn.model.crd import Subnet
 from kube_ovn.model.kube import Pod
-from kube_ovn.model.resource import IPPOOLS, NODES, PODS, SUBNETS
+from kube_ovn.model.resource import IPPOOLS, NODES, PODS, SERVICE_CIDRS, SUBNETS
 from tests.daemon.crds import install_crds
 from tests.daemon.kube_apiserver import ADMIN, KubeApiserver, kube_apiserver
 from tests.daemon.ovn import Ovn, ovn
@@ -149,6 +149,49 @@ async def test_a_second_leader_changes_nothing(world: World) -> None:
         await world.delete("late")
         await until("what left is gone", world.settled)
         assert sorted(world.ovn.nbctl("show")) == sorted(rows)
+
+
+async def test_a_service_cidr_is_followed_and_its_user_told_what_is_in_its_way(world: World) -> None:
+    def refused() -> str:
+        return world.ovn.nbctl(
+            "--bare", "--columns=match", "find", "ACL", 'external_ids:key="subnet ovn-default services"'
+        )
+
+    async def create(name: str, *cidrs: str) -> None:
+        body = {"metadata": {"name": name}, "spec": {"cidrs": cidrs}}
+        await world.client.request("POST", SERVICE_CIDRS.path(), body=body)
+
+    async def make_subnet(name: str, cidr: str) -> None:
+        body = {"apiVersion": SUBNETS.version, "kind": SUBNETS.name, "metadata": {"name": name}}
+        await world.client.create(SUBNETS, "", {**body, "spec": {"cidrBlock": cidr}})
+
+    async with world.controller():
+        await make_subnet("before", "10.121.5.0/24")
+        await until("it is in effect", lambda: "before" in world.ovn.nbctl("ls-list"))
+        await create("extra", "10.120.0.0/16")
+        await until("it counts", lambda: "ip4.dst == 10.120.0.0/16" in refused())
+        await create("late", "10.121.0.0/16")
+
+        async def told() -> bool:
+            events = await world.events("late")
+            return "ServiceCIDRRefused" in events and "10.121.0.0/16 overlaps 10.121.5.0/24 of Subnet before" in events
+
+        await until("the user is told", told)
+        assert "10.121.0.0" not in refused()
+        await make_subnet("new", "10.120.5.0/24")
+
+        async def said() -> bool:
+            conditions = (await world.client.get(SUBNETS, "", "new")).status.conditions
+            return any("overlaps the ServiceCIDR 'extra' (10.120.0.0/16)" in each.message for each in conditions)
+
+        await until("the new Subnet is refused", said)
+        for name in ("extra", "late"):
+            await world.client.request("DELETE", SERVICE_CIDRS.path("", name))
+        await until("it is forgotten", lambda: "10.120.0.0/16" not in refused())
+        await until("the Subnet comes", lambda: "new" in world.ovn.nbctl("ls-list"))
+        for name in ("before", "new"):
+            await world.client.request("DELETE", SUBNETS.path("", name))
+        await until("they are gone", lambda: "before" not in world.ovn.nbctl("ls-list"))
 
 
 async def test_what_was_committed_and_not_published_is_kept(world: World) -> None:

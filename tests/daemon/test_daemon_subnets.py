@@ -75,6 +75,47 @@ def test_subnet_comes_changes_and_goes(node: Node) -> None:
     assert "team-a" not in table(node)
 
 
+CIDRS = "/apis/networking.k8s.io/v1/servicecidrs"
+
+
+def create_service_cidr(node: Node, name: str, *cidrs: str) -> None:
+    body = {"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": name}}
+    node.api("POST", CIDRS, {**body, "spec": {"cidrs": cidrs}})
+
+
+def services(node: Node) -> str:
+    return run(["nsenter", f"--net=/run/netns/{node.netns}", "nft", "list", "table", "inet", "kube-ovn-services"])
+
+
+def test_a_service_cidr_is_routed_to_the_fabric_until_it_goes(node: Node) -> None:
+    assert f"10.96.0.0/12 {VIA}" in node.ip("route")
+    create_service_cidr(node, "extra", "10.120.0.0/16")
+    until("it is routed", lambda: f"10.120.0.0/16 {VIA}" in node.ip("route"))
+    until("the table for Services has it", lambda: "10.96.0.0/12, 10.120.0.0/16" in services(node))
+    assert 'oifname "ovn0" ip daddr { 10.96.0.0/12, 10.120.0.0/16 } accept' in table(node)
+    node.stop_daemon(kill=True)
+    node.start_daemon()
+    until("the node is ready", lambda: node.health("/readyz")[0] == 200)
+    assert f"10.120.0.0/16 {VIA}" in node.ip("route")
+    node.api("DELETE", f"{CIDRS}/extra")
+    until("it is forgotten", lambda: "10.120.0.0/16" not in node.ip("route") + table(node) + services(node))
+    assert f"10.96.0.0/12 {VIA}" in node.ip("route")
+
+
+def test_a_subnet_that_was_there_before_a_service_cidr_keeps_its_route(node: Node) -> None:
+    node.create_subnet("before", "10.121.5.0/24")
+    until("its route is there", lambda: f"10.121.5.0/24 {VIA}" in node.ip("route"))
+    create_service_cidr(node, "late", "10.121.0.0/16", "fd00:121::/112")
+    create_service_cidr(node, "seen", "10.122.0.0/16")
+    until("the daemon has seen them", lambda: f"10.122.0.0/16 {VIA}" in node.ip("route"))
+    assert "10.121.0.0/16" not in node.ip("route") + table(node) + services(node)
+    node.delete_subnet("before")
+    until("it is routed", lambda: f"10.121.0.0/16 {VIA}" in node.ip("route"))
+    for name in ("late", "seen"):
+        node.api("DELETE", f"{CIDRS}/{name}")
+    until("they are forgotten", lambda: "10.12" not in node.ip("route"))
+
+
 def test_no_write_for_what_changes_with_every_pod(node: Node) -> None:
     """The kernel numbers a table anew when it is replaced."""
     before, size = table(node), (node.folder / "vswitch.db").stat().st_size

@@ -2,27 +2,29 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TypeVar
 
 import pytest
 from prometheus_client import REGISTRY
 
-from kube_ovn.k8s.client import Client, KubeError
+from kube_ovn.k8s import client, watch
+from kube_ovn.k8s.client import Client, KubeError, Listing
 from kube_ovn.k8s.credentials import Credentials, load_credentials
 from kube_ovn.k8s.watch import Store, follow
 from kube_ovn.model.kube import Pod
-from kube_ovn.model.resource import NAMESPACES, PODS
+from kube_ovn.model.resource import NAMESPACES, PODS, Resource
 from kube_ovn.reconcile import Dirty
-from tests.daemon.kube_apiserver import KubeApiserver, kube_apiserver
+from tests.daemon.kube_apiserver import ADMIN, KubeApiserver, kube_apiserver
 from tests.fakes.proxy import Proxy
 
 __all__ = ["kube_apiserver"]
 
 T = TypeVar("T")
+V = TypeVar("V")
 DEADLINE = 60.0
 ADDRESS = "ovn.kubernetes.io/ip_address"
 _numbers = count(1)
@@ -206,6 +208,47 @@ async def test_who_may_not_is_told(cluster: Cluster) -> None:
         with pytest.raises(KubeError, match=r"nobody.*cannot list resource") as refused:
             await nobody.list(PODS)
     assert (refused.value.status, refused.value.reason) == (403, "Forbidden")
+
+
+class Counting(Client):
+    """A client that counts its lists of each kind."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        super().__init__(credentials)
+        self.lists: dict[str, int] = {}
+        self.dirty = Dirty()
+
+    async def list(
+        self, kind: Resource[V], *, namespace: str = "", selector: Mapping[str, str] = client.ALL
+    ) -> Listing[V]:
+        self.lists[kind.name] = self.lists.get(kind.name, 0) + 1
+        self.dirty.mark()
+        return await super().list(kind, namespace=namespace, selector=selector)
+
+
+@pytest.mark.parametrize(("token", "version"), [(ADMIN, "networking.k8s.io/v0"), ("nobody", "v1")])
+async def test_a_kind_that_is_missing_or_forbidden_is_done_without_and_seldom_asked_for(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, token: str, version: str
+) -> None:
+    monkeypatch.setattr(watch, "FORBIDDEN", 0.0)
+    monkeypatch.setattr(watch, "RETRY_CEILING", 0.05)
+    needed, wanted = (replace(PODS, name=name, version=version) for name in ("Needed", "Wanted"))
+    missed, absent = Watched(), Watched()
+    async with Counting(load_credentials(str(cluster.server.write_kubeconfig(token)))) as counting:
+        tasks = [
+            asyncio.create_task(follow(counting, needed, missed)),
+            asyncio.create_task(follow(counting, wanted, absent, optional=True)),
+        ]
+        await absent.told(absent.synced.is_set)
+        async with asyncio.timeout(DEADLINE):
+            while counting.lists["Needed"] < 30:
+                await counting.dirty.wait()
+        assert counting.lists["Wanted"] < 10
+        assert not missed.synced.is_set()
+        assert not absent.objects
+        assert absent.unavailable
+        for task in tasks:
+            task.cancel()
 
 
 def address_of(pod: Pod | None) -> str | None:
