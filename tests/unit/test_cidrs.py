@@ -2,18 +2,24 @@
 
 import json
 from ipaddress import ip_network
+from typing import TypeVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from kube_ovn.daemon.settings import Settings
+from kube_ovn.daemon.view import View
 from kube_ovn.discovery.cidrs import Judged, join_networks
 from kube_ovn.model import names
 from kube_ovn.model.addr import Network
 from kube_ovn.model.crd import Subnet
-from kube_ovn.model.kube import Object
+from kube_ovn.model.kube import Node, Object, ServiceCIDR
 from kube_ovn.model.nb import Acl
 from kube_ovn.topology.graph import Topology
 from tests.small_clusters import Api, fabric, namespace, node, pod, service, service_cidr, settle, subnet
 
+T = TypeVar("T")
 FLAG = "10.96.0.0/12", "fd00:10:96::/112"
 
 
@@ -39,6 +45,9 @@ class World:
     def told(self, uid: str) -> str:
         problem = self.topology.problems.get(uid)
         return "" if problem is None else problem.message
+
+    def of(self, kind: type[T]) -> list[T]:
+        return [item for item in self.api.objects.values() if isinstance(item, kind)]
 
     def refused(self) -> set[str]:
         """The networks in which the default Subnet's switch refuses addresses that no Service has."""
@@ -156,6 +165,38 @@ def test_without_a_further_service_cidr_a_node_that_comes_costs_none_a_look() ->
     before = judged.worked
     world.put(node("node2", 2), subnet("blue", "172.20.0.0/16"))
     assert judged.worked == before
+
+
+# --- The controller and a node ---
+
+TEXTS = (
+    "172.20.0.0/16",
+    "172.20.5.0/24",
+    "172.16.0.0/12",
+    "172.30.0.0/24",
+    "10.16.5.0/24",
+    "100.64.0.0/10",
+    "fd00:20::/64",
+)
+NEAR = ("172.20.0.0/24", "172.20.5.7/32", "172.0.0.0/8", "fd00:20::/64", "nonsense")
+LABELS = ("eth0", "resolver")
+
+
+@given(
+    st.lists(st.sampled_from(TEXTS), max_size=3),
+    st.lists(st.tuples(st.sampled_from(NEAR), st.sampled_from(LABELS)), max_size=2),
+    st.lists(st.sampled_from(TEXTS), max_size=3),
+)
+def test_a_node_agrees_with_the_controller(subnets: list[str], near: list[tuple[str, str]], cidrs: list[str]) -> None:
+    world = World(*(subnet(f"s{number}", text) for number, text in enumerate(subnets)))
+    world.put(node("node1", 1, **{names.NETWORKS: json.dumps(dict(near))}))
+    world.put(*(service_cidr(f"c{number}", text) for number, text in enumerate(cidrs)))
+    known = View(Settings(node_name="node1", service_cluster_ip_range=networks(*FLAG)))
+    known.nodes.store.replace(world.of(Node), 0.0)
+    known.subnets.store.replace(world.of(Subnet), 0.0)
+    known.cidrs.store.replace(world.of(ServiceCIDR), 0.0)
+    assert known.service_networks is not None
+    assert set(map(str, known.service_networks)) == world.refused()
 
 
 def networks(*texts: str) -> tuple[Network, ...]:

@@ -49,7 +49,9 @@ class Settings:
     node_switch: str = flag("join", "name of the subnet that joins the nodes to the router")
     node_switch_cidr: str = flag("100.64.0.0/16", "CIDR of the join subnet, one a family")
     node_switch_gateway: str = flag("", "gateway of the join subnet; empty = first address")
-    service_cluster_ip_range: str = flag("10.96.0.0/12", "Service CIDR of the cluster, one a family")
+    service_cluster_ip_range: str = flag(
+        "10.96.0.0/12", "Service CIDR of the cluster, one a family; ServiceCIDRs add others"
+    )
     dns: bool = flag(True, "answer for the names of Services at the Pods' own ports", parse_bool)
     cluster_domain: str = flag("", "domain of those names; empty = as kubeadm says, else cluster.local", parse_domain)
     cluster_dns: tuple[Address, ...] = flag(

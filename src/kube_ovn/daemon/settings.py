@@ -55,7 +55,9 @@ class Settings:
     )
     node_switch: str = flag("join", "name of the subnet that joins the nodes to the router")
     service_cluster_ip_range: tuple[Network, ...] = flag(
-        parse_networks("10.96.0.0/12"), "Service CIDR of the cluster, one a family", parse_networks
+        parse_networks("10.96.0.0/12"),
+        "Service CIDR of the cluster, one a family; ServiceCIDRs add others",
+        parse_networks,
     )
     services: str = flag(
         ALL_SERVICES,

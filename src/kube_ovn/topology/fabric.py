@@ -17,6 +17,7 @@ class Fabric:
     initial: Mapping[str, Mapping[str, object]]
     """The specs of the Subnets that are made when they are missing, by name: the default one and the join one."""
     services: tuple[Network, ...] = ()
+    """The networks of Services' own addresses that are set; ServiceCIDRs add others (`services.cidrs`)."""
     domain: str = ""
     """The domain of the cluster's names in DNS; empty when the fabric does not answer for names."""
     dns: tuple[Address, ...] = ()
