@@ -436,3 +436,11 @@ def test_packets_to_a_network_that_the_node_is_attached_to_go_their_own_way() ->
     assert routed("172.17.5.0/24", "172.17.0.0/16"), "the kernel takes the longer prefix"
     assert routed("192.168.0.0/16", "192.168.5.0/24")
     assert routed("10.20.0.0/24", "172.17.0.0/16")
+
+
+def test_so_do_packets_to_such_a_network_that_is_one_of_services() -> None:
+    services = [ip_network("10.96.0.0/12"), ip_network("172.17.0.0/16")]
+    state = render_node(node(**GRANTED), [], 1400, near=[ip_network("172.17.0.0/16")], services=services)
+    assert state is not None
+    link = state.nics[names.NODE_NIC].link
+    assert [each in link for each in services] == [True, False]
