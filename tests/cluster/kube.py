@@ -35,9 +35,10 @@ _GROUPS = {
     "/apis/apps/v1": ("daemonset", "deployment", "statefulset"),
     "/apis/discovery.k8s.io/v1": ("endpointslice",),
     "/apis/kubeovn.io/v1": ("ip", "ippool", "subnet"),
+    "/apis/networking.k8s.io/v1": ("servicecidr",),
 }
 _GROUP = {kind: group for group, kinds in _GROUPS.items() for kind in kinds}
-_CLUSTER_WIDE = {"namespace", "node", "ip", "ippool", "subnet"}
+_CLUSTER_WIDE = {"namespace", "node", "ip", "ippool", "servicecidr", "subnet"}
 _here = threading.local()
 
 

@@ -10,7 +10,7 @@ from kube_ovn.model import nb
 from sandbox.layout import API_SERVICE_V4
 from sandbox.paths import SandboxError
 from tests.cluster import kube
-from tests.cluster.fabric import records, warned
+from tests.cluster.fabric import Block, ready, records, remove_subnet, subnet, told, warned
 from tests.cluster.kube import Json
 from tests.cluster.lab import HTTP, SLEEP, Pod, Scene, manifest, node_exec, until
 from tests.cluster.northbound import read_rows, until_nodes_follow
@@ -276,6 +276,51 @@ def test_an_address_outside_the_cluster_is_answered_inside_too(scene: Scene) -> 
     assert answers(scene, client, "192.0.2.80") == {"web1"}
     (seen,) = {text.rpartition(":")[0] for text in answers(scene, client, "192.0.2.80", path="clientip")}
     assert seen == client.ip
+
+
+def test_a_further_range_of_service_addresses_is_served_as_long_as_it_is_there(scene: Scene, block: Block) -> None:
+    """KEP-1880. Nodes reach it too, no new Subnet gets it, and it is forgotten when it goes."""
+    name, cidr = f"c-{scene.namespace}", block.cidr4()
+    client, _ = scene.start(manifest("client", "node2"), backend("web1", "node1"))
+    kube.create(
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "ServiceCIDR",
+            "metadata": {"name": name},
+            "spec": {"cidrs": [cidr]},
+        }
+    )
+    try:
+        kube.when(lambda seen: is_ready(seen[name]) or None, 30, f"{name} is Ready", "servicecidr")
+        address = create(scene, "web", clusterIP=block.v4(80))
+        assert address == block.v4(80)
+        serves(scene, address, ["web1"])
+        assert answers(scene, client, address) == {"web1"}
+        for node in NODES:
+            until(lambda node=node: answers_node(node, address, count=1) == {"web1"}, 20, f"{node} is served")  # type: ignore[misc]
+        kube.apply(subnet(name, block.cidr4(length=25), namespaces=[scene.namespace]))
+        told(
+            "subnet",
+            name,
+            "Validated",
+            f"CIDR {block.cidr4(length=25)} overlaps the ServiceCIDR '{name}' ({cidr}); choose another",
+        )
+        kube.delete("service", "web", namespace=scene.namespace)
+        kube.remove("servicecidr", name)
+        ready(name)
+        until(lambda: cidr not in ways("node2"), 20, "the node has forgotten it")
+    finally:
+        scene.kubectl("delete", "servicecidr", name, "--ignore-not-found", "--wait=false")
+        remove_subnet(scene, name)
+
+
+def is_ready(cidr: Json) -> bool:
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in cidr["status"].get("conditions", []))
+
+
+def ways(node: str) -> str:
+    """The networks that a node reaches through the fabric."""
+    return node_exec(node, "ip", "route", "show", "dev", "ovn0")
 
 
 def test_what_a_service_must_not_have_it_is_told(scene: Scene) -> None:
