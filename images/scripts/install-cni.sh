@@ -1,8 +1,7 @@
 #!/bin/sh
-# First container of kube-ovn-cni: what a node needs before the daemon may run.
+# First container of kube-ovn-cni: the plugin for the container runtime.
 #
-#   $1         the container runtime's plugin directory, as mounted here
-#   POD_CIDR   CIDRs of the Pods: which address families the node has to forward
+#   $1   the runtime's plugin directory, as mounted here
 set -eu
 
 install() {
@@ -21,10 +20,3 @@ for name in loopback portmap; do
         sha256sum "$1/$name" >"$mark"
     fi
 done
-
-case $POD_CIDR in
-*.*) echo 1 >/proc/sys/net/ipv4/ip_forward ;;
-esac
-case $POD_CIDR in
-*:*) echo 1 >/proc/sys/net/ipv6/conf/all/forwarding ;;
-esac

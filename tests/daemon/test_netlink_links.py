@@ -18,7 +18,7 @@ import pytest
 from kube_ovn.daemon import plumbing
 from kube_ovn.daemon.wait import Broadcast
 from kube_ovn.host.egress import render_table
-from kube_ovn.host.node import LinkKey, Toggle
+from kube_ovn.host.node import LinkKey
 from kube_ovn.host.subnet import NodeSubnet
 from kube_ovn.linux import icmp, links, netlink, nft, notify, policy
 from kube_ovn.linux.netlink import NetlinkError, Socket
@@ -248,7 +248,7 @@ def test_many_sandboxes_side_by_side() -> None:
 
 def fabric(count: int) -> dict[LinkKey, Route | None]:
     """ovn0 with the routes to so many subnets of both families."""
-    state: dict[LinkKey, Route | None] = {Toggle.UP: None, Toggle.FORWARDING: None, JOIN: None, JOIN_V6: None}
+    state: dict[LinkKey, Route | None] = {JOIN: None, JOIN_V6: None}
     for number in range(count):
         v4, v6 = ip_network(f"10.{number % 256}.{number // 256}.0/24"), ip_network(f"fd00:16:{number:x}::/64")
         state[v4] = Route(to=v4, via=ip_address("100.64.0.1"), source=ip_address("100.64.0.2"))
@@ -268,8 +268,6 @@ def ours() -> set[Route]:
 def ovn0_state(via: str = "100.64.0.1") -> dict[LinkKey, Route | None]:
     pods = ip_network("10.16.0.0/16")
     return {
-        Toggle.UP: None,
-        Toggle.FORWARDING: None,
         JOIN: None,
         pods: Route(to=pods, via=ip_address(via), source=ip_address("100.64.0.2")),
     }
@@ -316,7 +314,7 @@ def test_node_settles_and_stays(netns: str) -> None:
         with Socket() as root:
             assert [address for _, address in links.list_addresses(root, index)] == [JOIN]
             assert [str(route.via) for route in links.list_routes(root, names.ROUTE_PROTOCOL)] == ["100.64.0.3"]
-        plumbing.apply(names.NODE_NIC, {Toggle.UP: None, Toggle.FORWARDING: None})
+        plumbing.apply(names.NODE_NIC, {})
         with Socket() as root:
             assert links.list_addresses(root, index) == []
             assert links.list_routes(root, names.ROUTE_PROTOCOL) == []
@@ -372,7 +370,7 @@ def test_a_route_of_another_program_stays_and_is_there_when_ours_goes(netns: str
             return {to: via for to, via in found.items() if to in theirs}
 
         for router in ("100.64.0.1", "100.64.0.3"):
-            wanted: dict[LinkKey, Route | None] = {Toggle.UP: None, Toggle.FORWARDING: None, JOIN: None}
+            wanted: dict[LinkKey, Route | None] = {JOIN: None}
             for to in map(ip_network, ("172.17.0.0/16", "10.7.0.0/24", "10.8.0.0/24")):
                 wanted[to] = Route(to=to, via=ip_address(router))
             plumbing.apply(names.NODE_NIC, wanted)
@@ -380,12 +378,13 @@ def test_a_route_of_another_program_stays_and_is_there_when_ours_goes(netns: str
             plumbing.apply(names.NODE_NIC, wanted)
             assert others() == theirs
             assert ours() == {Route(to=ip_network("10.8.0.0/24"), via=ip_address(router))}
-        on_link, gateways = plumbing.list_networks()
-        assert ("docker0", ip_network("172.17.0.0/16")) in on_link
-        assert ("docker0", ip_network("fd17::/64")) in on_link
-        assert not [network for _, network in on_link if str(network) in ("0.0.0.0/0", "10.9.0.0/24")]
-        assert gateways == [ip_address("172.17.0.2")]
-        plumbing.apply(names.NODE_NIC, {Toggle.UP: None, Toggle.FORWARDING: None})
+        ways = plumbing.list_ways()
+        on_link = [(way.link, str(way.to)) for way in ways if way.via is None]
+        assert ("docker0", "172.17.0.0/16") in on_link
+        assert ("docker0", "fd17::/64") in on_link
+        assert ("docker0", "10.9.0.0/24") not in on_link
+        assert [str(way.via) for way in ways if not way.to.prefixlen] == ["172.17.0.2", "None"]
+        plumbing.apply(names.NODE_NIC, {})
         assert others() == theirs
 
     inside(netns, scenario)

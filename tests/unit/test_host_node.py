@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from kube_ovn.host.egress import render_table
-from kube_ovn.host.node import NodeState, Toggle, parse_encaps, render_node, tunnel_overhead
+from kube_ovn.host.node import NodeState, parse_encaps, render_node, tunnel_overhead
 from kube_ovn.host.subnet import NodeSubnet, parse_exceptions, parse_subnet
 from kube_ovn.model import names
 from kube_ovn.model.addr import parse_addresses
@@ -164,15 +164,9 @@ def test_nothing_until_allocated() -> None:
 def test_state_of_a_node() -> None:
     state = rendered(DEFAULT)
     assert state.nics["ovn0"].link == {
-        Toggle.UP: None,
-        Toggle.FORWARDING: None,
         InterfaceAddress(address=ip_address("100.64.0.2"), prefix=16): None,
         ip_network("10.16.0.0/16"): route("10.16.0.0/16"),
     }
-    assert list(state.nics["ovn0"].link)[:2] == [
-        Toggle.UP,
-        Toggle.FORWARDING,
-    ]  # the link is up before its routes are asked for
     ovn0 = state.nics["ovn0"].rows[RowKey("Interface", "ovn0")]
     assert isinstance(ovn0, Interface)
     assert (ovn0.type, ovn0.mac, ovn0.mtu_request) == ("internal", "0a:00:00:00:00:02", 1400)

@@ -6,9 +6,8 @@ import threading
 import pytest
 
 from kube_ovn.daemon import plumbing
-from kube_ovn.linux import links, netlink
+from kube_ovn.linux import netlink
 from kube_ovn.linux.netlink import NetlinkError
-from kube_ovn.model.host import Link
 
 
 async def test_who_is_cancelled_waits_for_the_thread() -> None:
@@ -30,11 +29,6 @@ async def test_who_is_cancelled_waits_for_the_thread() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert done == [True]
-
-
-def test_a_link_that_went_is_the_worlds_doing() -> None:
-    with pytest.raises(NetlinkError, match="settings of gone0"):
-        links.is_forwarding(Link(index=1, name="gone0", mac="", mtu=1500, up=True))
 
 
 def test_names_need_not_be_text() -> None:

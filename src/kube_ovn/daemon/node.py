@@ -18,10 +18,12 @@ from kube_ovn.daemon.view import View
 from kube_ovn.daemon.wait import Broadcast
 from kube_ovn.host.egress import Table
 from kube_ovn.host.node import NodeState, render_node, tunnel_overhead
+from kube_ovn.host.sysctl import find_uplinks
 from kube_ovn.linux.icmp import echo
 from kube_ovn.linux.notify import LinkWatch
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, is_within
+from kube_ovn.model.host import Way
 
 log = structlog.get_logger()
 
@@ -61,8 +63,8 @@ class NodeNetwork:
         self._built = asyncio.Event()
         self.proven = asyncio.Event()
         """Set when the join gateway has answered for the first time."""
-        self.complaint: str | None = "the node's network is not built yet"
-        """Why the node's network does not work; None when it does."""
+        self._unanswered: str | None = "the node's network is not built yet"
+        self._refused = ""  # the settings that the kernel did not take
         self.mtu: int | None = None
         """The largest MTU Pods can have; None until it is known."""
         self.traffic = Traffic(settings.node_name)
@@ -70,12 +72,17 @@ class NodeNetwork:
         self.dirty = self.table.dirty
         self.links = LinkWatch(names.NODE_NICS, names.ROUTE_PROTOCOL, self.dirty.mark)
 
+    @property
+    def complaint(self) -> str | None:
+        """Why the node's network does not work; None when it does."""
+        return self._unanswered or self._refused or None
+
     async def make_pass(self) -> None:
         """Bring the node to its desired state. Raises NetlinkError, NftError, PortError, TimeoutError."""
         self.mtu = self._settings.mtu or await self._derive_mtu()
         local = await plumbing.run(plumbing.list_addresses)
-        on_link, _ = await plumbing.run(plumbing.list_networks)
-        near = [network for link, network in on_link if link not in names.NODE_NICS]
+        ways = await plumbing.run(plumbing.list_ways)
+        near = [way.to for way in ways if way.via is None and way.link not in names.NODE_NICS]
         state = self._render(self.mtu, local, near) if self.mtu else None
         if state is None:
             return  # the node stays as it is
@@ -89,13 +96,25 @@ class NodeNetwork:
         await plumbing.run(plumbing.delete_detours, state.detours)
         for name, nic in state.nics.items():
             self.links.indices[name] = await plumbing.run(plumbing.apply, name, nic.link)
+        versions = {gateway.version for gateway in state.gateways}
+        await self._keep_sysctls(versions, ways)
         self._complain(state.stopped, complaints)
-        self._look_again(state.fragile)
+        taught = 6 in versions and any(way.taught for way in ways)  # of accept_ra the kernel does not notify
+        self._look_again(state.fragile or taught or bool(self._refused))
         self._state = state
         self._covered = frozenset() if None in self.links.indices.values() else state.networks
         if self._covered:
             self._built.set()
             self._passed.notify()
+
+    async def _keep_sysctls(self, versions: Collection[int], ways: Collection[Way]) -> None:
+        """Have the kernel forward packets of these IP families. What it refuses is a complaint."""
+        self.links.uplinks = frozenset(index for version in versions for index in find_uplinks(ways, version).values())
+        nics = [name for name, index in self.links.indices.items() if index is not None]
+        refused = "; ".join(await plumbing.run(plumbing.apply_sysctls, versions, nics, ways))
+        if refused and refused != self._refused:
+            log.error("a setting of the kernel is refused", error=refused)
+        self._refused = refused
 
     def _complain(self, stopped: Mapping[str, str], refused: Sequence[str]) -> None:
         """Tell the user of each Subnet once why packets of the Subnet are stopped here."""
@@ -147,9 +166,9 @@ class NodeNetwork:
         await self._built.wait()
         while True:
             complaint = await self._ask()
-            if complaint != self.complaint:
+            if complaint != self._unanswered:
                 log.info("join gateway", complaint=complaint)
-                self.complaint = complaint
+                self._unanswered = complaint
                 if complaint is None:
                     self.proven.set()
             await asyncio.sleep(PROVEN_PAUSE if complaint is None else UNPROVEN_PAUSE)
@@ -158,7 +177,7 @@ class NodeNetwork:
         """The join gateway that does not answer, and the reason; None when all of them answer."""
         for gateway in self._state.gateways if self._state else ():
             try:
-                await echo(gateway, names.NODE_NIC, UNPROVEN_WAIT if self.complaint else PROVEN_WAIT)
+                await echo(gateway, names.NODE_NIC, UNPROVEN_WAIT if self._unanswered else PROVEN_WAIT)
             except OSError as error:  # TimeoutError is one
                 return f"the join gateway {gateway} does not answer: {str(error) or 'no reply'}"
         return None

@@ -12,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
-from kube_ovn.host.node import LinkKey, Toggle
+from kube_ovn.host.node import LinkKey
 from kube_ovn.host.pod import format_alias
+from kube_ovn.host.sysctl import IPV6_FORWARDING, render_ipv4, render_ipv6
 from kube_ovn.linux import links, policy, sysctl
 from kube_ovn.linux.neighbours import tell_neighbours
 from kube_ovn.linux.netlink import NetlinkError, Socket, is_own_netns
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, Network
+from kube_ovn.model.addr import Address
 from kube_ovn.model.host import (
     Detour,
     DetourEnd,
@@ -29,6 +30,7 @@ from kube_ovn.model.host import (
     PodNetwork,
     Route,
     Sandbox,
+    Way,
 )
 from kube_ovn.plan import diff
 from kube_ovn.reconcile import Underway
@@ -132,19 +134,19 @@ def list_addresses() -> set[Address]:
         return {entry.address for _, entry in links.list_addresses(root)}
 
 
-def list_networks() -> tuple[list[tuple[str, Network]], list[Address]]:
-    """The networks that the node's links reach without a router, each with the name of the link; and the routers of
-    default routes. Raises NetlinkError.
-    """
+def list_ways() -> list[Way]:
+    """What the node's links lead to. Raises NetlinkError."""
     with Socket() as root:
-        known = {link.index: link.name for link in links.list_links(root)}
-        reach, routers = links.list_reach(root)
-    on_link = [
-        (known[index], network)
-        for index, network in reach
-        if index in known and network.prefixlen and known[index] != "lo"
-    ]
-    return on_link, routers
+        return links.list_ways(root)
+
+
+def apply_sysctls(versions: Collection[int], nics: Collection[str], ways: Collection[Way]) -> list[str]:
+    """Write the settings of the kernel that a node with these IP families and these NICs of its own lacks, and nothing
+    else. Returns a sentence on the first setting of each family that is refused.
+    """
+    families = [render_ipv4(nics, ways)] if 4 in versions else []
+    families += [render_ipv6(ways, is_forwarding=sysctl.is_right(IPV6_FORWARDING))] if 6 in versions else []
+    return [complaint for family in families if (complaint := sysctl.apply(family))]
 
 
 def list_links() -> list[Link]:
@@ -172,8 +174,8 @@ def pod_mtu(patterns: Collection[str], addresses: Collection[Address], overhead:
 
 
 def apply(nic: str, desired: dict[LinkKey, Route | None]) -> int | None:
-    """Bring a NIC to its desired state, and write nothing when it has that. Returns the index of the NIC; None while
-    Open vSwitch has not made it. Raises NetlinkError.
+    """Set a NIC up and bring it to its desired state, and write nothing when it has that. Returns the index of the NIC;
+    None while Open vSwitch has not made it. Raises NetlinkError.
     """
     with Socket() as root:
         link = links.get_link(root, nic)
@@ -186,11 +188,13 @@ def apply(nic: str, desired: dict[LinkKey, Route | None]) -> int | None:
         for key in plan.delete:
             if isinstance(key, InterfaceAddress):
                 links.delete_address(root, link.index, key)
+        if not link.up:
+            links.set_up(root, link)
+        for key in desired:
+            if key in plan.create and isinstance(key, InterfaceAddress):
+                links.add_address(root, link.index, key)
         # Routes are added last: they need the link to be up and to have the address. A route that is not kube-ovn's
         # stays: the node's own way to a network wins.
-        for key in desired:
-            if key in plan.create:
-                _add(root, link, key)
         created, updated = ([desired[key] for key in desired if key in some] for some in (plan.create, plan.update))
         links.add_routes(root, link.index, _routes(created), names.ROUTE_PROTOCOL)
         links.replace_routes(root, link.index, _routes(updated), names.ROUTE_PROTOCOL)
@@ -225,25 +229,10 @@ def _rank(detour: Detour) -> int:
 
 
 def _observe(root: Socket, link: Link) -> dict[LinkKey, Route | None]:
-    actual: dict[LinkKey, Route | None] = {}
-    if link.up:
-        actual[Toggle.UP] = None
-    if links.is_forwarding(link):
-        actual[Toggle.FORWARDING] = None
-    actual.update({address: None for _, address in links.list_addresses(root, link.index)})
+    actual: dict[LinkKey, Route | None] = {address: None for _, address in links.list_addresses(root, link.index)}
     if link.name == names.NODE_NIC:  # all routes of kube-ovn lead through it
         actual.update({route.to: route for route in links.list_routes(root, names.ROUTE_PROTOCOL)})
     return actual
-
-
-def _add(root: Socket, link: Link, key: LinkKey) -> None:
-    """Turn a toggle on, or add an address. Routes are not added here."""
-    if key is Toggle.UP:
-        links.set_up(root, link)
-    elif key is Toggle.FORWARDING:
-        links.set_forwarding(root, link)
-    elif isinstance(key, InterfaceAddress):
-        links.add_address(root, link.index, key)
 
 
 def _routes(values: Iterable[Route | None]) -> list[Route]:

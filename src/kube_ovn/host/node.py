@@ -9,7 +9,6 @@ not resolve an IP address.
 import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import TypeAlias
 
@@ -33,21 +32,13 @@ IPV6_OVERHEAD = 20
 """Bytes by which the header of a tunnel is longer over IPv6."""
 
 
-class Toggle(Enum):
-    """The settings of a NIC that are on or off."""
-
-    UP = "up"
-    FORWARDING = "forwarding"
-    """The NIC forwards packets of Pods, and accepts any source address that the fabric let pass."""
-
-
-LinkKey: TypeAlias = "Toggle | InterfaceAddress | Network"
-"""One thing that a NIC has: a toggle that is on, an address, or a route, by its destination."""
+LinkKey: TypeAlias = InterfaceAddress | Network
+"""One thing that a NIC has: an address, or a route, by its destination."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nic:
-    """An internal port of Open vSwitch, and the desired state of its link."""
+    """An internal port of Open vSwitch, and the desired state of its link, which is up."""
 
     rows: dict[Key, Row | None]
     link: dict[LinkKey, Route | None]
@@ -110,9 +101,7 @@ def render_node(
     interfaces, gateways = parse_interfaces(annotations)
     subnets = list(_checked(subnets, local))
     join = NodeSubnet(name=annotations[names.LOGICAL_SWITCH], networks=parse_networks(annotations[names.CIDR]))
-    link: dict[LinkKey, Route | None] = dict.fromkeys([Toggle.UP, Toggle.FORWARDING])
-    through: dict[LinkKey, Route | None] = {**link, DUMMY: None}
-    link.update(dict.fromkeys(interfaces))
+    link: dict[LinkKey, Route | None] = dict.fromkeys(interfaces)
     networks = [*(network for subnet in subnets for network in subnet.networks), *services]
     # To just a network that the node is attached to packets go their own way; of a larger and a smaller one, the kernel
     # takes the way to the smaller one.
@@ -124,7 +113,7 @@ def render_node(
     own = _port(names.NODE_NIC, annotations[names.PORT_NAME], parse_mac(annotations[names.MAC_ADDRESS]), mtu)
     gateway = _port(names.GATEWAY_NIC, names.GATEWAY_PORT, names.derived_mac(names.GATEWAY_PORT), mtu)
     return NodeState(
-        nics={names.NODE_NIC: Nic(rows=own, link=link), names.GATEWAY_NIC: Nic(rows=gateway, link=through)},
+        nics={names.NODE_NIC: Nic(rows=own, link=link), names.GATEWAY_NIC: Nic(rows=gateway, link={DUMMY: None})},
         table=render_table([*subnets, join], services if serves else (), nodes),
         detours=frozenset(_detours(subnets)),
         stopped={subnet.name: subnet.reason for subnet in subnets if subnet.reason},

@@ -8,14 +8,13 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 
 from kube_ovn.linux import netlink
 from kube_ovn.linux.netlink import Attribute, Message, NetlinkError, Socket, decode, encode
-from kube_ovn.model.addr import Address, Network
-from kube_ovn.model.host import InterfaceAddress, Link, PodNetwork, Route
+from kube_ovn.model.addr import Address
+from kube_ovn.model.host import InterfaceAddress, Link, PodNetwork, Route, Way
 
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
@@ -30,20 +29,20 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_AF_
     26,
     28,
 )
-_INFO_KIND, _INFO_DATA, _VETH_PEER, _INET_CONF = 1, 2, 1, 1
+_INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _INET6_ADDR_GEN_MODE, _GEN_NONE = 8, b"\1"
-_DEVCONF_FORWARDING, _DEVCONF_RP_FILTER = 1, 8
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
-_IFA_F_NODAD, _IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x02, 0x08, 0x40
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_VIA = 1, 4, 5, 7, 18
+_IFA_F_NODAD, _IFA_F_DADFAILED, _IFA_F_TENTATIVE, _IFA_F_PERMANENT = 0x02, 0x08, 0x40, 0x80
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_VIA = 1, 4, 5, 7, 9, 18
 _VIA_FAMILY = 2
 """Bytes of RTA_VIA, a router of another IP family than the route's, that stand before its address."""
 _UP = 1
-_TABLE_MAIN, _UNICAST, _ONLINK_SCOPE, _UNIVERSE, _BOOT = 254, 1, 253, 0, 3
+_TABLE_MAIN, _UNICAST, _ONLINK_SCOPE, _UNIVERSE, _BOOT, _ADVERTISED = 254, 1, 253, 0, 3, 9
 
 _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=BBBBi")
 _RTMSG = struct.Struct("=BBBBBBBBI")
+_RTNEXTHOP = struct.Struct("=HBBi")
 _ANY = _IFINFO.pack(0, 0, 0, 0, 0)
 _LOOPBACK = 1
 """Index of `lo` in every network namespace."""
@@ -178,11 +177,11 @@ def delete_address(root: Socket, index: int, address: InterfaceAddress) -> None:
 
 def list_routes(root: Socket, protocol: int | None, index: int | None = None) -> list[Route]:
     """The unicast routes of the main table: of one protocol, through one link; None means any. Raises NetlinkError."""
-    return [route for _, route in _dump_routes(root, protocol, index)]
+    return [route for _, _, route in _dump_routes(root, protocol, index)]
 
 
-def _dump_routes(root: Socket, protocol: int | None, index: int | None) -> list[tuple[int, Route]]:
-    """As `list_routes`, each route with the index of its link; 0 when it has several."""
+def _dump_routes(root: Socket, protocol: int | None, index: int | None) -> list[tuple[int, int, Route]]:
+    """As `list_routes`, each route with the index of its link and its protocol; once for each router that it has."""
     header = _RTMSG.pack(0, 0, 0, 0, _TABLE_MAIN, protocol or 0, 0, _UNICAST, 0)
     found = []
     for body in root.dump(
@@ -193,27 +192,46 @@ def _dump_routes(root: Socket, protocol: int | None, index: int | None) -> list[
         # The kernel filters too, but falls back to everything for families that cannot.
         if table != _TABLE_MAIN or kind != _UNICAST or (protocol is not None and owner != protocol):
             continue
-        through = netlink.number(attributes.get(_RTA_OIF, b""))
-        if index is not None and through != index:
-            continue
-        zero = bytes(4 if family == socket.AF_INET else 16)
-        route = Route(
-            to=ip_network((attributes.get(_RTA_DST, zero), length)),
-            via=_optional(attributes.get(_RTA_GATEWAY) or attributes.get(_RTA_VIA, b"")[_VIA_FAMILY:] or None),
-            source=_optional(attributes.get(_RTA_PREFSRC)),
-        )
-        found.append((through, route))
+        to = ip_network((attributes.get(_RTA_DST, bytes(4 if family == socket.AF_INET else 16)), length))
+        source = _optional(attributes.get(_RTA_PREFSRC))
+        for through, via in _hops(attributes):
+            if index in (None, through):
+                found.append((through, owner, Route(to=to, via=via, source=source)))
     return found
 
 
-def list_reach(root: Socket) -> tuple[list[tuple[int, Network]], list[Address]]:
-    """The networks that links reach without a router, each with the index of the link, by the routes of the main table
-    and by addresses; and the routers of default routes. Raises NetlinkError.
+def _hops(attributes: dict[int, bytes]) -> Iterator[tuple[int, Address | None]]:
+    """The index of the link and the router of each way that a route offers (rtnetlink(7), RTA_MULTIPATH)."""
+    several = attributes.get(_RTA_MULTIPATH, b"")
+    if not several:
+        via = attributes.get(_RTA_GATEWAY) or attributes.get(_RTA_VIA, b"")[_VIA_FAMILY:]
+        yield netlink.number(attributes.get(_RTA_OIF, b"")), _optional(via or None)
+    while several:
+        length, _, _, index = _RTNEXTHOP.unpack_from(several)
+        of_hop = decode(several[_RTNEXTHOP.size : length])
+        via = of_hop.get(_RTA_GATEWAY) or of_hop.get(_RTA_VIA, b"")[_VIA_FAMILY:]
+        yield index, _optional(via or None)
+        several = several[(length + 3) & ~3 :]
+
+
+def list_ways(root: Socket) -> list[Way]:
+    """What links lead to, by the routes of the main table and by addresses; the loopback's are left out. Raises
+    NetlinkError.
     """
-    routes = _dump_routes(root, None, None)
-    found = [(index, route.to) for index, route in routes if route.via is None]
-    found += [(index, ip_network(each.address)) for index, each, _ in _dump_addresses(root, None)]
-    return found, [route.via for _, route in routes if route.via is not None and not route.to.prefixlen]
+    known = {link.index: link.name for link in list_links(root) if link.index != _LOOPBACK}
+    found = [
+        (index, route.to, route.via, route.to.version == 6 and owner == _ADVERTISED)
+        for index, owner, route in _dump_routes(root, None, None)
+    ]
+    for index, each, flags in _dump_addresses(root, None):
+        # DHCPv6 gives such addresses too: where routers say so.
+        taught = each.address.version == 6 and not flags & _IFA_F_PERMANENT
+        found.append((index, ip_network(each.address), None, taught))
+    return [
+        Way(link=known[index], index=index, to=to, via=via, taught=taught)
+        for index, to, via, taught in found
+        if index in known
+    ]
 
 
 def add_routes(root: Socket, index: int, routes: Iterable[Route], protocol: int) -> None:
@@ -234,33 +252,9 @@ def delete_routes(root: Socket, index: int, routes: Iterable[Route], protocol: i
     root.request(*(_route(_DELROUTE, 0, index, route, protocol, errno.ESRCH) for route in routes))
 
 
-def is_forwarding(link: Link) -> bool:
-    """Whether `set_forwarding` has nothing to do. Raises NetlinkError."""
-    settings = Path("/proc/sys/net/ipv4/conf", link.name)
-    try:
-        forwarding, rp_filter = ((settings / name).read_text().strip() for name in ("forwarding", "rp_filter"))
-    except OSError as error:  # the link went since it was looked at
-        raise NetlinkError(f"settings of {link.name}", error.errno or errno.ENODEV) from None
-    return (forwarding, rp_filter) == ("1", "2")
-
-
 def set_up(root: Socket, link: Link) -> None:
     """Set a link up. Raises NetlinkError."""
     root.request(_set_up(link.index, link.name))
-
-
-def set_forwarding(root: Socket, link: Link) -> None:
-    """Have IPv4 packets that come in here forwarded, and their source checked against all links, not against this one
-    only.
-
-    The same as the sysctls `net.ipv4.conf.<link>.{forwarding,rp_filter}`, which a container that is not privileged may
-    read but not write.
-    """
-    values: list[Attribute] = [(_DEVCONF_FORWARDING, 1), (_DEVCONF_RP_FILTER, 2)]
-    settings: list[Attribute] = [(_IFLA_AF_SPEC, [(socket.AF_INET, [(_INET_CONF, values)])])]
-    root.request(
-        Message(f"forward from {link.name}", _SETLINK, 0, _IFINFO.pack(0, 0, link.index, 0, 0) + encode(settings))
-    )
 
 
 def _remove(root: Socket, message: Message, gone: int) -> None:

@@ -16,21 +16,25 @@ _NEWADDR, _DELADDR = 20, 21
 _NEWROUTE, _DELROUTE = 24, 25
 _NEWRULE, _DELRULE = 32, 33
 _NEWNETCONF, _FRA_PROTOCOL = 80, 21
-_ROUTE_GROUPS = (1, 5, 9, 7, 11, 8, 19, 24)  # link; addresses, routes and rules of IPv4 and IPv6; IPv4 settings
+_ROUTE_GROUPS = (1, 5, 9, 7, 11, 8, 19, 24, 25)  # link; addresses, routes, rules and settings of IPv4 and IPv6
+_NETCONF_INDEX, _ALL_LINKS = 1, 0xFFFFFFFF
 _NFT_GROUP = 7
 _NFT, _NEWTABLE, _NEWGEN = 10, 0, 15
 _TABLE_NAME, _TABLE_USERDATA = 1, 6  # the first is the same in tables, chains, rules, sets and elements
 
 
 class LinkWatch:
-    """Calls `tell` when a link of these names, its addresses or settings, or routes and rules of this protocol
-    changed.
+    """Calls `tell` when a link of these names, its addresses or settings, routes and rules of this protocol, or
+    settings of the uplinks or of all links changed. Of settings the kernel notifies of forwarding and `rp_filter`, and
+    not of `accept_ra`.
     """
 
     def __init__(self, links: Collection[str], protocol: int, tell: Callable[[], None]) -> None:
         self._protocol, self._tell = protocol, tell
         self.indices: dict[str, int | None] = dict.fromkeys(links)
         """The index of each link, by name; the caller keeps it up to date. While one is None, every change counts."""
+        self.uplinks: frozenset[int] = frozenset()
+        """The indices of the links over which packets come in from outside; the caller keeps them up to date."""
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -50,8 +54,8 @@ class LinkWatch:
         if kind in (_NEWRULE, _DELRULE):
             return netlink.number(netlink.decode(body[12:]).get(_FRA_PROTOCOL, b"")) == self._protocol
         if kind == _NEWNETCONF:
-            index = netlink.decode(body[4:]).get(1)
-            return index is not None and self._may_be_ours(netlink.number(index))
+            index = netlink.number(netlink.decode(body[4:]).get(_NETCONF_INDEX, b""))
+            return index in self.uplinks or index == _ALL_LINKS or self._may_be_ours(index)
         return False
 
     def _may_be_ours(self, index: int) -> bool:

@@ -64,6 +64,37 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """A network that a link of the node leads to, by a route of the main table or by an address of the link."""
+
+    link: str
+    index: int
+    """The index of the link."""
+    to: Network
+    via: Address | None = None
+    """The router; None where there is none in between."""
+    taught: bool = False
+    """Whether a router advertisement made the route or the address (RFC 4861, RFC 4862)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sysctl:
+    """A setting of the kernel (sysctl(8)) and the value that it gets in place of those that do not do."""
+
+    path: str
+    """Below `/proc/sys/net`."""
+    value: str
+    instead_of: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"net.{self.path.translate(_DOTTED)}"
+
+
+_DOTTED = str.maketrans("/.", "./")
+"""How sysctl(8) writes a path: `eth0.5` is `eth0/5`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DetourRule:
     """A rule (ip-rule(8)): packets of a source are routed by a table of their own; rules of a larger priority come
     later.
