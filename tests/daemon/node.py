@@ -214,7 +214,9 @@ class Node:
             "bind-socket": self.socket,
             "cni-conf-dir": self.conflist.parent,
         }
-        argv = ["nsenter", f"--net=/run/netns/{self.netns}", sys.executable, "-c", MAIN]
+        argv = ["nsenter", f"--net=/run/netns/{self.netns}"]
+        argv += ["unshare", "--mount", "--propagation", "slave"]  # as in a container: mounts of its own, and the node's
+        argv += [sys.executable, "-c", MAIN]
         argv += [f"--{key}={value}" for key, value in flags.items()]
         with (self.folder / "daemon.log").open("ab") as log:
             self._daemon = subprocess.Popen(argv, stdout=log, stderr=log)

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,6 +195,42 @@ def test_somebody_removes_what_is_ours(node: Node, resident: Pod) -> None:
     until("ovn0 is back", lambda: "10.16.0.0/16" in node.ip("route"))
     node.ovn.run("ovs-vsctl", f"--db={node.ovn.endpoint('vswitch')}", "--no-wait", "del-port", resident.link)
     until("the Pod's port is back", lambda: resident.link in node.interfaces())
+
+
+FORWARDING = "/proc/sys/net/ipv4/conf/eth0/forwarding"
+
+
+def forwards(node: Node) -> bool:
+    return node.inside(Path(FORWARDING).read_text).strip() == "1"
+
+
+def stop_forwarding(node: Node) -> None:
+    """As an administrator may, for all links."""
+    for value in "10":
+        run(["ip", "netns", "exec", node.netns, "sysctl", "-qw", f"net.ipv4.ip_forward={value}"])
+
+
+def test_a_setting_of_the_kernel_is_repaired_at_once(node: Node, resident: Pod) -> None:
+    until("the settings are there", lambda: forwards(node))
+    stop_forwarding(node)
+    until("the settings are back", lambda: forwards(node), 2)
+    assert node.health("/readyz") == (200, "ok\n")
+
+
+def test_a_setting_that_is_refused_is_told_and_stops_nothing_else(node: Node, resident: Pod) -> None:
+    inside = ["nsenter", f"--mount=/proc/{node.daemon_pid}/ns/mnt"]
+    run([*inside, "mount", "--bind", "/proc/sys/net", "/proc/sys/net"])
+    run([*inside, "mount", "-o", "remount,bind,ro", "/proc/sys/net"])
+    stop_forwarding(node)
+    until("the node is not ready", lambda: node.health("/readyz")[0] == 503)
+    told = "net.ipv4.conf.ovn0.forwarding is 0 and cannot be set to 1 (Read-only file system)"
+    assert told in node.health("/readyz")[1]
+    assert told in node.cni("STATUS", "")[1]["msg"]
+    node.ip("route", "delete", "10.16.0.0/16")
+    until("the route is back", lambda: "10.16.0.0/16" in node.ip("route"))
+    run([*inside, "umount", "/proc/sys/net"])
+    until("the node is ready", lambda: node.health("/readyz")[0] == 200)
+    assert forwards(node)
 
 
 def test_idle_daemon_writes_and_costs_nothing(node: Node, resident: Pod) -> None:

@@ -289,3 +289,21 @@ def test_multipath_leads_over_each_of_its_links(netns: str) -> None:
         assert found == [("up1", "192.0.2.2"), ("up2", "198.51.100.2")]
 
     inside(netns, scenario)
+
+
+def test_a_detour_passes_a_strict_check_of_the_way_back(crossing: Crossing) -> None:
+    """Pods of a subnet with a router of its own leave over another link than the node does; `rp_filter` stays."""
+    node = os.path.basename(crossing.node)
+    crossing.ip(crossing.outside, "link", "add", "eth1", "type", "veth", "peer", "name", "eth8", "netns", node)
+    for where, link, host in ((crossing.outside, "eth1", 2), (crossing.node, "eth8", 1)):
+        crossing.ip(where, "address", "add", f"10.0.3.{host}/24", "dev", link)
+        crossing.ip(where, "link", "set", link, "up")
+    crossing.ip(crossing.outside, "address", "add", "198.51.100.9/32", "dev", "eth1")
+    crossing.ip(crossing.outside, "route", "replace", "default", "via", "10.0.3.1")
+    crossing.ip(crossing.node, "route", "add", "default", "via", "10.0.2.2")
+    crossing.set("net.ipv4.conf.all.rp_filter", "1")
+    assert crossing.apply(4) == []
+    assert not ping(crossing.pod, "198.51.100.9")  # the answer comes in at eth8, and the way there leads over eth7.5
+    crossing.ip(crossing.node, "rule", "add", "from", "10.0.1.0/24", "table", "1001", "priority", "1001")
+    crossing.ip(crossing.node, "route", "add", "default", "via", "10.0.3.2", "table", "1001")
+    assert ping(crossing.pod, "198.51.100.9")

@@ -155,3 +155,14 @@ def test_deployments_leave_a_dead_node_and_daemon_sets_stay() -> None:
             assert leaves is ("kind: Deployment" in text), name
     taints = re.findall(r"key: (\S+), .*tolerationSeconds: (\d+)", (CHART / "templates" / "_helpers.tpl").read_text())
     assert taints == [("node.kubernetes.io/unreachable", "60"), ("node.kubernetes.io/not-ready", "60")]
+
+
+def test_no_container_of_the_node_daemon_is_privileged() -> None:
+    """Forwarding is set by the daemon alone, through the node's own files."""
+    text = TEMPLATES["kube-ovn-cni.yaml"]
+    assert "privileged: true" not in text
+    assert text.count("allowPrivilegeEscalation: false") == text.count("securityContext:") == 2
+    assert "{name: sysctls, mountPath: /host/proc/sys/net}" in text
+    assert "hostPath: {path: /proc/sys/net, type: Directory}" in text
+    script = (PROJECT / "images" / "scripts" / "install-cni.sh").read_text()
+    assert "/proc/sys" not in script
