@@ -52,7 +52,7 @@ bench: $(VENV)  ## every number this project quotes, as JSON, beside its floor o
 	$(PY) -m bench
 
 install.yaml: $(VENV)  ## the manifest users apply, rendered from the chart
-	@test -n "$(VALUES)" || { echo "Say which values: make install.yaml VALUES=my-values.yaml (see charts/kube-ovn/values.yaml; ovn.centralAddress is required)"; exit 1; }
+	@test -n "$(VALUES)" || { echo "Say which values: make install.yaml VALUES=my-values.yaml (see charts/kube-ovn/values.yaml; image.repository and ovn.centralAddress are required)"; exit 1; }
 	$(PY) -m images manifest --values "$(VALUES)" > $@
 
 requirements: $(VENV)  ## pin the dependencies anew

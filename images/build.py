@@ -21,7 +21,7 @@ from sandbox.progress import step
 from sandbox.rootfs import build_rootfs, rootfs_key
 from sandbox.toolchain import ensure_go, ensure_packages
 
-NAME = "docker.io/kubeovn/kube-ovn:v0.1.0"
+NAME = "localhost/kube-ovn:v0.1.0"
 
 PACKAGES = (
     "ovn-central",  # databases and northd

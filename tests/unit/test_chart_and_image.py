@@ -27,10 +27,18 @@ def read_yaml(text: str) -> dict[str, Any]:
 def test_one_version_everywhere() -> None:
     version = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
     chart = read_yaml((CHART / "Chart.yaml").read_text())
-    values = read_yaml((CHART / "values.yaml").read_text())
+    values = read_yaml((CHART / "ci" / "sandbox-values.yaml").read_text())
     assert chart["version"] == version
     assert chart["appVersion"] == f"v{version}"
     assert f"{values['image']['repository']}:{chart['appVersion']}" == NAME
+
+
+def test_an_image_has_to_be_named() -> None:
+    """A default would be an image of another implementation, or of whoever registers its name first."""
+    values = read_yaml((CHART / "values.yaml").read_text())
+    schema = read_yaml((CHART / "values.schema.json").read_text())
+    assert values["image"]["repository"] == ""
+    assert schema["properties"]["image"]["properties"]["repository"]["minLength"] == 1
 
 
 def test_the_chart_starts_only_what_the_image_has() -> None:
