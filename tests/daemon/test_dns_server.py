@@ -23,7 +23,7 @@ import pytest
 from kube_ovn.daemon import dns as server
 from kube_ovn.daemon import resolvers
 from kube_ovn.daemon.dns import OUTSIDE, Responder
-from kube_ovn.host.dns import Directory
+from kube_ovn.host.dns import Directory, is_question
 from kube_ovn.model.addr import Address
 from tests.node_view import view
 from tests.small_clusters import service, slice_of
@@ -254,6 +254,26 @@ async def test_nonsense_does_it_no_harm(tmp_path: Path) -> None:
                 sender.sendto(whole[:end] + junk, (str(HERE), port))
         sender.close()
         assert texts(await ask(port, WEB)) == ["10.96.0.20"]
+
+
+async def test_many_questions_in_one_message_are_not_even_read(tmp_path: Path) -> None:
+    """Their names, each of which points into another one, would fill a reply that cannot be sent, after seconds."""
+    header = bytes.fromhex("00070100")
+    labels = b"".join(bytes([63]) + bytes([31]) * 63 for _ in range(3)) + b"\0"
+    for count, records in ((10_000, 0), (1, 4_000), (0, 0)):
+        questions = (labels + bytes.fromhex("00010001") + bytes.fromhex("c00d00010001") * max(count - 1, 0)) * bool(
+            count
+        )
+        counts = count.to_bytes(2) + bytes(4) + records.to_bytes(2)
+        wire = header + counts + questions + bytes.fromhex("0000010001000000000000") * records
+        assert not is_question(wire)
+        async with serving(tmp_path) as port:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.setblocking(False)
+                sender.sendto(wire[:65000], (str(HERE), port))
+                reply = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sender, 65536), PATIENCE)
+            assert reply == header[:2] + bytes.fromhex("8101") + bytes(8)
+            assert texts(await ask(port, WEB)) == ["10.96.0.20"]
 
 
 async def test_one_client_has_a_quarter_of_the_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

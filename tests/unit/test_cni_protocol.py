@@ -122,12 +122,29 @@ def test_ports_of_the_node_that_a_pod_asks_for() -> None:
     mappings = [
         {"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""},  # containerd
         {"hostPort": 53, "containerPort": 53, "protocol": "udp", "hostIP": "fd00::1"},
+        {"hostPort": 22, "containerPort": 22, "hostIP": "::ffff:192.0.2.1"},  # portmap takes it for the IPv4 address
     ]
-    assert [str(spot) for spot in host_ports(with_ports(*mappings))] == ["0.0.0.0:8080/TCP", "[fd00::1]:53/UDP"]
+    assert [str(spot) for spot in host_ports(with_ports(*mappings))] == [
+        "0.0.0.0:8080/TCP",
+        "[fd00::1]:53/UDP",
+        "192.0.2.1:22/TCP",
+    ]
     assert host_ports(NetConf()) == ()
 
 
-@pytest.mark.parametrize("mapping", [{}, {"hostPort": "x"}, {"hostPort": 1, "hostIP": "x"}])
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        {},
+        {"hostPort": "x"},
+        {"hostPort": 70000},
+        {"hostPort": -1},
+        {"hostPort": 1, "hostIP": "x"},
+        {"hostPort": 1, "hostIP": "::1%x\nadd table inet t"},
+        {"hostPort": 1, "hostIP": "::1\nadd table inet t"},
+        {"hostPort": 1, "protocol": "tcp\nadd table inet t"},
+    ],
+)
 def test_what_is_no_port_of_a_node(mapping: dict[str, int | str]) -> None:
     with pytest.raises(CniError, match="is no port of a node"):
         host_ports(with_ports(mapping))

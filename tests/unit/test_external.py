@@ -1,6 +1,7 @@
 """Addresses at which no Service is reached, for the controller and for nodes; and ports that a node keeps."""
 
 import sys
+import tracemalloc
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -496,9 +497,35 @@ def spot(text: str) -> Spot:
     ],
 )
 def test_a_pod_does_not_get_a_port_at_which_the_node_listens(wanted: str, listener: str, is_taken: bool) -> None:
-    assert bool(find_taken([spot("0.0.0.0 7 TCP"), spot(wanted)], {spot(listener)})) == is_taken
+    assert bool(find_taken([spot("0.0.0.0 7 TCP"), spot(wanted)], {spot(listener)}, ())) == is_taken
 
 
 @pytest.mark.parametrize("port", names.DATABASE_PORTS)
 def test_a_pod_never_gets_the_port_of_a_database(port: int) -> None:
-    assert find_taken([spot(f"0.0.0.0 {port} TCP")], ()) == f"hostPort {port}/TCP is the node's own; choose another"
+    assert find_taken([spot(f"0.0.0.0 {port} TCP")], (), ()) == f"hostPort {port}/TCP is the node's own; choose another"
+
+
+def test_a_pod_does_not_get_the_node_port_of_a_service() -> None:
+    item = web()
+    spec = msgspec.structs.replace(item.spec, ports=(ServicePort(port=80, node_port=30080),))
+    ports = find_wishes(view([msgspec.structs.replace(item, spec=spec)]).node_services or ()).ports
+    assert (
+        find_taken([spot(f"{NODE} 30080 TCP")], (), ports)
+        == "hostPort 30080/TCP is a node port of a Service; choose another"
+    )
+    assert not find_taken([spot(f"{NODE} 30081 TCP")], (), ports)
+
+
+def test_a_service_that_is_too_large_costs_a_node_nothing() -> None:
+    """Its pairs of a port and an address are not even counted out: there may be millions."""
+    item = web(*(f"198.51.{number // 250}.{number % 250 + 1}" for number in range(1000)))
+    ports = tuple(ServicePort(name=f"p{number}", port=number) for number in range(1, 2001))
+    item = msgspec.structs.replace(item, spec=msgspec.structs.replace(item.spec, ports=ports))
+    tracemalloc.start()
+    try:
+        known = view([item, web(name="other", own="10.96.0.30")])
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [service.name for service in known.node_services or ()] == []
+    assert most < 20_000_000

@@ -20,7 +20,7 @@ from kube_ovn.daemon.ports import PortError, Ports
 from kube_ovn.daemon.view import View
 from kube_ovn.daemon.wait import Broadcast
 from kube_ovn.discovery.external import Spot
-from kube_ovn.host.own_ports import find_taken
+from kube_ovn.host.own_ports import find_taken, find_wishes
 from kube_ovn.host.pod import (
     is_recorded,
     parse_network,
@@ -71,8 +71,7 @@ class Pods:
             stage = _Stages(sandbox)
             try:
                 async with asyncio.timeout(ADD_DEADLINE):
-                    await self._refuse_taken(sandbox, host_ports(request.conf))
-                    network, mtu = await self._connect(sandbox, stage)
+                    network, mtu = await self._connect(sandbox, host_ports(request.conf), stage)
             except TimeoutError:
                 raise stage.give_up() from None
         STAGE_SECONDS.labels("total").observe(time.perf_counter() - started)
@@ -141,7 +140,7 @@ class Pods:
                 except PortError as error:
                     log.error("port cannot be made anew", link=link, error=str(error))
 
-    async def _connect(self, sandbox: Sandbox, stage: "_Stages") -> tuple[PodNetwork, int]:
+    async def _connect(self, sandbox: Sandbox, wanted: Sequence[Spot], stage: "_Stages") -> tuple[PodNetwork, int]:
         with stage("wait"):
             pod, network = await self._news.until(lambda: self._granted(sandbox))
         with stage("node"):
@@ -155,6 +154,7 @@ class Pods:
             )
         for link, holder in self._ports.sandboxes().items():
             _refuse_clash(sandbox, link, holder)
+        await self._refuse_taken(sandbox, wanted)
         try:
             with stage("netlink"):
                 await plumbing.run(plumbing.connect, sandbox, network, mtu, hears_routers=hears_routers)
@@ -162,8 +162,7 @@ class Pods:
                 await self._ports.put(sandbox.link, render_sandbox(sandbox, network))
             with stage("ovn_installed"):
                 await self._ports.installed(sandbox.link)
-            # Packets pass from now on. An earlier owner of an address may have had another MAC address.
-            await plumbing.run(plumbing.announce, sandbox, network)
+            await self._announce(sandbox, network)
         except BaseException as error:
             await self._remove(sandbox.link)
             if isinstance(error, NetlinkError):
@@ -173,15 +172,23 @@ class Pods:
             raise
         return network, mtu
 
+    async def _announce(self, sandbox: Sandbox, network: PodNetwork) -> None:
+        """Tell the neighbours of a Pod its addresses: an earlier owner may have had another MAC address."""
+        try:
+            await plumbing.run(plumbing.announce, sandbox, network)
+        except NetlinkError as error:  # they find out by themselves, if later
+            log.warning("neighbours are not told", pod=sandbox.label, error=str(error))
+
     async def _refuse_taken(self, sandbox: Sandbox, wanted: Sequence[Spot]) -> None:
-        """Refuse a Pod that asks for a port of the node's own. Raises CniError."""
+        """Refuse a Pod that asks for a port of the node's own, or for a node port. Raises CniError."""
         if not wanted:
             return
         try:
             listeners = await plumbing.run(list_listeners)
         except NetlinkError as error:
             raise CniError(Code.TRY_AGAIN_LATER, f"Pod {sandbox.label}: {error}") from None
-        if taken := find_taken(wanted, listeners):
+        node_ports = find_wishes(self._view.node_services or ()).ports
+        if taken := find_taken(wanted, listeners, node_ports):
             raise CniError(Code.INVALID_CONFIG, f"Pod {sandbox.label}: {taken}")
 
     def _granted(self, sandbox: Sandbox) -> tuple[Pod, PodNetwork] | None:

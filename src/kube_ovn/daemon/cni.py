@@ -6,10 +6,10 @@ Names of sections are those of the CNI specification 1.1.0. Requests are carried
 import re
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import ip_address
 
 import msgspec
 
+from kube_ovn.discovery.endpoints import read_address
 from kube_ovn.discovery.external import Spot
 from kube_ovn.model.host import PodNetwork, Sandbox
 
@@ -175,11 +175,11 @@ def host_ports(conf: NetConf) -> tuple[Spot, ...]:
     found = []
     for each in conf.runtime_config.port_mappings:
         mapping = {key.lower(): value for key, value in each.items()}  # containerd writes `HostPort`, others `hostPort`
-        try:
-            address = ip_address(mapping.get("hostip") or "0.0.0.0")
-            port, protocol = int(mapping["hostport"]), str(mapping.get("protocol", "tcp")).upper()
-        except (KeyError, ValueError):
-            raise CniError(Code.INVALID_CONFIG, f"portMappings: {str(each)[:128]} is no port of a node") from None
+        address = read_address(str(mapping.get("hostip") or "0.0.0.0"))
+        port, protocol = mapping.get("hostport"), str(mapping.get("protocol", "tcp")).upper()
+        # portmap writes the texts into the input of nft as they are.
+        if address is None or not isinstance(port, int) or not 0 <= port <= 65535 or not protocol.isalpha():
+            raise CniError(Code.INVALID_CONFIG, f"portMappings: {str(each)[:128]} is no port of a node")
         found.append(Spot(address, port, protocol))
     return tuple(found)
 

@@ -21,7 +21,7 @@ import structlog
 
 from kube_ovn.daemon.answers import Answers
 from kube_ovn.daemon.resolvers import Resolvers
-from kube_ovn.host.dns import Directory, make_reply, refusal
+from kube_ovn.host.dns import Directory, is_question, make_reply, refusal
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, format_list
 from kube_ovn.reconcile import Backoff
@@ -149,11 +149,11 @@ class Responder:
     async def answer(self, wire: bytes, client: str, *, stream: bool) -> bytes | None:
         """The reply on the wire; None for a message that is no question."""
         try:
-            query = dns.message.from_wire(wire)
+            query = dns.message.from_wire(wire) if is_question(wire) else None
         except dns.exception.DNSException:
+            query = None
+        if query is None or query.flags & dns.flags.QR:
             return refusal(wire, dns.rcode.FORMERR)
-        if query.flags & dns.flags.QR:
-            return None
         try:
             answer = await self._answer(query, client, stream=stream)
         except dns.exception.DNSException as error:  # the API server takes names of Services that DNS does not

@@ -246,17 +246,17 @@ class View:
     def _parse_service(self, read: Read, name: Name, service: Service) -> NodeService | None:
         foreign = bool(read.select(self._foreign_slices, name))
         site = read.get(self.sites, ONE) if foreign or has_fronts(service) else None
-        if site is None:
+        if site is None or size.refusal(service, ()):
             return None
         slices = read.select(self._slices, name).values() if foreign or chooses(service) else ()
-        return parse_service(service, list(slices), site, self._find_taken(read, name, service))
+        return parse_service(service, list(slices), site, self._spots_of_others(read, name, service))
 
     def _find_own_spots(self, name: Name, service: Service) -> list[Spot]:
         networks = self._settings.service_cluster_ip_range
         own = [each for each in cluster_addresses(service) if not is_within(each, networks)]
         return own_spots(service, own) if own and not size.refusal(service, ()) else []
 
-    def _find_taken(self, read: Read, name: Name, service: Service) -> frozenset[Spot]:
+    def _spots_of_others(self, read: Read, name: Name, service: Service) -> frozenset[Spot]:
         """The spots that a Service asks for and that are those of API servers, of other Services, or of the nodes' own
         DNS.
         """

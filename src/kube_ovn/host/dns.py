@@ -31,6 +31,8 @@ TTL = 5
 """Seconds for which an answer may be remembered, also the one that there is none."""
 VERSION = "1.1.0"
 """The version of the specification of Kubernetes' DNS, which is the answer for `dns-version.<domain>`."""
+LONGEST_QUESTION, MOST_RECORDS = 1024, 2
+"""Bytes of a question, with its options, and the records of it: for EDNS (RFC 6891) and for a signature."""
 _LABELS = 5
 """The most labels of a name of a Service: `_port._protocol.service.namespace.svc`."""
 
@@ -180,14 +182,19 @@ class Directory:
 
 
 def refusal(wire: bytes, rcode: dns.rcode.Rcode) -> bytes | None:
-    """A reply with an error to a message that may be no query; None for a message that must not be replied to."""
-    try:
-        query = dns.message.from_wire(wire, question_only=True)
-    except dns.exception.DNSException:
-        if len(wire) < 12 or wire[2] & 0x80:
-            return None
-        return wire[:2] + bytes([0x80 | (wire[2] & 0x79), rcode]) + bytes(8)
-    return None if query.flags & dns.flags.QR else make_reply(query, rcode).to_wire()
+    """A reply with an error, without the question, to a message that may be no query; None for a message that must not
+    be replied to.
+    """
+    if len(wire) < 12 or wire[2] & 0x80:
+        return None
+    return wire[:2] + bytes([0x80 | (wire[2] & 0x79), rcode]) + bytes(8)
+
+
+def is_question(wire: bytes) -> bool:
+    """Whether a message is worth reading: it is short, and has one question (RFC 9619), no answer and hardly any other
+    record. To read others can take seconds.
+    """
+    return 12 <= len(wire) <= LONGEST_QUESTION and wire[4:11] == b"\0\1\0\0\0\0\0" and wire[11] <= MOST_RECORDS
 
 
 def make_reply(query: dns.message.Message, rcode: dns.rcode.Rcode) -> dns.message.Message:

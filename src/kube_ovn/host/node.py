@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import TypeAlias
 
+from kube_ovn.discovery.attached import internal_addresses
 from kube_ovn.host.egress import Table, render_table
 from kube_ovn.host.pod import parse_interfaces, port_members
 from kube_ovn.host.subnet import NodeSubnet
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, Network, parse_addresses, parse_mac, parse_networks
+from kube_ovn.model.addr import Address, Network, parse_mac, parse_networks
 from kube_ovn.model.host import Detour, DetourEnd, DetourRoute, DetourRule, InterfaceAddress, Route
 from kube_ovn.model.kube import Node
 from kube_ovn.model.row import Key, Row, facts, owned
@@ -106,7 +107,7 @@ def render_node(
     # To just a network that the node is attached to packets go their own way; of a larger and a smaller one, the kernel
     # takes the way to the smaller one.
     through_fabric = (network for network in networks if network not in near)
-    link.update({route.to: route for route in _routes(through_fabric, gateways, internal_addresses(node))})
+    link.update({route.to: route for route in _routes(through_fabric, gateways, first_addresses(node))})
     # The source is the node's own address in the fabric: then OVN can send a question of the node back to the node.
     own_addresses: dict[int, Address] = {each.address.version: each.address for each in interfaces}
     link.update({route.to: route for route in _routes(map(ip_network, dns), gateways, own_addresses)})
@@ -186,14 +187,11 @@ def tunnel_overhead(network_type: str, encaps: Iterable[Address]) -> int:
     return OVERHEAD[network_type] + (IPV6_OVERHEAD if any(encap.version == 6 for encap in encaps) else 0)
 
 
-def internal_addresses(node: Node) -> dict[int, Address]:
-    """The first InternalIP of a node in each IP family. What is no address is left out."""
+def first_addresses(node: Node) -> dict[int, Address]:
+    """The first InternalIP of a node in each IP family."""
     found: dict[int, Address] = {}
-    for entry in node.status.addresses:
-        if entry.type == "InternalIP":
-            with contextlib.suppress(ValueError):
-                for address in parse_addresses(entry.address):
-                    found.setdefault(address.version, address)
+    for address in internal_addresses(node):
+        found.setdefault(address.version, address)
     return found
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import collapse_addresses
 
-from kube_ovn.host.nftables import FABRIC_NICS, Rendered, block, braced, format_table, ip_of
+from kube_ovn.host.nftables import FABRIC_NICS, Rendered, block, braced, format_table, ip_of, nodes_set
 from kube_ovn.host.own_ports import Asked
 from kube_ovn.host.service import Direct, Entry, NodeService, Target, Through
 from kube_ovn.model import names
@@ -89,13 +89,12 @@ def _targets(entry: Entry) -> frozenset[tuple[Address, int]]:
     return frozenset(found)
 
 
-def _sets(version: int, networks: Iterable[Network], nodes: Iterable[Address]) -> list[str]:
+def _sets(version: int, networks: Iterable[Network], nodes: Collection[Address]) -> list[str]:
     kind = f"ipv{version}_addr"
     services = [str(network) for network in networks if network.version == version]
-    peers = [str(address) for address in sorted(address for address in nodes if address.version == version)]
     return [
         *block(f"set services{version}", "where Services have their own addresses", kind, services),
-        *block(f"set nodes{version}", "the fabric answers nodes past this one", kind, peers, flags=""),
+        *nodes_set(version, nodes),
     ]
 
 
