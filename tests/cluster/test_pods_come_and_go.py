@@ -124,7 +124,7 @@ BAD: dict[str, tuple[dict[str, str], str, str]] = {
     "malformed": (
         {"ip_address": "10.16.0.300"},
         "ValidatePodNetworkFailed",
-        "annotation of Pod {pod}: '10.16.0.300' is not an IP address",
+        "annotation of Pod {pod}: ovn.kubernetes.io/ip_address: '10.16.0.300' is not an IP address",
     ),
     "gateway": (
         {"ip_address": "10.16.0.1"},
@@ -134,7 +134,7 @@ BAD: dict[str, tuple[dict[str, str], str, str]] = {
     "bad-mac": (
         {"mac_address": "not-a-mac"},
         "ValidatePodNetworkFailed",
-        "annotation of Pod {pod}: 'not-a-mac' is not a MAC address like 0a:00:00:12:34:56",
+        "annotation of Pod {pod}: ovn.kubernetes.io/mac_address: 'not-a-mac' is not a MAC address",
     ),
     "nowhere": ({"logical_switch": "nowhere"}, "AcquireAddressFailed", "subnet nowhere does not exist"),
     "joined": (

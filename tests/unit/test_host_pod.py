@@ -127,7 +127,7 @@ def test_users_routes() -> None:
         ({names.GATEWAY: "fd00::1"}, "has none for 10"),
         ({names.ROUTES: "{"}, "routes is not a list of routes"),
         ({names.ROUTES: '[{"dst": "fd00::/64", "gw": "10.16.0.1"}]'}, "different IP families"),
-        ({names.ROUTES: '[{"dst": "10.0.0.0/8"}]'}, "does not appear to be an IP"),
+        ({names.ROUTES: '[{"dst": "10.0.0.0/8"}]'}, "the route to 10.0.0.0/8 has no gateway; add gw"),
     ],
 )
 def test_wrong_annotations(changes: dict[str, str], sentence: str) -> None:

@@ -12,8 +12,8 @@ from kube_ovn.model.kube import Namespace, ObjectMeta, Pod, Service
 from kube_ovn.model.nb import Acl, LogicalRouterPort, LogicalSwitchPort
 from kube_ovn.model.writes import Delete
 from kube_ovn.topology.graph import Topology
+from kube_ovn.topology.subnets.options import parse_options
 from kube_ovn.topology.subnets.status import same
-from kube_ovn.topology.subnets.switch import parse_options
 from tests.small_clusters import (
     Api,
     address,

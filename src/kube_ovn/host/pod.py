@@ -3,25 +3,18 @@
 import contextlib
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
-
-import msgspec
 
 from kube_ovn.model import names
-from kube_ovn.model.addr import Address, Network, parse_addresses, parse_mac, parse_networks
+from kube_ovn.model.addr import Address, parse_addresses, parse_mac, parse_networks
 from kube_ovn.model.crd import IP
 from kube_ovn.model.host import InterfaceAddress, Link, PodNetwork, Route, Sandbox
 from kube_ovn.model.kube import Pod
+from kube_ovn.model.routes import default_route, parse_routes
 from kube_ovn.model.row import Key, Member, Row, facts, owned
 from kube_ovn.model.vswitch import Bridge, Interface, Port
 
 CONTAINER_ID, IFNAME, POD_UID, NETNS = "container_id", "ifname", "pod_uid", "pod_netns"
 """Keys in external_ids of an Interface. They name the sandbox of the port."""
-
-
-class _UserRoute(msgspec.Struct, frozen=True):
-    dst: str = ""
-    gw: str = ""
 
 
 def parse_network(pod: Pod) -> PodNetwork | None:
@@ -95,22 +88,12 @@ def parse_interfaces(annotations: Mapping[str, str]) -> tuple[tuple[InterfaceAdd
 
 def _routes(gateways: Iterable[Address], user: str) -> tuple[Route, ...]:
     """The default routes and the user's routes. A default route of the user replaces the one of its family."""
-    routes: dict[Network, Address] = {_default(hop): hop for hop in gateways}
+    routes = {default_route(hop): Route(to=default_route(hop), via=hop) for hop in gateways}
     try:
-        wanted = msgspec.json.decode(user, type=list[_UserRoute]) if user else []
-    except msgspec.DecodeError as error:
-        raise ValueError(f"annotation {names.ROUTES} is not a list of routes: {error}") from None
-    for route in wanted:
-        via = ip_address(route.gw)
-        to = ip_network(route.dst, strict=False) if route.dst else _default(via)
-        if to.version != via.version:
-            raise ValueError(f"annotation {names.ROUTES}: {route.dst} and {route.gw} are of different IP families")
-        routes[to] = via
-    return tuple(Route(to=to, via=via) for to, via in routes.items())
-
-
-def _default(hop: Address) -> Network:
-    return ip_network("0.0.0.0/0" if hop.version == 4 else "::/0")
+        routes.update({route.to: route for route in parse_routes(user)})
+    except ValueError as error:
+        raise ValueError(f"annotation {error}") from None
+    return tuple(routes.values())
 
 
 def render_sandbox(sandbox: Sandbox, network: PodNetwork) -> dict[Key, Row | None]:

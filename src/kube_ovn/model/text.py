@@ -4,6 +4,8 @@ The schemas of our resources have the same bounds (`charts/kube-ovn/templates/_c
 """
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 LONGEST = 4096
 """Characters of a text for which no other bound is named."""
@@ -20,3 +22,9 @@ def check_text(text: str, what: str, longest: int = LONGEST) -> None:
         number = ord(found.group())
         kind = "lone surrogate" if 0xD800 <= number < 0xE000 else "control character"
         raise ValueError(f"{what} has the {kind} U+{number:04X} at position {found.start() + 1}; remove it")
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence on an unknown word: the known one that is most like it; empty when none is like it."""
+    near = get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -25,7 +25,7 @@ from kube_ovn.topology.addresses.parents import Parents
 from kube_ovn.topology.addresses.span import REST, Owner
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.ports.obstacles import Obstacles
-from kube_ovn.topology.ports.pod import Request, ordinal, parse_request, pod_label
+from kube_ovn.topology.ports.pod import Request, against_routes, ordinal, parse_request, pod_label
 from kube_ovn.topology.subnets.namespace import Binding
 from kube_ovn.topology.subnets.scope import Scopes, Tenant
 
@@ -204,6 +204,7 @@ def ask_for_pod(read: Read, on: Reads, pod: Pod, holder: Holder, former: Grant |
     ip = read.get(on.ips, holder.record)
     reserved = ip is not None and is_reservation(ip) and ip.metadata.uid == holder.owner.key
     if former is not None and (reserved or (on.parents.may_be_of(read, pod) and _still_fits(asking, former))):
+        _check_routes(asking, former)
         return keep
     if reserved:
         raise RefusedError(
@@ -230,6 +231,15 @@ def _still_fits(asking: _Asking, grant: Grant) -> bool:
     return wanted <= set(grant.addresses) and (not request.versions or request.versions == versions)
 
 
+def _check_routes(asking: _Asking, grant: Grant) -> None:
+    """Raise RefusedError when the routes of the Pod are not for the grant that is kept for it."""
+    space = asking.read.get(asking.on.effective, grant.subnet)
+    if space is None:
+        return
+    if against := against_routes(asking.request.routes, space, [each.version for each in grant.addresses]):
+        raise RefusedError(against)
+
+
 def _want(asking: _Asking, holder: Holder) -> Want:
     request, meta = asking.request, asking.pod.metadata
     places = _places(asking)
@@ -243,6 +253,11 @@ def _want(asking: _Asking, holder: Holder) -> Want:
             choices = _choices(asking, _spaces(asking, places))
     if addresses:
         places = (_place_of(asking, addresses, _spaces(asking, places)),)
+    if request.routes and choices:
+        fitting = set(_routed(asking, (each.place for each in choices)))
+        choices = tuple(each for each in choices if each.place in fitting)
+    elif request.routes:
+        places = _routed(asking, places)
     return Want(
         record=holder.record,
         uid=holder.uid,
@@ -365,6 +380,21 @@ def _place_of(asking: _Asking, addresses: tuple[Address, ...], spaces: Sequence[
     raise RefusedError(
         f"address {format_list(addresses)} is not in the CIDR of the Pod's {word} {', '.join(tried)}; choose another"
     )
+
+
+def _routed(asking: _Asking, places: Iterable[Place]) -> tuple[Place, ...]:
+    """The places in which the Pod can have its routes. Raises RefusedError when there are none."""
+    found, problems = [], []
+    for place in places:
+        for space in _spaces(asking, [place]):
+            request = asking.request
+            if against := against_routes(request.routes, space, request.versions or space.versions):
+                problems.append(against)
+            else:
+                found.append(place)
+    if not found:
+        raise RefusedError(problems[0])
+    return tuple(found)
 
 
 def _check_rest(asking: _Asking, addresses: Iterable[Address], space: Subnet) -> None:

@@ -25,6 +25,7 @@ from kube_ovn.topology.ports.node import node_annotations, render_node
 from kube_ovn.topology.ports.obstacles import Obstacles, gives_way
 from kube_ovn.topology.ports.pod import PodInputs, dhcp_faults, needs_port, pod_annotations, pod_ref, render_pod
 from kube_ovn.topology.ports.spoofing import Spoofing
+from kube_ovn.topology.ports.wishes import has_wish, wish_faults
 from kube_ovn.topology.subnets.addressing import Addressing
 from kube_ovn.topology.subnets.features import Features
 from kube_ovn.topology.subnets.network import Network
@@ -140,6 +141,9 @@ class _Pods:
         )
         annotations = pod_annotations(on.fabric.router, held.grant, traits.subnet)
         faults += dhcp_faults(pod)
+        if has_wish(pod, annotations):
+            pools = {} if pod.status.pod_ips else read.get(on.addressing.pool_ranges, held.grant.subnet) or {}
+            faults += wish_faults(pod, holder, held.grant, traits.subnet, pools)
         told = Told(object=pod_ref(pod), reason=names.VALIDATE_POD_NETWORK_FAILED, message="; ".join(faults))
         return Outcome(rows=render_pod(pod, inputs), write=_publish(pod, annotations), told=told if faults else None)
 

@@ -1,18 +1,24 @@
 """A Pod: its request, its port, and the annotations that let it start. Pure."""
 
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from kube_ovn.config import parse_list
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, format_list, parse_addresses, parse_mac
 from kube_ovn.model.crd import StatefulSet, SubnetSpec
+from kube_ovn.model.host import Route
 from kube_ovn.model.kube import Pod
 from kube_ovn.model.nb import DhcpOptions, LogicalSwitch, LogicalSwitchPort, PortGroup
 from kube_ovn.model.network import Grant, Kind, ObjectRef, Subnet
+from kube_ovn.model.routes import parse_routes
 from kube_ovn.model.row import Key, Member, Row, facts, owned
 from kube_ovn.topology.subnets.namespace import parse_names
-from kube_ovn.topology.subnets.switch import dhcp_key, dhcp_options, parse_options
+from kube_ovn.topology.subnets.options import parse_dhcp_options
+from kube_ovn.topology.subnets.switch import dhcp_key, dhcp_options
 
+T = TypeVar("T")
 FAMILIES = {"ipv4": 4, "ipv6": 6}
 MOST_LISTED = 1000
 """Entries of a list of addresses: for each of them, each subnet of the Pod is looked at."""
@@ -30,6 +36,7 @@ class Request:
     pools: tuple[str, ...] = ()
     choices: tuple[tuple[Address, ...], ...] = ()
     """A list of addresses, one entry for each Pod of a workload."""
+    routes: tuple[Route, ...] = ()
 
 
 def needs_port(pod: Pod) -> bool:
@@ -53,13 +60,26 @@ def parse_request(pod: Pod) -> Request:
         return Request(
             subnets=parse_names(names.LOGICAL_SWITCH, annotations.get(names.LOGICAL_SWITCH, "")),
             versions=_parse_family(annotations.get(names.IP_FAMILY, "")),
-            addresses=parse_addresses(text) if (text := annotations.get(names.IP_ADDRESS)) else (),
-            mac=parse_mac(text) if (text := annotations.get(names.MAC_ADDRESS)) else None,
+            addresses=_addresses(names.IP_ADDRESS, text) if (text := annotations.get(names.IP_ADDRESS)) else (),
+            mac=_naming(names.MAC_ADDRESS, parse_mac, text) if (text := annotations.get(names.MAC_ADDRESS)) else None,
             pools=pools,
             choices=choices,
+            routes=parse_routes(annotations.get(names.ROUTES, "")),
         )
     except ValueError as error:
         raise ValueError(f"annotation of Pod {pod_label(pod)}: {error}") from None
+
+
+def _naming(key: str, parse: Callable[[str], T], text: str) -> T:
+    """Parse the text of an annotation. Raises ValueError with a sentence that begins with the annotation."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
+
+
+def _addresses(key: str, text: str) -> tuple[Address, ...]:
+    return _naming(key, parse_addresses, text)
 
 
 def _parse_family(text: str) -> tuple[int, ...]:
@@ -84,8 +104,8 @@ def _parse_pool(text: str) -> tuple[tuple[str, ...], tuple[tuple[Address, ...], 
     if (number := text.count(";" if ";" in text else ",") + 1) > MOST_LISTED:
         raise ValueError(f"{names.IP_POOL} lists {number} addresses; {MOST_LISTED} are the most, or make an IPPool")
     if ";" in text:
-        return (), tuple(parse_addresses(part) for part in text.split(";") if part.strip())
-    each = tuple(parse_addresses(part) for part in parse_list(text))
+        return (), tuple(_addresses(names.IP_POOL, part) for part in text.split(";") if part.strip())
+    each = tuple(_addresses(names.IP_POOL, part) for part in parse_list(text))
     versions = [entry[0].version for entry in each]
     return (), (parse_addresses(text),) if sorted(versions) == [4, 6] else each
 
@@ -96,16 +116,34 @@ def ordinal(pod: Pod, parent: StatefulSet | None) -> int | None:
     return None if found is None else found[1] - (parent.spec.ordinals.start if parent is not None else 0)
 
 
+def against_routes(routes: Iterable[Route], subnet: Subnet, versions: Collection[int]) -> str:
+    """Why a Pod with addresses of these IP families in a subnet cannot have its routes, as a sentence; empty when it
+    can. A gateway is a host of the subnet, or has a link-local address; others the kernel does not take
+    (ip-route(8), `via`).
+    """
+    for via in (route.via for route in routes if route.via is not None):
+        if via.version not in versions:
+            return (
+                f"{names.ROUTES}: gateway {via} is IPv{via.version}, and the Pod gets no IPv{via.version} address in "
+                f"subnet {subnet.name}: remove the route, or choose another subnet"
+            )
+        if not subnet.has_host(via) and not (via.version == 6 and via.is_link_local):
+            return (
+                f"{names.ROUTES}: gateway {via} is no host in the CIDR {format_list(subnet.cidrs)} of subnet "
+                f"{subnet.name}; choose one there"
+            )
+    return ""
+
+
 def dhcp_faults(pod: Pod) -> list[str]:
-    """The parts of a Pod's annotations about DHCP that cannot be read and are left out, one sentence each."""
-    annotations, found = pod.metadata.annotations, []
-    for key in (names.DHCP_V4_OPTIONS, names.DHCP_V6_OPTIONS):
-        if text := annotations.get(key, ""):
-            try:
-                parse_options(text)
-            except ValueError as error:
-                found.append(f"{key}: {error}")
-    return found
+    """The parts of a Pod's annotations about DHCP that cannot be used and are left out, one sentence each."""
+    texts = {4: names.DHCP_V4_OPTIONS, 6: names.DHCP_V6_OPTIONS}
+    return [
+        f"{key}: {fault}"
+        for version, key in texts.items()
+        if (text := pod.metadata.annotations.get(key))
+        for fault in parse_dhcp_options(text, version)[1]
+    ]
 
 
 def pod_label(pod: Pod) -> str:

@@ -49,14 +49,14 @@ class Spoofing:
             if security in ("true", "false")
             else [f"{names.PORT_SECURITY} is {security[:100]!r}; it must be true or false"]
         )
+        found = parse_vips(listed)
+        faults += found.faults
         wishes = [names.PORT_SECURITY] if security == "false" else []
         wishes += [names.PORT_VIPS] if parse_list(listed) else []
         if wishes and not self._permits(read, pod.metadata.namespace, grant.subnet):
             return Senders(), [*faults, _ask_for_permission(wishes, pod.metadata.namespace, grant.subnet)]
         if security == "false":
             return Senders(all=True), faults
-        found = parse_vips(listed)
-        faults += found.faults
         more = []
         for address in found.addresses:
             if address in grant.addresses:

@@ -11,7 +11,8 @@ from kube_ovn.model.expression import Match, parse_match
 from kube_ovn.model.gateway import parse_external, parse_nat_rules
 from kube_ovn.model.network import Subnet
 from kube_ovn.topology.subnets.features import Features
-from kube_ovn.topology.subnets.switch import parse_allowed, parse_options
+from kube_ovn.topology.subnets.options import parse_dhcp_options, parse_options
+from kube_ovn.topology.subnets.switch import parse_allowed
 
 _BITS = {".ip4": 32, "_ip4": 32, ".ip6": 128, "_ip6": 128}
 """Bits of the addresses in a set, by the end of the set's name."""
@@ -91,11 +92,10 @@ def _external_faults(spec: SubnetSpec, versions: Collection[int]) -> Sequence[st
 
 
 def _option_faults(spec: SubnetSpec) -> Sequence[str]:
-    found: list[str] = []
-    options = {"dhcpV4Options": spec.dhcp_v4_options, "dhcpV6Options": spec.dhcp_v6_options}
-    for name, text in {**options, "ipv6RAConfigs": spec.ipv6_ra_configs}.items():
-        try:
-            parse_options(text)
-        except ValueError as error:
-            found.append(f"{name}: {error}")
+    found = [f"dhcpV4Options: {each}" for each in parse_dhcp_options(spec.dhcp_v4_options, 4)[1]]
+    found += [f"dhcpV6Options: {each}" for each in parse_dhcp_options(spec.dhcp_v6_options, 6)[1]]
+    try:
+        parse_options(spec.ipv6_ra_configs)
+    except ValueError as error:
+        found.append(f"ipv6RAConfigs: {error}")
     return found

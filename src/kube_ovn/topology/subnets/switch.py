@@ -1,6 +1,5 @@
 """A Subnet: one logical switch over all nodes, joined to its router, with its ACLs and DHCP options. Pure."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -19,16 +18,11 @@ from kube_ovn.model.nb import (
 )
 from kube_ovn.model.network import Subnet
 from kube_ovn.model.row import Key, Member, Row, facts, owned
-from kube_ovn.model.text import check_text
+from kube_ovn.topology.subnets.options import parse_dhcp_options, parse_options
 
 _RA = {"address_mode": "dhcpv6_stateful", "max_interval": "30", "min_interval": "5", "send_periodic": "true"}
 _DHCP_SERVER = "169.254.0.254"
 _LEASE_SECONDS = "3600"
-_KEY = re.compile(r"[A-Za-z0-9_]+")
-_VALUE = re.compile(r'"[^"\\]*"|[A-Za-z0-9_.:/,{} -]+')
-"""The value of an option: a string in quotes, or numbers, addresses and words. OVN puts it into an action as it is: it
-must not end the action and begin another one.
-"""
 _DHCP_ANSWERS = {4: "(udp.src == 67 && udp.dst == 68)", 6: "(udp.src == 547 && udp.dst == 546)"}
 """What DHCP servers send, by IP version. A Pod that sent it would become the router of its neighbours. OVN lets router
 advertisements past every ACL; Pods do not listen to those (`linux.sysctl`).
@@ -102,31 +96,6 @@ def render_subnet(inputs: SubnetInputs) -> dict[Key, Row | None]:
     )
 
 
-def parse_options(text: str) -> dict[str, str]:
-    """Parse `key=value,key=value`; a value in braces may hold commas, as in `dns_server={8.8.8.8,1.1.1.1}`.
-
-    Raises ValueError.
-    """
-    check_text(text, "it")
-    options: dict[str, str] = {}
-    depth, start = 0, 0
-    for at, sign in enumerate(f"{text},"):
-        depth += {"{": 1, "}": -1}.get(sign, 0)
-        if sign != "," or depth > 0:
-            continue
-        key, equals, value = (each.strip() for each in text[start:at].partition("="))
-        start = at + 1
-        if equals and key and value:
-            if not _KEY.fullmatch(key) or not _VALUE.fullmatch(value):
-                raise ValueError(f"{key}={value} has characters that no option has")
-            options[key] = value
-        elif key:
-            raise ValueError(f"{key!r} is not of the form key=value")
-    if depth:
-        raise ValueError(f"{text!r} has a brace that is not closed")
-    return options
-
-
 def dhcp_key(subnet: str, version: int) -> str:
     """The key of a subnet's DHCP_Options row."""
     return f"{subnet} ipv{version}"
@@ -137,10 +106,7 @@ def dhcp_options(subnet: Subnet, version: int, gateway: Address, text: str, mtu:
     DHCP_Options).
     """
     mac = names.derived_mac(subnet.name, "dhcp")
-    try:
-        wanted = parse_options(text)
-    except ValueError:
-        wanted = {}
+    wanted, _ = parse_dhcp_options(text, version)
     if version == 6:
         return {"server_id": mac, **wanted}
     needed = {"lease_time": _LEASE_SECONDS, "router": str(gateway), "server_id": _DHCP_SERVER, "server_mac": mac}
