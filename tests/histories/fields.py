@@ -196,7 +196,12 @@ ANNOTATIONS: dict[str, tuple[str, ...]] = {
     names.PORT_SECURITY: FLAGS,
     names.PORT_VIPS: ("10.16.0.6", "nonsense"),
     names.DHCP_V4_OPTIONS: ("router=10.16.0.6", "nonsense"),
-    names.ROUTES: ('[{"gw":"10.16.0.9"}]', '[{"dst":"10.0.0.0/8","gw":"10.20.0.3"}]', '[{"gw":"fd00:16::9"}]', "nonsense"),
+    names.ROUTES: (
+        '[{"gw":"10.16.0.9"}]',
+        '[{"dst":"10.0.0.0/8","gw":"10.20.0.3"}]',
+        '[{"gw":"fd00:16::9"}]',
+        "nonsense",
+    ),
     names.POD_NIC_TYPE: (names.VETH_PAIR, "dpdk-port"),
     names.WRITTEN_BACK: ("{}", '{"ovn.kubernetes.io/logical_switch":"blue"}', "nonsense"),
     names.NETWORKS: ('{"10.20.0.0/24":"docker0"}', '{"10.30.0.1/32":"resolver"}', "nonsense"),

@@ -72,7 +72,8 @@ _Kind = tuple[str, Callable[[str], bool]]
 
 
 def _number(bits: int) -> _Kind:
-    return f"a number up to {(1 << bits) - 1}", lambda value: value.isdecimal() and int(value) < 1 << bits
+    most = (1 << bits) - 1
+    return f"a number up to {most}", lambda value: value == str(int(value)) and 0 <= int(value) <= most
 
 
 def _items(value: str) -> list[str]:
@@ -155,6 +156,8 @@ DHCP_OPTIONS: dict[int, dict[str, _Kind]] = {
         "dns_server": _IPV6,
         "domain_search": _TEXT,
         "fqdn": _TEXT,
+        "bootfile_name": _TEXT,
+        "bootfile_name_alt": _TEXT,
         "dhcpv6_stateless": ("true or false", lambda value: value in ("true", "false")),
     },
 }
