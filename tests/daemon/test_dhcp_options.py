@@ -1,4 +1,4 @@
-"""The DHCP options that we let through beside OVN's own: northd writes down those it knows, and ovn-trace parses values.
+"""The DHCP options that we let through beside OVN's own: northd writes down those it knows, ovn-trace parses values.
 
 ovn-trace logs the action of each flow that it cannot parse, so one run judges all values.
 """
@@ -20,7 +20,8 @@ NORTHD = {4: {"server_mac"}, 6: {"dhcpv6_stateless"}}
 """Options that northd itself reads."""
 FOR_EACH_PORT = {4: {"offerip"}, 6: {"ia_addr"}}
 VALUES = (
-    "0", "1", "2", "255", "256", "65535", "65536", "4294967295", "4294967296", "07", '"a"', '"a,b.c"', '""', "a", "true",
+    "0", "1", "2", "255", "256", "65535", "65536", "4294967295", "4294967296", "07", '"a"', '"a,b.c"', '""', "a",
+    "true",
     "10.0.0.1", "{10.0.0.1}", "{10.0.0.1,10.0.0.2}", "{10.0.0.1, 10.0.0.2}", "fd00::1", "{fd00::1,fd00::2}",
     "{10.0.0.0/8,10.0.0.9}", "{10.0.0.0/8,10.0.0.9,0.0.0.0/0,10.0.0.1}", "{10.0.0.0/8}", "0a:00:00:00:00:01", "{1",
 )  # fmt: skip

@@ -69,7 +69,8 @@ def outcome(scenario: str) -> str:
     for item in _sorted(api, crd.Subnet, crd.IPPool):
         lines += _status(item)
     lines += ["", "# Problems"]
-    for problem in sorted(topology.problems.values(), key=lambda p: (p.object.kind, p.object.name)):
+    problems = [each for each in topology.told.values() if not each.normal]
+    for problem in sorted(problems, key=lambda p: (p.object.kind, p.object.name, p.reason)):
         lines.append(f"{problem.object.kind} {problem.object.name}: {problem.reason}: {problem.message}")
     return "\n".join(lines) + "\n"
 

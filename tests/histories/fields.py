@@ -203,6 +203,7 @@ ANNOTATIONS: dict[str, tuple[str, ...]] = {
         "nonsense",
     ),
     names.POD_NIC_TYPE: (names.VETH_PAIR, "dpdk-port"),
+    "ovn.kubernetes.io/ip_adress": ("10.16.0.2",),
     names.WRITTEN_BACK: ("{}", '{"ovn.kubernetes.io/logical_switch":"blue"}', "nonsense"),
     names.NETWORKS: ('{"10.20.0.0/24":"docker0"}', '{"10.30.0.1/32":"resolver"}', "nonsense"),
     names.CHASSIS: ("", "chassis-node1", "chassis-node2"),
@@ -215,8 +216,8 @@ def is_annotation(text: object) -> bool:
     return isinstance(text, str) and text.startswith("ovn.kubernetes.io/") and text != "ovn.kubernetes.io/"
 
 
-ALL_ANNOTATIONS = sorted({text for text in vars(names).values() if is_annotation(text)})
-"""Every key of an annotation that this project reads or writes."""
+ALL_ANNOTATIONS = sorted({*ANNOTATIONS, *(text for text in vars(names).values() if is_annotation(text))})
+"""Every key of an annotation that this project reads or writes, and one that is misspelt."""
 ALL_LABELS = sorted(
     {
         *LABELS,

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from kube_ovn.model.annotations import OURS
 from kube_ovn.model.kube import ObjectMeta
 from kube_ovn.model.names import CONFIG_HASH
 from kube_ovn.model.resource import Resource
@@ -235,11 +236,12 @@ def _strip(item: Any) -> Any:
 
 @lru_cache(maxsize=4096)
 def _kept(name: str) -> str:
-    """The annotation's name when it has a provider's form `<provider>.kubernetes.io/<key>` or is one that we read, else
-    empty.
+    """The annotation's name when it has a provider's form `<provider>.kubernetes.io/<key>`, or is one that we read or
+    that can be meant for us, else empty.
     """
     if name == CONFIG_HASH:
         return CONFIG_HASH
     domain, slash, _ = name.partition("/")
     provider = domain.removesuffix(".kubernetes.io")
-    return sys.intern(name) if slash and provider != domain and provider not in FOREIGN else ""
+    is_ours = domain in OURS or (provider != domain and provider not in FOREIGN)
+    return sys.intern(name) if slash and is_ours else ""

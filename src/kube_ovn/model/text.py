@@ -24,7 +24,9 @@ def check_text(text: str, what: str, longest: int = LONGEST) -> None:
         raise ValueError(f"{what} has the {kind} U+{number:04X} at position {found.start() + 1}; remove it")
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence on an unknown word: the known one that is most like it; empty when none is like it."""
-    near = get_close_matches(word, known, 1)
-    return f"; did you mean {near[0]}?" if near else ""
+def suggest(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """The end of a sentence on an unknown word: the known one that is most like it; empty when none is like it.
+    `prefix`: stands before the known one.
+    """
+    near = get_close_matches(word, sorted(known), 1)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""

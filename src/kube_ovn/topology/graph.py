@@ -18,6 +18,7 @@ from kube_ovn.model.network import Grant, Kind, ObjectRef, Told
 from kube_ovn.model.resource import Resource
 from kube_ovn.model.row import Key, Row, RowKey
 from kube_ovn.model.writes import Write, WriteKey
+from kube_ovn.topology import annotations
 from kube_ovn.topology.addresses import grants, holders, memory, own, records, request
 from kube_ovn.topology.addresses.allocate import Allocation
 from kube_ovn.topology.addresses.parents import Parents
@@ -85,6 +86,7 @@ class Topology:
 
         near, claimed = attached.define(graph, inputs), cidrs.Claimed(graph, inputs)
         spaces = addressing.define(graph, inputs, fabric, near, claimed, effect, having, held, confirmed.keys())
+        annotations.define(graph, inputs, outputs)
         bindings.define_initial(graph, inputs, outputs, fabric)
         scopes = scope.define(graph, inputs, fabric, spaces)
         bound = bindings.define(graph, inputs, outputs, fabric, spaces, scopes)
