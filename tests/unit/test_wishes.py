@@ -294,3 +294,24 @@ def test_a_pod_that_has_what_it_asked_for_is_told_nothing() -> None:
     world.put(pod("a", annotations=dict(there.metadata.annotations), reported=address(there)))
     world.put(pool("few", "two", "10.21.0.80..10.21.0.90"))
     assert world.messages == []
+
+
+# --- Namespaces ---
+
+
+@pytest.mark.parametrize("cidr", ["", "10.20.0.0/24"])
+def test_the_shape_of_a_subnet_that_annotations_do_not_make_is_told(cidr: str) -> None:
+    shape = {names.LOGICAL_SWITCH: "blue", names.PRIVATE: "true", names.GATEWAY_TYPE: "centralized"}
+    world = World(namespace("default", **shape, **({names.CIDR: cidr} if cidr else {})), pod("a"))
+    assert world.messages == [
+        f"annotations {names.GATEWAY_TYPE},{names.PRIVATE} do nothing: they shape a subnet that annotations make, and "
+        "Subnet blue is an object of its own; change its spec, or remove them"
+    ]
+    assert world.topology.grants["uid-a"].subnet == "blue"
+
+
+def test_a_namespace_that_has_what_it_asked_for_is_told_nothing() -> None:
+    shape = {names.LOGICAL_SWITCH: "own", names.CIDR: "10.40.0.0/24", names.PRIVATE: "true"}
+    world = World(namespace("default", **shape), pod("a"))
+    assert world.messages == []
+    assert world.topology.grants["uid-a"].subnet == "own"

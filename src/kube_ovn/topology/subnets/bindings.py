@@ -224,7 +224,21 @@ class _Binder:
         else:
             bound, problem = self._bind_to_others(read, bound, tenant, wish)
         tenant = Tenant(name, bound.subnets)
-        return _Bound(binding=bound, problem=problem or self._against_pools(read, tenant, wish))
+        problem = problem or self._against_pools(read, tenant, wish) or self._idle(read, wish)
+        return _Bound(binding=bound, problem=problem)
+
+    def _idle(self, read: Read, wish: Wish) -> str:
+        """The sentence on the annotations that shape no subnet, because a user made the one that they name; empty when
+        there are none. Excluded addresses do not count: other versions left theirs.
+        """
+        subnets = [wish.makes] if wish.makes is not None else list(wish.switches)
+        idle = sorted(wish.shape.keys() - {names.CIDR, names.EXCLUDE_IPS})
+        if not idle or any(read.get(self._of_users, each) is None for each in subnets):
+            return ""
+        return (
+            f"annotations {format_list(idle)} do nothing: they shape a subnet that annotations make, and Subnet "
+            f"{format_list(subnets)} is an object of its own; change its spec, or remove them"
+        )
 
     def _bind_to_others(self, read: Read, bound: Binding, tenant: Tenant, wish: Wish) -> tuple[Binding, str]:
         """The binding to Subnets that are there, and the problem of those that are not, or not for the Namespace."""
