@@ -174,7 +174,12 @@ class Controller:
         fabric = replace(self._fabric, domain=await self._read_domain())
         topology = Topology(fabric, confirmed(self._nb.replica.owned), released(history.records))
         self._loop = Loop(
-            partial(self._observe, topology), topology, self._nb, publisher, self._report, self._dirty.mark
+            partial(self._observe, topology),
+            topology,
+            self._nb,
+            publisher,
+            partial(self._report, topology),
+            self._dirty.mark,
         )
         try:
             with Work(topology.graph):
@@ -266,8 +271,9 @@ class Controller:
         message = f"the API server does not take what is to be written to {ref.kind} {ref.name}: {error.message}"
         self._recorder.report(maker or ref, names.POD_NETWORK_ALLOCATION_FAILED, message)
 
-    def _report(self, told: Told) -> None:
-        self._recorder.report(told.object, told.reason, told.message, type="Normal" if told.normal else "Warning")
+    def _report(self, topology: Topology, told: Told) -> None:
+        message = topology.describe(told)
+        self._recorder.report(told.object, told.reason, message, type="Normal" if told.normal else "Warning")
 
     def _report_unreadable(self, resource: Resource[Object], item: Unreadable) -> None:
         """Tell the user of an object that cannot be read, if Events are made on its kind. A process that stands by does

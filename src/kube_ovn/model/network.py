@@ -96,3 +96,7 @@ class Told:
     message: str
     normal: bool = False
     """Whether the Event has the type Normal, else Warning."""
+    elsewhere: str = ""
+    """The Namespace with subnets that the Event names as well, as they are when it is made: those with free addresses
+    (`topology.addresses.elsewhere`). Their numbers change all the time, and are no reason to tell again.
+    """

@@ -21,6 +21,7 @@ from kube_ovn.model.writes import Write, WriteKey
 from kube_ovn.topology import annotations
 from kube_ovn.topology.addresses import grants, holders, memory, own, records, request
 from kube_ovn.topology.addresses.allocate import Allocation
+from kube_ovn.topology.addresses.elsewhere import Elsewhere
 from kube_ovn.topology.addresses.parents import Parents
 from kube_ovn.topology.addresses.recall import Recall
 from kube_ovn.topology.addresses.registry import Registry
@@ -69,6 +70,7 @@ class Topology:
         self.graph, self.fabric = Graph(), fabric
         self.inputs, self.outputs = Inputs(self.graph), Outputs()
         self._fed: set[str] = set()
+        self._free: dict[str, str] = {}  # what is free for the Pods of each Namespace, as of the last pass
         self._define(confirmed, released)
 
     def _define(self, confirmed: Mapping[str, Grant], released: Mapping[str, Iterable[Address]]) -> None:
@@ -175,6 +177,14 @@ class Topology:
         )
         outputs.telling.follow(graph.derive("refused rows", inputs.refused, _tell_refused))
         self._held = held
+        self._elsewhere = Elsewhere(
+            join=fabric.join,
+            bindings=bound.bindings,
+            scopes=scopes,
+            readiness=spaces.readiness,
+            effective=spaces.effective,
+            occupancy=held.occupancy,
+        )
 
     # --- in ---
 
@@ -215,6 +225,7 @@ class Topology:
     def settle(self) -> list[str]:
         """Bring all derivations up to date. Returns the names of those that do not come to rest, which is a fault."""
         restless = self.graph.settle()
+        self._free.clear()
         self.outputs.writes.offer_again(self.inputs.take_seen())
         return restless
 
@@ -257,6 +268,17 @@ class Topology:
     def take_changed_told(self) -> dict[ToldKey, Told | None]:
         """The messages for users that came or changed since the last call; None for a message that went."""
         return self.outputs.telling.take_changed()
+
+    def describe(self, told: Told) -> str:
+        """The text of a message as of now: with the subnets in which Pods of its Namespace find a free address, where
+        that helps.
+        """
+        namespace = told.elsewhere
+        if not namespace:
+            return told.message
+        if namespace not in self._free:
+            self._free[namespace] = self._elsewhere.describe(self.graph.look(), namespace)
+        return f"{told.message}; {self._free[namespace]}"
 
     @property
     def problems(self) -> Mapping[str, Told]:

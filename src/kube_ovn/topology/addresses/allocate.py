@@ -110,7 +110,8 @@ class Allocation:
         except RefusedError as error:
             if former is not None:
                 self._registry.take(want.owner, former, in_use=True)
-            if self._waiting.refuse(line, Refusal(names.ACQUIRE_ADDRESS_FAILED, str(error)), error.needs):
+            refusal = Refusal(names.ACQUIRE_ADDRESS_FAILED, str(error), error.elsewhere)
+            if self._waiting.refuse(line, refusal, error.needs):
                 self._unsaid.update(each.record for each in line.queue)
             return False
         self._waiting.remove(want.record)

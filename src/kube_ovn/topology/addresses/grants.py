@@ -51,6 +51,8 @@ class Refusal:
 
     reason: str
     message: str
+    elsewhere: bool = False
+    """Whether the user may get an address in another subnet instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,12 +28,12 @@ class RefusedError(Exception):
     """A request for addresses that cannot be met. The message is one sentence for the user.
 
     `needs`: pools that are full; when an address of one is free, the request may be met. The addresses that the request
-    itself names are not among them.
+    itself names are not among them. `elsewhere`: whether the user may get an address in another subnet instead.
     """
 
-    def __init__(self, message: str, needs: Iterable[Need] = ()) -> None:
+    def __init__(self, message: str, needs: Iterable[Need] = (), *, elsewhere: bool = True) -> None:
         super().__init__(message)
-        self.needs = frozenset(needs)
+        self.needs, self.elsewhere = frozenset(needs), elsewhere
 
 
 class ConflictError(RefusedError):

@@ -130,7 +130,8 @@ class _Asking:
             self.check_listed(STATEFULSETS, owner.name)
             raise RefusedError(
                 f"Pod {pod_label(self.pod)} waits for StatefulSet {owner.name} with UID {owner.uid}, which its "
-                "ownerReferences name and which does not exist; delete the Pod, or make it without this reference"
+                "ownerReferences name and which does not exist; delete the Pod, or make it without this reference",
+                elsewhere=False,
             )
         return found
 
@@ -143,7 +144,8 @@ class _Asking:
         if self.read.get(self.on.unknown, kind.name):
             raise RefusedError(
                 f"{kind.name} {name} is not known: kube-ovn-controller cannot list {kind.plural}; the kind is not "
-                "installed, or the controller has no right to list it"
+                "installed, or the controller has no right to list it",
+                elsewhere=False,
             )
 
 
@@ -165,7 +167,7 @@ def define(
         except WaitError:
             return None
         except RefusedError as error:
-            return Refusal(names.ACQUIRE_ADDRESS_FAILED, str(error))
+            return Refusal(names.ACQUIRE_ADDRESS_FAILED, str(error), error.elsewhere)
         except ValueError as error:
             return Refusal(names.VALIDATE_POD_NETWORK_FAILED, str(error))
 
@@ -209,7 +211,8 @@ def ask_for_pod(read: Read, on: Reads, pod: Pod, holder: Holder, former: Grant |
     if reserved:
         raise RefusedError(
             f"IP {holder.record} reserves an address for this Pod that it cannot have: "
-            f"`kubectl describe ip {holder.record}` says why"
+            f"`kubectl describe ip {holder.record}` says why",
+            elsewhere=False,
         )
     return _want(asking, holder)
 
@@ -237,7 +240,7 @@ def _check_routes(asking: _Asking, grant: Grant) -> None:
     if space is None:
         return
     if against := against_routes(asking.request.routes, space, [each.version for each in grant.addresses]):
-        raise RefusedError(against)
+        raise RefusedError(against, elsewhere=False)
 
 
 def _want(asking: _Asking, holder: Holder) -> Want:
@@ -393,7 +396,7 @@ def _routed(asking: _Asking, places: Iterable[Place]) -> tuple[Place, ...]:
             else:
                 found.append(place)
     if not found:
-        raise RefusedError(problems[0])
+        raise RefusedError(problems[0], elsewhere=False)
     return tuple(found)
 
 

@@ -130,7 +130,7 @@ class _Pods:
         held = _usable(read, on, holder)
         if held is None:
             refusal = _refusal(read, on, holder, read.get(on.pod_requests, record))
-            return None if refusal is None else _fail(pod, refusal.reason, refusal.message)
+            return None if refusal is None else _refuse(pod, refusal)
         traits = read.get(self._traits, held.grant.subnet)
         if traits is None:
             return None
@@ -183,6 +183,12 @@ def _conflict(read: Read, on: Reads, ref: ObjectRef) -> Told | None:
 
 def _fail(pod: Pod, reason: str, message: str) -> Outcome:
     return Outcome(told=Told(object=pod_ref(pod), reason=reason, message=message))
+
+
+def _refuse(pod: Pod, refusal: Refusal) -> Outcome:
+    elsewhere = pod.metadata.namespace if refusal.elsewhere else ""
+    told = Told(object=pod_ref(pod), reason=refusal.reason, message=refusal.message, elsewhere=elsewhere)
+    return Outcome(told=told)
 
 
 def _node_ref(node: Node) -> ObjectRef:
