@@ -72,6 +72,9 @@ def outcome(scenario: str) -> str:
     problems = [each for each in topology.told.values() if not each.normal]
     for problem in sorted(problems, key=lambda p: (p.object.kind, p.object.name, p.reason)):
         lines.append(f"{problem.object.kind} {problem.object.name}: {problem.reason}: {problem.message}")
+    if seekers := {each.elsewhere: each for each in problems if each.elsewhere}:
+        lines += ["", "# Where Pods that get no address are sent"]
+        lines += [topology.describe(each).removeprefix(f"{each.message}; ") for _, each in sorted(seekers.items())]
     return "\n".join(lines) + "\n"
 
 
