@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import msgspec
 import pytest
@@ -192,6 +193,35 @@ async def test_a_service_cidr_is_followed_and_its_user_told_what_is_in_its_way(w
         for name in ("before", "new"):
             await world.client.request("DELETE", SUBNETS.path("", name))
         await until("they are gone", lambda: "before" not in world.ovn.nbctl("ls-list"))
+
+
+async def test_users_are_told_of_their_annotations(world: World) -> None:
+    """Each message is one Event; another number of free addresses makes no further one."""
+    lost = {names.IP_POOL: "10.16.0.40;10.16.0.41", names.IP_ADDRESS: "10.16.0.50", "ovn.kubernetes.io/ip_adress": "x"}
+    async with world.controller():
+        await world.create("lost", **lost)
+        await world.create("nowhere", **{names.IP_ADDRESS: "192.0.2.7"})
+        await world.create("astray", **{names.ROUTES: '[{"gw": "192.0.2.1"}]'})
+        for name, said in {
+            "lost": f"{names.IP_ADDRESS} asks for 10.16.0.50, and lost: {names.IP_POOL} lists 10.16.0.40",
+            "nowhere": "free for Pods of Namespace default: ovn-default 655",
+            "astray": "gateway 192.0.2.1 is no host in the CIDR",
+        }.items():
+            await until(f"{name} is told", partial(_tells, world, name, said))
+        meant = f"ip_adress is unknown; did you mean {names.IP_ADDRESS}?"
+        await until("what was meant is told", partial(_tells, world, "lost", meant))
+        await world.create("other")
+        await until("the other starts", lambda: _starts(world, "other"))
+        assert await world.addresses() == {"lost": "10.16.0.40", "other": (await world.addresses())["other"]}
+        assert (await world.events("nowhere")).count("free for Pods") == 1
+
+
+async def _tells(world: World, name: str, said: str) -> bool:
+    return said in await world.events(name)
+
+
+async def _starts(world: World, name: str) -> bool:
+    return name in await world.addresses()
 
 
 async def test_what_was_committed_and_not_published_is_kept(world: World) -> None:
