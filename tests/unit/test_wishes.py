@@ -8,6 +8,7 @@ from kube_ovn.model.nb import DhcpOptions, LogicalSwitchPort
 from kube_ovn.model.routes import MOST_ROUTES, parse_routes
 from kube_ovn.model.row import RowKey
 from kube_ovn.topology.graph import Topology
+from kube_ovn.topology.subnets.options import MOST_TOLD, parse_dhcp_options
 from tests.small_clusters import (
     Api,
     address,
@@ -119,6 +120,12 @@ def test_an_unknown_option_takes_no_other_with_it() -> None:
     assert row.options["lease_time"] == "60"
     assert row.options["domain_name"] == '"example.org"'
     assert "colour" not in row.options
+
+
+def test_many_wrong_options_are_told_in_part() -> None:
+    right, faults = parse_dhcp_options(",".join(f"odd{number}=1" for number in range(300)) + ",mtu=1400", 4)
+    assert right == {"mtu": "1400"}
+    assert len(faults) == MOST_TOLD
 
 
 def test_options_of_a_subnet_are_checked_alike() -> None:
@@ -283,7 +290,7 @@ def test_a_pod_that_runs_keeps_what_it_has(key: str, text: str) -> None:
 
 def test_a_kind_of_interface_that_is_not_there_is_told() -> None:
     world = World(wishing(pod_nic_type="dpdk-port"))
-    assert world.messages == [f"{names.POD_NIC_TYPE} asks for dpdk-port, and lost: veth-pair is the only one yet"]
+    assert world.messages == [f"{names.POD_NIC_TYPE} asks for 'dpdk-port', and lost: veth-pair is the only one yet"]
 
 
 def test_a_pod_that_has_what_it_asked_for_is_told_nothing() -> None:

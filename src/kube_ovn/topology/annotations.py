@@ -1,5 +1,7 @@
 """Annotations of Pods and Namespaces that nothing reads: their users are told. No row and no address depends on it."""
 
+from itertools import islice
+
 from kube_ovn.derive import Graph, Read
 from kube_ovn.model import names
 from kube_ovn.model.annotations import NAMESPACES_READ, PODS_READ, fault_of
@@ -11,7 +13,7 @@ from kube_ovn.topology.ports.pod import pod_ref
 from kube_ovn.topology.subnets.namespace import namespace_ref
 
 MOST_TOLD = 8
-"""Annotations that one message names."""
+"""Annotations that one message names. A user may write thousands, and to find what was meant by one takes time."""
 
 
 def define(graph: Graph, inputs: Inputs, outputs: Outputs) -> None:
@@ -34,6 +36,7 @@ def define(graph: Graph, inputs: Inputs, outputs: Outputs) -> None:
 
 def describe(kind: Kind, odd: set[str]) -> str:
     """The message on annotations of one object; empty when there is nothing to tell."""
-    found = [fault for name in sorted(odd) if (fault := fault_of(kind, name))]
-    more = [f"and {len(found) - MOST_TOLD} more"] if len(found) > MOST_TOLD else []
+    faults = (fault for name in sorted(odd) if (fault := fault_of(kind, name)))
+    found = list(islice(faults, MOST_TOLD + 1))
+    more = ["and more"] if len(found) > MOST_TOLD else []
     return "; ".join([*found[:MOST_TOLD], *more])

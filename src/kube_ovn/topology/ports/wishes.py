@@ -73,7 +73,7 @@ def _lost(
         by = f"{names.IP_ADDRESS} names {one_of_two}" if request.addresses and not _is_reserved(pod, holder) else winner
         yield names.IP_POOL, format_list(request.pools), by
     if annotations.get(names.POD_NIC_TYPE, names.VETH_PAIR) != names.VETH_PAIR:
-        yield names.POD_NIC_TYPE, annotations[names.POD_NIC_TYPE], f"{names.VETH_PAIR} is the only one yet"
+        yield names.POD_NIC_TYPE, repr(annotations[names.POD_NIC_TYPE][:100]), f"{names.VETH_PAIR} is the only one yet"
 
 
 def _winner(pod: Pod, holder: Holder, given: str) -> str:

@@ -16,6 +16,7 @@ _VALUE = re.compile(r'"[^"\\]*"|[A-Za-z0-9_.:/,{} -]+')
 """The value of an option: a string in quotes, or numbers, addresses and words. OVN puts it into an action as it is: it
 must not end the action and begin another one.
 """
+MOST_TOLD = 8
 
 
 def parse_options(text: str) -> dict[str, str]:
@@ -44,27 +45,31 @@ def parse_options(text: str) -> dict[str, str]:
 
 
 def parse_dhcp_options(text: str, version: int) -> tuple[dict[str, str], list[str]]:
-    """The DHCP options in a text that OVN knows for this IP version, and a sentence for each that is left out. A text
-    that is not of the form `key=value,key=value` is left out as a whole.
+    """The DHCP options in a text that OVN knows for this IP version, and a sentence for each that is left out, of the
+    first `MOST_TOLD`. A text that is not of the form `key=value,key=value` is left out as a whole.
     """
     try:
         wanted = parse_options(text)
     except ValueError as error:
         return {}, [str(error)]
-    faults = {key: fault for key, value in wanted.items() if (fault := _fault(key, value, version))}
-    return {key: value for key, value in wanted.items() if key not in faults}, list(faults.values())
+    right = {key: value for key, value in wanted.items() if _is_right(key, value, version)}
+    wrong = [key for key in wanted if key not in right]
+    return right, [_fault(key, wanted[key], version) for key in wrong[:MOST_TOLD]]
+
+
+def _is_right(key: str, value: str, version: int) -> bool:
+    kind = DHCP_OPTIONS[version].get(key)
+    try:
+        return kind is not None and kind[1](value)
+    except ValueError:
+        return False
 
 
 def _fault(key: str, value: str, version: int) -> str:
-    kind = DHCP_OPTIONS[version].get(key)
-    if kind is None:
-        return f"{key} is no option of OVN for DHCPv{version}{suggest(key, DHCP_OPTIONS[version])}"
-    form, accepts = kind
-    try:
-        is_right = accepts(value)
-    except ValueError:
-        is_right = False
-    return "" if is_right else f"{key} is {value[:100]!r}; it must be {form}"
+    known = DHCP_OPTIONS[version]
+    if key not in known:
+        return f"{key[:100]} is no option of OVN for DHCPv{version}{suggest(key, known)}"
+    return f"{key} is {value[:100]!r}; it must be {known[key][0]}"
 
 
 _Kind = tuple[str, Callable[[str], bool]]
