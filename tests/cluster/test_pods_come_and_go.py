@@ -176,8 +176,8 @@ def test_bad_wishes_are_answered_and_disturb_nobody(scene: Scene) -> None:
 def test_bad_routes_are_answered_on_the_pod(scene: Scene) -> None:
     (good,) = scene.start(manifest("good", "node1"))
     scene.create(wishing("bad-routes", {"routes": "[{"}, "node1"))
-    text = "annotation ovn.kubernetes.io/routes is not a list of routes"
-    is_warned(scene, "bad-routes", "PodNetworkConfigureFailed", text, 30)
+    is_warned(scene, "bad-routes", "ValidatePodNetworkFailed", "ovn.kubernetes.io/routes is not a list of", 30)
+    assert "ovn.kubernetes.io/ip_address" not in scene.pods()["bad-routes"].annotations
     until(lambda: scene.every_ping_answered("good", "10.16.0.1"), 10, "the good Pod is answered")
     scene.annotate("pod", "bad-routes", {f"{PREFIX}routes": None})
     bad = scene.ready("bad-routes", within=60)[0]
