@@ -57,7 +57,7 @@ def subnet(name: str, cidr: str, **spec: Any) -> Json:
     }
 
 
-def ready(*names: str, within: float = 20) -> None:
+def ready(*names: str, within: float = 40) -> None:
     """Wait until Subnets are Ready."""
 
     def all_ready(seen: Objects) -> bool:

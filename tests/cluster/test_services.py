@@ -218,7 +218,7 @@ def test_a_client_of_udp_is_led_to_the_next_endpoint_on_its_node(scene: Scene) -
     until(lambda: asked() == "", 20, "nobody is left")
     assert not asked()
     scene.start(backend("web3", "node1"))
-    until(lambda: asked() == "web3", 20, "the next one answers")
+    until(lambda: asked() == "web3", 40, "the next one answers")
 
 
 def test_a_client_of_udp_that_asked_too_early_is_led_to_the_service(scene: Scene) -> None:

@@ -100,6 +100,14 @@ async def ask(port: int, name: str, kind: str = "A", *, tcp: bool = False) -> dn
     return await how(dns.message.make_query(name, kind), str(HERE), port=port, timeout=PATIENCE)
 
 
+async def insist_on(port: int, name: str) -> dns.message.Message:
+    """Ask as a C library does, which asks again: the kernel drops datagrams when the socket's buffer is full."""
+    for _ in range(2):
+        with contextlib.suppress(dns.exception.Timeout):
+            return await ask(port, name)
+    return await ask(port, name)
+
+
 def texts(reply: dns.message.Message) -> list[str]:
     return [str(each) for rrset in reply.answer for each in rrset]
 
@@ -297,7 +305,7 @@ async def test_many_greedy_clients_do_not_starve_another(tmp_path: Path, monkeyp
         for _ in range(OUTSIDE):
             await asyncio.wait_for(elsewhere.slow.acquire(), PATIENCE)
         for number in range(20):
-            assert texts(await ask(port, f"{number}.example.com")) == ["192.0.2.1"]
+            assert texts(await insist_on(port, f"{number}.example.com")) == ["192.0.2.1"]
 
 
 async def test_a_resolver_that_does_not_answer_is_asked_last_for_a_while(
