@@ -64,7 +64,9 @@ class Answers:
 
 
 def _key(query: dns.message.Message) -> _Key | None:
-    """What the answer depends on; None for a question that is not one for records of one kind, or that says more."""
+    """The parts of a question on which its answer depends; None for a question that is not one for records of one
+    kind, or that says more.
+    """
     if len(query.question) != 1 or query.options or query.answer or query.authority or query.additional:
         return None
     name, kind, of = query.question[0].name, query.question[0].rdtype, query.question[0].rdclass

@@ -135,7 +135,7 @@ def list_addresses() -> set[Address]:
 
 
 def list_ways() -> list[Way]:
-    """What the node's links lead to. Raises NetlinkError."""
+    """The networks that the node's links lead to, and the routers on the way. Raises NetlinkError."""
     with Socket() as root:
         return links.list_ways(root)
 

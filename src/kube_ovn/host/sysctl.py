@@ -32,7 +32,7 @@ def find_uplinks(ways: Collection[Way], version: int) -> dict[str, int]:
 
 
 def render_ipv4(nics: Collection[str], ways: Collection[Way]) -> Sequence[Sysctl]:
-    """What the node's own NICs and the uplinks need."""
+    """The IPv4 settings that the node's own NICs and the uplinks need."""
     return [*_nics(nics), *(_forwarding(link) for link in find_uplinks(ways, 4))]
 
 
@@ -49,7 +49,7 @@ def _forwarding(link: str) -> Sysctl:
 
 
 def render_ipv6(ways: Collection[Way], *, is_forwarding: bool) -> Sequence[Sysctl]:
-    """What IPv6 needs, forwarding last. `is_forwarding`: whether the node forwards already.
+    """The IPv6 settings that a node needs, forwarding last. `is_forwarding`: whether the node forwards already.
 
     A link with `accept_ra` 1 hears routers only while the node does not forward, and what it had learnt from them goes
     (ip-sysctl of the kernel's documentation). 2 is the same for a node that forwards. Each uplink gets it before the

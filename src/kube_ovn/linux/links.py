@@ -215,8 +215,8 @@ def _hops(attributes: dict[int, bytes]) -> Iterator[tuple[int, Address | None]]:
 
 
 def list_ways(root: Socket) -> list[Way]:
-    """What links lead to, by the routes of the main table and by addresses; the loopback's are left out. Raises
-    NetlinkError.
+    """The networks that links lead to, by the routes of the main table and by addresses; the loopback's are left out.
+    Raises NetlinkError.
     """
     known = {link.index: link.name for link in list_links(root) if link.index != _LOOPBACK}
     found = [

@@ -77,7 +77,7 @@ def _lost(
 
 
 def _winner(pod: Pod, holder: Holder, given: str) -> str:
-    """What the addresses of the Pod come from when they are not what it asks for, and what can be done."""
+    """The source of a Pod's addresses when they are not those that the Pod asks for, and what can be done."""
     if _is_reserved(pod, holder):
         return f"IP {holder.ip} reserves {given} for this Pod: change that IP, or the annotation"
     if pod.status.pod_ips:
