@@ -430,3 +430,23 @@ def settled(api: Api, of: Fabric | None = None) -> Topology:
 
 def address(item: Object) -> str:
     return item.metadata.annotations[names.IP_ADDRESS]
+
+
+class World:
+    """A cluster and its controller, which has done all there is to do after each change."""
+
+    def __init__(self, *objects: Object) -> None:
+        self.api, self.topology = Api(namespace("default")), Topology(fabric())
+        self.put(*objects)
+
+    def put(self, *objects: Object) -> None:
+        self.api.put(*objects)
+        settle(self.topology, self.api)
+
+    def cidr(self, name: str) -> str:
+        """The CIDR in effect."""
+        return self.api.get(Subnet, name).status.cidr_block
+
+    def told(self, uid: str) -> str:
+        problem = self.topology.problems.get(uid)
+        return "" if problem is None else problem.message

@@ -9,35 +9,14 @@ import pytest
 from kube_ovn.host.attached import MOST, format_networks
 from kube_ovn.model import names
 from kube_ovn.model.crd import Subnet
-from kube_ovn.model.kube import Namespace, Node, Object, Pod
-from kube_ovn.topology.graph import Topology
-from tests.small_clusters import Api, address, fabric, namespace, node, pod, settle, subnet
+from kube_ovn.model.kube import Namespace, Node, Pod
+from tests.small_clusters import World, address, namespace, node, pod, subnet
 
 DOCKER = {"172.17.0.0/16": "docker0"}
 
 
 def attached(name: str, number: int, networks: dict[str, str]) -> Node:
     return node(name, number, **{names.NETWORKS: json.dumps(networks)})
-
-
-class World:
-    """A cluster and its controller, which has done all there is to do after each change."""
-
-    def __init__(self, *objects: Object) -> None:
-        self.api, self.topology = Api(namespace("default")), Topology(fabric())
-        self.put(*objects)
-
-    def put(self, *objects: Object) -> None:
-        self.api.put(*objects)
-        settle(self.topology, self.api)
-
-    def cidr(self, name: str) -> str:
-        """The CIDR in effect."""
-        return self.api.get(Subnet, name).status.cidr_block
-
-    def told(self, uid: str) -> str:
-        problem = self.topology.problems.get(uid)
-        return "" if problem is None else problem.message
 
 
 @pytest.mark.parametrize(

@@ -14,37 +14,20 @@ from kube_ovn.discovery.cidrs import Judged, join_networks
 from kube_ovn.model import names
 from kube_ovn.model.addr import Network
 from kube_ovn.model.crd import Subnet
-from kube_ovn.model.kube import Node, Object, ServiceCIDR
+from kube_ovn.model.kube import Node, ServiceCIDR
 from kube_ovn.model.nb import Acl
-from kube_ovn.topology.graph import Topology
-from tests.small_clusters import Api, fabric, namespace, node, pod, service, service_cidr, settle, subnet
+from tests.small_clusters import World, node, pod, service, service_cidr, settle, subnet
 
 T = TypeVar("T")
 FLAG = "10.96.0.0/12", "fd00:10:96::/112"
 
 
-class World:
-    """A cluster and its controller, which has done all there is to do after each change."""
-
-    def __init__(self, *objects: Object) -> None:
-        self.api, self.topology = Api(namespace("default")), Topology(fabric())
-        self.put(*objects)
-
-    def put(self, *objects: Object) -> None:
-        self.api.put(*objects)
-        settle(self.topology, self.api)
+class CidrWorld(World):
+    """A cluster with ServiceCIDRs."""
 
     def remove(self, uid: str) -> None:
         self.api.remove(uid)
         settle(self.topology, self.api)
-
-    def cidr(self, name: str) -> str:
-        """The CIDR in effect."""
-        return self.api.get(Subnet, name).status.cidr_block
-
-    def told(self, uid: str) -> str:
-        problem = self.topology.problems.get(uid)
-        return "" if problem is None else problem.message
 
     def of(self, kind: type[T]) -> list[T]:
         return [item for item in self.api.objects.values() if isinstance(item, kind)]
@@ -71,7 +54,7 @@ class World:
     ],
 )
 def test_a_new_subnet_gets_no_address_of_a_service_cidr_until_that_is_gone(cidr: str, told: str) -> None:
-    world = World(service_cidr("extra", "172.20.0.0/16", "fd00:20::/112"))
+    world = CidrWorld(service_cidr("extra", "172.20.0.0/16", "fd00:20::/112"))
     world.put(subnet("blue", cidr))
     assert told in world.told("subnet-uid-blue")
     assert not world.cidr("blue")
@@ -81,7 +64,7 @@ def test_a_new_subnet_gets_no_address_of_a_service_cidr_until_that_is_gone(cidr:
 
 
 def test_a_subnet_stays_when_a_service_cidr_comes_and_the_user_of_that_is_told() -> None:
-    world = World(subnet("blue", "172.20.5.0/24"))
+    world = CidrWorld(subnet("blue", "172.20.5.0/24"))
     world.put(service_cidr("extra", "172.20.0.0/16", "fd00:20::/112"))
     assert world.cidr("blue") == "172.20.5.0/24"
     assert world.told("cidr-uid-extra") == (
@@ -99,7 +82,7 @@ def test_a_subnet_stays_when_a_service_cidr_comes_and_the_user_of_that_is_told()
 
 
 def test_the_packets_for_no_service_are_refused_in_every_range_and_the_object_is_forgotten() -> None:
-    world = World(service_cidr("kubernetes", *FLAG))
+    world = CidrWorld(service_cidr("kubernetes", *FLAG))
     assert world.refused() == {*FLAG}
     world.put(service_cidr("extra", "172.20.0.0/16"), service_cidr("part", "172.20.5.0/24"))
     assert world.refused() == {*FLAG, "172.20.0.0/16"}
@@ -111,7 +94,7 @@ def test_the_packets_for_no_service_are_refused_in_every_range_and_the_object_is
 
 
 def test_a_service_gets_no_external_address_in_a_service_cidr() -> None:
-    world = World(service("web", "10.96.0.20", external_ips=("172.20.0.9",)))
+    world = CidrWorld(service("web", "10.96.0.20", external_ips=("172.20.0.9",)))
     assert not world.topology.problems
     world.put(service_cidr("extra", "172.20.0.0/16"))
     assert "172.20.0.9 is an address of the cluster's Services" in world.told("service-uid-web")
@@ -133,7 +116,7 @@ def test_a_service_gets_no_external_address_in_a_service_cidr() -> None:
 )
 def test_what_nodes_and_subnets_have_stays_with_them(cidr: str, rival: str) -> None:
     near = {"172.17.0.0/16": "docker0", "192.0.2.6/32": "API server", "10.0.0.0/8": "eth0"}
-    world = World(node("node1", 1, **{names.NETWORKS: json.dumps(near)}))
+    world = CidrWorld(node("node1", 1, **{names.NETWORKS: json.dumps(near)}))
     world.put(service_cidr("extra", cidr))
     assert f"{cidr} overlaps {rival}: nodes do not reach" in world.told("cidr-uid-extra")
     assert world.refused() == {*FLAG}
@@ -141,26 +124,26 @@ def test_what_nodes_and_subnets_have_stays_with_them(cidr: str, rival: str) -> N
 
 def test_a_part_of_a_nodes_network_and_an_address_that_kube_proxy_has_are_for_services() -> None:
     near = {"172.16.0.0/12": "eth0", "172.20.0.7/32": "kube-ipvs0"}
-    world = World(node("node1", 1, **{names.NETWORKS: json.dumps(near)}), service_cidr("extra", "172.20.0.0/16"))
+    world = CidrWorld(node("node1", 1, **{names.NETWORKS: json.dumps(near)}), service_cidr("extra", "172.20.0.0/16"))
     assert world.refused() == {*FLAG, "172.20.0.0/16"}
     assert not world.topology.problems
 
 
 def test_a_cidr_that_cannot_be_read_is_told_and_spoils_no_other() -> None:
-    world = World(service_cidr("extra", "172.20.0.1/16", "fd00:20::/112"), pod("a"), node("node1", 1))
+    world = CidrWorld(service_cidr("extra", "172.20.0.1/16", "fd00:20::/112"), pod("a"), node("node1", 1))
     assert "ServiceCIDR extra: '172.20.0.1/16' is not a CIDR" in world.told("cidr-uid-extra")
     assert world.refused() == {*FLAG, "fd00:20::/112"}
 
 
 def test_the_networks_of_the_flag_are_in_effect_whatever_is_in_their_way() -> None:
-    world = World(subnet("blue", "10.97.0.0/24"), service_cidr("kubernetes", *FLAG))
+    world = CidrWorld(subnet("blue", "10.97.0.0/24"), service_cidr("kubernetes", *FLAG))
     assert "overlaps the Service CIDR 10.96.0.0/12" in world.told("subnet-uid-blue")
     assert world.refused() == {*FLAG}
     assert not world.told("cidr-uid-kubernetes")
 
 
 def test_without_a_further_service_cidr_a_node_that_comes_costs_none_a_look() -> None:
-    world = World(service_cidr("kubernetes", *FLAG), node("node1", 1))
+    world = CidrWorld(service_cidr("kubernetes", *FLAG), node("node1", 1))
     (judged,) = (each for each in world.topology.graph.derivations if each.name == "judged ServiceCIDRs")
     before = judged.worked
     world.put(node("node2", 2), subnet("blue", "172.20.0.0/16"))
@@ -188,7 +171,7 @@ LABELS = ("eth0", "resolver")
     st.lists(st.sampled_from(TEXTS), max_size=3),
 )
 def test_a_node_agrees_with_the_controller(subnets: list[str], near: list[tuple[str, str]], cidrs: list[str]) -> None:
-    world = World(*(subnet(f"s{number}", text) for number, text in enumerate(subnets)))
+    world = CidrWorld(*(subnet(f"s{number}", text) for number, text in enumerate(subnets)))
     world.put(node("node1", 1, **{names.NETWORKS: json.dumps(dict(near))}))
     world.put(*(service_cidr(f"c{number}", text) for number, text in enumerate(cidrs)))
     known = View(Settings(node_name="node1", service_cluster_ip_range=networks(*FLAG)))
