@@ -13,14 +13,14 @@ from prometheus_client import REGISTRY
 from kube_ovn.controller import narrow
 from kube_ovn.controller.main import Controller
 from kube_ovn.controller.settings import Settings
-from kube_ovn.k8s.client import MERGE, Client
+from kube_ovn.k8s.client import MERGE, Client, KubeError
 from kube_ovn.k8s.credentials import load_credentials
 from kube_ovn.k8s.events import EVENTS
 from kube_ovn.k8s.lease import LEASES
 from kube_ovn.model import names
 from kube_ovn.model.crd import Subnet
 from kube_ovn.model.kube import Pod
-from kube_ovn.model.resource import IPPOOLS, NODES, PODS, SERVICE_CIDRS, SUBNETS
+from kube_ovn.model.resource import IPPOOLS, NAMESPACES, NODES, PODS, SERVICE_CIDRS, SUBNETS
 from tests.daemon.crds import install_crds
 from tests.daemon.kube_apiserver import ADMIN, KubeApiserver, kube_apiserver
 from tests.daemon.ovn import Ovn, ovn
@@ -214,6 +214,48 @@ async def test_users_are_told_of_their_annotations(world: World) -> None:
         await until("the other starts", lambda: _starts(world, "other"))
         assert await world.addresses() == {"lost": "10.16.0.40", "other": (await world.addresses())["other"]}
         assert (await world.events("nowhere")).count("free for Pods") == 1
+
+
+async def test_pods_are_told_when_the_api_server_refuses_their_subnet(world: World) -> None:
+    """As an administrator's own admission policy may: the Namespace and its Pods are told, and it heals."""
+    root, policy = "/apis/admissionregistration.k8s.io/v1", "no-subnet-shut"
+    rules = [{"apiGroups": ["kubeovn.io"], "apiVersions": ["*"], "operations": ["*"], "resources": ["subnets"]}]
+    refusal = {"expression": "object.metadata.name != 'shut'", "message": "shut is shut"}
+    spec = {"matchConstraints": {"resourceRules": rules}, "validations": [refusal]}
+    binding = {"policyName": policy, "validationActions": ["Deny"]}
+    for plural, value in (("validatingadmissionpolicies", spec), ("validatingadmissionpolicybindings", binding)):
+        body = {"metadata": {"name": policy}, "spec": value}
+        await world.client.request("POST", f"{root}/{plural}", body=body)
+    subnet = {"apiVersion": SUBNETS.version, "kind": SUBNETS.name, "metadata": {"name": "shut"}}
+    subnet["spec"] = {"cidrBlock": "10.199.0.0/24"}
+
+    async def in_force() -> bool:
+        try:
+            await world.client.request("POST", SUBNETS.path(), body=subnet, query={"dryRun": "All"})
+        except KubeError as error:
+            return "shut is shut" in error.message
+        return False
+
+    await until("the policy is in force", in_force)
+    annotations = {names.LOGICAL_SWITCH: "shut", names.CIDR: "10.199.0.0/24"}
+    await world.client.request(
+        "POST", NAMESPACES.path(), body={"metadata": {"name": "shut", "annotations": annotations}}
+    )
+    pod = {"metadata": {"name": "inside"}, "spec": {"nodeName": NODE, "containers": [{"name": "c", "image": "i"}]}}
+    async with world.controller():
+        await world.client.create(PODS, "shut", pod)
+
+        async def tells(namespace: str, name: str) -> bool:
+            query = {"fieldSelector": f"involvedObject.name={name}"}
+            return "shut is shut" in (await world.client.request("GET", EVENTS.path(namespace), query=query)).decode()
+
+        await until("the Pod is told", partial(tells, "shut", "inside"))
+        await until("the Namespace is told", partial(tells, "default", "shut"))
+        await world.client.request("DELETE", f"{root}/validatingadmissionpolicybindings/{policy}")
+        await until("it heals", lambda: world.ports().get("inside.shut") == "10.199.0.2")
+    await world.client.request("DELETE", f"{root}/validatingadmissionpolicies/{policy}")
+    await world.client.request("DELETE", PODS.path("shut", "inside"), query={"gracePeriodSeconds": "0"})
+    await world.client.request("DELETE", NAMESPACES.path(name="shut"))
 
 
 async def _tells(world: World, name: str, said: str) -> bool:

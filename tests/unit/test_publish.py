@@ -140,7 +140,7 @@ async def test_an_answer_about_what_left_leaves_nothing_behind() -> None:
     empty = [dict(value) for value in vars(publisher).values() if isinstance(value, dict)]
     answers.set()
     await asyncio.sleep(0.05)
-    assert [value for value in vars(publisher).values() if isinstance(value, dict)] == empty == [{}] * 5
+    assert [value for value in vars(publisher).values() if isinstance(value, dict)] == empty == [{}] * 6
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

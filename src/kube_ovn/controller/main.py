@@ -174,7 +174,7 @@ class Controller:
         fabric = replace(self._fabric, domain=await self._read_domain())
         topology = Topology(fabric, confirmed(self._nb.replica.owned), released(history.records))
         self._loop = Loop(
-            partial(self._observe, topology),
+            partial(self._observe, topology, publisher),
             topology,
             self._nb,
             publisher,
@@ -257,11 +257,12 @@ class Controller:
                 self._again.cancel()
             self._again = asyncio.get_running_loop().call_later(RESTLESS_PERIOD, self._dirty.mark)
 
-    def _observe(self, topology: Topology, foreign: AbstractSet[RowKey]) -> Unseen:
+    def _observe(self, topology: Topology, publisher: Publisher, foreign: AbstractSet[RowKey]) -> Unseen:
         """Bring the topology up to date."""
         targets = self._targets.by_kind.values()
         unknown = {target.resource.name for target in targets if not target.store.synced.is_set()}
-        topology.look({target.resource: target.store for target in targets}, foreign, unknown)
+        unwritten = {key.identity: words for key, words in publisher.refusals.items()}
+        topology.look({target.resource: target.store for target in targets}, foreign, unknown, unwritten)
         self._restless = topology.settle()
         return Unseen(kinds=unknown, objects=any(target.store.never_read for target in targets))
 
@@ -270,6 +271,7 @@ class Controller:
         maker = write.maker if isinstance(write, Create | Apply) else None
         message = f"the API server does not take what is to be written to {ref.kind} {ref.name}: {error.message}"
         self._recorder.report(maker or ref, names.POD_NETWORK_ALLOCATION_FAILED, message)
+        self._dirty.mark()  # others that wait for the object are told with the next pass
 
     def _report(self, topology: Topology, told: Told) -> None:
         message = topology.describe(told)

@@ -47,7 +47,8 @@ class Publisher:
         self._waiting: dict[WriteKey, Write] = {}
         self._taken: dict[WriteKey, Write] = {}  # in flight, pausing, or sent and not yet echoed by the watch
         self._pauses: dict[WriteKey, float] = {}
-        self._told: set[WriteKey] = set()
+        self.refusals: dict[WriteKey, str] = {}
+        """The writes that the API server refuses, each with its words."""
         self._later: dict[WriteKey, Write] = {}  # statuses that are written when STATUS_PERIOD is over
         self._sent: dict[WriteKey, float] = {}  # loop time of the last write of each status
         self._wake = asyncio.Semaphore(0)
@@ -57,14 +58,14 @@ class Publisher:
         for key, write in changed.items():
             if write is not None:
                 if write not in (self._taken.get(key), self._waiting.get(key)):
-                    self._told.discard(key)  # another write may be refused for another reason
+                    self.refusals.pop(key, None)  # another write may be refused for another reason
                 self._wait_for_its_time(key, write)
                 continue
             self._taken.pop(key, None)
             self._waiting.pop(key, None)
             self._later.pop(key, None)
             self._pauses.pop(key, None)
-            self._told.discard(key)
+            self.refusals.pop(key, None)
 
     async def run(self) -> None:
         """Send writes until cancelled."""
@@ -104,7 +105,7 @@ class Publisher:
             try:
                 await self._send(write)
                 self._pauses.pop(key, None)
-                self._told.discard(key)
+                self.refusals.pop(key, None)
             except KubeError as error:
                 if self._is_newest(key, write):
                     self._put_off(key, write, error)
@@ -120,8 +121,8 @@ class Publisher:
         """Try a write again after a pause."""
         if error.status not in GONE:
             log.warning("not written, trying again", object=str(write.object), error=str(error))
-        if 400 <= error.status < 500 and error.status not in GONE | NOT_NOW and key not in self._told:
-            self._told.add(key)
+        if 400 <= error.status < 500 and error.status not in GONE | NOT_NOW and key not in self.refusals:
+            self.refusals[key] = error.message
             self._refused(write, error)
         pause = self._pauses.get(key, FIRST_PAUSE)
         self._pauses[key] = min(2 * pause, LONGEST_PAUSE)

@@ -193,11 +193,13 @@ class Topology:
         objects: Mapping[Resource[Any], Objects[Any]],
         foreign: AbstractSet[RowKey] = frozenset(),
         unknown: AbstractSet[str] = frozenset(),
+        unwritten: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Take over the present state: the objects of each kind, and the foreign rows of the Northbound database.
-        `unknown`: the kinds that could never be listed, by name.
+        `unknown`: the kinds that could never be listed, by name. `unwritten`: as `Inputs.unwritten`.
         """
         inputs = self.inputs
+        inputs.unwritten.replace(unwritten)
         inputs.unknown.replace(dict.fromkeys(unknown, True))
         self._feed(objects, early=True)
         if not self.standing:

@@ -85,6 +85,10 @@ class Inputs:
         """Rows in the Northbound database that kube-ovn does not own. Their names cannot be used."""
         self.refused: Collection[ObjectRef, str] = graph.collection("refused by the database", ObjectRef, str)
         """The objects that have rows which the Northbound database refuses, each with the database's own words."""
+        self.unwritten: Collection[str, str] = graph.collection("refused by the API server", str, str)
+        """The objects that the API server does not let the controller write, by the identity in `WriteKey`, each with
+        the server's own words.
+        """
         self.unknown: Collection[str, bool] = graph.collection("unknown kinds", str, bool)
         """Kinds, by name, that could never be listed: their objects are unknown, which does not mean that there are
         none.

@@ -264,6 +264,9 @@ class _Binder:
         if not self._fabric.trusts_tenants and (made_for := self._made_for(read, makes)):
             # A Subnet that annotations made gives addresses once it says that it is for this Namespace.
             ready = ready and tenant.namespace in made_for
+        if words := "" if ready else read.get(self._inputs.unwritten, f"{Kind.SUBNET} {makes}"):
+            # The Namespace is told when the write fails, its Pods here.
+            return replace(bound, subnets=(makes,), pending=True, refusal=f"subnet {makes} cannot be made: {words}"), ""
         refusal = f"subnet {makes}: {judged.refusal}" if judged is not None and judged.refusal else ""
         if not refusal and read.get(self._leaving, makes):
             refusal = f"subnet {makes} is being deleted: `kubectl describe subnet {makes}` says what it waits for"
