@@ -10,11 +10,13 @@ from kube_ovn.model.kube import Pod
 from kube_ovn.model.network import Grant, Subnet
 from kube_ovn.topology.addresses import holders, own
 from kube_ovn.topology.addresses.allocate import place
+from kube_ovn.topology.addresses.ask import Want
 from kube_ovn.topology.addresses.grants import COMING, READY, UNREADY, Pools
 from kube_ovn.topology.addresses.grants import define as define_grants
 from kube_ovn.topology.addresses.ledger import ExhaustedError, Ledger, Need, RefusedError
 from kube_ovn.topology.addresses.parents import Parents
-from kube_ovn.topology.addresses.request import Reads, WaitError, Want, ask_for_pod
+from kube_ovn.topology.addresses.places import Reads, WaitError
+from kube_ovn.topology.addresses.request import ask_for_pod
 from kube_ovn.topology.addresses.span import REST, Owner
 from kube_ovn.topology.inputs import Inputs, Name, record_name
 from kube_ovn.topology.outputs import Outputs

@@ -19,7 +19,7 @@ from kube_ovn.model.resource import Resource
 from kube_ovn.model.row import Key, Row, RowKey
 from kube_ovn.model.writes import Write, WriteKey
 from kube_ovn.topology import annotations
-from kube_ovn.topology.addresses import grants, holders, memory, own, records, request
+from kube_ovn.topology.addresses import grants, holders, memory, own, places, records, request
 from kube_ovn.topology.addresses.allocate import Allocation
 from kube_ovn.topology.addresses.elsewhere import Elsewhere
 from kube_ovn.topology.addresses.parents import Parents
@@ -93,7 +93,7 @@ class Topology:
         scopes = scope.define(graph, inputs, fabric, spaces)
         bound = bindings.define(graph, inputs, outputs, fabric, spaces, scopes)
         obstacles = Obstacles(router=fabric.router, foreign=inputs.foreign, judged=spaces.judged)
-        asking = request.Reads(
+        asking = places.Reads(
             fabric=fabric,
             grants=held,
             ips=inputs.ips,

@@ -11,11 +11,11 @@ from typing import Any
 from kube_ovn.derive import Graph, Index, News, Source
 from kube_ovn.model import names
 from kube_ovn.model.network import Grant, Subnet
+from kube_ovn.topology.addresses.ask import Ask, Asked, Keep, Want
 from kube_ovn.topology.addresses.grants import Grants, Pools, Refusal
 from kube_ovn.topology.addresses.ledger import ExhaustedError, Ledger, Need, RefusedError
 from kube_ovn.topology.addresses.recall import Recall
 from kube_ovn.topology.addresses.registry import Registry
-from kube_ovn.topology.addresses.request import Ask, Asked, Keep, Want
 from kube_ovn.topology.addresses.span import Owner
 from kube_ovn.topology.addresses.waiting import Line, Waiting
 

@@ -8,9 +8,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from kube_ovn.topology.addresses.ask import Ask, Choice, Want
 from kube_ovn.topology.addresses.grants import Refusal
 from kube_ovn.topology.addresses.ledger import Need
-from kube_ovn.topology.addresses.request import Ask, Choice, Want
 
 K = TypeVar("K")
 

@@ -14,10 +14,10 @@ from kube_ovn.model.kube import Node, Pod
 from kube_ovn.model.network import Kind, ObjectRef, Subnet, Told, cluster_ref
 from kube_ovn.model.row import State
 from kube_ovn.model.writes import Annotate, Aspect, WriteKey
+from kube_ovn.topology.addresses.ask import Asked
 from kube_ovn.topology.addresses.grants import Grants, Held, Refusal
 from kube_ovn.topology.addresses.holders import Holder, Holders
 from kube_ovn.topology.addresses.records import find_kept
-from kube_ovn.topology.addresses.request import Asked
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.inputs import Inputs
 from kube_ovn.topology.outputs import Outputs, Wanted
