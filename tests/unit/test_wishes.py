@@ -210,6 +210,31 @@ def test_the_next_pod_of_a_name_waits_with_wrong_routes_and_its_address_is_kept(
     assert address(world.api.get(Pod, "web-0", "default")) == held
 
 
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ({names.ROUTES: '[{"gw": "10.99.0.9"}]'}, "gateway 10.99.0.9 is no host"),
+        ({names.IP_FAMILY: "both"}, names.IP_FAMILY),
+    ],
+)
+def test_a_pod_with_a_reservation_waits_for_annotations_that_can_be_used(wish: dict[str, str], said: str) -> None:
+    world = World(reservation("a.default", "blue", "10.20.0.5"), pod("a", annotations=wish))
+    assert said in world.topology.problems["uid-a"].message
+    assert names.ALLOCATED not in world.api.get(Pod, "a", "default").metadata.annotations
+    world.put(pod("a"))
+    assert address(world.api.get(Pod, "a", "default")) == "10.20.0.5"
+    assert not world.topology.problems
+
+
+def test_a_reservation_that_goes_leaves_nothing_to_a_pod_that_was_not_given_it() -> None:
+    wish = {names.LOGICAL_SWITCH: "blue", names.ROUTES: '[{"gw": "10.99.0.9"}]'}
+    world = World(reservation("a.default", "blue", "10.20.0.5"), pod("a", annotations=wish))
+    world.api.remove("ip-uid-a.default")
+    world.put()
+    assert "gateway 10.99.0.9 is no host" in world.topology.problems["uid-a"].message
+    assert not {"uid-a", "ip-uid-a.default"} & world.topology.grants.keys()
+
+
 def test_wrong_routes_of_a_pod_that_runs_are_told_and_it_keeps_its_port() -> None:
     world = World(wishing())
     there = world.api.get(Pod, "a", "default")

@@ -127,10 +127,17 @@ def remembered(item: Node | Pod) -> Grant | None:
             addresses=parse_addresses(annotations[names.IP_ADDRESS]),
             mac=parse_mac(annotations[names.MAC_ADDRESS]),
         )
-        reported = {ip_address(each.ip) for each in item.status.pod_ips} if isinstance(item, Pod) else None
     except (KeyError, ValueError):
         return None
-    return grant if reported is None or reported == set(grant.addresses) else None
+    return grant if isinstance(item, Node) or reports(item, grant) else None
+
+
+def reports(pod: Pod, grant: Grant) -> bool:
+    """Whether the kubelet reports the addresses of a grant for a Pod: it is connected with them."""
+    try:
+        return {ip_address(each.ip) for each in pod.status.pod_ips} == set(grant.addresses)
+    except ValueError:
+        return False
 
 
 def confirmed(state: State) -> dict[str, Grant]:

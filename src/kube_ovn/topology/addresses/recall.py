@@ -18,7 +18,7 @@ from kube_ovn.model.network import Grant, Subnet
 from kube_ovn.topology.addresses.grants import ANOTHERS, UNFIT, Grants
 from kube_ovn.topology.addresses.holders import Holder, Holders
 from kube_ovn.topology.addresses.ledger import ConflictError, RefusedError
-from kube_ovn.topology.addresses.memory import Recorded, is_completed, parse_ip, remembered
+from kube_ovn.topology.addresses.memory import Recorded, is_completed, parse_ip, remembered, reports
 from kube_ovn.topology.addresses.own import is_reservation, node_record
 from kube_ovn.topology.addresses.registry import Registry
 from kube_ovn.topology.addresses.span import Owner
@@ -164,6 +164,8 @@ class Recall:
         new, grant, record = holder.owner, self._ledger.grants.get(old.key), self._records.get(holder.ip)
         if grant is None or new.key in self._ledger.grants:
             return
+        if holder.pod_type != names.STATEFULSET and not self._registry.has_holder(old.key):
+            return  # a reservation that its Pod was not given
         if record is not None and record.owner.key == new.key and not _agrees(record.ip, grant):
             return
         self._registry.pass_on(old.key, new, grant)
@@ -203,8 +205,9 @@ class Recall:
                 self._bind_holder(found)
 
     def _bind_holder(self, holder: Holder) -> None:
-        """Give the grant of an owner to its holder. The grant of a StatefulSet's Pod stays open while the Pod's
-        annotations hold no grant, because the next Pod of the name may get another address.
+        """Give the grant of an owner to its holder. The grant of a StatefulSet's Pod or of a reservation stays open
+        while the Pod's annotations hold no grant: the next Pod of the name may get another address, or none as long as
+        its annotations cannot be used. A Pod that is connected with what is reserved keeps it.
         """
         key = holder.owner.key
         if key not in self._ledger.grants:
@@ -214,10 +217,21 @@ class Recall:
         self._unmet.discard(holder.record)
         if self._ledger.owner(key) != holder.owner:
             self._ledger.relabel(holder.owner)
-        is_open = holder.pod_type == names.STATEFULSET and self._annotated(holder) is None
+        is_its_own = self._is_connected(holder) if self._is_reserved(holder) else holder.pod_type != names.STATEFULSET
+        is_open = not is_its_own and self._annotated(holder) is None
         if not is_open and not self._registry.has_holder(key):
             self._registry.give(key, holder.uid)
         self._see_recorded(key)
+
+    def _is_reserved(self, holder: Holder) -> bool:
+        """Whether the grant of a holder is that of a reservation."""
+        record = self._records.get(holder.ip)
+        return record is not None and record.owner.key == holder.owner.key and is_reservation(record.ip)
+
+    def _is_connected(self, holder: Holder) -> bool:
+        """Whether the kubelet reports the addresses of its grant for a Pod."""
+        pod, grant = self._inputs.pods.values.get(holder.record), self._ledger.grants.get(holder.owner.key)
+        return pod is not None and grant is not None and reports(pod, grant)
 
     def _adopt_records(self, records: Iterable[str]) -> None:
         """Take over the grants that IP objects record. Of two objects that claim one address, a reservation that was

@@ -62,14 +62,15 @@ def ask_for_pod(read: Read, on: Reads, pod: Pod, holder: Holder, former: Grant |
 
     Raises WaitError, RefusedError, and ValueError for annotations that cannot be read.
     """
-    if former is not None and (pod.stateful_set is None or remembered(pod) is not None):
+    ip = read.get(on.ips, holder.record)
+    reserved = ip is not None and is_reservation(ip) and ip.metadata.uid == holder.owner.key
+    its_own = pod.stateful_set is None and not reserved
+    if former is not None and (its_own or remembered(pod) is not None):
         return _keep(holder)
     request, binding = parse_request(pod), read.get(on.bindings, pod.metadata.namespace)
     if binding is None:
         raise WaitError
     asking = Asking(read, on, pod, request, binding)
-    ip = read.get(on.ips, holder.record)
-    reserved = ip is not None and is_reservation(ip) and ip.metadata.uid == holder.owner.key
     if former is not None and (reserved or (on.parents.may_be_of(read, pod) and _still_fits(asking, former))):
         _check_routes(asking, former)
         return _keep(holder)
