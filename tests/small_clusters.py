@@ -230,6 +230,8 @@ class Snapshot:
     foreign: Set[RowKey] = frozenset()
     unknown: Set[str] = frozenset()
     """Kinds, by name, that could not be listed."""
+    absent: Set[str] = frozenset()
+    """Those of them that the API server does not have."""
 
 
 class Shown:
@@ -256,7 +258,7 @@ def snapshot(*objects: Object) -> Snapshot:
 def show(topology: Topology, view: Snapshot) -> None:
     """Let a topology see a snapshot, and decide."""
     stores: dict[Resource[Any], Shown] = {kind: Shown(view, kind) for kind in FOLLOWED}
-    topology.look(stores, view.foreign, view.unknown)
+    topology.look(stores, view.foreign, view.unknown, absent=view.absent)
     restless = topology.settle()
     assert not restless, f"{restless} do not come to rest"
 

@@ -20,11 +20,20 @@ def start(of: Fabric, northbound: State) -> Topology:
 
 
 def show(
-    topology: Topology, objects: Mapping[str, Object], changed: Iterable[Object] | None, foreign: frozenset[RowKey]
+    topology: Topology,
+    objects: Mapping[str, Object],
+    changed: Iterable[Object] | None,
+    foreign: frozenset[RowKey],
+    unknown: Iterable[type[Object]] = (),
+    absent: Iterable[type[Object]] = (),
 ) -> None:
-    """Make a pass: all objects by UID, and those that came, changed or went; None when any may have."""
+    """Make a pass: all objects by UID, and those that came, changed or went; None when any may have. `unknown`: kinds
+    that could never be listed; `absent`: those of them that the API server does not have.
+    """
     named = None if changed is None else {(item.metadata.namespace, item.metadata.name) for item in changed}
-    small_clusters.show(topology, Snapshot(objects=objects, changed=named, foreign=foreign))
+    kinds, lacking = ({each.__name__ for each in some} for some in (unknown, absent))
+    view = Snapshot(objects=objects, changed=named, foreign=foreign, unknown=kinds, absent=lacking)
+    small_clusters.show(topology, view)
 
 
 def stands(topology: Topology) -> bool:

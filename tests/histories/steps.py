@@ -46,6 +46,7 @@ class Pass:
     deaf: tuple[type[Any], ...] = ()
     """Kinds with a watch that is late: the pass sees no changes of them."""
     resync: bool = False
+    """All kinds are listed, also those that could not be listed before."""
     twice: bool = False
     backwards: bool = False
 
@@ -74,6 +75,12 @@ class Restart:
     """A controller starts with the rows of the database; `lost`: with an empty database."""
 
     lost: bool = False
+    blind: tuple[type[Any], ...] = ()
+    """Kinds that cannot be listed, until a resync."""
+
+    def __repr__(self) -> str:
+        blind = "".join(f"{kind.__name__}, " for kind in self.blind)
+        return f"Restart({self.lost}, ({blind}))"
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ class World:
         self.topology = start(self.fabric, self.northbound)
         self.seen: dict[str, Object] = {}
         self.fresh = True
+        self.blind: tuple[type[Any], ...] = ()  # kinds that could not be listed since the controller started
 
     def take(self, step: Step) -> None:
         match step:
@@ -157,10 +158,11 @@ class World:
             self.northbound = {}
             self.lost = True
         self.begin()
+        self.blind = step.blind
 
     def hear(self, deaf: Iterable[type[Any]]) -> list[Object]:
         """The changes that watches tell: the objects that came, changed or went, as they were and as they are."""
-        silent = () if self.fresh else tuple(deaf)
+        silent = self.blind if self.fresh else (*deaf, *self.blind)
         now = {uid: item for uid, item in self.server.objects.items() if not isinstance(item, silent)}
         before = {uid: item for uid, item in self.seen.items() if not isinstance(item, silent)}
         changed = {uid for uid in before.keys() | now.keys() if before.get(uid) != now.get(uid)}
@@ -169,12 +171,16 @@ class World:
         return [item for some in (before, now) for uid in changed if (item := some.get(uid)) is not None]
 
     def make_pass(self, step: Pass) -> None:
+        if step.resync:
+            self.blind = ()
         changed = self.hear(step.deaf)
         if self.lost:
             self.break_promises(lambda uid, promise: not self.is_recorded(uid, promise))
             self.kept = [write for write in self.kept if not isinstance(write, Annotate)]
         before = grants(self.topology)
-        show(self.topology, self.seen, None if step.resync or self.fresh else changed, self.foreign)
+        absent = [kind for kind in self.blind if not self.server.of(kind)]
+        heard = None if step.resync or self.fresh else changed
+        show(self.topology, self.seen, heard, self.foreign, self.blind, absent)
         self.check_scopes(before.keys())
         self.fresh = False
         if stands(self.topology):
@@ -235,6 +241,7 @@ class World:
 
     def calm(self) -> None:
         """Nothing happens until nothing is left to write; then nothing depends on the way there."""
+        self.blind = ()
         self.settle()
         self.agree()
         self.check_records()
@@ -269,7 +276,8 @@ class World:
         """A Pod that is granted addresses now gets them where its Namespace may be."""
         if self.fabric.trusts_tenants:
             return
-        seen = list(self.seen.values())
+        unseen = [item for kind in self.blind for item in self.server.of(kind)]
+        seen = [*self.seen.values(), *unseen]
         recorded = {item.spec.owner_uid for item in seen if isinstance(item, IP)}
         ports = {row.external_ids.get(names.OWNER_UID) for row in self.northbound.values() if is_port(row)}
         for key, grant in grants(self.topology).items():

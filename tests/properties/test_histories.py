@@ -4,9 +4,11 @@ import os
 import random
 from itertools import pairwise, zip_longest
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from kube_ovn.model.crd import IPPool
+from kube_ovn.topology.inputs import OPTIONAL
 from tests.histories.fields import EDITED, EDITS, NUMBERS, Edit, edits
 from tests.histories.steps import Calm, Foreign, Land, Make, Pass, Remove, Replace, Restart, Step
 from tests.histories.things import FABRICS, FOREIGN, STANDING, TEMPLATES
@@ -29,6 +31,7 @@ others: list[Step] = [
     *(Land(number) for number in range(4)),
     Restart(),
     Restart(lost=True),
+    *(Restart(blind=(kind,)) for kind in EDITED if kind.__name__ in OPTIONAL),
     Calm(),
 ]
 goings = st.builds(Remove, kinds, NUMBERS) | st.builds(Replace, kinds, NUMBERS)
@@ -39,6 +42,18 @@ histories = st.tuples(*[st.lists(steps, max_size=8)] * 5).map(lambda parts: [ste
 """Longer than Hypothesis would make one list by itself."""
 
 
+TAKEN_UNSEEN: list[Step] = [
+    Edit(kind=IPPool, number=0, path=("spec", "ips"), value=("10.16.0.2..10.16.0.4",)),
+    Edit(kind=IPPool, number=0, path=("spec", "namespaces"), value=("third",)),
+    Pass(),
+    Restart(blind=(IPPool,)),
+    Make("Pod default/a"),
+    Pass(),
+]
+"""A Pod asks while it cannot be seen that the next addresses are in a pool for another Namespace."""
+
+
+@example("tenants", "subnets", TAKEN_UNSEEN)
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(sorted(FABRICS)), st.sampled_from(sorted(STANDING)), histories)
 def test_the_outcome_does_not_depend_on_the_way(network: str, cluster: str, history: list[Step]) -> None:

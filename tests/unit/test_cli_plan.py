@@ -8,7 +8,7 @@ import pytest
 from kube_ovn.cli.plan import _list_all, _plan
 from kube_ovn.k8s.client import KubeError, Listing
 from kube_ovn.k8s.decode import Unreadable
-from kube_ovn.model.resource import NODES, PODS, SERVICES, Resource
+from kube_ovn.model.resource import IPPOOLS, NODES, PODS, SERVICES, Resource
 from kube_ovn.model.row import Member, RowKey
 from tests.small_clusters import Api, fabric, namespace, node, pod, service, settled, slice_of
 
@@ -32,6 +32,9 @@ class _Kube:
             raise KubeError(status, "Refused", "no", resource.plural)
         items = [item for item in self._api.objects.values() if isinstance(item, resource.type)]
         return Listing(items=items, version="1", unreadable=self._unreadable if resource is PODS else [])
+
+    async def lacks(self, resource: Resource[Any]) -> bool:
+        return self._refused[resource.name] == 404
 
 
 def _cluster() -> tuple[Api, Any]:
@@ -57,6 +60,15 @@ async def test_rows_of_a_kind_that_cannot_be_listed_stay() -> None:
     found = await _found(*_cluster(), {SERVICES.name: 403})
     assert not found.rows.delete
     assert found.unread == ("services cannot be listed: no",)
+
+
+@pytest.mark.parametrize(("status", "lacking"), [(403, ()), (404, (IPPOOLS.name,))])
+async def test_a_kind_that_is_not_there_differs_from_one_that_is_forbidden(
+    status: int, lacking: tuple[str, ...]
+) -> None:
+    found = await _found(*_cluster(), {IPPOOLS.name: status})
+    assert found.topology.inputs.unknown.values.keys() == {IPPOOLS.name}
+    assert tuple(found.topology.inputs.absent.values) == lacking
 
 
 async def test_a_required_kind_that_cannot_be_listed_is_an_error() -> None:

@@ -19,7 +19,7 @@ from kube_ovn.k8s.credentials import (
     load_credentials,
 )
 from kube_ovn.k8s.decode import Changed
-from kube_ovn.model.resource import PODS
+from kube_ovn.model.resource import IPPOOLS, PODS
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -202,3 +202,24 @@ def test_a_bad_kubeconfig_is_a_sentence(tmp_path: Path, text: str) -> None:
         load_credentials(str(path))
     with pytest.raises(CredentialsError, match="No such file"):
         load_credentials(str(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "lacks"),
+    [
+        (200, {"resources": [{"name": "subnets"}, {"name": "subnets/status"}]}, True),
+        (200, {"resources": [{"name": "subnets"}, {"name": "ippools"}]}, False),
+        (200, {"kind": "Status"}, False),
+        (404, {}, False),
+        (403, {}, False),
+    ],
+)
+async def test_a_kind_is_lacking_when_the_list_of_kinds_says_so(
+    status: int, answer: dict[str, object], lacks: bool
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        assert request.path == "/apis/kubeovn.io/v1"
+        return web.json_response(answer, status=status)
+
+    async with serving(handler) as client:
+        assert await client.lacks(IPPOOLS) == lacks

@@ -194,6 +194,9 @@ class RefusesOnce:
     async def list(self, kind: object, **_: object) -> Listing[Pod]:
         return Listing(items=[], version="5", unreadable=[])
 
+    async def lacks(self, kind: object) -> bool:
+        return False
+
     async def watch(self, *_: object, opened: Callable[[], None], **__: object) -> AsyncIterator[object]:
         if not self.refused:
             self.refused = True
@@ -211,5 +214,33 @@ async def test_a_quiet_kind_is_available_when_its_watch_is_open() -> None:
         await client.open.wait()
     assert client.refused
     assert store.unavailable == ""
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+class Forbids:
+    """An API server that forbids each list, and says whether it has the kind."""
+
+    def __init__(self) -> None:
+        self.lacking = True
+
+    async def list(self, kind: object, **_: object) -> Listing[Pod]:
+        raise KubeError(403, "Forbidden", "no")
+
+    async def lacks(self, kind: object) -> bool:
+        return self.lacking
+
+
+async def test_a_kind_that_is_not_there_differs_from_one_that_is_forbidden() -> None:
+    changed = asyncio.Event()
+    store, client = Store[Pod](changed.set), Forbids()
+    following = asyncio.create_task(follow(cast(Client, client), PODS, store))
+    async with asyncio.timeout(10):
+        await changed.wait()
+        assert (store.absent, store.unavailable, store.synced.is_set()) == (True, "no", False)
+        changed.clear()
+        client.lacking = False
+        await changed.wait()
+    assert (store.absent, store.unavailable, store.synced.is_set()) == (False, "no", False)
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)

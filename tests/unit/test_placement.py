@@ -57,6 +57,7 @@ class World:
             pods=inputs.pods,
             pools=inputs.pools,
             unknown=inputs.unknown,
+            absent=inputs.absent,
             parents=Parents(inputs.sets, inputs.unknown),
             bindings=self._bindings,
             scopes=Scopes(

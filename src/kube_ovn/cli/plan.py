@@ -92,6 +92,8 @@ class _Listed:
     stores: Mapping[Resource[Any], Store[Any]]
     unknown: frozenset[str]
     """Optional kinds (`controller.optional`) that the API server does not list."""
+    absent: frozenset[str]
+    """Those of them that it does not have."""
     unread: tuple[str, ...]
 
 
@@ -117,6 +119,7 @@ async def _list_all(kube: Kube) -> _Listed:
     """List every kind that the controller follows. Raises KubeError when a required kind is missing."""
     stores: dict[Resource[Any], Store[Any]] = {}
     unknown: list[str] = []
+    absent: list[str] = []
     unread: list[str] = []
     for resource in FOLLOWED:
         store = stores[resource] = Store[Any]()
@@ -126,19 +129,20 @@ async def _list_all(kube: Kube) -> _Listed:
             if not error.unavailable or resource.name not in OPTIONAL:
                 raise
             unknown.append(resource.name)
+            absent += [resource.name] if await kube.lacks(resource) else []
             unread.append(f"{resource.plural} cannot be listed: {error.message}")
             continue
         store.replace(listing.items, asked=0.0)
         for each in listing.unreadable:
             name = f"{each.namespace}/{each.name}".removeprefix("/")
             unread.append(f"{resource.name} {name} cannot be read: {each.error}")
-    return _Listed(stores=stores, unknown=frozenset(unknown), unread=tuple(unread))
+    return _Listed(stores=stores, unknown=frozenset(unknown), absent=frozenset(absent), unread=tuple(unread))
 
 
 def _plan(fabric: Fabric, listed: _Listed, nb: Northbound) -> Found:
     """The plan of the first pass of a controller that starts now."""
     topology = Topology(fabric, confirmed(nb.replica.owned))
-    topology.look(listed.stores, nb.replica.foreign, listed.unknown)
+    topology.look(listed.stores, nb.replica.foreign, listed.unknown, absent=listed.absent)
     topology.settle()
     rows: Plan[Key, Row | None] = Plan()
     if topology.standing:

@@ -261,8 +261,10 @@ class Controller:
         """Bring the topology up to date."""
         targets = self._targets.by_kind.values()
         unknown = {target.resource.name for target in targets if not target.store.synced.is_set()}
+        absent = {name for name in unknown if self._targets.by_kind[name].store.absent}
         unwritten = {key.identity: words for key, words in publisher.refusals.items()}
-        topology.look({target.resource: target.store for target in targets}, foreign, unknown, unwritten)
+        stores = {target.resource: target.store for target in targets}
+        topology.look(stores, foreign, unknown, absent=absent, unwritten=unwritten)
         self._restless = topology.settle()
         return Unseen(kinds=unknown, objects=any(target.store.never_read for target in targets))
 

@@ -27,6 +27,7 @@ from kube_ovn.k8s.decode import (
     decode_event,
     decode_object,
     decode_page,
+    decode_plurals,
     decode_status,
     decode_version,
 )
@@ -138,6 +139,17 @@ class Client:
             if not page.next:
                 return Listing(items=items, version=page.version, unreadable=unreadable)
             query["continue"] = page.next
+
+    async def lacks(self, kind: Resource[T]) -> bool:
+        """Whether the server lists all kinds of the group and version, and this one is not among them. All users may
+        ask. A server that does not answer, or not as an API server does, may have the kind.
+        """
+        try:
+            data = await self.request("GET", kind.group_path)
+            with _understood(kind.plural):
+                return kind.plural not in decode_plurals(data)
+        except KubeError:
+            return False
 
     async def watch(
         self,

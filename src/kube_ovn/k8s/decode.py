@@ -85,6 +85,16 @@ class Page(Generic[T]):
     unreadable: list[Unreadable]
 
 
+class _Kind(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _Kinds(msgspec.Struct, frozen=True):
+    """The kinds of one group and version, as the server lists them."""
+
+    resources: list[_Kind]
+
+
 class _Event(msgspec.Struct, frozen=True):
     type: str
     object: msgspec.Raw
@@ -172,6 +182,12 @@ def decode_page(kind: Resource[T], data: bytes) -> Page[T]:
                 items.append(item)
     meta = page.metadata
     return Page(items=items, version=meta.resource_version, next=meta.next, unreadable=unreadable)
+
+
+def decode_plurals(data: bytes) -> set[str]:
+    """The plurals of the kinds in a list of kinds (meta/v1 APIResourceList), with those of their subresources."""
+    found: _Kinds = _decoder(_Kinds).decode(data)
+    return {each.name for each in found.resources}
 
 
 def decode_event(kind: Resource[T], line: bytes) -> WatchEvent[T] | Status:

@@ -48,6 +48,8 @@ class Store(Generic[T]):
         """Why the server serves no objects of this kind, in its own words, or "". Known objects stay known."""
         self.unavailable_since = 0.0
         """Loop time at which the server refused first."""
+        self.absent = False
+        """Whether the server says that there is no such kind."""
         self._listed = self._renewal = -math.inf  # loop times: of the request of the last list; of the last `renew`
         self._relisted = asyncio.Event()
         self._watching: asyncio.Timeout | None = None
@@ -135,7 +137,7 @@ class Store(Generic[T]):
         """Take over a full list of the objects, requested at the loop time `asked`. Objects that cannot be read stay as
         they were known. Returns those of them for which that, or the reason, is news.
         """
-        self.proved, self.unavailable = asked, ""
+        self.proved, self.unavailable, self.absent = asked, "", False
         listed = {item.metadata.uid: item for item in items}
         unread = {(each.namespace, each.name): each for each in unreadable}
         kept = {each.uid or self._uids.get(key, "") for key, each in unread.items()}
@@ -154,13 +156,16 @@ class Store(Generic[T]):
             self._on_change()
         return news
 
-    def refuse(self, reason: str, asked: float) -> bool:
-        """Take over that the server, asked at this loop time, serves no objects of this kind. Returns whether that is
-        news.
+    def refuse(self, reason: str, asked: float, *, absent: bool = False) -> bool:
+        """Take over that the server, asked at this loop time, serves no objects of this kind. `absent`: it says that
+        there is no such kind. Returns whether the refusal is news.
         """
         news, self.unavailable = not self.unavailable, reason
         if news:
             self.unavailable_since = asked
+        if absent != self.absent:
+            self.absent = absent
+            self._on_change()
         self._finish_list(asked)
         return news
 

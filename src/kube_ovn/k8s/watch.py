@@ -83,7 +83,8 @@ class _Follower(Generic[T]):
                 if error.expired or error.status == NOT_FOUND:
                     self._version = ""  # a server that was just started may forbid everything for a moment
                 if error.unavailable:
-                    self._lack(error)
+                    was_listed = self._store.synced.is_set()
+                    self._lack(error, absent=not was_listed and await self._client.lacks(self._kind))
                 else:
                     self._log(error)
                 is_done_without = error.unavailable and self._optional and self._store.synced.is_set()
@@ -146,9 +147,9 @@ class _Follower(Generic[T]):
             self._absence.reset()
             log.info("kind available again", kind=self._kind.name)
 
-    def _lack(self, error: KubeError) -> None:
+    def _lack(self, error: KubeError, *, absent: bool) -> None:
         """Take over that the kind is not installed, or that we may not read it."""
-        if self._store.refuse(error.message, self._asked):
+        if self._store.refuse(error.message, self._asked, absent=absent):
             UNAVAILABLE.labels(self._kind.name).set(1)
             log.error("kind not available, trying again", kind=self._kind.name, status=error.status, error=str(error))
         refused_for = self._asked - self._store.unavailable_since

@@ -29,6 +29,11 @@ class Resource(Generic[T_co]):
         parts += [part for part in (self.plural, name, subresource) if part]
         return "/".join(parts)
 
+    @property
+    def group_path(self) -> str:
+        """The URL path under which a server lists the kinds of the group and version."""
+        return self.path().removesuffix(f"/{self.plural}")
+
 
 PODS = Resource(name="Pod", version="v1", plural="pods", type=Pod)
 NODES = Resource(name="Node", version="v1", plural="nodes", type=Node, namespaced=False)

@@ -100,6 +100,7 @@ class Topology:
             pods=inputs.pods,
             pools=inputs.pools,
             unknown=inputs.unknown,
+            absent=inputs.absent,
             parents=parents,
             bindings=bound.bindings,
             scopes=scopes,
@@ -193,14 +194,16 @@ class Topology:
         objects: Mapping[Resource[Any], Objects[Any]],
         foreign: AbstractSet[RowKey] = frozenset(),
         unknown: AbstractSet[str] = frozenset(),
+        absent: AbstractSet[str] = frozenset(),
         unwritten: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Take over the present state: the objects of each kind, and the foreign rows of the Northbound database.
-        `unknown`: the kinds that could never be listed, by name. `unwritten`: as `Inputs.unwritten`.
+        `unknown`: the kinds that could never be listed, by name. `absent`, `unwritten`: as in `Inputs`.
         """
         inputs = self.inputs
         inputs.unwritten.replace(unwritten)
         inputs.unknown.replace(dict.fromkeys(unknown, True))
+        inputs.absent.replace(dict.fromkeys(absent, True))
         self._feed(objects, early=True)
         if not self.standing:
             there = {name for name, subnet in inputs.subnets.values.items() if in_effect(subnet) is not None}

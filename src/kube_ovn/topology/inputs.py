@@ -93,6 +93,8 @@ class Inputs:
         """Kinds, by name, that could never be listed: their objects are unknown, which does not mean that there are
         none.
         """
+        self.absent: Collection[str, bool] = graph.collection("absent kinds", str, bool)
+        """Those of the unknown kinds that the API server does not have: there are no objects of them."""
         self.standing: Collection[str, bool] = graph.collection("standing", str, bool)
         """Holds the one key `STANDING` from the moment the initial subnets, from which nodes and Pods get addresses,
         are in effect. Before that nothing is known of addresses, and the Northbound database stays as it is.

@@ -37,6 +37,8 @@ class Reads:
     pools: Collection[str, IPPool]
     unknown: Collection[str, bool]
     """The kinds, by name, that could never be listed."""
+    absent: Collection[str, bool]
+    """Those of them that the API server does not have."""
     parents: Parents
     bindings: Source[str, Binding]
     """By Namespace."""
@@ -85,6 +87,19 @@ class Asking:
                 elsewhere=False,
             )
 
+    def check_pools(self) -> None:
+        """Raise RefusedError while IPPools may exist that were never listed: any address may be in one that is for
+        other Namespaces.
+        """
+        on, kind = self.on, IPPOOLS.name
+        if on.fabric.trusts_tenants or not self.read.get(on.unknown, kind) or self.read.get(on.absent, kind):
+            return
+        raise RefusedError(
+            f"it is not known which addresses are in IPPools for other Namespaces: kube-ovn-controller cannot list "
+            f"{IPPOOLS.plural}, which its ClusterRole has to permit",
+            elsewhere=False,
+        )
+
     def spaces(self, places: Iterable[Place]) -> list[Subnet]:
         """The subnets of the places, in order."""
         found = (self.read.get(self.on.effective, place.subnet) for place in places)
@@ -97,6 +112,7 @@ def find(asking: Asking) -> tuple[tuple[Place, ...], tuple[Address, ...], tuple[
     """
     request = asking.request
     places, addresses, choices = _places(asking), request.addresses, tuple[Choice, ...]()
+    asking.check_pools()
     if request.choices:
         parent = asking.parent()
         number = ordinal(asking.pod, parent) if parent is not None else None

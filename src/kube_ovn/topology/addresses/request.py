@@ -95,6 +95,7 @@ def _still_fits(asking: Asking, grant: Grant) -> bool:
             return False
         wanted = set(request.choices[number])
     versions = tuple(address.version for address in grant.addresses)
+    asking.check_pools()
     if asking.on.scopes.against_addresses(asking.read, asking.tenant, grant.subnet, grant.addresses):
         return False
     return wanted <= set(grant.addresses) and (not request.versions or request.versions == versions)
