@@ -73,8 +73,10 @@ def outcome(scenario: str) -> str:
     for problem in sorted(problems, key=lambda p: (p.object.kind, p.object.name, p.reason)):
         lines.append(f"{problem.object.kind} {problem.object.name}: {problem.reason}: {problem.message}")
     if seekers := {each.elsewhere: each for each in problems if each.elsewhere}:
+        last = [each for _, each in sorted(seekers.items())]
         lines += ["", "# Where Pods that get no address are sent"]
-        lines += [topology.describe(each).removeprefix(f"{each.message}; ") for _, each in sorted(seekers.items())]
+        texts = zip(last, topology.describe(last), strict=True)
+        lines += [text.removeprefix(f"{each.message}; ") for each, text in texts]
     return "\n".join(lines) + "\n"
 
 

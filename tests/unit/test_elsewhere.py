@@ -22,7 +22,8 @@ class World:
 
     def told(self, name: str) -> str:
         """The text of the Event on a Pod."""
-        return self.topology.describe(self.topology.problems[f"uid-{name}"])
+        (text,) = self.topology.describe([self.topology.problems[f"uid-{name}"]])
+        return text
 
 
 def in_small(name: str, space: str = "default", **wishes: str) -> Object:
@@ -68,7 +69,7 @@ def test_only_subnets_of_the_namespace_are_named() -> None:
     assert world.told("b").endswith("; free for Pods of Namespace other: closed 253, ovn-default 13")
 
 
-def test_addresses_of_pools_and_full_subnets_are_not_counted() -> None:
+def test_addresses_of_pools_are_counted_apart_and_full_subnets_are_not_named() -> None:
     many = [subnet(f"room{number}", f"10.4{number}.0.0/2{number}") for number in range(6)]
     world = World(
         subnet("wide", "fd20::/64"),
@@ -76,7 +77,7 @@ def test_addresses_of_pools_and_full_subnets_are_not_counted() -> None:
         in_small("0first"),
         in_small("a"),
     )
-    assert world.told("a").endswith(": ovn-default 1, wide over 1000000")
+    assert world.told("a").endswith(": ovn-default 1, wide over 1000000, IPPool most 12")
     world.put(*many)
     assert world.told("a").count(", ") == 4, "five at most"
     assert "ovn-default" in world.told("a"), "that of the Namespace is always one of them"
@@ -88,8 +89,24 @@ def test_both_families_are_counted() -> None:
 
 
 def test_a_cluster_without_room_says_so() -> None:
-    world = World(pool("all", "ovn-default", "10.16.0.2..10.16.0.14"), in_small("0first"), in_small("a"))
+    closed = pool("all", "ovn-default", "10.16.0.2..10.16.0.14", namespaces=("other",))
+    world = World(closed, in_small("0first"), in_small("a"))
     assert world.told("a").endswith("; no subnet has a free address for Pods of Namespace default")
+
+
+def test_pools_of_the_namespace_are_named() -> None:
+    ours = pool("ours", "ovn-default", "10.16.0.2..10.16.0.14", namespaces=("default",))
+    world = World(ours, in_small("0first"), in_small("a"), in_small("b", "other"))
+    assert world.told("a").endswith("; free for Pods of Namespace default: IPPool ours 13")
+    assert world.told("b").endswith("; no subnet has a free address for Pods of Namespace other")
+
+
+def test_pools_that_a_namespace_is_bound_to_come_first() -> None:
+    bound = namespace("default", None, **{names.IP_POOL: "few"})
+    many = [subnet(f"room{number}", f"10.4{number}.0.0/2{number}") for number in range(6)]
+    world = World(*many, pool("few", "room0", "10.40.0.2..10.40.0.3"), bound, in_small("0first"), in_small("a"))
+    assert ": IPPool few 2, ovn-default 13, room0 " in world.told("a")
+    assert world.told("a").count(", ") == 4, "five at most"
 
 
 def test_a_grant_elsewhere_neither_tells_again_nor_works_out_anew() -> None:

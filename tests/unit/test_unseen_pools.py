@@ -58,7 +58,8 @@ class World:
         return address(self.api.get(Pod, name, "default"))
 
     def told(self, uid: str) -> str:
-        return self.topology.describe(self.topology.problems[uid])
+        (text,) = self.topology.describe([self.topology.problems[uid]])
+        return text
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ Start-up, normal work, drift repair and clean-up are all the same pass.
 """
 
 import time
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -81,7 +81,7 @@ class Loop(Generic[K]):
         decisions: Decisions[K],
         nb: Client,
         publisher: Publisher,
-        report: Callable[[Told], None],
+        report: Callable[[Sequence[Told]], None],
         again: Callable[[], None],
     ) -> None:
         """`observe` brings the decisions up to date, given the keys of the rows of others; `again` asks for a further
@@ -156,13 +156,14 @@ class Loop(Generic[K]):
 
     def _tell(self) -> None:
         """Report each message once when it comes or changes."""
-        changed = self._decisions.take_changed_told()
+        changed, news = self._decisions.take_changed_told(), list[Told]()
         for key, each in changed.items():
             if each is None:
                 self._reported.pop(key, None)
             elif self._reported.get(key) != each:
                 self._reported[key] = each
-                self._report(each)
+                news.append(each)
+        self._report(news)
         if changed:
             PROBLEMS.set(sum(not each.normal for each in self._reported.values()))
 

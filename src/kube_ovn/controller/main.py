@@ -10,6 +10,7 @@ import os
 import socket
 import ssl
 import sys
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
@@ -275,9 +276,9 @@ class Controller:
         self._recorder.report(maker or ref, names.POD_NETWORK_ALLOCATION_FAILED, message)
         self._dirty.mark()  # others that wait for the object are told with the next pass
 
-    def _report(self, topology: Topology, told: Told) -> None:
-        message = topology.describe(told)
-        self._recorder.report(told.object, told.reason, message, type="Normal" if told.normal else "Warning")
+    def _report(self, topology: Topology, told: Sequence[Told]) -> None:
+        for each, message in zip(told, topology.describe(told), strict=True):
+            self._recorder.report(each.object, each.reason, message, type="Normal" if each.normal else "Warning")
 
     def _report_unreadable(self, resource: Resource[Object], item: Unreadable) -> None:
         """Tell the user of an object that cannot be read, if Events are made on its kind. A process that stands by does

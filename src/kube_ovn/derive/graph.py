@@ -96,12 +96,6 @@ class Graph:
         self._parts.append(made)
         return made
 
-    def look(self) -> Read:
-        """A reader for the moment, outside of every derivation: nothing is worked out anew for what it reads."""
-        read = Read()
-        read.begin(self._level + 1)
-        return read
-
     def settle(self) -> list[str]:
         """Bring everything up to date: rounds in the order of definition, until one finds nothing to do.
 

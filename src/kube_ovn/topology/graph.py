@@ -70,7 +70,6 @@ class Topology:
         self.graph, self.fabric = Graph(), fabric
         self.inputs, self.outputs = Inputs(self.graph), Outputs()
         self._fed: set[str] = set()
-        self._free: dict[str, str] = {}  # what is free for the Pods of each Namespace, as of the last pass
         self._define(confirmed, released)
 
     def _define(self, confirmed: Mapping[str, Grant], released: Mapping[str, Iterable[Address]]) -> None:
@@ -179,11 +178,12 @@ class Topology:
         outputs.telling.follow(graph.derive("refused rows", inputs.refused, _tell_refused))
         self._held = held
         self._elsewhere = Elsewhere(
-            join=fabric.join,
+            fabric=fabric,
             bindings=bound.bindings,
             scopes=scopes,
             readiness=spaces.readiness,
             effective=spaces.effective,
+            pools=spaces.pool_specs,
             occupancy=held.occupancy,
         )
 
@@ -230,7 +230,6 @@ class Topology:
     def settle(self) -> list[str]:
         """Bring all derivations up to date. Returns the names of those that do not come to rest, which is a fault."""
         restless = self.graph.settle()
-        self._free.clear()
         self.outputs.writes.offer_again(self.inputs.take_seen())
         return restless
 
@@ -274,16 +273,13 @@ class Topology:
         """The messages for users that came or changed since the last call; None for a message that went."""
         return self.outputs.telling.take_changed()
 
-    def describe(self, told: Told) -> str:
-        """The text of a message as of now: with the subnets in which Pods of its Namespace find a free address, where
+    def describe(self, told: Collection[Told]) -> list[str]:
+        """The texts of messages as of now: with the places in which Pods of the Namespace find a free address, where
         that helps.
         """
-        namespace = told.elsewhere
-        if not namespace:
-            return told.message
-        if namespace not in self._free:
-            self._free[namespace] = self._elsewhere.describe(self.graph.look(), namespace)
-        return f"{told.message}; {self._free[namespace]}"
+        namespaces = {each.elsewhere for each in told if each.elsewhere}
+        free = self._elsewhere.describe(namespaces) if namespaces else {}
+        return [f"{each.message}; {free[each.elsewhere]}" if each.elsewhere else each.message for each in told]
 
     @property
     def problems(self) -> Mapping[str, Told]:

@@ -27,6 +27,9 @@ class Scope:
     namespaces: frozenset[str]
     selectors: tuple[LabelSelector, ...]
 
+    def selects(self, namespace: Namespace) -> bool:
+        return any(matches(each, namespace.metadata.labels) for each in self.selectors)
+
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
@@ -61,6 +64,13 @@ class Scopes:
             f"{namespace} to spec.namespaces of Subnet {subnet}"
         )
 
+    def lets_in(self, tenant: Tenant, subnet: str) -> bool:
+        """Whether a Subnet is for a Namespace, as of the last pass: for what is not derived."""
+        scope, found = self.subnets.values.get(subnet), self.namespaces.values.get(tenant.namespace)
+        if scope is None or subnet in tenant.subnets or tenant.namespace in scope.namespaces:
+            return True
+        return found is not None and scope.selects(found)
+
     def against_pool(self, read: Read, tenant: Tenant, pool: IPPool) -> str:
         """The sentence why an IPPool is not for a Namespace; empty when it is. A pool that names Namespaces lets them
         in, whatever its Subnet says.
@@ -88,7 +98,7 @@ class Scopes:
 
     def _is_selected(self, read: Read, namespace: str, scope: Scope) -> bool:
         found = read.get(self.namespaces, namespace) if scope.selectors else None
-        return found is not None and any(matches(each, found.metadata.labels) for each in scope.selectors)
+        return found is not None and scope.selects(found)
 
     def _pool_of(self, read: Read, subnet: str, address: Address) -> IPPool | None:
         space = read.get(self.effective, subnet)
