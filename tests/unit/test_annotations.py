@@ -5,14 +5,18 @@ import pytest
 
 from kube_ovn.k8s.decode import decode_object
 from kube_ovn.model import names
-from kube_ovn.model.annotations import LATER, PODS_READ, SILENT, fault_of
-from kube_ovn.model.kube import Namespace, Object, Pod
+from kube_ovn.model.annotations import LATER, PODS_READ, READ, SILENT, fault_of
+from kube_ovn.model.kube import Namespace, Node, Object, Pod
 from kube_ovn.model.network import Kind
 from kube_ovn.model.resource import PODS
 from kube_ovn.topology.graph import Topology
-from tests.small_clusters import Api, fabric, namespace, node, pod, settle, settled
+from tests.small_clusters import Api, fabric, namespace, node, pod, service, settle, settled
 
 PREFIX = "ovn.kubernetes.io/"
+
+
+def annotated(item: Node, key: str) -> Node:
+    return msgspec.structs.replace(item, metadata=msgspec.structs.replace(item.metadata, annotations={key: "x"}))
 
 
 def told(*objects: Object) -> list[str]:
@@ -61,7 +65,8 @@ def test_what_is_for_another_kind_is_told() -> None:
     "key",
     [
         *sorted(PODS_READ),
-        *(PREFIX + key for key in sorted(SILENT)),
+        *(PREFIX + key for key in sorted(SILENT[Kind.POD])),
+        "net1.default.ovn.kubernetes.io/vlan_id",
         "batch.kubernetes.io/job-completion-index",
         "resource.kubernetes.io/pod-claim-name",
         "net1.default.kubernetes.io/note",
@@ -74,11 +79,76 @@ def test_others_are_left_alone(key: str) -> None:
     assert fault_of(Kind.POD, key) == ""
 
 
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        (Kind.NODE, "kubeadm.alpha.kubernetes.io/cri-socket"),
+        (Kind.NODE, "nfd.node.kubernetes.io/feature-labels"),
+        (Kind.NODE, "net1.provider-network.kubernetes.io/interface"),
+        (Kind.NODE, "machine.kubernetes.io/limit"),
+        (Kind.SERVICE, "service.kubernetes.io/topology-mode"),
+        (Kind.SERVICE, "service.beta.kubernetes.io/aws-load-balancer-type"),
+        *((kind, PREFIX + key) for kind, keys in SILENT.items() for key in sorted(keys)),
+        *((kind, key) for kind, keys in READ.items() for key in sorted(keys)),
+    ],
+)
+def test_others_are_left_alone_on_each_kind(kind: Kind, key: str) -> None:
+    assert fault_of(kind, key) == ""
+
+
+def test_what_the_first_implementation_wrote_is_told_where_it_did_not() -> None:
+    assert fault_of(Kind.POD, f"{PREFIX}vpc") == f"annotation {PREFIX}vpc is unknown; did you mean {PREFIX}vip?"
+    assert fault_of(Kind.POD, "kubeovn.io/vlan_id") == "annotation kubeovn.io/vlan_id is unknown"
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (
+            service("web", "10.96.0.20", annotations={f"{PREFIX}helth_check": "true"}),
+            f"annotation {PREFIX}helth_check is unknown; did you mean {names.HEALTH_CHECK}?",
+        ),
+        (
+            service("web", "10.96.0.20", annotations={f"{PREFIX}bgp": "true"}),
+            f"annotation {PREFIX}bgp is not supported yet",
+        ),
+        (
+            service("web", "10.96.0.20", annotations={names.PORT_SECURITY: "true"}),
+            f"annotation {names.PORT_SECURITY} does nothing on a Service: it is for a Pod",
+        ),
+        (
+            annotated(node("node2", 2), f"{PREFIX}tunnel_interface"),
+            f"annotation {PREFIX}tunnel_interface is not supported yet",
+        ),
+        (
+            annotated(node("node2", 2), names.EXCLUDE_IPS),
+            f"annotation {names.EXCLUDE_IPS} does nothing on a Node: it is for a Namespace",
+        ),
+        (
+            annotated(node("node2", 2), names.GATEWAY_FOR_NAMESPACES),
+            f"annotation {names.GATEWAY_FOR_NAMESPACES} does nothing on a Node: it is a label",
+        ),
+    ],
+)
+def test_users_of_services_and_nodes_are_told(item: Object, message: str) -> None:
+    assert told(item) == [message]
+
+
+def test_a_message_is_worked_out_once_for_all_objects_that_are_alike() -> None:
+    odd = {f"{PREFIX}ip_adress": "10.16.0.9"}
+    api = Api(node("node1", 1), namespace("default"), *(pod(f"a{number}", annotations=odd) for number in range(20)))
+    topology = settled(api)
+    messages = next(each for each in topology.graph.derivations if each.name == "messages on Pods' annotations")
+    assert sum(each.reason == names.ANNOTATION_IGNORED for each in topology.told.values()) == 20
+    assert messages.worked == 1
+
+
 def test_what_the_controller_writes_is_never_told() -> None:
     api = Api(node("node1", 1), namespace("default"), pod("a"))
     topology = settled(api)
     assert api.get(Pod, "a", "default").metadata.annotations
     assert api.get(Namespace, "default").metadata.annotations
+    assert api.get(Node, "node1").metadata.annotations
     assert not topology.told
 
 
@@ -120,9 +190,10 @@ def test_they_come_through_the_decoder() -> None:
 
 
 def test_nothing_is_both_read_and_for_later() -> None:
-    read = {key.removeprefix(PREFIX) for key in PODS_READ}
-    assert not read & LATER
-    assert not SILENT & (LATER | read)
+    for kind, names_read in READ.items():
+        read, later = {key.removeprefix(PREFIX) for key in names_read}, LATER.get(kind, set[str]())
+        assert not read & later
+        assert not SILENT.get(kind, set[str]()) & (later | read)
 
 
 def _odd() -> Pod:

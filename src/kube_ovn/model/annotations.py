@@ -6,7 +6,6 @@ An annotation that is misspelt would be ignored without a word. Only domains tha
 
 from collections.abc import Mapping, Set
 from difflib import get_close_matches
-from functools import lru_cache
 
 from kube_ovn.model import names
 from kube_ovn.model.network import Kind
@@ -55,7 +54,19 @@ NAMESPACES_READ = frozenset(
 READ: Mapping[Kind, Set[str]] = {
     Kind.POD: PODS_READ,
     Kind.NAMESPACE: NAMESPACES_READ,
-    Kind.NODE: frozenset({names.PORT_NAME, names.CHASSIS, names.NETWORKS}),
+    Kind.NODE: frozenset(
+        {
+            names.ALLOCATED,
+            names.IP_ADDRESS,
+            names.MAC_ADDRESS,
+            names.CIDR,
+            names.GATEWAY,
+            names.LOGICAL_SWITCH,
+            names.PORT_NAME,
+            names.CHASSIS,
+            names.NETWORKS,
+        }
+    ),
     Kind.SERVICE: frozenset({names.HEALTH_CHECK, names.AFFINITY_TIMEOUT}),
 }
 """The annotations that are read, or written for users to read, by kind."""
@@ -74,44 +85,50 @@ _OF_ATTACHMENTS = frozenset(
     {"default_route", "security_groups", "ingress_rate", "egress_rate", "ingress_burst", "egress_burst"}
     | {"latency", "jitter", "limit", "loss", "mirror", "layer2_forward", "activation_strategy"}
 )
-LATER = _OF_ATTACHMENTS | {"aaps", "vip", "eip", "snat", "north_gateway", "bgp"}
-"""What users of the first implementation may wish for on Pods, and cannot here yet (contract §1.2)."""
+LATER: Mapping[Kind, Set[str]] = {
+    Kind.POD: _OF_ATTACHMENTS | {"aaps", "vip", "eip", "snat", "north_gateway", "bgp"},
+    Kind.NODE: frozenset(
+        {"tunnel_interface", "node_networks", "ingress_rate", "egress_rate", "ingress_burst", "egress_burst"}
+    ),
+    Kind.SERVICE: frozenset({"logical_router", "logical_switch", "attachmentprovider", "bgp"}),
+}
+"""What users of the first implementation may wish for, by kind, and cannot here yet (contract §1.2-1.4)."""
 ATTACHABLE = _OF_ATTACHMENTS | {
     key.removeprefix(_PREFIX)
     for key in PODS_READ - {names.ALLOCATED, names.CIDR, names.GATEWAY, names.LOGICAL_ROUTER, names.ROUTED}
 }
 """What users may wish for, in the first implementation, on each attachment of a Pod."""
-SILENT = frozenset(
-    {"vlan_id", "provider_network", "virtualmachine", "vpc_cidrs", "vf_representor", "vf", "err_mesg"}
-    | {"vpc_nat_gw", "vpc_nat_gw_init", "vpc_nat_gw_container_restarted", "vpc_eips", "vpc_floating_ips"}
-    | {"vpc_dnat_md5", "vpc_snat_md5", "vpc_nat_gw_activated", "lb_svc_img", "generate-hash", "service-cidr-hash"}
-    | {"vpc", "vpc_lb", "vpc_external", "vpc_eip", "vpc_nat", "switch_lb_vip", "router_lb_vip", "attachmentprovider"}
-    | {"service_external_ip_from_subnet", "enable_log", "log_acl_actions", "acl_log_meter_rate", "tunnel_interface"}
-    | {"network_policy_enforcement", "network_policy_for", "node_networks"}
-)
-"""What the first implementation itself writes, or has users write on other kinds (contract §1.1, §1.3, §1.4)."""
+SILENT: Mapping[Kind, Set[str]] = {
+    Kind.POD: frozenset(
+        {"vlan_id", "provider_network", "virtualmachine", "vpc_cidrs", "vf_representor", "vf", "err_mesg"}
+        | {"vpc_nat_gw", "vpc_nat_gw_init", "vpc_nat_gw_container_restarted", "generate-hash", "service-cidr-hash"}
+    ),
+    Kind.SERVICE: frozenset({"vpc", "switch_lb_vip", "router_lb_vip", "service_external_ip_from_subnet"}),
+}
+"""What the first implementation itself writes, by kind, under its own domain or that of an attachment (contract §1.1,
+§1.3, §1.4).
+"""
 
 
-@lru_cache(maxsize=4096)
 def fault_of(kind: Kind, name: str) -> str:
-    """The sentence on an annotation of a Pod or Namespace that is under a domain of ours and that nothing reads; empty
-    for any other annotation.
+    """The sentence on an annotation of an object of this kind that is under a domain of ours and that nothing reads;
+    empty for any other annotation.
     """
     domain, _, key = name.partition("/")
     provider = domain.removesuffix(_SUFFIX)
-    if name in READ[kind] or key in SILENT or name == "kube-ovn.io/kube-ovn-tls-cert-hash":
+    if name in READ[kind] or name == "kube-ovn.io/kube-ovn-tls-cert-hash":
         return ""
     if name in _LABELS:
         return f"annotation {name} does nothing on a {kind}: it is a label"
-    if provider == names.PROVIDER:
-        return _of_ours(kind, name, key)
     if domain in OURS:
         return f"annotation {name} is unknown{suggest(key.lower(), _known(kind), _PREFIX)}"
-    return _of_another(kind, name, provider, key)
+    if key in SILENT.get(kind, ()):
+        return ""
+    return _of_ours(kind, name, key) if provider == names.PROVIDER else _of_another(kind, name, provider, key)
 
 
 def _of_ours(kind: Kind, name: str, key: str) -> str:
-    if key in LATER:
+    if key in LATER[Kind.POD] or key in LATER.get(kind, ()):
         return f"annotation {name} is not supported yet"
     if other := next((each for each, read in READ.items() if name in read), None):
         return f"annotation {name} does nothing on a {kind}: it is for a {other}"
@@ -135,4 +152,4 @@ def _of_another(kind: Kind, name: str, provider: str, key: str) -> str:
 
 def _known(kind: Kind) -> set[str]:
     """The keys under `ovn.kubernetes.io` that users may write on a kind."""
-    return {each.removeprefix(_PREFIX) for each in READ[kind]} | (LATER if kind is Kind.POD else set())
+    return {each.removeprefix(_PREFIX) for each in READ[kind]}.union(LATER.get(kind, ()))

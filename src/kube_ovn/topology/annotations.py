@@ -1,42 +1,64 @@
-"""Annotations of Pods and Namespaces that nothing reads: their users are told. No row and no address depends on it."""
+"""Annotations that nothing reads, on Pods, Namespaces, Nodes and Services: their users are told. No row and no address
+depends on it.
+"""
 
+from collections.abc import Iterable, Mapping
 from itertools import islice
+from typing import TypeVar
 
-from kube_ovn.derive import Graph, Read
+from kube_ovn.derive import Graph, Read, Source
 from kube_ovn.model import names
-from kube_ovn.model.annotations import NAMESPACES_READ, PODS_READ, fault_of
-from kube_ovn.model.kube import Namespace, Pod
-from kube_ovn.model.network import Kind, Told
+from kube_ovn.model.annotations import READ, fault_of
+from kube_ovn.model.kube import Object
+from kube_ovn.model.network import Kind, ObjectRef, Told
 from kube_ovn.topology.inputs import Inputs
 from kube_ovn.topology.outputs import Outputs
-from kube_ovn.topology.ports.pod import pod_ref
-from kube_ovn.topology.subnets.namespace import namespace_ref
+
+K = TypeVar("K")
+T = TypeVar("T", bound=Object)
 
 MOST_TOLD = 8
 """Annotations that one message names. A user may write thousands, and to find what was meant by one takes time."""
 
 
 def define(graph: Graph, inputs: Inputs, outputs: Outputs) -> None:
-    """Derive what the users of Pods and Namespaces are told of annotations that nothing reads."""
-
-    def of_pod(read: Read, record: str, pod: Pod) -> Told | None:
-        odd = pod.metadata.annotations.keys() - PODS_READ
-        message = describe(Kind.POD, odd) if odd else ""
-        return Told(object=pod_ref(pod), reason=names.ANNOTATION_IGNORED, message=message) if message else None
-
-    def of_namespace(read: Read, name: str, namespace: Namespace) -> Told | None:
-        odd = namespace.metadata.annotations.keys() - NAMESPACES_READ
-        message = describe(Kind.NAMESPACE, odd) if odd else ""
-        ref = namespace_ref(namespace)
-        return Told(object=ref, reason=names.ANNOTATION_IGNORED, message=message) if message else None
-
-    outputs.telling.follow(graph.derive("told of Pods' annotations", inputs.pods, of_pod))
-    outputs.telling.follow(graph.derive("told of Namespaces' annotations", inputs.namespaces, of_namespace))
+    """Derive what users are told of annotations that nothing reads."""
+    _define_kind(graph, outputs, Kind.POD, inputs.pods)
+    _define_kind(graph, outputs, Kind.NAMESPACE, inputs.namespaces)
+    _define_kind(graph, outputs, Kind.NODE, inputs.nodes)
+    _define_kind(graph, outputs, Kind.SERVICE, inputs.services)
 
 
-def describe(kind: Kind, odd: set[str]) -> str:
+def _define_kind(graph: Graph, outputs: Outputs, kind: Kind, objects: Source[K, T]) -> None:
+    """Derive the messages on one kind of object. A message is worked out once for all objects with the same annotations
+    that are not read, such as the Pods of a Deployment.
+    """
+
+    def odd(key: K, item: T) -> Mapping[tuple[str, ...], bool]:
+        found = item.metadata.annotations.keys() - READ[kind]
+        return {tuple(sorted(found)): True} if found else {}
+
+    def message(read: Read, odd: tuple[str, ...], members: Mapping[K, bool]) -> str | None:
+        return describe(kind, odd) or None
+
+    def tell(read: Read, key: K, item: T) -> Told | None:
+        found = [text for each in odd(key, item) if (text := read.get(messages, each))]
+        return _told(kind, item, *found) if found else None
+
+    alike = graph.split(f"{kind}s by odd annotations", objects, odd)
+    messages = graph.derive(f"messages on {kind}s' annotations", alike, message)
+    outputs.telling.follow(graph.derive(f"told of {kind}s' annotations", objects, tell))
+
+
+def _told(kind: Kind, item: Object, message: str) -> Told:
+    meta = item.metadata
+    ref = ObjectRef(kind=kind, namespace=meta.namespace, name=meta.name, uid=meta.uid)
+    return Told(object=ref, reason=names.ANNOTATION_IGNORED, message=message)
+
+
+def describe(kind: Kind, odd: Iterable[str]) -> str:
     """The message on annotations of one object; empty when there is nothing to tell."""
-    faults = (fault for name in sorted(odd) if (fault := fault_of(kind, name)))
+    faults = (fault for name in odd if (fault := fault_of(kind, name)))
     found = list(islice(faults, MOST_TOLD + 1))
     more = ["and more"] if len(found) > MOST_TOLD else []
     return "; ".join([*found[:MOST_TOLD], *more])
