@@ -122,7 +122,7 @@ def test_a_node_tells_its_networks_and_whom_it_talks_to() -> None:
         ip_address("192.0.2.6"),
         [ip_network("10.96.0.0/12")],
     )
-    assert json.loads(text) == {
+    assert json.loads(text.value) == {
         "172.30.0.0/24": "eth0",
         "172.30.0.11/32": "eth0",
         "172.17.0.0/16": "docker0",
@@ -135,6 +135,35 @@ def test_a_node_tells_its_networks_and_whom_it_talks_to() -> None:
 
 def test_a_node_with_very_many_networks_tells_the_largest() -> None:
     many = [("eth0", ip_network(f"10.{number // 256}.{number % 256}.0/24")) for number in range(2 * MOST)]
-    told = json.loads(format_networks([*many, ("eth1", ip_network("172.16.0.0/12"))], [], [], None, []))
+    text = format_networks([*many, ("eth1", ip_network("172.16.0.0/12"))], [], [], None, [])
+    told = json.loads(text.value)
     assert len(told) == MOST
     assert "172.16.0.0/12" in told
+    assert text.left_out == MOST + 1
+
+
+def test_whom_a_node_talks_to_and_its_large_ipv6_networks_are_told_before_many_single_addresses() -> None:
+    many = [("eth0", ip_network(f"10.0.0.{number}")) for number in range(MOST + 2)]
+    large = [("eth1", ip_network("fd00:30::/64")), ("eth0", ip_network("172.30.0.0/24"))]
+    text = format_networks(
+        [*many, *large],
+        [ip_address("172.30.0.1")],
+        [ip_address("192.0.2.53")],
+        ip_address("fd00:30::6"),
+        [],
+    )
+    assert json.loads(text.value) == {
+        "172.30.0.1/32": "default gateway",
+        "192.0.2.53/32": "resolver",
+        "fd00:30::6/128": "API server",
+        "fd00:30::/64": "eth1",
+        "172.30.0.0/24": "eth0",
+        **{str(network): link for link, network in many[: MOST - 5]},
+    }
+    assert text.left_out == 7
+
+
+def test_an_address_that_a_node_talks_to_is_told_as_such_also_where_a_link_leads_to_it() -> None:
+    """A Service may have a single address of a link, but none that a node talks to."""
+    text = format_networks([("eth0", ip_network("192.0.2.1"))], [ip_address("192.0.2.1")], [], None, [])
+    assert json.loads(text.value) == {"192.0.2.1/32": "default gateway"}

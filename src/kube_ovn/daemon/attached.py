@@ -30,6 +30,7 @@ class NodeNetworks:
         """`changed`: called when the networks are others than at the last look."""
         self._kube, self._view, self._changed = kube, view, changed
         self._seen = ""
+        self._is_cut = False
 
     async def run(self) -> None:
         """Look again and again until cancelled."""
@@ -49,11 +50,14 @@ class NodeNetworks:
         on_link = [(way.link, way.to) for way in ways if way.via is None]
         gateways = [way.via for way in ways if way.via is not None and not way.to.prefixlen]
         text = format_networks(on_link, gateways, _resolvers(), to_address(self._kube.host), services)
-        if text != self._seen:
-            self._seen = text
+        if text.left_out and not self._is_cut:
+            log.warning("the node has more networks than it tells: the smallest are left out", number=text.left_out)
+        self._is_cut = bool(text.left_out)
+        if text.value != self._seen:
+            self._seen = text.value
             self._changed()
-        if node.metadata.annotations.get(names.NETWORKS) != text:
-            await self._kube.annotate(NODES, "", node.metadata.name, {names.NETWORKS: text}, node.metadata.uid)
+        if node.metadata.annotations.get(names.NETWORKS) != text.value:
+            await self._kube.annotate(NODES, "", node.metadata.name, {names.NETWORKS: text.value}, node.metadata.uid)
 
 
 def _resolvers() -> list[Address]:

@@ -2,7 +2,8 @@
 addresses. Pure.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import ip_network
 
 import msgspec
@@ -12,9 +13,17 @@ from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, is_within
 
 MOST = 128
-"""Networks in the annotation, the largest first."""
+"""Networks in the annotation: the addresses that the node talks to come first, then larger networks before others."""
 LONGEST = 15
 """Characters of the name of a link (netdevice(7), IFNAMSIZ)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworksText:
+    """The value of the annotation, and the number of networks that it has no room for."""
+
+    value: str
+    left_out: int
 
 
 def format_networks(
@@ -23,23 +32,28 @@ def format_networks(
     resolvers: Iterable[Address],
     server: Address | None,
     services: Iterable[Network],
-) -> str:
+) -> NetworksText:
     """The annotation: a JSON object of labels by network. `on_link`: the networks of the node's links, by the name of
     the link. `services`: the networks of Services' addresses, which other programs may have put on a link.
     """
     found: dict[Network, str] = {}
-    for link, network in on_link:
-        if link != "lo" and link not in names.NODE_NICS:
-            found.setdefault(network, link[:LONGEST])
     single = {GATEWAY: gateways, RESOLVER: resolvers, API_SERVER: [] if server is None else [server]}
     for label, addresses in single.items():
         for address in addresses:
             found.setdefault(ip_network(address), label)
+    for link, network in sorted(on_link, key=lambda each: _rank(each[1])):
+        if link != "lo" and link not in names.NODE_NICS:
+            found.setdefault(network, link[:LONGEST])
     services = tuple(services)
-    kept = {network: label for network, label in found.items() if _counts(network, services)}
-    first = sorted(kept, key=lambda each: (each.prefixlen, each.version, each.network_address))[:MOST]
-    texts: Mapping[str, str] = {str(network): kept[network] for network in first}
-    return msgspec.json.encode(texts, order="sorted").decode()
+    kept = [network for network in found if _counts(network, services)]
+    texts = {str(network): found[network] for network in kept[:MOST]}
+    value = msgspec.json.encode(texts, order="sorted").decode()
+    return NetworksText(value=value, left_out=max(0, len(kept) - MOST))
+
+
+def _rank(network: Network) -> tuple[int, int, int]:
+    """The order of networks of both families: one with more addresses comes before others."""
+    return network.prefixlen - network.max_prefixlen, network.version, int(network.network_address)
 
 
 def _counts(network: Network, services: tuple[Network, ...]) -> bool:
