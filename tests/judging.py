@@ -15,8 +15,7 @@ from kube_ovn.topology.addresses.grants import Held
 from kube_ovn.topology.addresses.span import Owner
 from kube_ovn.topology.inputs import STANDING, Inputs
 from kube_ovn.topology.outputs import Outputs
-from kube_ovn.topology.services.cidrs import Claimed
-from kube_ovn.topology.subnets import addressing, attached
+from kube_ovn.topology.subnets import addressing, attached, objections
 from kube_ovn.topology.subnets.verdict import Claim
 from tests.small_clusters import fabric
 
@@ -40,9 +39,18 @@ class Judging:
         own_names = own.define(self.graph, self.inputs, Outputs())
         having = holders.define(self.graph, self.inputs, own_names, self._grants, {})
         held = addressing.define_in_effect(self.graph, self.inputs, self._grants)
-        near, claimed = attached.define(self.graph, self.inputs), Claimed(self.graph, self.inputs)
         self._made = addressing.define(
-            self.graph, self.inputs, self.fabric, near, claimed, held, having, self._grants, ()
+            self.graph,
+            objections.Reads(
+                inputs=self.inputs,
+                fabric=self.fabric,
+                attached=attached.define(self.graph, self.inputs),
+                claimed=attached.define_claimed(self.graph, self.inputs),
+                in_effect=held,
+                holders=having,
+                grants=self._grants,
+                confirmed=(),
+            ),
         )
 
     def put(self, *subnets: SubnetObject) -> None:

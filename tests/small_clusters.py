@@ -183,8 +183,14 @@ def service(name: str, *addresses: str, namespace: str = "default", uid: str = "
     return Service(metadata=meta, spec=ServiceSpec(cluster_ips=addresses, ports=ports, **spec))
 
 
-def service_cidr(name: str, *cidrs: str) -> ServiceCIDR:
-    return ServiceCIDR(metadata=ObjectMeta(name=name, uid=f"cidr-uid-{name}"), spec=ServiceCIDRSpec(cidrs=cidrs))
+def service_cidr(name: str, *cidrs: str, age: str = "") -> ServiceCIDR:
+    meta = ObjectMeta(name=name, uid=f"cidr-uid-{name}", creation_timestamp=age)
+    return ServiceCIDR(metadata=meta, spec=ServiceCIDRSpec(cidrs=cidrs))
+
+
+def aged(item: Node, age: str) -> Node:
+    """The Node with this creation timestamp."""
+    return msgspec.structs.replace(item, metadata=msgspec.structs.replace(item.metadata, creation_timestamp=age))
 
 
 def slice_of(

@@ -9,8 +9,8 @@ import pytest
 from kube_ovn.host.attached import MOST, format_networks
 from kube_ovn.model import names
 from kube_ovn.model.crd import Subnet
-from kube_ovn.model.kube import Namespace, Node, Pod
-from tests.small_clusters import World, address, namespace, node, pod, subnet
+from kube_ovn.model.kube import Namespace, Node, NodeAddress, NodeStatus, ObjectMeta, Pod
+from tests.small_clusters import World, address, aged, namespace, node, pod, subnet
 
 DOCKER = {"172.17.0.0/16": "docker0"}
 
@@ -94,13 +94,41 @@ def test_what_cannot_be_read_is_in_no_way(text: str) -> None:
     assert not world.topology.problems
 
 
-def test_one_more_node_with_the_networks_of_others_costs_no_subnet_a_look() -> None:
-    world = World(*(attached(f"node{number}", number, DOCKER) for number in range(1, 9)))
-    world.put(*(subnet(f"s{number}", f"10.30.{number}.0/24") for number in range(8)))
-    (objections,) = (each for each in world.topology.graph.derivations if each.name == "objections to subnets")
-    before = objections.worked
-    world.put(attached("node9", 9, DOCKER))
-    assert objections.worked == before
+REFUSED = tuple(subnet(f"s{number}", f"172.17.{number}.0/24") for number in range(8))
+
+
+def worked(world: World, name: str) -> int:
+    """The number of cells of a derivation that were worked out so far."""
+    return next(each.worked for each in world.topology.graph.derivations if each.name == name)
+
+
+def test_one_more_node_with_the_networks_of_others_costs_no_refused_subnet_a_look() -> None:
+    world = World(*(aged(attached(f"node{number}", number, DOCKER), f"2026-01-0{number}") for number in range(1, 9)))
+    world.put(*REFUSED)
+    told = {each.metadata.uid: world.told(each.metadata.uid) for each in REFUSED}
+    assert all("172.17.0.0/16 (docker0) of node node1" in words for words in told.values())
+    before = worked(world, "objections to subnets")
+    world.put(aged(attached("a-node", 9, {**DOCKER, "172.18.0.0/16": "br0"}), "2026-01-09"))
+    assert worked(world, "objections to subnets") == before
+    assert told == {each.metadata.uid: world.told(each.metadata.uid) for each in REFUSED}, "the oldest is named"
+
+
+def test_a_subnet_that_comes_costs_only_the_nodes_around_it_a_look() -> None:
+    networks = {number: {f"10.{number}.0.0/16": "br0"} for number in range(40, 48)}
+    world = World(*(attached(f"node{number}", number, near) for number, near in networks.items()))
+    before = [worked(world, name) for name in ("clashes of nodes", "conflicts of nodes")]
+    world.put(subnet("blue", "10.20.0.0/24"))
+    assert world.cidr("blue")
+    assert [worked(world, name) for name in ("clashes of nodes", "conflicts of nodes")] == before
+
+
+def test_a_network_of_one_node_and_the_address_of_another_one_is_told_to_both() -> None:
+    world = World(subnet("blue", "10.80.0.0/16"))
+    own = NodeStatus(addresses=(NodeAddress(type="InternalIP", address="10.80.0.9"),))
+    other = Node(metadata=ObjectMeta(name="a-node", uid="node-uid-a-node"), status=own)
+    world.put(attached("node1", 1, {"10.80.0.9/32": "API server"}), other)
+    assert "10.80.0.9/32 (API server) of node node1 overlaps subnet blue" in world.told("node-uid-node1")
+    assert "address 10.80.0.9 of node a-node lies in the CIDR of subnet blue" in world.told("node-uid-a-node")
 
 
 # --- What a node tells ---

@@ -1,9 +1,11 @@
 """ServiceCIDRs (KEP-1880): what is in effect of them, for the controller and for a node."""
 
+import dataclasses
 import json
 from ipaddress import ip_network
 from typing import TypeVar
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ from kube_ovn.model.addr import Network
 from kube_ovn.model.crd import Subnet
 from kube_ovn.model.kube import Node, ServiceCIDR
 from kube_ovn.model.nb import Acl
-from tests.small_clusters import World, node, pod, service, service_cidr, settle, subnet
+from tests.small_clusters import World, aged, node, pod, service, service_cidr, settle, show, subnet
 
 T = TypeVar("T")
 FLAG = "10.96.0.0/12", "fd00:10:96::/112"
@@ -122,6 +124,62 @@ def test_what_nodes_and_subnets_have_stays_with_them(cidr: str, rival: str) -> N
     assert world.refused() == {*FLAG}
 
 
+OLDER, YOUNGER = "2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z"
+EXTRA = service_cidr("extra", "172.20.0.0/16", "172.30.0.0/16", age="2026-01-02T00:00:00Z")
+
+
+@pytest.mark.parametrize("node_first", [True, False])
+def test_a_service_cidr_stays_when_a_node_with_its_addresses_comes_later_and_the_node_is_told(
+    *, node_first: bool
+) -> None:
+    near = {"172.20.1.0/24": "docker0"}
+    later = aged(node("node1", 1, **{names.NETWORKS: json.dumps(near)}), YOUNGER)
+    world = CidrWorld()
+    for each in (later, EXTRA) if node_first else (EXTRA, later):
+        world.put(each)
+    assert world.refused() == {*FLAG, "172.20.0.0/16", "172.30.0.0/16"}
+    assert not world.told("cidr-uid-extra")
+    assert world.told("node-uid-node1") == (
+        "address 172.30.0.11 of node node1 lies in the Service CIDR 172.30.0.0/16: from this node only one of them is "
+        "reached; change one"
+    )
+    world.put(aged(node("node2", 2), OLDER))
+    assert world.refused() == {*FLAG, "172.20.0.0/16"}
+    assert "172.30.0.0/16 overlaps address 172.30.0.12 of node node2" in world.told("cidr-uid-extra")
+    assert "172.20.1.0/24 (docker0) of node node1 lies in the Service CIDR 172.20.0.0/16" in world.told(
+        "node-uid-node1"
+    )
+    world.remove("cidr-uid-extra")
+    assert not world.topology.problems
+
+
+def test_a_new_subnet_waits_while_service_cidrs_may_exist_unseen() -> None:
+    world = CidrWorld(subnet("blue", "10.20.0.0/24"))
+    unseen = frozenset({"ServiceCIDR"})
+    world.api.put(subnet("green", "10.112.7.0/24"), subnet_again(world, "blue", "10.20.0.0/23"))
+    for _ in range(5):
+        show(world.topology, dataclasses.replace(world.api.snapshot(), unknown=unseen))
+        for write in list(world.topology.writes.values()):
+            world.api.write(write)
+    assert not world.cidr("green")
+    assert world.told("subnet-uid-green") == (
+        "Subnet green: CIDR 10.112.7.0/24 waits: a ServiceCIDR may have it, and kube-ovn-controller cannot list "
+        "servicecidrs; its log says why"
+    )
+    assert world.cidr("blue") == "10.20.0.0/24", "what is in effect stays"
+    assert world.cidr("ovn-default"), "without the first Subnets there is no network"
+    world.put(service_cidr("extra", "10.112.0.0/16"))
+    assert "overlaps the ServiceCIDR 'extra'" in world.told("subnet-uid-green")
+    assert world.cidr("blue") == "10.20.0.0/23"
+    assert {*FLAG, "10.112.0.0/16"} == world.refused()
+
+
+def subnet_again(world: World, name: str, cidr: str) -> Subnet:
+    """The Subnet as it is, with another CIDR in its spec."""
+    item = world.api.get(Subnet, name)
+    return msgspec.structs.replace(item, spec=msgspec.structs.replace(item.spec, cidr_block=cidr))
+
+
 def test_a_part_of_a_nodes_network_and_an_address_that_kube_proxy_has_are_for_services() -> None:
     near = {"172.16.0.0/12": "eth0", "172.20.0.7/32": "kube-ipvs0"}
     world = CidrWorld(node("node1", 1, **{names.NETWORKS: json.dumps(near)}), service_cidr("extra", "172.20.0.0/16"))
@@ -163,17 +221,21 @@ TEXTS = (
 )
 NEAR = ("172.20.0.0/24", "172.20.5.7/32", "172.0.0.0/8", "fd00:20::/64", "nonsense")
 LABELS = ("eth0", "resolver")
+AGES = (OLDER, YOUNGER)
 
 
 @given(
     st.lists(st.sampled_from(TEXTS), max_size=3),
     st.lists(st.tuples(st.sampled_from(NEAR), st.sampled_from(LABELS)), max_size=2),
-    st.lists(st.sampled_from(TEXTS), max_size=3),
+    st.sampled_from(AGES),
+    st.lists(st.tuples(st.sampled_from(TEXTS), st.sampled_from(AGES)), max_size=3),
 )
-def test_a_node_agrees_with_the_controller(subnets: list[str], near: list[tuple[str, str]], cidrs: list[str]) -> None:
+def test_a_node_agrees_with_the_controller(
+    subnets: list[str], near: list[tuple[str, str]], age: str, cidrs: list[tuple[str, str]]
+) -> None:
     world = CidrWorld(*(subnet(f"s{number}", text) for number, text in enumerate(subnets)))
-    world.put(node("node1", 1, **{names.NETWORKS: json.dumps(dict(near))}))
-    world.put(*(service_cidr(f"c{number}", text) for number, text in enumerate(cidrs)))
+    world.put(aged(node("node1", 1, **{names.NETWORKS: json.dumps(dict(near))}), age))
+    world.put(*(service_cidr(f"c{number}", text, age=age) for number, (text, age) in enumerate(cidrs)))
     known = View(Settings(node_name="node1", service_cluster_ip_range=networks(*FLAG)))
     known.nodes.store.replace(world.of(Node), 0.0)
     known.subnets.store.replace(world.of(Subnet), 0.0)

@@ -4,12 +4,13 @@ import msgspec
 import pytest
 
 from kube_ovn.model import names
+from kube_ovn.model.crd import Subnet
 from kube_ovn.model.kube import Node, NodeAddress, NodeStatus, Object, ObjectMeta, Pod
 from kube_ovn.model.nb import LogicalSwitchPort, PortGroup
 from kube_ovn.model.row import Member, RowKey
 from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.ports.spoofing import MOST_VIPS, parse_vips
-from tests.small_clusters import Api, fabric, namespace, node, pod, pool, settle, subnet
+from tests.small_clusters import Api, fabric, namespace, node, pod, pool, reservation, settle, subnet
 
 LABEL = {names.PERMIT_SPOOFING: "true"}
 VIP = "10.20.0.9"
@@ -121,6 +122,33 @@ def test_the_address_of_a_node_in_the_subnet() -> None:
     world.put(Node(metadata=ObjectMeta(name="node2", uid="node2"), status=NodeStatus(addresses=addresses)))
     assert world.more == []
     assert "10.20.0.77 is the address of node node2" in world.told
+
+
+def test_an_address_that_an_ip_object_reserves() -> None:
+    world = World(LISTED, PERMITTED, reservation("kept", "blue", VIP))
+    assert world.more == []
+    assert f"{VIP} is given to another Pod or reserved" in world.told
+
+
+def test_a_former_gateway_that_pods_were_given() -> None:
+    world = World({names.PORT_VIPS: "10.20.0.1"}, PERMITTED)
+    item = world.api.get(Subnet, "blue")
+    spec = msgspec.structs.replace(item.spec, gateway="10.20.0.200")
+    world.put(msgspec.structs.replace(item, spec=spec))
+    assert world.api.get(Subnet, "blue").status.gateway == "10.20.0.200"
+    assert world.more == []
+    assert "10.20.0.1 is a gateway of subnet blue" in world.told
+
+
+def test_one_more_pod_in_the_subnet_costs_no_pod_with_further_addresses_a_look() -> None:
+    world = World(LISTED, PERMITTED)
+    world.put(pod("b", annotations={names.LOGICAL_SWITCH: "blue"}))
+    (made,) = (each for each in world.topology.graph.derivations if each.name == "outcomes of Pods")
+    before = made.worked
+    world.put(pod("c", annotations={names.LOGICAL_SWITCH: "blue"}))
+    inside, before = made.worked - before, made.worked
+    world.put(pod("d", annotations={names.LOGICAL_SWITCH: "ovn-default"}))
+    assert inside == made.worked - before, "a Pod in the subnet costs what a Pod elsewhere costs"
 
 
 def test_its_own_address_is_no_further_one() -> None:

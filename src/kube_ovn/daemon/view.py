@@ -15,7 +15,7 @@ import structlog
 from kube_ovn.daemon.settings import Settings
 from kube_ovn.derive import Collection, Graph, News, Read, Source
 from kube_ovn.discovery import cidrs, size
-from kube_ovn.discovery.attached import Named
+from kube_ovn.discovery.attached import Named, parse_networks_of
 from kube_ovn.discovery.cidrs import join_networks
 from kube_ovn.discovery.endpoints import (
     Place,
@@ -106,11 +106,11 @@ class View:
         subnets = self.subnets.objects
         rules = graph.derive("NAT rules", subnets, lambda _, name, each: each.spec.nat_outgoing_policy_rules or None)
         self._exceptions = graph.derive("NAT exceptions", rules, lambda _, name, each: parse_exceptions(each))
-        self._cidr_blocks = graph.derive(
-            "CIDRs of Subnets", subnets, lambda _, name, each: each.status.cidr_block or None
-        )
+        blocks = graph.derive("CIDRs of Subnets", subnets, lambda _, name, each: each.status.cidr_block or None)
+        named = graph.derive("named CIDRs of Subnets", blocks, _name_cidrs)
+        attached = graph.derive("networks of Nodes", nodes, lambda _, name, node: parse_networks_of(node))
         flag = settings.service_cluster_ip_range
-        self._judged = cidrs.define(graph, self.cidrs.objects, nodes, flag, self._find_subnets)
+        self._judged = cidrs.define(graph, self.cidrs.objects, attached, flag, named)
         one: Collection[str, bool] = graph.collection("one", str, bool)
         one.put(ONE, True)
         self.ranges = graph.derive("networks of Services", one, self._join_ranges)
@@ -191,12 +191,6 @@ class View:
     def _find_reserved(self, read: Read) -> tuple[Network, ...]:
         return read.get(self.ranges, ONE) or self._settings.service_cluster_ip_range
 
-    def _find_subnets(self, read: Read) -> Iterator[Named]:
-        """The CIDRs in effect of all Subnets, the join subnet among them. What cannot be read is left out."""
-        for (_, name), text in read.all(self._cidr_blocks).items():
-            with suppress(ValueError):
-                yield from ((network, f"{network} of Subnet {name}") for network in parse_networks(text))
-
     def _join_ranges(self, read: Read, key: str, value: bool) -> tuple[Network, ...] | None:
         kinds = (SERVICE_CIDRS, SUBNETS, NODES)
         known = [read.get(self._synced, kind.name) for kind in kinds]
@@ -275,6 +269,13 @@ def _service_of(item: EndpointSlice) -> tuple[Name, ...]:
     """The Service of a slice; empty for a slice that names none."""
     service = item.metadata.labels.get(names.SERVICE_OF_SLICE)
     return ((item.metadata.namespace, service),) if service else ()
+
+
+def _name_cidrs(read: Read, name: Name, text: str) -> tuple[Named, ...] | None:
+    """The CIDRs in effect of a Subnet; none when they cannot be read."""
+    with suppress(ValueError):
+        return tuple((network, f"{network} of Subnet {name[1]}") for network in parse_networks(text))
+    return None
 
 
 def _server_spots(item: EndpointSlice) -> frozenset[Spot] | None:

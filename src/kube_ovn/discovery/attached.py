@@ -4,8 +4,9 @@ The controller and each node ask the same functions. The annotation is that of t
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
+from typing import NamedTuple
 
 import msgspec
 
@@ -33,30 +34,50 @@ def internal_addresses(node: Node) -> tuple[Address, ...]:
     return tuple(dict.fromkeys(addresses))
 
 
-def parse_networks_of(node: Node) -> tuple[Named, ...]:
-    """The networks of one node: its own addresses, and the networks in its annotation. What cannot be read there is
-    left out.
-    """
-    found = _own(node)
-    for network, label in _told(node):
-        found.setdefault(network, f"{network} ({label}) of node {node.metadata.name}")
-    return tuple(found.items())
+class NodeNetworks(NamedTuple):
+    """The networks of one node."""
+
+    node: str
+    age: str
+    """The creation timestamp of the Node."""
+    own: tuple[Address, ...]
+    """The addresses of the node (`internal_addresses`)."""
+    told: tuple[tuple[Network, str], ...]
+    """The networks in the annotation, each with its label."""
+
+    @property
+    def named(self) -> tuple[Named, ...]:
+        """All networks, the node's own addresses among them."""
+        return self._name(self.told)
+
+    @property
+    def named_without_services(self) -> tuple[Named, ...]:
+        """The networks in which no Service has its address. A single address of a link may be that of a Service:
+        kube-proxy puts these on a link of its own.
+        """
+        return self._name(
+            (network, label)
+            for network, label in self.told
+            if network.prefixlen < network.max_prefixlen or label in (GATEWAY, RESOLVER, API_SERVER)
+        )
+
+    def name(self, network: Network, label: str) -> str:
+        """The words for a network in the annotation."""
+        return f"{network} ({label}) of node {self.node}"
+
+    def _name(self, told: Iterable[tuple[Network, str]]) -> tuple[Named, ...]:
+        found = {ip_network(each): f"address {each} of node {self.node}" for each in self.own}
+        for network, label in told:
+            found.setdefault(network, self.name(network, label))
+        return tuple(found.items())
 
 
-def networks_without_services(node: Node) -> tuple[Named, ...]:
-    """The networks of one node in which no Service has its address. A single address of a link may be that of a
-    Service: kube-proxy puts these on a link of its own.
-    """
-    found = _own(node)
-    for network, label in _told(node):
-        if network.prefixlen < network.max_prefixlen or label in (GATEWAY, RESOLVER, API_SERVER):
-            found.setdefault(network, f"{network} ({label}) of node {node.metadata.name}")
-    return tuple(found.items())
-
-
-def _own(node: Node) -> dict[Network, str]:
-    name = node.metadata.name
-    return {ip_network(each): f"address {each} of node {name}" for each in internal_addresses(node)}
+def parse_networks_of(node: Node) -> NodeNetworks | None:
+    """The networks of one node; None when it has none. What cannot be read in the annotation is left out."""
+    meta, own, told = node.metadata, internal_addresses(node), tuple(_told(node))
+    if not own and not told:
+        return None
+    return NodeNetworks(node=meta.name, age=meta.creation_timestamp, own=own, told=told)
 
 
 def _told(node: Node) -> Iterator[tuple[Network, str]]:

@@ -29,12 +29,22 @@ from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.gateways import exits
 from kube_ovn.topology.inputs import STANDING, Inputs
 from kube_ovn.topology.outputs import Outputs, ToldKey, by_uid
-from kube_ovn.topology.ports import outcome
+from kube_ovn.topology.ports import outcome, spoofing
 from kube_ovn.topology.ports.obstacles import Obstacles
-from kube_ovn.topology.ports.spoofing import Spoofing, define_open_ports
 from kube_ovn.topology.services import checks, cidrs
 from kube_ovn.topology.services import network as services
-from kube_ovn.topology.subnets import addressing, attached, bindings, features, network, parsing, report, scope
+from kube_ovn.topology.subnets import (
+    addressing,
+    attached,
+    bindings,
+    features,
+    near,
+    network,
+    objections,
+    parsing,
+    report,
+    scope,
+)
 from kube_ovn.topology.subnets.verdict import in_effect
 
 T_co = TypeVar("T_co", bound=Object, covariant=True)
@@ -85,8 +95,20 @@ class Topology:
         recall = Recall(inputs, recorded, held, registry, fabric.join, confirmed, released)
         recall.define(graph, having, checked.holders, effect)
 
-        near, claimed = attached.define(graph, inputs), cidrs.Claimed(graph, inputs)
-        spaces = addressing.define(graph, inputs, fabric, near, claimed, effect, having, held, confirmed.keys())
+        links = attached.define(graph, inputs)
+        spaces = addressing.define(
+            graph,
+            objections.Reads(
+                inputs=inputs,
+                fabric=fabric,
+                attached=links,
+                claimed=attached.define_claimed(graph, inputs),
+                in_effect=effect,
+                holders=having,
+                grants=held,
+                confirmed=confirmed.keys(),
+            ),
+        )
         annotations.define(graph, inputs, outputs)
         bindings.define_initial(graph, inputs, outputs, fabric)
         scopes = scope.define(graph, inputs, fabric, spaces)
@@ -107,8 +129,8 @@ class Topology:
             effective=spaces.effective,
             obstacles=obstacles,
         )
-        pods, nodes = request.define(graph, asking, having.pods, having.nodes)
-        asked = (nodes, pods, request.define_checks(graph, held, checked.holders))
+        of_pods, of_nodes = request.define(graph, asking, having.pods, having.nodes)
+        asked = (of_nodes, of_pods, request.define_checks(graph, held, checked.holders))
         kept = records.Reads(
             inputs=inputs, recorded=recorded, holders=having, checks=checked.holders, grants=held, parents=parents
         )
@@ -117,11 +139,12 @@ class Topology:
         allocation.define(graph, spaces.effective, spaces.pool_ranges, asked, leaving)
         records.define_creation(graph, inputs, outputs, having, checked.holders, held)
 
-        ranges = cidrs.define(graph, inputs, outputs, fabric, spaces.effective)
+        ranges = cidrs.define(graph, inputs, outputs, fabric, links, spaces.cidrs)
+        around = near.define(graph, fabric, spaces, links, ranges)
         looks = features.define(graph, inputs, fabric)
         parsed = parsing.define(graph, looks, spaces.effective)
-        switches = network.define(graph, inputs, outputs, fabric, looks, parsed, spaces, near, ranges, held)
-        define_open_ports(graph, inputs, outputs)
+        switches = network.define(graph, inputs, outputs, fabric, looks, parsed, spaces, around.addresses, ranges, held)
+        spoofing.define_open_ports(graph, inputs, outputs)
         ways = exits.define(graph, inputs, outputs, fabric, looks, spaces)
         outcome.define(
             graph,
@@ -134,17 +157,18 @@ class Topology:
                 obstacles=obstacles,
                 addressing=spaces,
                 features=looks,
-                network=switches,
-                spoofing=Spoofing(
+                nodes=around,
+                spoofing=spoofing.Spoofing(
                     fabric=fabric,
-                    namespaces=inputs.namespaces,
+                    permitted=spoofing.define_permits(graph, inputs),
                     features=looks,
-                    grants=held,
-                    network=switches,
+                    grants=spoofing.index_grants(graph, held),
+                    uses=switches.uses,
+                    nodes=around,
                     scopes=scopes,
                 ),
-                pod_requests=pods,
-                node_requests=nodes,
+                pod_requests=of_pods,
+                node_requests=of_nodes,
             ),
         )
         services.define(
@@ -158,6 +182,7 @@ class Topology:
                 holders=having,
                 grants=held,
                 network=switches,
+                places=spaces.places,
                 checks=checked,
             ),
         )
@@ -171,6 +196,7 @@ class Topology:
                 texts=parsed,
                 bindings=bound,
                 network=switches,
+                nodes=around,
                 grants=held,
                 exits=ways,
             ),

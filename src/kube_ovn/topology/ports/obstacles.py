@@ -2,7 +2,7 @@
 
 Foreign rows of the Northbound database keep their names, and so does the joint of an accepted Subnet with the router.
 A Pod gives way to a Node. A new Subnet gives way to a Node or Pod that has an address already, and is not accepted
-(`subnets.addressing.is_taken`); any other Node or Pod gives way to the Subnet, also while the Subnet's status does not
+(`subnets.objections`); any other Node or Pod gives way to the Subnet, also while the Subnet's status does not
 say yet that it is in effect: a port that exists must not go when the status comes.
 """
 

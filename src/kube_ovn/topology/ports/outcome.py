@@ -28,7 +28,7 @@ from kube_ovn.topology.ports.spoofing import Spoofing
 from kube_ovn.topology.ports.wishes import has_wish, wish_faults
 from kube_ovn.topology.subnets.addressing import Addressing
 from kube_ovn.topology.subnets.features import Features
-from kube_ovn.topology.subnets.network import Network
+from kube_ovn.topology.subnets.near import NodesNear
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Reads:
     obstacles: Obstacles
     addressing: Addressing
     features: Source[str, Features]
-    network: Network
+    nodes: NodesNear
     spoofing: Spoofing
     pod_requests: Derived[str, Holder, Asked]
     node_requests: Derived[str, Holder, Asked]
@@ -169,14 +169,13 @@ def _refusal(read: Read, on: Reads, holder: Holder, asked: Asked | None) -> Refu
 
 
 def _conflict(read: Read, on: Reads, ref: ObjectRef) -> Told | None:
-    found = read.get(on.network.conflicts, ref.name)
+    found = read.get(on.nodes.conflicts, ref.name)
     if found is not None:
         address, subnet = found[0]
         message = f"address {address} of node {ref.name} lies in the CIDR of subnet {subnet}; change one of them"
-    elif (clash := read.get(on.network.clashes, ref.name)) is not None:
-        words, subnet = clash
-        message = f"{words} overlaps subnet {subnet}: from this node only one of them is reached; change one"
     else:
+        message = read.get(on.nodes.clashes, ref.name) or ""
+    if not message:
         return None
     return Told(object=ref, reason=names.NODE_ADDRESS_CONFLICT, message=message)
 

@@ -9,20 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kube_ovn.config import parse_list
-from kube_ovn.derive import Graph, Read, Source
+from kube_ovn.derive import Graph, Index, Read, Source
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, format_list, parse_addresses
 from kube_ovn.model.kube import Namespace, Pod
 from kube_ovn.model.nb import Acl, PortGroup
 from kube_ovn.model.network import Grant, Subnet
 from kube_ovn.model.row import Key, Member, Row, facts, owned
-from kube_ovn.topology.addresses.grants import Grants
+from kube_ovn.topology.addresses.grants import Grants, Held
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.inputs import Inputs
 from kube_ovn.topology.outputs import Outputs
 from kube_ovn.topology.ports.pod import Senders
 from kube_ovn.topology.subnets.features import Features
-from kube_ovn.topology.subnets.network import Network
+from kube_ovn.topology.subnets.near import NodesNear
+from kube_ovn.topology.subnets.network import Use
 from kube_ovn.topology.subnets.scope import Scopes, Tenant
 from kube_ovn.topology.subnets.switch import dhcp_answers
 
@@ -34,10 +35,13 @@ class Spoofing:
     """The sources and settings by which senders are judged."""
 
     fabric: Fabric
-    namespaces: Source[str, Namespace]
+    permitted: Source[str, bool]
+    """The Namespaces with the label that permits it."""
     features: Source[str, Features]
-    grants: Grants
-    network: Network
+    grants: Index[tuple[str, Address], str, Held]
+    """By subnet and address."""
+    uses: Source[str, Use]
+    nodes: NodesNear
     scopes: Scopes
 
     def judge(self, read: Read, pod: Pod, grant: Grant, subnet: Subnet) -> tuple[Senders, list[str]]:
@@ -70,10 +74,10 @@ class Spoofing:
     def _permits(self, read: Read, namespace: str, subnet: str) -> bool:
         if self.fabric.trusts_tenants:
             return True
-        features, found = read.get(self.features, subnet), read.get(self.namespaces, namespace)
+        features = read.get(self.features, subnet)
         if features is not None and features.spec.permit_spoofing:
             return True
-        return found is not None and found.metadata.labels.get(names.PERMIT_SPOOFING) == "true"
+        return read.get(self.permitted, namespace) is True
 
     def _against(self, read: Read, namespace: str, address: Address, subnet: Subnet) -> str:
         """Why a port in a subnet may not send from an address, as the end of a sentence; empty when it may."""
@@ -82,18 +86,33 @@ class Spoofing:
         tenant = Tenant(namespace, (subnet.name,))  # the Pod is in it
         if self.scopes.against_addresses(read, tenant, subnet.name, [address]):
             return "is in an IPPool for other Namespaces"
-        use = read.get(self.grants.occupancy, subnet.name)
+        use = read.get(self.uses, subnet.name)
         if address in subnet.gateways or (use is not None and address in use.old_gateways):
             return f"is a gateway of subnet {subnet.name}"
-        if use is not None and any(
-            each.version == address.version and int(address) in each.using for each in use.usage
-        ):
+        if read.select(self.grants, (subnet.name, address)):
             return (
                 "is given to another Pod or reserved; keep it in excludeIps of the Subnet, so that it is given to none"
             )
-        conflicts = read.select(self.network.conflicts_by_subnet, subnet.name)
-        node = next((name for name, found in conflicts.items() if (address, subnet.name) in found), "")
+        node = min(read.select(self.nodes.conflicts_by_address, (subnet.name, address)), default="")
         return f"is the address of node {node}" if node else ""
+
+
+def define_permits(graph: Graph, inputs: Inputs) -> Source[str, bool]:
+    """Derive the Namespaces with the label that permits it."""
+
+    def permit(read: Read, name: str, namespace: Namespace) -> bool | None:
+        return namespace.metadata.labels.get(names.PERMIT_SPOOFING) == "true" or None
+
+    return graph.derive("Namespaces that permit spoofing", inputs.namespaces, permit)
+
+
+def index_grants(graph: Graph, grants: Grants) -> Index[tuple[str, Address], str, Held]:
+    """Grants by subnet and address."""
+
+    def places(owner: str, held: Held) -> list[tuple[str, Address]]:
+        return [(held.grant.subnet, address) for address in held.grant.addresses]
+
+    return graph.index("grants by address", grants.held, places)
 
 
 @dataclass(frozen=True, slots=True)

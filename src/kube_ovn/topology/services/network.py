@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kube_ovn.derive import Graph, Index, Read, Source
 from kube_ovn.discovery import size
+from kube_ovn.discovery.attached import Named
 from kube_ovn.discovery.dns import Names, service_names
 from kube_ovn.discovery.endpoints import (
     balanced_addresses,
@@ -46,6 +47,7 @@ from kube_ovn.topology.services.balancer import (
 from kube_ovn.topology.services.checks import Checks
 from kube_ovn.topology.services.dns import render_dns, shard
 from kube_ovn.topology.subnets.network import Network
+from kube_ovn.topology.subnets.places import Places
 
 _NODES_DNS = Name(names.FABRIC, names.DNS_SERVICE)
 _MOST_NAMED = 5
@@ -84,6 +86,8 @@ class Reads:
     holders: Holders
     grants: Grants
     network: Network
+    places: Places[str, tuple[Named, ...]]
+    """The subnets, by the places of their CIDRs."""
     checks: Checks
 
 
@@ -193,11 +197,9 @@ class _Balancing:
 
     def _refuse(self, read: Read, front: Front) -> str:
         """Why the Service is not reached at a front, in one sentence; empty where it may be."""
-        covering = read.get(self._on.network.covering, ONE)
-        assert covering is not None, "there always is one"
         servers = read.get(self._servers, ONE) or frozenset()
         ranges = read.get(self._on.ranges, ONE)
-        return refusal(front.spot, ranges or (), covering.find, servers)
+        return refusal(front.spot, ranges or (), lambda each: self._on.places.holding(read, each) or "", servers)
 
     def _find_servers(self, read: Read, key: str, value: bool) -> frozenset[Spot] | None:
         slices = read.select(self._on.slices, Name(*API_SERVICE)).values()

@@ -1,30 +1,27 @@
 """The Subnets in effect, their addresses, and their readiness to give out new addresses.
 
-Reads Subnets, foreign rows, holders and grants. The step in here puts an accepted subnet into a collection, where it
+Reads Subnets, IPPools, objections and grants. The step in here puts an accepted subnet into a collection, where it
 counts for the moment between the verdict and the status that says so.
 """
 
-from collections.abc import Collection as Names
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kube_ovn.derive import Collection, Derived, Graph, Index, News, Read, Source
-from kube_ovn.model import crd, names
-from kube_ovn.model.addr import Address
+from kube_ovn.discovery.attached import Named
+from kube_ovn.model import crd
 from kube_ovn.model.crd import IPPool
 from kube_ovn.model.kube import VersionedMeta
-from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.network import Subnet
-from kube_ovn.model.row import RowKey
 from kube_ovn.topology.addresses.grants import COMING, READY, UNREADY, Grants, Pools
-from kube_ovn.topology.addresses.holders import Holders
-from kube_ovn.topology.fabric import Fabric
-from kube_ovn.topology.inputs import STANDING, Inputs, record_name
-from kube_ovn.topology.services.cidrs import Claimed
-from kube_ovn.topology.subnets.attached import Attached
+from kube_ovn.topology.inputs import STANDING, Inputs
+from kube_ovn.topology.subnets import places
+from kube_ovn.topology.subnets.objections import Reads, against_change
+from kube_ovn.topology.subnets.objections import define as define_objections
 from kube_ovn.topology.subnets.overlap import Extent, find_overlaps
+from kube_ovn.topology.subnets.places import Places
 from kube_ovn.topology.subnets.pool import PoolVerdict, judge_pools
-from kube_ovn.topology.subnets.verdict import Claim, find_loss, in_effect, parse_claim, until_written
+from kube_ovn.topology.subnets.verdict import Claim, in_effect, parse_claim, until_written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +53,9 @@ class Addressing:
 
     judged: Derived[str, Claim, Judged]
     effective: Derived[str, Judged, Subnet]
+    cidrs: Source[str, tuple[Named, ...]]
+    """The CIDRs of effective subnets, with the words for them in messages."""
+    places: Places[str, tuple[Named, ...]]
     readiness: Derived[str, crd.Subnet, str]
     """`READY`, `COMING` or `UNREADY` to give out addresses."""
     pool_specs: Derived[str, IPPool, IPPool]
@@ -76,24 +76,13 @@ def define_in_effect(graph: Graph, inputs: Inputs, grants: Grants) -> Derived[st
     )
 
 
-def define(
-    graph: Graph,
-    inputs: Inputs,
-    fabric: Fabric,
-    attached: Attached,
-    claimed: Claimed,
-    held: Derived[str, crd.Subnet, Subnet],
-    holders: Holders,
-    grants: Grants,
-    confirmed: Names[str],
-) -> Addressing:
-    """Derive the decisions on Subnets and IPPools. `held`: the result of `define_in_effect`. `confirmed`: the UIDs of
-    Pods and Nodes that have a port in the database.
-    """
+def define(graph: Graph, on: Reads) -> Addressing:
+    """Derive the decisions on Subnets and IPPools."""
+    inputs, fabric, grants = on.inputs, on.fabric, on.grants
     decided = graph.collection("accepted subnets", str, Accepted)
 
     def claim(read: Read, name: str, subnet: crd.Subnet) -> Claim:
-        has = read.get(held, name) or _accepted(read, decided, subnet)
+        has = read.get(on.in_effect, name) or _accepted(read, decided, subnet)
         if name not in fabric.initial and not read.get(inputs.standing, STANDING):
             # Until the initial subnets are in effect, nothing is known that could be in the way of a change.
             return Claim(age=subnet.metadata.creation_timestamp, wanted=has, complaint="", held=has)
@@ -102,11 +91,11 @@ def define(
     def judge(read: Read, name: str, each: Claim) -> Judged:
         overlap = "".join(found[name] for found in read.select(overlaps, name).values())
         refusal = each.complaint or overlap or read.get(objections, name) or ""
-        accepted, current = each.held if refusal else each.wanted, read.get(held, name)
+        accepted, current = each.held if refusal else each.wanted, read.get(on.in_effect, name)
         if current is None:
             return Judged(effective=None, accepted=accepted, refusal=refusal)
         present = read.get(grants.in_use, name)
-        if present is not None and _loss(read, grants, current, present):
+        if present is not None and against_change(read, grants, current, present):
             refusal = "its status does not fit the addresses in use"  # a user edited it
             return Judged(effective=present, accepted=present, refusal=refusal)
         stays = current if accepted is None else until_written(current, accepted)
@@ -120,52 +109,24 @@ def define(
         return COMING if _accepted(read, decided, subnet) is not None else UNREADY
 
     claims = graph.derive("claims of subnets", inputs.subnets, claim)
-    objections = _define_objections(graph, inputs, fabric, attached, claimed, holders, grants, confirmed, claims)
+    objections = define_objections(graph, on, claims)
     overlaps = _define_overlaps(graph, inputs, claims, objections)
     judged = graph.derive("judged subnets", claims, judge)
     _remember(graph, inputs.subnets, judged, decided)
     effective = graph.derive("effective subnets", judged, lambda read, name, each: each.effective)
+    cidrs = graph.derive("CIDRs of subnets", effective, lambda read, name, each: _name_cidrs(each))
     specs = graph.derive("specs of pools", inputs.pools, lambda read, name, pool: _spec(pool))
     pools = _define_pools(graph, specs, effective)
     return Addressing(
         judged=judged,
         effective=effective,
+        cidrs=cidrs,
+        places=places.define(graph, "subnets", cidrs, lambda name, named: (cidr for cidr, _ in named)),
         readiness=graph.derive("readiness of subnets", inputs.subnets, readiness),
         pool_specs=specs,
         pool_ranges=pools[0],
         pool_verdicts=pools[1],
     )
-
-
-def _define_objections(
-    graph: Graph,
-    inputs: Inputs,
-    fabric: Fabric,
-    attached: Attached,
-    claimed: Claimed,
-    holders: Holders,
-    grants: Grants,
-    confirmed: Names[str],
-    claims: Derived[str, crd.Subnet, Claim],
-) -> Derived[str, Claim, str]:
-    """Derive the sentences why addresses or names in use forbid the subnet that a spec asks for."""
-
-    def objection(read: Read, name: str, each: Claim) -> str | None:
-        if each.wanted is None:
-            return None
-        held = () if each.held is None else each.held.cidrs  # these stay with the Subnet, whatever overlaps them
-        new = [cidr for cidr in each.wanted.cidrs if cidr not in held]
-        against = (attached.against(read, new) or claimed.against(read, new)) if new else ""
-        if against and name not in fabric.initial:
-            return against
-        if each.held is not None:
-            return _loss(read, grants, each.wanted, each.held) or None
-        joint = names.switch_port(name, fabric.router)
-        if not is_taken(read, inputs, holders, grants, joint, confirmed):
-            return None
-        return f"its port would be named {joint}, which is taken already; choose another name"
-
-    return graph.derive("objections to subnets", claims, objection)
 
 
 def _define_overlaps(
@@ -189,6 +150,10 @@ def _define_overlaps(
     extents = graph.derive("extents of subnets", claims, extent)
     overlaps = graph.derive("overlaps of subnets", inputs.one, find_all)
     return graph.index("subnets that overlap", overlaps, lambda key, found: found)
+
+
+def _name_cidrs(subnet: Subnet) -> tuple[Named, ...]:
+    return tuple((cidr, f"{cidr} of Subnet {subnet.name}") for cidr in subnet.cidrs)
 
 
 def _accepted(read: Read, decided: Source[str, Accepted], subnet: crd.Subnet) -> Subnet | None:
@@ -243,35 +208,4 @@ def _spec(pool: IPPool) -> IPPool:
     return IPPool(
         metadata=VersionedMeta(name=meta.name, uid=meta.uid, creation_timestamp=meta.creation_timestamp),
         spec=pool.spec,
-    )
-
-
-def _loss(read: Read, grants: Grants, wanted: Subnet, held: Subnet) -> str:
-    """Why addresses in use forbid that a subnet changes; empty when they do not."""
-    if (wanted.cidrs, wanted.gateways) == (held.cidrs, held.gateways):
-        return ""
-    given = {each for one in read.select(grants.by_subnet, wanted.name).values() for each in one.grant.gateways}
-    return find_loss(wanted, held, users(read, grants, wanted.name), given)
-
-
-def users(read: Read, grants: Grants, subnet: str) -> list[tuple[Address, str]]:
-    """The addresses in use in a subnet, in order, each with the label of its owner."""
-    held = read.select(grants.by_subnet, subnet).values()
-    found = [(address, each.owner.label) for each in held for address in each.grant.addresses]
-    return sorted(found, key=lambda each: (each[0].version, int(each[0])))
-
-
-def is_taken(read: Read, inputs: Inputs, holders: Holders, grants: Grants, joint: str, confirmed: Names[str]) -> bool:
-    """Whether the name of a new subnet's joint is taken: by a foreign row, or by the port of a Node or Pod that has an
-    address, also while the record of it is on its way. A Node or Pod without an address gives way.
-    """
-    if read.get(inputs.foreign, RowKey(LogicalSwitchPort.TABLE, joint)):
-        return True
-    node, (pod, _, namespace) = joint.removeprefix(names.node_port("")), joint.rpartition(".")
-    found = [read.get(holders.nodes, node)] if node != joint else []
-    found += [read.get(holders.pods, record_name(namespace, pod))] if pod else []
-    return any(
-        each.uid in confirmed or read.get(grants.held, each.owner.key) is not None or holders.is_recorded(read, each)
-        for each in found
-        if each is not None
     )

@@ -23,10 +23,12 @@ from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.gateways.groups import Exit
 from kube_ovn.topology.inputs import STANDING, Inputs
 from kube_ovn.topology.outputs import Outputs, Wanted
-from kube_ovn.topology.subnets.addressing import Addressing, users
+from kube_ovn.topology.subnets.addressing import Addressing
 from kube_ovn.topology.subnets.bindings import Bindings
 from kube_ovn.topology.subnets.features import is_leaving
+from kube_ovn.topology.subnets.near import NodesNear
 from kube_ovn.topology.subnets.network import Network
+from kube_ovn.topology.subnets.objections import users
 from kube_ovn.topology.subnets.parsing import Texts
 from kube_ovn.topology.subnets.status import GATEWAY, pool_status, same, subnet_status, vpc_status
 from kube_ovn.topology.subnets.verdict import format_names
@@ -56,6 +58,7 @@ class Reads:
     texts: Source[str, Texts]
     bindings: Bindings
     network: Network
+    nodes: NodesNear
     grants: Grants
     exits: Derived[str, Subnet, Exit]
 
@@ -188,7 +191,7 @@ def _conflict(read: Read, on: Reads, effective: Subnet | None) -> str:
     """
     if effective is None:
         return ""
-    members = read.select(on.network.conflicts_by_subnet, effective.name)
+    members = read.select(on.nodes.conflicts_by_subnet, effective.name)
     found = [(address, node) for node, each in members.items() for address, name in each if name == effective.name]
     if not found:
         return ""
