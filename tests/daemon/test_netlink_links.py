@@ -378,7 +378,11 @@ def test_a_route_of_another_program_stays_and_is_there_when_ours_goes(netns: str
             plumbing.apply(names.NODE_NIC, wanted)
             assert others() == theirs
             assert ours() == {Route(to=ip_network("10.8.0.0/24"), via=ip_address(router))}
-        ways = plumbing.list_ways()
+        around = plumbing.look_around()
+        ways = around.ways
+        assert {str(each) for each in around.addresses} >= {"100.64.0.2", "fd17::1"}
+        routed = [(way.link, way.to.version) for way in ways if way.via is not None and way.to.prefixlen]
+        assert sorted(routed) == [("docker0", 4), ("ovn0", 4)], "two routes through a router tell no more than one"
         on_link = [(way.link, str(way.to)) for way in ways if way.via is None]
         assert ("docker0", "172.17.0.0/16") in on_link
         assert ("docker0", "fd17::/64") in on_link

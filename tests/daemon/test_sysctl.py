@@ -124,7 +124,7 @@ class Crossing:
         command("ip", "netns", "exec", os.path.basename(self.node), "sysctl", "-qw", f"{name}={value}")
 
     def apply(self, *versions: int, nics: tuple[str, ...] = ("ovn0",)) -> list[str]:
-        return in_netns(self.node, lambda: plumbing.apply_sysctls(versions, nics, plumbing.list_ways()))
+        return in_netns(self.node, lambda: plumbing.apply_sysctls(versions, nics, plumbing.look_around().ways))
 
     def passes(self) -> bool:
         """Whether packets of the Pod reach the host outside and the answers come back."""
@@ -207,7 +207,7 @@ def test_a_node_that_forwards_ipv6_and_hears_no_router_goes_on_so(crossing: Cros
 def test_nothing_is_written_when_all_is_right(crossing: Crossing) -> None:
     """Where nothing can be written, nothing is refused; what is wrong is named, family by family."""
     script = "from kube_ovn.daemon import plumbing as p; "
-    script += "print(p.apply_sysctls((4, 6), ['ovn0', 'gone'], p.list_ways()))"
+    script += "print(p.apply_sysctls((4, 6), ['ovn0', 'gone'], p.look_around().ways))"
 
     def refused() -> str:
         entered = ["nsenter", f"--net={crossing.node}", "unshare", "--mount", "sh", "-ec"]
@@ -233,7 +233,7 @@ def test_without_accept_ra_forwarding_is_not_begun(crossing: Crossing) -> None:
     crossing.set(FORWARDING6, "0")
 
     def apply() -> str:
-        script = "from kube_ovn.daemon import plumbing as p; print(p.apply_sysctls((6,), [], p.list_ways()))"
+        script = "from kube_ovn.daemon import plumbing as p; print(p.apply_sysctls((6,), [], p.look_around().ways))"
         one = "/proc/sys/net/ipv6/conf/eth7.5/accept_ra"
         only = f'mount --bind {one} {one}; mount -o remount,bind,ro {one}; exec "$0" -c "$1"'
         return command(
@@ -254,7 +254,7 @@ def test_settings_are_told_of(netns: str) -> None:
             await ip("link", "set", name, "up")
             await carrier(name)
         await ip("address", "add", "192.0.2.1/24", "dev", "eth7")
-        uplinks = find_uplinks(plumbing.list_ways(), 4)
+        uplinks = find_uplinks(plumbing.look_around().ways, 4)
         assert list(uplinks) == ["eth7"]
         told = Told()
         watch = notify.LinkWatch([names.NODE_NIC], names.ROUTE_PROTOCOL, told.tell)
@@ -285,7 +285,7 @@ def test_multipath_leads_over_each_of_its_links(netns: str) -> None:
             await carrier(name)
         hops = ["nexthop", "via", "192.0.2.2", "dev", "up1", "nexthop", "via", "198.51.100.2", "dev", "up2"]
         await ip("route", "add", "default", *hops)
-        found = [(way.link, str(way.via)) for way in plumbing.list_ways() if not way.to.prefixlen]
+        found = [(way.link, str(way.via)) for way in plumbing.look_around().ways if not way.to.prefixlen]
         assert found == [("up1", "192.0.2.2"), ("up2", "198.51.100.2")]
 
     inside(netns, scenario)

@@ -46,7 +46,7 @@ class NodeNetworks:
         node, services = self._view.own, self._view.service_networks
         if node is None or services is None:
             return  # not registered or not known yet
-        ways = await plumbing.run(plumbing.list_ways)
+        ways = (await plumbing.run(plumbing.look_around)).ways
         on_link = [(way.link, way.to) for way in ways if way.via is None]
         gateways = [way.via for way in ways if way.via is not None and not way.to.prefixlen]
         text = format_networks(on_link, gateways, _resolvers(), to_address(self._kube.host), services)

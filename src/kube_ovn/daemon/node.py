@@ -80,10 +80,9 @@ class NodeNetwork:
     async def make_pass(self) -> None:
         """Bring the node to its desired state. Raises NetlinkError, NftError, PortError, TimeoutError."""
         self.mtu = self._settings.mtu or await self._derive_mtu()
-        local = await plumbing.run(plumbing.list_addresses)
-        ways = await plumbing.run(plumbing.list_ways)
-        near = [way.to for way in ways if way.via is None and way.link not in names.NODE_NICS]
-        state = self._render(self.mtu, local, near) if self.mtu else None
+        around = await plumbing.run(plumbing.look_around)
+        near = [way.to for way in around.ways if way.via is None and way.link not in names.NODE_NICS]
+        state = self._render(self.mtu, around.addresses, near) if self.mtu else None
         if state is None:
             return  # the node stays as it is
         async with asyncio.timeout(PORT_DEADLINE):
@@ -97,9 +96,9 @@ class NodeNetwork:
         for name, nic in state.nics.items():
             self.links.indices[name] = await plumbing.run(plumbing.apply, name, nic.link)
         versions = {gateway.version for gateway in state.gateways}
-        await self._keep_sysctls(versions, ways)
+        await self._keep_sysctls(versions, around.ways)
         self._complain(state.stopped, complaints)
-        taught = 6 in versions and any(way.taught for way in ways)  # of accept_ra the kernel does not notify
+        taught = 6 in versions and any(way.taught for way in around.ways)  # of accept_ra the kernel does not notify
         self._look_again(state.fragile or taught or bool(self._refused))
         self._state = state
         self._covered = frozenset() if None in self.links.indices.values() else state.networks

@@ -30,6 +30,7 @@ from kube_ovn.model.host import (
     PodNetwork,
     Route,
     Sandbox,
+    Surroundings,
     Way,
 )
 from kube_ovn.plan import diff
@@ -134,10 +135,12 @@ def list_addresses() -> set[Address]:
         return {entry.address for _, entry in links.list_addresses(root)}
 
 
-def list_ways() -> list[Way]:
-    """The networks that the node's links lead to, and the routers on the way. Raises NetlinkError."""
+def look_around() -> Surroundings:
+    """The addresses of the node, the networks that its links lead to, and the routers on the way. Raises
+    NetlinkError.
+    """
     with Socket() as root:
-        return links.list_ways(root)
+        return links.look_around(root)
 
 
 def apply_sysctls(versions: Collection[int], nics: Collection[str], ways: Collection[Way]) -> list[str]:

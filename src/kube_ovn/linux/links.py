@@ -13,8 +13,8 @@ from ipaddress import ip_address, ip_network
 
 from kube_ovn.linux import netlink
 from kube_ovn.linux.netlink import Attribute, Message, NetlinkError, Socket, decode, encode
-from kube_ovn.model.addr import Address
-from kube_ovn.model.host import InterfaceAddress, Link, PodNetwork, Route, Way
+from kube_ovn.model.addr import Address, Network
+from kube_ovn.model.host import InterfaceAddress, Link, PodNetwork, Route, Surroundings, Way
 
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
@@ -176,62 +176,89 @@ def delete_address(root: Socket, index: int, address: InterfaceAddress) -> None:
 
 
 def list_routes(root: Socket, protocol: int | None, index: int | None = None) -> list[Route]:
-    """The unicast routes of the main table: of one protocol, through one link; None means any. Raises NetlinkError."""
-    return [route for _, _, route in _dump_routes(root, protocol, index)]
-
-
-def _dump_routes(root: Socket, protocol: int | None, index: int | None) -> list[tuple[int, int, Route]]:
-    """As `list_routes`, each route with the index of its link and its protocol; once for each router that it has."""
-    header = _RTMSG.pack(0, 0, 0, 0, _TABLE_MAIN, protocol or 0, 0, _UNICAST, 0)
+    """The unicast routes of the main table: of one protocol, through one link; None means any. A route is listed once
+    for each router that it has. Raises NetlinkError.
+    """
     found = []
-    for body in root.dump(
-        Message("list of routes", _GETROUTE, 0, header + (encode([(_RTA_OIF, index)]) if index else b""))
-    ):
-        family, length, _, _, table, owner, _, kind, _ = _RTMSG.unpack_from(body)
-        attributes = decode(body[_RTMSG.size :])
-        # The kernel filters too, but falls back to everything for families that cannot.
-        if table != _TABLE_MAIN or kind != _UNICAST or (protocol is not None and owner != protocol):
-            continue
-        to = ip_network((attributes.get(_RTA_DST, bytes(4 if family == socket.AF_INET else 16)), length))
-        source = _optional(attributes.get(_RTA_PREFSRC))
-        for through, via in _hops(attributes):
-            if index in (None, through):
-                found.append((through, owner, Route(to=to, via=via, source=source)))
+    for family, length, _, attributes in _dump_routes(root, protocol, index):
+        to, source = _destination(family, length, attributes), _optional(attributes.get(_RTA_PREFSRC))
+        hops = [via for through, via in _hops(attributes) if index in (None, through)]
+        found += [Route(to=to, via=_optional(via), source=source) for via in hops]
     return found
 
 
-def _hops(attributes: dict[int, bytes]) -> Iterator[tuple[int, Address | None]]:
-    """The index of the link and the router of each way that a route offers (rtnetlink(7), RTA_MULTIPATH)."""
+def _dump_routes(
+    root: Socket, protocol: int | None, index: int | None
+) -> Iterator[tuple[int, int, int, dict[int, bytes]]]:
+    """As `list_routes`: the address family, the length of the prefix, the protocol and the attributes of each route."""
+    header = _RTMSG.pack(0, 0, 0, 0, _TABLE_MAIN, protocol or 0, 0, _UNICAST, 0)
+    through = encode([(_RTA_OIF, index)]) if index else b""
+    for body in root.dump(Message("list of routes", _GETROUTE, 0, header + through)):
+        family, length, _, _, table, owner, _, kind, _ = _RTMSG.unpack_from(body)
+        # The kernel filters too, but falls back to everything for families that cannot.
+        if table == _TABLE_MAIN and kind == _UNICAST and protocol in (None, owner):
+            yield family, length, owner, decode(body[_RTMSG.size :])
+
+
+def _destination(family: int, length: int, attributes: dict[int, bytes]) -> Network:
+    return ip_network((attributes.get(_RTA_DST, bytes(4 if family == socket.AF_INET else 16)), length))
+
+
+def _hops(attributes: dict[int, bytes]) -> Iterator[tuple[int, bytes | None]]:
+    """The index of the link and the address of the router of each way that a route offers (rtnetlink(7),
+    RTA_MULTIPATH).
+    """
     several = attributes.get(_RTA_MULTIPATH, b"")
     if not several:
         via = attributes.get(_RTA_GATEWAY) or attributes.get(_RTA_VIA, b"")[_VIA_FAMILY:]
-        yield netlink.number(attributes.get(_RTA_OIF, b"")), _optional(via or None)
+        yield netlink.number(attributes.get(_RTA_OIF, b"")), via or None
     while several:
         length, _, _, index = _RTNEXTHOP.unpack_from(several)
         of_hop = decode(several[_RTNEXTHOP.size : length])
         via = of_hop.get(_RTA_GATEWAY) or of_hop.get(_RTA_VIA, b"")[_VIA_FAMILY:]
-        yield index, _optional(via or None)
+        yield index, via or None
         several = several[(length + 3) & ~3 :]
 
 
-def list_ways(root: Socket) -> list[Way]:
-    """The networks that links lead to, by the routes of the main table and by addresses; the loopback's are left out.
-    Raises NetlinkError.
-    """
+def look_around(root: Socket) -> Surroundings:
+    """The addresses of the namespace, and the networks that its links lead to. Raises NetlinkError."""
     known = {link.index: link.name for link in list_links(root) if link.index != _LOOPBACK}
-    found = [
-        (index, route.to, route.via, route.to.version == 6 and owner == _ADVERTISED)
-        for index, owner, route in _dump_routes(root, None, None)
-    ]
-    for index, each, flags in _dump_addresses(root, None):
-        # DHCPv6 gives such addresses too: where routers say so.
-        taught = each.address.version == 6 and not flags & _IFA_F_PERMANENT
-        found.append((index, ip_network(each.address), None, taught))
-    return [
-        Way(link=known[index], index=index, to=to, via=via, taught=taught)
-        for index, to, via, taught in found
+    ways = [
+        Way(
+            link=known[index],
+            index=index,
+            to=_destination(family, length, attributes),
+            via=_optional(via),
+            taught=taught,
+        )
+        for family, length, attributes, index, via, taught in _list_hops(root)
         if index in known
     ]
+    addresses = _dump_addresses(root, None)
+    for index, each, flags in addresses:
+        if index in known:
+            # DHCPv6 gives such addresses too: where routers say so.
+            taught = each.address.version == 6 and not flags & _IFA_F_PERMANENT
+            ways.append(Way(link=known[index], index=index, to=ip_network(each.address), taught=taught))
+    return Surroundings(addresses=frozenset(each.address for _, each, _ in addresses), ways=tuple(ways))
+
+
+def _list_hops(root: Socket) -> Iterator[tuple[int, int, dict[int, bytes], int, bytes | None, bool]]:
+    """The ways that the routes of the main table offer: of a route the address family, the length of the prefix and the
+    attributes, then the index of the link, the address of the router, and whether a router advertisement made it.
+
+    A node may have the routes of the whole internet. Of those through routers, default routes apart, the first of each
+    kind is listed, for each link.
+    """
+    seen = set[tuple[int, int, bool]]()
+    for family, length, owner, attributes in _dump_routes(root, None, None):
+        taught = family == socket.AF_INET6 and owner == _ADVERTISED
+        for index, via in _hops(attributes):
+            if via is not None and length:
+                if (index, family, taught) in seen:
+                    continue
+                seen.add((index, family, taught))
+            yield family, length, attributes, index, via, taught
 
 
 def add_routes(root: Socket, index: int, routes: Iterable[Route], protocol: int) -> None:

@@ -78,6 +78,18 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the kernel knows of the networks around a node at one moment."""
+
+    addresses: frozenset[Address]
+    """The addresses of the node, except IPv6 link-local ones."""
+    ways: tuple[Way, ...]
+    """The networks that links lead to; the loopback's are left out. Of several ways of a link through routers, which
+    are no default routes, one of each IP family and origin stands for all.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sysctl:
     """A setting of the kernel (sysctl(8)) and the value that it gets in place of those that do not do."""
 

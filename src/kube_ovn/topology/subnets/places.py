@@ -44,7 +44,7 @@ class Places(Generic[K, V]):
                         yield each, key, value
 
     def holding(self, read: Read, address: Address) -> K | None:
-        """The key of the value that has a network with an address; None when there is none, and the least of several."""
+        """The key of the value with a network that holds an address, the least of several; None when there is none."""
         return min((key for _, key, _ in self.overlapping(read, ip_network(address))), key=str, default=None)
 
 
