@@ -36,11 +36,31 @@ def test_a_wrong_value_names_its_flag(capsys: pytest.CaptureFixture[str]) -> Non
         ("127.0.0.0/16", "", "loopback"),
         ("fe80::/64", "", "link-local"),
         ("224.0.0.0/8", "", "multicast"),
+        ("0.0.0.0/8", "", "CIDR 0.0.0.0/8 holds the unspecified address; choose another"),
+        ("0.1.0.0/16", "", "an unspecified address"),
+        ("240.0.0.0/24", "", "CIDR 240.0.0.0/24 holds a reserved address; choose another"),
+        ("255.255.255.0/24", "", "the broadcast address"),
+        ("192.0.0.0/24", "", "CIDR 192.0.0.0/24 holds an address of the fabric's links; choose another"),
+        ("10.0.0.0/24,fd6b:7562:656f:766e::/112", "", "fd6b:7562:656f:766e::/112 holds an address of the"),
+        ("fc00::/7", "", "fabric's links"),
+        ("::/96", "", "the unspecified address"),
+        ("::2:0/112", "", "a reserved address"),
     ],
 )
 def test_a_wrong_subnet_says_why(cidr: str, gateway: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_subnet("s", cidr, gateway)
+
+
+@pytest.mark.parametrize(
+    "cidr",
+    [
+        *("100.64.0.0/10", "192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "192.0.1.0/24", "203.0.113.0/24"),
+        *("2001:db8::/32", "fd00::/16,10.0.0.0/8", "fd6b:7562:656f:766f::/64", "fd6b:7562:656f:766e:1::/112"),
+    ],
+)
+def test_a_subnet_may_lie_anywhere_else(cidr: str) -> None:
+    assert parse_subnet("s", cidr).cidrs
 
 
 @pytest.mark.parametrize(

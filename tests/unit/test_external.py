@@ -144,7 +144,7 @@ def refuse(text: str, port: int = 80, protocol: str = "TCP") -> str:
             "10.96.0.1 is an address of the cluster's Services, and stays so; use an address outside the fab",
         ),
         ("100.64.0.1", "100.64.0.1 is an address of Subnet join, and stays so; use an address outside the fabric"),
-        ("192.0.0.8", "192.0.0.8 is an address of the fabric's links, and stays so; use an address outside the fabric"),
+        ("192.0.0.8", "192.0.0.8 is an address of the fabric's links, at which no Service is reached; use an address"),
     ],
 )
 def test_the_reason_is_one_sentence(text: str, why: str) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
+import pytest
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import parse_networks
@@ -62,6 +63,13 @@ def test_annotations_make_subnets_in_the_ranges_alone() -> None:
     world.put(wishing("out", "10.68.0.0/24"))
     assert world.cidr("out") == "10.68.0.0/24"
     assert address(world.api.get(Pod, "a", "out")) == "10.68.0.2"
+
+
+@pytest.mark.parametrize("cidr", ["fd6b:7562:656f:766e::/112", "192.0.0.0/24", "0.0.0.0/8", "240.0.0.0/24"])
+def test_annotations_make_no_subnet_of_the_fabrics_links_or_of_reserved_networks(cidr: str) -> None:
+    world = World(fabric(), wishing("ns", cidr))
+    assert world.cidr("ns") == ""
+    assert world.told("ns").startswith(f"the annotations do not make a subnet: CIDR {cidr} holds ")
 
 
 def test_a_subnet_that_was_there_before_the_ranges_stays_and_does_not_move() -> None:

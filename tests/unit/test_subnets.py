@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from kube_ovn.model import crd
+from kube_ovn.model import crd, names
 from kube_ovn.model.addr import Address, format_list, parse_networks
+from kube_ovn.model.kube import Pod
 from kube_ovn.model.network import Subnet
 from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.subnets.verdict import (
@@ -19,7 +20,7 @@ from kube_ovn.topology.subnets.verdict import (
     parse_subnet,
 )
 from tests.judging import Judging, Users, Verdict
-from tests.small_clusters import Api, fabric, node, settle, subnet
+from tests.small_clusters import Api, World, address, fabric, node, pod, settle, subnet
 
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 SERVICES = parse_networks("10.96.0.0/12,fd00:10:96::/112")
@@ -359,6 +360,16 @@ def test_names_are_shown_as_far_as_there_is_room() -> None:
 
 
 @pytest.mark.parametrize("cidr", ["0.0.0.0/0", "::/0", "::/64", "126.0.0.0/7", "169.0.0.0/8", "fe00::/7"])
-def test_a_cidr_that_contains_loopback_link_local_or_multicast_is_refused(cidr: str) -> None:
-    with pytest.raises(ValueError, match="loopback, link-local or multicast"):
+def test_a_cidr_that_contains_special_addresses_is_refused(cidr: str) -> None:
+    with pytest.raises(ValueError, match=r"holds (the unspecified|a loopback|a link-local) address; choose another"):
         parse_subnet("s", cidr)
+
+
+def test_a_subnet_that_is_in_effect_over_special_addresses_is_told_and_stays() -> None:
+    """It was made by a version that took it: its Pods go on, and its user is to move them."""
+    status = crd.SubnetStatus(cidr_block="240.0.0.0/24", gateway="240.0.0.1")
+    old = msgspec.structs.replace(subnet("s", "240.0.0.0/24"), status=status)
+    world = World(node("node1", 1), old, pod("a", annotations={names.LOGICAL_SWITCH: "s"}))
+    assert address(world.api.get(Pod, "a", "default")) == "240.0.0.2"
+    assert world.cidr("s") == "240.0.0.0/24"
+    assert world.told("subnet-uid-s") == "Subnet s: CIDR 240.0.0.0/24 holds a reserved address; choose another"

@@ -6,27 +6,16 @@ function. So they agree on every address.
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from ipaddress import ip_network
 from typing import NamedTuple
 
 from kube_ovn.discovery.endpoints import Slice, format_endpoint, read_address
-from kube_ovn.discovery.special import special
+from kube_ovn.discovery.special import barred
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, is_within, parse_addresses
 from kube_ovn.model.kube import Node, Service
 
 API_SERVICE = ("default", "kubernetes")
 """The Namespace and name of the Service that has the API servers as endpoints."""
-_RESERVED = {
-    ip_network("0.0.0.0/8"): "an unspecified address",
-    ip_network("240.0.0.0/4"): "a reserved address",
-    ip_network("::/96"): "a reserved address",
-    ip_network("::ffff:0:0/96"): "an IPv4 address in the form of an IPv6 address",
-}
-_LINKS = (ip_network("192.0.0.8/32"), ip_network("fd6b:7562:656f:766e::/112"))
-"""The address of ovngw0 (`host.node`), and those of the links to gateways (`topology.gateways.groups`); the links of
-IPv4 have link-local addresses.
-"""
 
 
 class Spot(NamedTuple):
@@ -50,7 +39,7 @@ def refusal(
     empty for none. `servers`: the spots of the API servers.
     """
     address = spot.address
-    if what := special(address) or _reserved(address):
+    if what := barred(address):
         return f"{address} is {what}, at which no Service is reached; use an address that is routed to the nodes"
     if what := _inside(address, services, subnet):
         return f"{address} is {what}, and stays so; use an address outside the fabric"
@@ -59,16 +48,11 @@ def refusal(
     return ""
 
 
-def _reserved(address: Address) -> str:
-    return next((what for network, what in _RESERVED.items() if address in network), "")
-
-
 def _inside(address: Address, services: Iterable[Network], subnet: Callable[[Address], str]) -> str:
     if is_within(address, services):
         return "an address of the cluster's Services"
-    if name := subnet(address):
-        return f"an address of Subnet {name}"
-    return "an address of the fabric's links" if is_within(address, _LINKS) else ""
+    name = subnet(address)
+    return f"an address of Subnet {name}" if name else ""
 
 
 def own_spots(service: Service, addresses: Iterable[Address]) -> list[Spot]:

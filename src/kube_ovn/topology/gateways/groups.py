@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from kube_ovn.discovery.attached import internal_addresses
+from kube_ovn.discovery.special import GATEWAY_LINKS
 from kube_ovn.model import names
 from kube_ovn.model.addr import format_list
 from kube_ovn.model.crd import SubnetSpec
@@ -48,8 +49,8 @@ class Group(NamedTuple):
     """The preferred node comes first."""
 
 
-# Link addresses between the router and the nodes, four for each group. They are not seen outside of the router.
-_LINKS4, _LINKS6 = int(IPv4Address("169.254.128.0")), int(IPv6Address("fd6b:7562:656f:766e::"))
+# Link addresses between the router and the nodes, four for each group.
+_LINKS4, _LINKS6 = (int(links.network_address) for links in GATEWAY_LINKS)
 _SLOTS = 8192
 _MOST_OF_A_SHARE = 8
 """Nodes of a group that is one of several: the number of rows must not grow with the square of the gateways."""

@@ -8,14 +8,13 @@ the status as it is.
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
 
+from kube_ovn.discovery.special import special_part
 from kube_ovn.model import crd, names, ranges
 from kube_ovn.model.addr import Address, Network, format_list, parse_address, parse_addresses, parse_networks
 from kube_ovn.model.network import Subnet
 from kube_ovn.model.ranges import Ranges, host_ranges
 
-_SPECIAL = tuple(map(ip_network, ("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::1/128", "fe80::/10", "ff00::/8")))
 SMALLEST = 4
 """The fewest addresses of a CIDR: its network address, the gateway, the broadcast address, and one for a Pod."""
 MOST_NAMED = 5
@@ -40,12 +39,19 @@ def parse_subnet(name: str, cidr: str, gateway: str = "", exclude: Iterable[str]
 
     Raises ValueError with a sentence for the user.
     """
+    subnet = _parse_any(name, cidr, gateway, exclude)
+    for network in subnet.cidrs:
+        if what := special_part(network):
+            raise ValueError(f"CIDR {network} holds {what}; choose another")
+    return subnet
+
+
+def _parse_any(name: str, cidr: str, gateway: str, exclude: Iterable[str]) -> Subnet:
+    """A subnet from texts as of `parse_subnet`, wherever it lies. Raises ValueError."""
     networks = parse_networks(cidr)
     for network in networks:
         if network.num_addresses < SMALLEST:
             raise ValueError(f"CIDR {network} is too small; it must hold at least {SMALLEST} addresses")
-        if any(network.version == other.version and network.overlaps(other) for other in _SPECIAL):
-            raise ValueError(f"CIDR {network} holds loopback, link-local or multicast addresses; choose another")
     given = parse_addresses(gateway) if gateway else ()
     for address in given:
         if not any(address.version == network.version for network in networks):
@@ -97,14 +103,14 @@ def parse_spec(subnet: crd.Subnet, router: str) -> Subnet:
 
 def in_effect(subnet: crd.Subnet) -> Subnet | None:
     """The subnet as its status says, with the ranges that its spec excludes; None while the status says nothing, or
-    nothing that can be read.
+    nothing that can be read. One that lies where no new subnet may stays.
     """
     status = subnet.status
     if not status.cidr_block:
         return None
     exclude = [text for text in subnet.spec.exclude_ips if _is_range(text)]  # `parse_spec` refuses the others
     try:
-        return parse_subnet(subnet.metadata.name, status.cidr_block, status.gateway, exclude)
+        return _parse_any(subnet.metadata.name, status.cidr_block, status.gateway, exclude)
     except ValueError:
         return None  # the status was damaged; the spec is judged anew
 
