@@ -351,12 +351,6 @@ class Api:
                     return False
                 self.make(kind, ref.name, write.body)
                 return True
-            case Apply() if not ref.uid:
-                if item is None:
-                    self.make(kind, ref.name, write.body)
-                else:
-                    self._merge(item, write.body)
-                return True
         if item is None:
             return False
         match write:

@@ -10,10 +10,11 @@ import pytest
 from kube_ovn.model import names
 from kube_ovn.model.crd import LabelSelector, SelectorRequirement, Subnet, SubnetSpec
 from kube_ovn.model.kube import Namespace, Object, Pod
-from kube_ovn.model.writes import Apply
+from kube_ovn.model.writes import Create, Patch
 from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.subnets.namespace import (
     Wish,
+    namespace_ref,
     parse_wish,
     told,
     told_annotations,
@@ -369,10 +370,53 @@ def test_the_user_of_a_namespace_is_told_when_its_subnet_is_refused() -> None:
     settle(topology, api)
     api.put(namespace("team", **{names.LOGICAL_SWITCH: "team", names.CIDR: "10.40.0.0/24"}))
     show(topology, api.snapshot())
-    (write,) = (each for each in topology.writes.values() if each.object.name == "team" and isinstance(each, Apply))
-    assert write.maker is not None
-    assert (write.maker.kind, write.maker.name) == ("Namespace", "team")
-    assert write.maker.uid == api.get(Namespace, "team").metadata.uid
+    (write,) = (each for each in topology.writes.values() if each.object.name == "team" and isinstance(each, Create))
+    assert write.maker == namespace_ref(api.get(Namespace, "team"))
+    settle(topology, api)
+    api.put(namespace("team", **{names.LOGICAL_SWITCH: "team", names.CIDR: "10.40.0.0/24", names.PRIVATE: "true"}))
+    show(topology, api.snapshot())
+    (change,) = (each for each in topology.writes.values() if isinstance(each, Patch))
+    assert change.maker == write.maker
+    assert change.body == {"spec": {"private": True}}
+
+
+def test_a_subnet_that_an_administrator_makes_meanwhile_stays_as_it_is() -> None:
+    api, topology = Api(node("node1", 1)), Topology(fabric())
+    settle(topology, api)
+    api.put(namespace("ns", None, **OWN))
+    show(topology, api.snapshot())
+    (write,) = (each for each in topology.writes.values() if each.object.name == "own")
+    api.put(subnet("own", "10.31.0.0/24"))
+    assert not api.write(write), "the decision comes too late"
+    settle(topology, api)
+    made = api.get(Subnet, "own")
+    assert (made.spec.cidr_block, dict(made.metadata.labels)) == ("10.31.0.0/24", {})
+
+
+def test_a_change_is_for_the_subnet_that_it_was_decided_for() -> None:
+    world = World(namespace("ns", None, **OWN))
+    world.api.put(namespace("ns", None, **OWN, **{names.PRIVATE: "true"}))
+    show(world.topology, world.api.snapshot())
+    (change,) = (each for each in world.topology.writes.values() if each.object.name == "own")
+    del world.api.objects[world.api.get(Subnet, "own").metadata.uid]
+    world.settle(subnet("own", "10.31.0.0/24"))
+    assert not world.api.write(change)
+    assert not world.spec("own").private
+
+
+def test_an_administrator_lets_a_namespace_into_a_subnet_that_annotations_make() -> None:
+    world = World(namespace("ns", None, **OWN), namespace("two"))
+    asking = {names.LOGICAL_SWITCH: "own"}
+    world.settle(pod("a", namespace="ns"), pod("b", namespace="two", annotations=asking))
+    assert "have an administrator add two to spec.namespaces of Subnet own" in world.topology.problems["uid-b"].message
+    own = world.api.get(Subnet, "own")
+    world.settle(msgspec.structs.replace(own, spec=msgspec.structs.replace(own.spec, namespaces=("two", "ns"))))
+    assert address(world.api.get(Pod, "b", "two")) == "10.30.0.3"
+    assert not world.topology.problems
+    world.annotate("ns", {names.PRIVATE: "true"})
+    assert (world.spec("own").private, world.spec("own").namespaces) == (True, ("two", "ns"))
+    world.annotate("ns", dict.fromkeys([*OWN, names.PRIVATE]))
+    assert world.api.get(Subnet, "own").metadata.deletion_timestamp, "it is wished for no more"
 
 
 def test_changed_annotations_change_the_subnet_and_back() -> None:

@@ -41,7 +41,7 @@ from kube_ovn.model.nb import TABLES, NbGlobal
 from kube_ovn.model.network import Kind, ObjectRef, Told
 from kube_ovn.model.resource import Resource
 from kube_ovn.model.row import RowKey
-from kube_ovn.model.writes import Apply, Create, Write
+from kube_ovn.model.writes import Create, Patch, Write
 from kube_ovn.ovsdb.client import Client as Northbound
 from kube_ovn.ovsdb.client import FencedError, OvsdbError
 from kube_ovn.ovsdb.tls import load_tls
@@ -271,7 +271,7 @@ class Controller:
 
     def _refused(self, write: Write, error: KubeError) -> None:
         ref = write.object
-        maker = write.maker if isinstance(write, Create | Apply) else None
+        maker = write.maker if isinstance(write, Create | Patch) else None
         message = f"the API server does not take what is to be written to {ref.kind} {ref.name}: {error.message}"
         self._recorder.report(maker or ref, names.POD_NETWORK_ALLOCATION_FAILED, message)
         self._dirty.mark()  # others that wait for the object are told with the next pass

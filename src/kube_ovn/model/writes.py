@@ -60,6 +60,8 @@ class Patch:
 
     object: ObjectRef
     body: Body
+    maker: ObjectRef | None = None
+    """As of `Create`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +72,6 @@ class Apply:
     body: Body
     part: str = ""
     """A name for these fields: each part keeps and gives up its fields apart from the others."""
-    maker: ObjectRef | None = None
-    """As of `Create`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

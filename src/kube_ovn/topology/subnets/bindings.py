@@ -1,5 +1,4 @@
-"""Namespaces: the subnets that each is bound to, the Subnets that annotations make, and the annotations that are
-written back.
+"""Namespaces: the subnets that each is bound to, and the annotations that are written back.
 
 Reads Namespaces, Subnets, IPPools and effective subnets.
 """
@@ -7,21 +6,20 @@ Reads Namespaces, Subnets, IPPools and effective subnets.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import msgspec
-
 from kube_ovn.derive import Graph, Index, Read, Source
 from kube_ovn.model import crd, names
 from kube_ovn.model.addr import format_list
 from kube_ovn.model.crd import IPPool, LabelSelector
 from kube_ovn.model.kube import Namespace
 from kube_ovn.model.network import Kind, Told, cluster_ref
-from kube_ovn.model.writes import Annotate, Apply, Aspect, Create, WriteKey
+from kube_ovn.model.writes import Annotate, Aspect, Create, WriteKey
 from kube_ovn.topology.addresses.grants import READY
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.inputs import ONE, Inputs
 from kube_ovn.topology.outputs import Outputs, Wanted
-from kube_ovn.topology.subnets import limits
+from kube_ovn.topology.subnets import limits, made
 from kube_ovn.topology.subnets.addressing import Addressing
+from kube_ovn.topology.subnets.made import Wished, agree
 from kube_ovn.topology.subnets.namespace import (
     Binding,
     Wish,
@@ -33,7 +31,6 @@ from kube_ovn.topology.subnets.namespace import (
     told,
     told_annotations,
     wish_problem,
-    wished_spec,
     written,
 )
 from kube_ovn.topology.subnets.scope import Scopes, Tenant
@@ -49,23 +46,6 @@ class _Selector:
     age: str
     namespaces: tuple[str, ...]
     selectors: tuple[LabelSelector, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wished:
-    """The wish of one Namespace."""
-
-    namespace: str
-    uid: str
-    age: str
-    wish: Wish
-    problem: str
-    """The problem of the wish in itself, as a sentence; empty when there is none."""
-
-    @property
-    def rank(self) -> tuple[str, str]:
-        """A sort key: older Namespaces come first."""
-        return (self.age, self.namespace)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +70,7 @@ class Bindings:
 
     bindings: Source[str, Binding]
     """By Namespace."""
-    wished: Index[str, str, _Wished]
+    wished: Index[str, str, Wished]
     """The wishes that name a Subnet, by the name of the Subnet."""
 
 
@@ -100,7 +80,7 @@ def define(
     """Derive the bindings of Namespaces, the Subnets that their annotations make, and the annotations that are written
     to them.
     """
-    binder = _Binder(graph, inputs, fabric, addressing, scopes)
+    binder = _Binder(graph, inputs, outputs, fabric, addressing, scopes)
     bound = graph.derive("bound Namespaces", inputs.namespaces, binder.bind)
 
     def answer(read: Read, name: str, namespace: Namespace) -> _Answer:
@@ -117,7 +97,6 @@ def define(
     answers = graph.derive("answers to Namespaces", inputs.namespaces, answer)
     outputs.writes.follow(answers, lambda answer: answer.write)
     outputs.telling.follow(answers, lambda answer: answer.told)
-    outputs.writes.follow(graph.derive("Subnets of Namespaces", binder.makers, binder.make))
     return Bindings(
         bindings=graph.derive("bindings", bound, lambda read, name, each: each.binding), wished=binder.wished
     )
@@ -126,7 +105,15 @@ def define(
 class _Binder:
     """The derivations that lead to a binding."""
 
-    def __init__(self, graph: Graph, inputs: Inputs, fabric: Fabric, addressing: Addressing, scopes: Scopes) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        inputs: Inputs,
+        outputs: Outputs,
+        fabric: Fabric,
+        addressing: Addressing,
+        scopes: Scopes,
+    ) -> None:
         self._inputs, self._fabric, self._addressing, self._scopes = inputs, fabric, addressing, scopes
         selectors = graph.derive("selectors of subnets", inputs.subnets, _selector)
         self._selectors = graph.index("subnets by Namespace", selectors, _selected)
@@ -141,9 +128,7 @@ class _Binder:
         wishes = graph.derive("wishes of Namespaces", inputs.namespaces, self._wish)
         self._wishes = wishes
         self.wished = graph.index("wishes by subnet", wishes, lambda name, each: each.wish.switches)
-        self.makers = graph.index("wishes by subnet to make", wishes, _made)
-        self._firsts = graph.derive("first wishes by subnet to make", self.makers, self._first)
-        self._excess = graph.derive("subnets that are too many", inputs.one, self._find_excess)
+        self._made = made.define(graph, inputs, outputs, fabric, self._limits, wishes)
 
     def _bind_by_subnets(self, read: Read, name: str, namespace: Namespace) -> Binding:
         """The binding of a Namespace that has no wish of its own."""
@@ -156,7 +141,7 @@ class _Binder:
             pools=tuple(sorted(read.select(self._pools, name))),
         )
 
-    def _wish(self, read: Read, name: str, namespace: Namespace) -> _Wished | None:
+    def _wish(self, read: Read, name: str, namespace: Namespace) -> Wished | None:
         known = written(namespace)
         if known is None:
             binding = read.get(self._unwished, name)
@@ -168,31 +153,7 @@ class _Binder:
             return None
         problem = wish_problem(wish) or self._limits.against(read, name, wish)
         meta = namespace.metadata
-        return _Wished(namespace=name, uid=meta.uid, age=meta.creation_timestamp, wish=wish, problem=problem)
-
-    def _first(self, read: Read, name: str, members: Mapping[str, _Wished]) -> _Wished | None:
-        """The wish that shapes a Subnet: of those that it was made for, or else of all, the first that can be
-        understood. A Namespace that it was made for keeps it while its wish cannot be understood, and, unless tenants
-        are trusted, as long as the Subnet is there: the addresses in it are those of its Pods.
-        """
-        made_for = self._made_for(read, name)
-        ordered = _in_order(members, made_for)
-        keeping = [each for each in ordered if each.namespace in made_for]
-        others = [] if made_for and not self._fabric.trusts_tenants else ordered
-        return next((each for each in keeping or others if not each.problem), keeping[0] if keeping else None)
-
-    def _made_for(self, read: Read, name: str) -> tuple[str, ...]:
-        """The Namespaces that a Subnet was made for, in the order in which they came; none when it is not there, or a
-        user made it.
-        """
-        made = read.get(self._limits.made, name)
-        return () if made is None else made.namespaces
-
-    def _find_excess(self, read: Read, key: str, value: bool) -> frozenset[str]:
-        """The names of the Subnets that are not made because there are too many: those of the youngest wishes."""
-        made, firsts = read.all(self._limits.made), read.all(self._firsts)
-        new = sorted((first.rank, name) for name, first in firsts.items() if not read.get(self._there, name))
-        return frozenset(name for _, name in new[max(0, self._fabric.namespace_subnets - len(made)) :])
+        return Wished(namespace=name, uid=meta.uid, age=meta.creation_timestamp, wish=wish, problem=problem)
 
     def annotations(self, read: Read, binding: Binding) -> dict[str, str]:
         """The annotations that a Namespace with this binding should have."""
@@ -261,7 +222,7 @@ class _Binder:
     def _bind_to_own(self, read: Read, bound: Binding, tenant: Tenant, makes: str) -> tuple[Binding, str]:
         """The binding to the Subnet that the annotations of a Namespace make, and the problem of that Subnet."""
         judged, ready = read.get(self._addressing.judged, makes), self.is_ready(read, makes)
-        if not self._fabric.trusts_tenants and (made_for := self._made_for(read, makes)):
+        if not self._fabric.trusts_tenants and (made_for := self._limits.made_for(read, makes)):
             # A Subnet that annotations made gives addresses once it says that it is for this Namespace.
             ready = ready and tenant.namespace in made_for
         if words := "" if ready else read.get(self._inputs.unwritten, f"{Kind.SUBNET} {makes}"):
@@ -287,55 +248,25 @@ class _Binder:
                 f"Subnet {makes} is an object of its own with CIDR {of_user}, and annotation "
                 f"{names.CIDR} says {cidr}: remove the annotation to use the Subnet, or choose another name"
             )
-        if makes in (read.get(self._excess, ONE) or ()):
+        if makes in (read.get(self._made.excess, ONE) or ()):
             return (
                 f"there are {self._fabric.namespace_subnets} Subnets that annotations of Namespaces made, which is the "
                 f"most: remove one, or have an administrator make Subnet {makes}"
             )
-        first = read.get(self._firsts, makes)
-        if first is not None and first.namespace == tenant.namespace:
-            return ""
-        made_for = () if self._fabric.trusts_tenants else self._made_for(read, makes)
-        others = bool(made_for) or (first is not None and not self._fabric.trusts_tenants)
-        if others and tenant.namespace not in made_for:
+        shapers = read.get(self._made.shapers, makes)
+        if shapers is None or not shapers.includes(tenant.namespace):
             return (
                 f"subnet {makes} is made by the annotations of another Namespace, and is for its Pods only: choose "
                 "another name, or have an administrator make a Subnet for both Namespaces"
             )
-        if first is None or _agree(first.wish, wish):
+        first = shapers.first
+        if first is None or agree(first.wish, wish):
             return ""
         return (
             f"subnet {makes} is made by the annotations of Namespace {first.namespace} with CIDR "
             f"{first.wish.shape[names.CIDR]}; those of Namespace {tenant.namespace}, with CIDR {cidr}, say "
             "something else: choose another name, or say the same in both"
         )
-
-    def make(self, read: Read, name: str, members: Mapping[str, _Wished]) -> Wanted | None:
-        """Make or change the Subnet that Namespaces wish for, in the shape that the first of them gives it. Namespaces
-        that are trusted may share it. While the wish of the first cannot be understood, the Subnet stays as it is.
-        """
-        made_for, trusts = self._made_for(read, name), self._fabric.trusts_tenants
-        ordered = _in_order(members, made_for)
-        if made_for and not trusts:
-            ordered = [each for each in ordered if each.namespace in made_for]
-        sound = [each for each in ordered if not each.problem]
-        subnet = read.get(self._inputs.subnets, name)
-        if not sound or (sound[0] is not ordered[0] and subnet is not None):
-            return None
-        if subnet is None and name in (read.get(self._excess, ONE) or ()):
-            return None
-        if subnet is not None and (
-            names.MADE_BY_NAMESPACE not in subnet.metadata.labels or subnet.metadata.deletion_timestamp
-        ):
-            return None  # a user made it, or the former Subnet of this name is not gone yet
-        sharing = sound if trusts or made_for else sound[:1]
-        spec = wished_spec(sound[0].wish, [each.namespace for each in sharing if _agree(sound[0].wish, each.wish)])
-        if subnet is not None and names.FINALIZER in subnet.metadata.finalizers and _has(subnet.spec, spec):
-            return None
-        metadata = {"name": name, "labels": {names.MADE_BY_NAMESPACE: "true"}, "finalizers": [names.FINALIZER]}
-        maker = cluster_ref(Kind.NAMESPACE, sound[0].namespace, sound[0].uid)
-        write = Apply(object=cluster_ref(Kind.SUBNET, name), body={"metadata": metadata, "spec": spec}, maker=maker)
-        return Wanted(WriteKey(f"{Kind.SUBNET} {name}", Aspect.OBJECT), write)
 
 
 def define_initial(graph: Graph, inputs: Inputs, outputs: Outputs, fabric: Fabric) -> None:
@@ -375,27 +306,3 @@ def _cidr_of_user(read: Read, name: str, subnet: crd.Subnet) -> str | None:
 def _selected(name: str, each: _Selector) -> Sequence[tuple[str, str]]:
     """The groups of a Subnet: one for each Namespace that it names, and one for all Subnets that select by labels."""
     return [*(("name", namespace) for namespace in each.namespaces), *([_BY_LABELS] if each.selectors else [])]
-
-
-def _made(name: str, each: _Wished) -> tuple[str, ...]:
-    return () if each.wish.makes is None else (each.wish.makes,)
-
-
-def _in_order(members: Mapping[str, _Wished], made_for: Sequence[str]) -> list[_Wished]:
-    """The wishes for a Subnet: those of the Namespaces that it was made for come first, then those of older Namespaces.
-    So an older Namespace does not take over a Subnet of another.
-    """
-    places = {namespace: place for place, namespace in enumerate(made_for)}
-    return sorted(members.values(), key=lambda each: (places.get(each.namespace, len(places)), *each.rank))
-
-
-def _agree(first: Wish, other: Wish) -> bool:
-    """Whether the shape of the first wish has all that the shape of the second asks for."""
-    return all(first.shape.get(key) == text for key, text in other.shape.items())
-
-
-def _has(spec: crd.SubnetSpec, wanted: Mapping[str, object]) -> bool:
-    """Whether a spec has the values of all fields that are wanted."""
-    parsed = msgspec.convert(wanted, crd.SubnetSpec)
-    fields = {field.encode_name: field.name for field in msgspec.structs.fields(crd.SubnetSpec)}
-    return all(getattr(spec, fields[key]) == getattr(parsed, fields[key]) for key in wanted)

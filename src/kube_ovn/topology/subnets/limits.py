@@ -42,6 +42,13 @@ class Limits:
     labels: Derived[str, Node, bool]
     """The Nodes with the label of gateways for Namespaces."""
 
+    def made_for(self, read: Read, name: str) -> tuple[str, ...]:
+        """The Namespaces that a Subnet was made for, in the order in which they came; none when it is not there, or a
+        user made it.
+        """
+        made = read.get(self.made, name)
+        return () if made is None else made.namespaces
+
     def against(self, read: Read, namespace: str, wish: Wish) -> str:
         """The sentence why annotations cannot make the Subnet that they describe; empty when they can."""
         if wish.makes is None:
