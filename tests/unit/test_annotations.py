@@ -36,7 +36,7 @@ def told(*objects: Object) -> list[str]:
         ("kube-ovn.io/logical-switch", f"; did you mean {names.LOGICAL_SWITCH}?"),
         ("onv.kubernetes.io/logical_switch", f"; did you mean {names.LOGICAL_SWITCH}?"),
         ("net1.default.ovn.kubernetes.io/ip_adress", "; did you mean net1.default.ovn.kubernetes.io/ip_address?"),
-        (f"{PREFIX}zzz", ""),
+        (f"{PREFIX}zzz", "; remove it"),
     ],
 )
 def test_what_is_misspelt_is_told_with_what_was_meant(key: str, meant: str) -> None:
@@ -47,18 +47,22 @@ def test_what_is_misspelt_is_told_with_what_was_meant(key: str, meant: str) -> N
     "key", [f"{PREFIX}security_groups", f"{PREFIX}ingress_rate", "net1.default.kubernetes.io/ip_address"]
 )
 def test_what_comes_later_is_told_once(key: str) -> None:
-    assert told(pod("a", annotations={key: "x"})) == [f"annotation {key} is not supported yet"]
+    assert told(pod("a", annotations={key: "x"})) == [f"annotation {key} is not supported yet; remove it"]
 
 
 def test_what_is_for_another_kind_is_told() -> None:
     assert told(pod("a", annotations={names.EXCLUDE_IPS: "10.16.0.9", names.CHASSIS: "c"})) == [
-        f"annotation {names.CHASSIS} does nothing on a Pod: it is for a Node; "
-        f"annotation {names.EXCLUDE_IPS} does nothing on a Pod: it is for a Namespace"
+        f"annotation {names.CHASSIS} does nothing on a Pod: it is for a Node; remove it; "
+        f"annotation {names.EXCLUDE_IPS} does nothing on a Pod: it is for a Namespace; write it there"
     ]
     item = Namespace(metadata=msgspec.structs.replace(namespace("b").metadata, annotations={names.PORT_SECURITY: "x"}))
-    assert told(item) == [f"annotation {names.PORT_SECURITY} does nothing on a Namespace: it is for a Pod"]
+    assert told(item) == [
+        f"annotation {names.PORT_SECURITY} does nothing on a Namespace: it is for a Pod; write it there"
+    ]
     item = Namespace(metadata=msgspec.structs.replace(item.metadata, annotations={names.PERMIT_SPOOFING: "true"}))
-    assert told(item) == [f"annotation {names.PERMIT_SPOOFING} does nothing on a Namespace: it is a label"]
+    assert told(item) == [
+        f"annotation {names.PERMIT_SPOOFING} does nothing on a Namespace: it is a label; set it as one"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +183,7 @@ def test_it_goes_with_the_annotation() -> None:
 
 def test_many_are_told_in_one_sentence_that_ends() -> None:
     (message,) = told(pod("a", annotations={f"{PREFIX}odd{number:03}": "x" for number in range(100)}))
-    assert message.endswith("annotation ovn.kubernetes.io/odd007 is unknown; and more")
+    assert message.endswith("annotation ovn.kubernetes.io/odd007 is unknown; remove it; and more")
 
 
 def test_they_come_through_the_decoder() -> None:

@@ -140,7 +140,7 @@ def test_options_of_a_subnet_are_checked_alike() -> None:
 def test_open_ports_have_unreadable_addresses_told() -> None:
     world = World(namespace("default", {names.PERMIT_SPOOFING: "true"}), wishing(port_security="false", port_vips="no"))
     (told,) = world.topology.problems.values()
-    assert told.message == f"{names.PORT_VIPS}: 'no' is no address"
+    assert told.message == f"{names.PORT_VIPS}: 'no' is no address; write addresses, joined by commas"
 
 
 @pytest.mark.parametrize("text", ["", " ", "[]"])
@@ -313,9 +313,21 @@ def test_a_pod_that_runs_keeps_what_it_has(key: str, text: str) -> None:
     assert f"the Pod has had {address(there)} since it started: delete the Pod" in told
 
 
+def test_a_pod_that_was_given_its_address_is_told_how_to_ask_anew() -> None:
+    world = World(wishing())
+    there = world.api.get(Pod, "a", "default")
+    world.put(pod("a", annotations={**there.metadata.annotations, names.IP_ADDRESS: "10.20.0.99"}))
+    (told,) = {each for each in world.messages if "lost" in each}
+    assert told.endswith(
+        f"lost: the Pod was given {address(there)} before: delete the Pod, so that the next one asks anew"
+    )
+
+
 def test_a_kind_of_interface_that_is_not_there_is_told() -> None:
     world = World(wishing(pod_nic_type="dpdk-port"))
-    assert world.messages == [f"{names.POD_NIC_TYPE} asks for 'dpdk-port', and lost: veth-pair is the only one yet"]
+    assert world.messages == [
+        f"{names.POD_NIC_TYPE} asks for 'dpdk-port', and lost: veth-pair is the only one yet; remove it"
+    ]
 
 
 def test_a_pod_that_has_what_it_asked_for_is_told_nothing() -> None:

@@ -70,6 +70,8 @@ READ: Mapping[Kind, Set[str]] = {
     Kind.SERVICE: frozenset({names.HEALTH_CHECK, names.AFFINITY_TIMEOUT}),
 }
 """The annotations that are read, or written for users to read, by kind."""
+_OF_THE_FABRIC = READ[Kind.NODE] | {names.ALLOCATED, names.LOGICAL_ROUTER, names.ROUTED, names.WRITTEN_BACK}
+"""Annotations that no user writes."""
 _LABELS = frozenset(
     {
         names.PERMIT_SPOOFING,
@@ -119,9 +121,9 @@ def fault_of(kind: Kind, name: str) -> str:
     if name in READ[kind] or name == "kube-ovn.io/kube-ovn-tls-cert-hash":
         return ""
     if name in _LABELS:
-        return f"annotation {name} does nothing on a {kind}: it is a label"
+        return f"annotation {name} does nothing on a {kind}: it is a label; set it as one"
     if domain in OURS:
-        return f"annotation {name} is unknown{suggest(key.lower(), _known(kind), _PREFIX)}"
+        return _unknown(name, suggest(key.lower(), _known(kind), _PREFIX))
     if key in SILENT.get(kind, ()):
         return ""
     return _of_ours(kind, name, key) if provider == names.PROVIDER else _of_another(kind, name, provider, key)
@@ -129,10 +131,11 @@ def fault_of(kind: Kind, name: str) -> str:
 
 def _of_ours(kind: Kind, name: str, key: str) -> str:
     if key in LATER[Kind.POD] or key in LATER.get(kind, ()):
-        return f"annotation {name} is not supported yet"
+        return f"annotation {name} is not supported yet; remove it"
     if other := next((each for each, read in READ.items() if name in read), None):
-        return f"annotation {name} does nothing on a {kind}: it is for a {other}"
-    return f"annotation {name} is unknown{suggest(key.lower(), _known(kind), _PREFIX)}"
+        advice = "remove it" if name in _OF_THE_FABRIC else "write it there"
+        return f"annotation {name} does nothing on a {kind}: it is for a {other}; {advice}"
+    return _unknown(name, suggest(key.lower(), _known(kind), _PREFIX))
 
 
 def _of_another(kind: Kind, name: str, provider: str, key: str) -> str:
@@ -145,9 +148,14 @@ def _of_another(kind: Kind, name: str, provider: str, key: str) -> str:
     if kind is not Kind.POD or not 2 <= len(labels) <= 3 or labels[2:] not in ([], ["ovn"]):
         return ""
     if key in ATTACHABLE:
-        return f"annotation {name} is not supported yet"
+        return f"annotation {name} is not supported yet; remove it"
     is_ours = labels[2:] == ["ovn"] and _PREFIX + key not in PODS_READ
-    return f"annotation {name} is unknown{suggest(key.lower(), ATTACHABLE, f'{provider}{_SUFFIX}/')}" if is_ours else ""
+    return _unknown(name, suggest(key.lower(), ATTACHABLE, f"{provider}{_SUFFIX}/")) if is_ours else ""
+
+
+def _unknown(name: str, meant: str) -> str:
+    """The sentence on an annotation that nothing reads. `meant`: its end, where a name was probably meant."""
+    return f"annotation {name} is unknown{meant or '; remove it'}"
 
 
 def _known(kind: Kind) -> set[str]:

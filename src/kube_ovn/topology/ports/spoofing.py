@@ -130,7 +130,7 @@ def parse_vips(text: str) -> Vips:
         try:
             found.update(dict.fromkeys(parse_addresses(part)))
         except ValueError:
-            faults.append(f"{names.PORT_VIPS}: {part[:100]!r} is no address")
+            faults.append(f"{names.PORT_VIPS}: {part[:100]!r} is no address; write addresses, joined by commas")
     if len(parts) > MOST_VIPS:
         faults.append(f"{names.PORT_VIPS} has {len(parts)} addresses; the first {MOST_VIPS} count")
     return Vips(tuple(found), tuple(faults))

@@ -73,7 +73,11 @@ def _lost(
         by = f"{names.IP_ADDRESS} names {one_of_two}" if request.addresses and not _is_reserved(pod, holder) else winner
         yield names.IP_POOL, format_list(request.pools), by
     if annotations.get(names.POD_NIC_TYPE, names.VETH_PAIR) != names.VETH_PAIR:
-        yield names.POD_NIC_TYPE, repr(annotations[names.POD_NIC_TYPE][:100]), f"{names.VETH_PAIR} is the only one yet"
+        yield (
+            names.POD_NIC_TYPE,
+            repr(annotations[names.POD_NIC_TYPE][:100]),
+            f"{names.VETH_PAIR} is the only one yet; remove it",
+        )
 
 
 def _winner(pod: Pod, holder: Holder, given: str) -> str:
@@ -84,7 +88,7 @@ def _winner(pod: Pod, holder: Holder, given: str) -> str:
         return f"the Pod has had {given} since it started: delete the Pod, so that the next one asks anew"
     if holder.pod_type == names.STATEFULSET:
         return f"IP {holder.ip} keeps {given} for each Pod of this name, until the StatefulSet has no place for it"
-    return f"the Pod was given {given} before"
+    return f"the Pod was given {given} before: delete the Pod, so that the next one asks anew"
 
 
 def _is_reserved(pod: Pod, holder: Holder) -> bool:
