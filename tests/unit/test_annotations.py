@@ -102,7 +102,7 @@ def test_others_are_left_alone_on_each_kind(kind: Kind, key: str) -> None:
 
 def test_what_the_first_implementation_wrote_is_told_where_it_did_not() -> None:
     assert fault_of(Kind.POD, f"{PREFIX}vpc") == f"annotation {PREFIX}vpc is unknown; did you mean {PREFIX}vip?"
-    assert fault_of(Kind.POD, "kubeovn.io/vlan_id") == "annotation kubeovn.io/vlan_id is unknown"
+    assert fault_of(Kind.POD, "kubeovn.io/vlan_id") == "annotation kubeovn.io/vlan_id is unknown; remove it"
 
 
 @pytest.mark.parametrize(
@@ -114,23 +114,23 @@ def test_what_the_first_implementation_wrote_is_told_where_it_did_not() -> None:
         ),
         (
             service("web", "10.96.0.20", annotations={f"{PREFIX}bgp": "true"}),
-            f"annotation {PREFIX}bgp is not supported yet",
+            f"annotation {PREFIX}bgp is not supported yet; remove it",
         ),
         (
             service("web", "10.96.0.20", annotations={names.PORT_SECURITY: "true"}),
-            f"annotation {names.PORT_SECURITY} does nothing on a Service: it is for a Pod",
+            f"annotation {names.PORT_SECURITY} does nothing on a Service: it is for a Pod; write it there",
         ),
         (
             annotated(node("node2", 2), f"{PREFIX}tunnel_interface"),
-            f"annotation {PREFIX}tunnel_interface is not supported yet",
+            f"annotation {PREFIX}tunnel_interface is not supported yet; remove it",
         ),
         (
             annotated(node("node2", 2), names.EXCLUDE_IPS),
-            f"annotation {names.EXCLUDE_IPS} does nothing on a Node: it is for a Namespace",
+            f"annotation {names.EXCLUDE_IPS} does nothing on a Node: it is for a Namespace; write it there",
         ),
         (
             annotated(node("node2", 2), names.GATEWAY_FOR_NAMESPACES),
-            f"annotation {names.GATEWAY_FOR_NAMESPACES} does nothing on a Node: it is a label",
+            f"annotation {names.GATEWAY_FOR_NAMESPACES} does nothing on a Node: it is a label; set it as one",
         ),
     ],
 )

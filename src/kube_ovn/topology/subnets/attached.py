@@ -55,7 +55,9 @@ class Claimed:
 
     by_name: Source[str, tuple[Named, ...]]
     unknown: Source[str, bool]
-    """The kinds, by name, with objects that may exist unseen."""
+    """The kinds, by name, that could never be listed."""
+    absent: Source[str, bool]
+    """Those of them that the API server does not have."""
 
     def against(self, read: Read, new: Sequence[Network]) -> str:
         """The sentence why a Subnet cannot have these new CIDRs, one at least, or not yet; empty when it can."""
@@ -64,7 +66,8 @@ class Claimed:
                 for cidr in new:
                     if cidr.version == network.version and cidr.overlaps(network):
                         return _overlap(cidr, words)
-        if read.get(self.unknown, SERVICE_CIDRS.name):
+        kind = SERVICE_CIDRS.name
+        if read.get(self.unknown, kind) and not read.get(self.absent, kind):
             return (
                 f"CIDR {new[0]} waits: a ServiceCIDR may have it, and kube-ovn-controller cannot list "
                 f"{SERVICE_CIDRS.plural}; its log says why"
@@ -94,7 +97,8 @@ def define(graph: Graph, inputs: Inputs) -> Attached:
 
 def define_claimed(graph: Graph, inputs: Inputs) -> Claimed:
     """Derive the networks that ServiceCIDRs ask for."""
-    return Claimed(by_name=graph.derive("CIDRs of ServiceCIDRs", inputs.cidrs, _claim), unknown=inputs.unknown)
+    by_name = graph.derive("CIDRs of ServiceCIDRs", inputs.cidrs, _claim)
+    return Claimed(by_name=by_name, unknown=inputs.unknown, absent=inputs.absent)
 
 
 def _claim(read: Read, name: str, item: ServiceCIDR) -> tuple[Named, ...] | None:
