@@ -118,6 +118,9 @@ def test_udp(scene: Scene) -> None:
     serves(scene, address, ["web1", "web2"])
     ask = f"curl -sS 'http://localhost:{HTTP}/dial?request=hostname&protocol=udp&host={address}&port=81&tries=20'"
     assert set(json.loads(scene.shell(one, ask))["responses"]) == {"web1", "web2"}
+    large = "n" * 2000  # more than the MTU
+    ask = ask.replace("request=hostname", f"request=echo%20{large}")
+    assert set(json.loads(scene.shell(one, ask))["responses"]) == {large}, "no part of a datagram is lost"
 
 
 def test_without_an_endpoint_a_client_is_refused_at_once(scene: Scene) -> None:

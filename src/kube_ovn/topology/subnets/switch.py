@@ -183,8 +183,13 @@ def _service_guard(subnet: Subnet, services: tuple[Network, ...]) -> Acl:
     """Refuses packets that still have an address of a Service after the load balancers: no Service that this node knows
     has it. If such a packet went on, OVN would commit its connection as it is, and what the client sends from the same
     port to the Service that is made a moment later would belong to that connection and never reach an endpoint.
+
+    A part of a datagram that is larger than the MTU has no port by which a load balancer could find its Service where
+    Open vSwitch works in user space. It goes on to the node, which puts the datagram together and knows the Service's
+    endpoints in the nodes' own network.
     """
-    return _guard(subnet, "services", " || ".join(f"ip{each.version}.dst == {each}" for each in services))
+    to_services = " || ".join(f"ip{each.version}.dst == {each}" for each in services)
+    return _guard(subnet, "services", f"!ip.is_frag && ({to_services})")
 
 
 def dhcp_answers(versions: Iterable[int]) -> str:
