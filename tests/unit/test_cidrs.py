@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from ipaddress import ip_network
 from typing import TypeVar
 
@@ -41,7 +42,7 @@ class CidrWorld(World):
             for row in self.topology.state.values()
             if isinstance(row, Acl) and row.external_ids.get("key") == "subnet ovn-default services"
         ]
-        return {part.partition(" == ")[2] for part in match.split(" || ")}
+        return set(re.findall(r"ip[46]\.dst == ([^ )]+)", match))
 
 
 # --- The controller ---
