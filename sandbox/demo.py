@@ -86,7 +86,7 @@ def values_files(family: IpFamily) -> list[Path]:
 def _manifest(family: IpFamily) -> str:
     values, *overlays = values_files(family)
     # The tag stays the same while the content changes: only the annotation makes the Pods start anew.
-    annotations = {"kube-ovn.io/image": image_key()}
+    annotations = {"sandbox/image": image_key()}
     return render_manifest(values=values, overlays=overlays, pod_annotations=annotations)
 
 

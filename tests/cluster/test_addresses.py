@@ -1,5 +1,7 @@
 """Addresses that stay: fixed, from lists and pools, reserved, sticky; none leaks, none is doubled, none is forged."""
 
+import json
+import os
 import random
 from collections.abc import Iterator, Mapping
 
@@ -161,6 +163,18 @@ def test_who_has_an_address_and_who_had_it(scene: Scene, place: str, block: Bloc
     assert f"{scene.namespace}/second" in text
     assert f"{scene.namespace}/first" in text
     assert place in text
+
+
+def test_the_plan_is_made_where_the_database_answers(scene: Scene) -> None:
+    """From this machine, which is no node, in the controller's Pod."""
+    (pod,) = scene.start(manifest("planned"))
+
+    def ko(*words: str) -> str:
+        environment = {**os.environ, "PATH": f"{venv_bin()}:{os.environ['PATH']}"}
+        return run([venv_bin() / "kubectl-ko", *words, f"--kubeconfig={ADMIN_KUBECONFIG}"], env=environment)
+
+    assert set(json.loads(ko("plan", "--output=json"))) == {"create", "update", "delete"}
+    assert pod.ip in ko("explain", "outcomes of Pods", f"planned.{scene.namespace}")
 
 
 def test_a_forged_source_leaves_no_node(scene: Scene, place: str, block: Block) -> None:

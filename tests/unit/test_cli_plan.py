@@ -3,9 +3,10 @@
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
-from kube_ovn.cli.plan import _list_all, _plan
+from kube_ovn.cli.plan import DEPLOYMENTS, _list_all, _plan, _settings
 from kube_ovn.k8s.client import KubeError, Listing
 from kube_ovn.k8s.decode import Unreadable
 from kube_ovn.model.resource import IPPOOLS, NODES, PODS, SERVICES, Resource
@@ -85,3 +86,19 @@ async def test_an_object_that_cannot_be_read_is_named() -> None:
     bad = Unreadable(version="1", namespace="default", name="b", uid="u", error="Expected `str`")
     found = await _found(*_cluster(), {}, [bad])
     assert found.unread == ("Pod default/b cannot be read: Expected `str`",)
+
+
+async def test_the_settings_are_those_of_the_controller_but_for_what_its_pod_alone_has() -> None:
+    container = {
+        "name": "kube-ovn-controller",
+        "args": ["--ovn-nb-addr=$(NB)", "--metrics-address=$(POD_IP)", "--default-cidr=10.20.0.0/16"],
+        "env": [{"name": "NB", "value": "tcp:192.0.2.7:6641"}, {"name": "POD_IP", "valueFrom": {"fieldRef": {}}}],
+    }
+    deployment = msgspec.convert({"spec": {"template": {"spec": {"containers": [container]}}}}, DEPLOYMENTS.type)
+
+    async def get(resource: Any, namespace: str, name: str) -> Any:
+        return deployment
+
+    found = await _settings(SimpleNamespace(get=get), "kube-system", "")  # type: ignore[arg-type]
+    assert found.northbound() == ("tcp:192.0.2.7:6641",)
+    assert found.fabric().initial["ovn-default"]["cidrBlock"] == "10.20.0.0/16"

@@ -500,9 +500,13 @@ def test_a_pod_does_not_get_a_port_at_which_the_node_listens(wanted: str, listen
     assert bool(find_taken([spot("0.0.0.0 7 TCP"), spot(wanted)], {spot(listener)}, ())) == is_taken
 
 
-@pytest.mark.parametrize("port", names.DATABASE_PORTS)
-def test_a_pod_never_gets_the_port_of_a_database(port: int) -> None:
-    assert find_taken([spot(f"0.0.0.0 {port} TCP")], (), ()) == f"hostPort {port}/TCP is the node's own; choose another"
+@pytest.mark.parametrize(
+    ("port", "protocol"),
+    [(each, "TCP") for each in names.DATABASE_PORTS] + [(each, "UDP") for each in names.TUNNEL_PORTS],
+)
+def test_a_pod_never_gets_the_port_of_a_database_or_of_tunnels(port: int, protocol: str) -> None:
+    said = find_taken([spot(f"0.0.0.0 {port} {protocol}")], (), ())
+    assert said == f"hostPort {port}/{protocol} is the node's own; choose another"
 
 
 def test_a_pod_does_not_get_the_node_port_of_a_service() -> None:

@@ -72,6 +72,12 @@ def test_what_was_written_back_is_no_wish_whatever_would_be_told_now() -> None:
     assert wish_in(told_before(), told([BLUE], ("few",))) == Wish()
 
 
+def test_two_cidrs_for_one_subnet_are_a_wish_and_told() -> None:
+    wished = wish_in(made(**{names.LOGICAL_SWITCH: "own", names.CIDR: "10.30.0.0/24;fd30::/112"}), {})
+    assert wished.shape[names.CIDR] == "10.30.0.0/24;fd30::/112"
+    assert "10.30.0.0/24;fd30::/112" in str(wish_problem(wished))
+
+
 def test_what_differs_from_what_was_written_back_is_a_wish() -> None:
     assert wish_in(told_before(**{names.LOGICAL_SWITCH: "blue, green"}), TOLD) == Wish(switches=("blue", "green"))
 
@@ -132,7 +138,7 @@ def test_a_wish_that_can_be_met_has_no_problem(wish: Wish) -> None:
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
-        (Wish(shape={names.CIDR: "10.30.0.0/24"}), f"{names.LOGICAL_SWITCH} must name it; add it"),
+        (Wish(shape={names.CIDR: "10.30.0.0/24"}), f"{names.LOGICAL_SWITCH} must name it, by a name"),
         (Wish(switches=("a", "b"), shape={names.CIDR: "10.30.0.0/24"}), f"{names.LOGICAL_SWITCH} names 2; name one"),
         (Wish(shape={names.PRIVATE: "true"}), f"annotations {names.PRIVATE} need {names.LOGICAL_SWITCH}"),
         (

@@ -12,6 +12,7 @@ import typer
 from kube_ovn.cli import ipam
 from kube_ovn.cli.explain import ExplainError, format_lines
 from kube_ovn.cli.explain import explain as explain_graph
+from kube_ovn.cli.inside import InsideError, is_inside, run_inside
 from kube_ovn.cli.plan import PlanError, observe_plan, print_json, print_table
 from kube_ovn.k8s.client import KubeError
 from kube_ovn.k8s.credentials import CredentialsError
@@ -34,7 +35,7 @@ OutputOption: TypeAlias = Annotated[
 NamespaceOption: TypeAlias = Annotated[str, typer.Option(envvar="KUBE_OVN_NS", help="Namespace of kube-ovn-controller")]
 KubeconfigOption: TypeAlias = Annotated[str, typer.Option(help="kubeconfig file; empty = as kubectl")]
 NorthboundOption: TypeAlias = Annotated[
-    str, typer.Option(help="Northbound database, if not the controller's own address for it")
+    str, typer.Option(help="Northbound database that this machine can ask; if not, the controller's Pod asks its own")
 ]
 
 
@@ -53,8 +54,10 @@ def plan(
 ) -> None:
     """Desired against actual: what the controller would create, update and delete now. Nothing when converged."""
     try:
+        if not ovn_nb_addr and not is_inside():
+            raise typer.Exit(run_inside(["plan", f"--output={output}"], namespace, kubeconfig))
         found = asyncio.run(observe_plan(kubeconfig, namespace, ovn_nb_addr))
-    except (KubeError, OvsdbError, CredentialsError, PlanError) as error:
+    except (KubeError, OvsdbError, CredentialsError, PlanError, InsideError) as error:
         print(f"kubectl ko plan: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
     for sentence in found.unread:
@@ -76,10 +79,12 @@ def explain_value(
 ) -> None:
     """A value that the controller would derive now, and what from: the reason for a row, a write or an Event."""
     try:
+        if not ovn_nb_addr and not is_inside():
+            raise typer.Exit(run_inside(["explain", source, key, f"--depth={depth}"], namespace, kubeconfig))
         topology = asyncio.run(observe_plan(kubeconfig, namespace, ovn_nb_addr)).topology
         for line in format_lines(explain_graph(topology.graph, source, key, depth)):
             print(line)
-    except (KubeError, OvsdbError, CredentialsError, PlanError, ExplainError) as error:
+    except (KubeError, OvsdbError, CredentialsError, PlanError, ExplainError, InsideError) as error:
         print(f"kubectl ko explain: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
 

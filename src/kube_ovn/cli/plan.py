@@ -5,7 +5,8 @@ nothing.
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
@@ -35,6 +36,7 @@ from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.inputs import FOLLOWED, OPTIONAL
 
 DEADLINE = 15.0
+_VARIABLE = re.compile(r"\$\(([A-Za-z0-9_.-]+)\)")
 
 Item = dict[str, object]
 
@@ -158,8 +160,17 @@ async def _settings(kube: Kube, namespace: str, ovn_nb_addr: str) -> Settings:
         if container.name == names.CONTROLLER:
             override = (f"--ovn-nb-addr={ovn_nb_addr}",) if ovn_nb_addr else ()
             environ = {variable.name: variable.value for variable in container.env if variable.value}
-            return parse_flags(Settings, names.CONTROLLER, (*container.args, *override), environ)
+            return parse_flags(Settings, names.CONTROLLER, (*_expand(container.args, environ), *override), environ)
     raise PlanError(f"Deployment {namespace}/{names.CONTROLLER} has no container {names.CONTROLLER}")
+
+
+def _expand(args: Iterable[str], environ: Mapping[str, str]) -> list[str]:
+    """The arguments of a container with the values of its variables (core/v1, Container.args). One with a variable that
+    only a running Pod has, such as its address, is left out: it says nothing about the network.
+    """
+    listed = ((arg, _VARIABLE.findall(arg)) for arg in args)
+    known = (arg for arg, used in listed if all(name in environ for name in used))
+    return [_VARIABLE.sub(lambda found: environ[found[1]], arg) for arg in known]
 
 
 def print_json(found: Found) -> None:

@@ -84,12 +84,13 @@ def find_own_ports(
 def find_taken(wanted: Iterable[Spot], listeners: Collection[Spot], node_ports: Iterable[Front]) -> str:
     """Why a Pod does not get the ports of this node that it asks for (`hostPort`), in words; empty when it may have
     them. A rule that leads such a port to the Pod would come before the process of the node that has the port. The
-    ports of the databases are the node's own also while no database listens. The unspecified address stands for all
-    addresses, in `wanted` and in `listeners`. `node_ports`: those of Services.
+    ports of the databases and of tunnels are the node's own also while none listens. The unspecified address stands for
+    all addresses, in `wanted` and in `listeners`. `node_ports`: those of Services.
     """
     of_services = {(front.port, front.protocol.upper()) for front in node_ports}
     for spot in wanted:
-        if spot.port in names.DATABASE_PORTS or any(_meet(spot, each) for each in listeners):
+        of_fabric = names.TUNNEL_PORTS if spot.protocol == "UDP" else names.DATABASE_PORTS
+        if spot.port in of_fabric or any(_meet(spot, each) for each in listeners):
             return f"hostPort {spot.port}/{spot.protocol} is the node's own; choose another"
         if (spot.port, spot.protocol) in of_services:
             return f"hostPort {spot.port}/{spot.protocol} is a node port of a Service; choose another"

@@ -186,6 +186,8 @@ GUARD_TABLE = "kube-ovn-guard"
 """The third table: who may reach the databases of OVN."""
 DATABASE_PORTS = (6641, 6642, 6643, 6644)
 """The TCP ports of the Northbound and Southbound database, and of their members among each other (ovn-ctl(8))."""
+TUNNEL_PORTS = (6081, 4789)
+"""The UDP ports of tunnels between nodes: Geneve (RFC 8926) and VXLAN (RFC 7348)."""
 MASQUERADE_MARK = 0x4000
 """Bit of a packet's mark, between two chains of a table: the answer must come back through this node. kube-proxy, which
 this replaces, uses the same bit for the same purpose.

@@ -27,8 +27,8 @@ def parse_routes(text: str) -> tuple[Route, ...]:
         return ()
     try:
         wanted = msgspec.json.decode(text, type=list[_UserRoute])
-    except (msgspec.DecodeError, RecursionError) as error:  # the latter for too deep a nesting
-        raise ValueError(f"{names.ROUTES} is not a list of routes like {EXAMPLE}: {error}") from None
+    except (msgspec.DecodeError, RecursionError):  # the latter for too deep a nesting
+        raise ValueError(f"{names.ROUTES} is not a list of routes like {EXAMPLE}") from None
     if len(wanted) > MOST_ROUTES:
         raise ValueError(f"{names.ROUTES} has {len(wanted)} routes; {MOST_ROUTES} are the most")
     return tuple(_route(each) for each in wanted)

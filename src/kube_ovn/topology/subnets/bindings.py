@@ -203,7 +203,7 @@ class _Binder:
 
     def _bind_to_others(self, read: Read, bound: Binding, tenant: Tenant, wish: Wish) -> tuple[Binding, str]:
         """The binding to Subnets that are there, and the problem of those that are not, or not for the Namespace."""
-        against = {each: self._scopes.against_subnet(read, tenant, each) for each in wish.switches}
+        against = {each: self._against(read, tenant, each) for each in wish.switches}
         there = tuple(each for each in wish.switches if read.get(self._there, each) and not against[each])
         problem = next(filter(None, against.values()), "")
         missing = [each for each in wish.switches if each not in there and not against[each]]
@@ -213,6 +213,12 @@ class _Binder:
                 f"which is no subnet: make a Subnet of that name, or add annotation {names.CIDR}"
             )
         return replace(bound, subnets=there, refusal="" if there else problem), problem
+
+    def _against(self, read: Read, tenant: Tenant, name: str) -> str:
+        """The sentence why the Pods of a Namespace cannot be in a Subnet; empty when they can."""
+        if name == self._fabric.join:
+            return f"subnet {name} joins the nodes and is not for Pods: choose another"
+        return self._scopes.against_subnet(read, tenant, name)
 
     def _against_pools(self, read: Read, tenant: Tenant, wish: Wish) -> str:
         """The sentence why an IPPool that a Namespace wishes for is not for it; empty when all are."""

@@ -80,7 +80,7 @@ def parse_wish(namespace: Namespace, known: Annotations) -> Wish:
     wished = {
         key: text
         for key in {*WRITTEN, *SHAPING}
-        if (text := annotations.get(key, "").strip()) and known.get(key) != text and not _is_answer(key, text)
+        if (text := annotations.get(key, "").strip()) and known.get(key) != text and not _is_answer(key, annotations)
     }
     return Wish(
         switches=parse_list(wished.get(names.LOGICAL_SWITCH, "")),
@@ -89,9 +89,12 @@ def parse_wish(namespace: Namespace, known: Annotations) -> Wish:
     )
 
 
-def _is_answer(key: str, text: str) -> bool:
-    """Whether a text was written back, by whatever implementation: it has an entry for each of several subnets."""
-    return key in (names.CIDR, names.EXCLUDE_IPS) and ";" in text
+def _is_answer(key: str, annotations: Mapping[str, str]) -> bool:
+    """Whether a text was written back, by whatever implementation: it has an entry for each of several subnets. With
+    one subnet a CIDR with `;` is a wish, and is told.
+    """
+    several = len(parse_list(annotations.get(names.LOGICAL_SWITCH, ""))) != 1
+    return ";" in annotations.get(key, "") and (key == names.EXCLUDE_IPS or (key == names.CIDR and several))
 
 
 def canonical(key: str, text: str) -> str:
@@ -145,7 +148,10 @@ def wish_problem(wish: Wish) -> str | None:
     except ValueError as error:
         return f"annotation {error}"
     if wish.shape and not wish.switches and names.CIDR in wish.shape:
-        return f"annotation {names.CIDR} makes a subnet, and {names.LOGICAL_SWITCH} must name it; add it"
+        return (
+            f"annotation {names.CIDR} makes a subnet, and {names.LOGICAL_SWITCH} must name it, by a name that no "
+            "subnet has yet: set it, with --overwrite where kube-ovn wrote one"
+        )
     if wish.shape and len(wish.switches) > 1 and names.CIDR in wish.shape:
         return (
             f"annotation {names.CIDR} makes one subnet, but {names.LOGICAL_SWITCH} names {len(wish.switches)}; "
