@@ -70,6 +70,7 @@ def wishing(**annotations: str) -> Pod:
         ("mac_address", "nonsense", "'nonsense' is not a MAC address like"),
         ("ip_pool", "10.20.0.3;few", "'few' is not an IP address"),
         ("ip_family", "IPv4", "is 'IPv4'; it must be ipv4 or ipv6"),
+        ("ip_pool", "10.20.0.8..10.20.0.9", "is no address: list single addresses, joined by `;`"),
         ("routes", "{", "is not a list of routes like [{"),
         ("routes", '["10.0.0.0/8"]', "is not a list of routes like [{"),
         ("routes", '[{"dst": "10.0.0.0/8"}]', "the route to 10.0.0.0/8 has no gateway; add gw"),

@@ -25,13 +25,25 @@ def parse_networks(text: str) -> tuple[Network, ...]:
     for part in text.split(","):
         try:
             network = ip_network(part.strip())
-        except ValueError as error:
-            raise ValueError(f"{part.strip()!r} is not a CIDR: {error}") from None
+        except ValueError:
+            raise ValueError(f"{part.strip()!r} is not a CIDR{_advise(part.strip())}") from None
         if isinstance(network, IPv6Network) and _is_odd(network.network_address):
             raise ValueError(f"{part.strip()!r} is not a CIDR: it has a zone, or is IPv4 in the form of IPv6")
         networks.append(network)
     _one_of_each_family(text, [network.version for network in networks])
     return tuple(networks)
+
+
+def _advise(text: str) -> str:
+    """The end of the sentence on a text that is no CIDR."""
+    if not text:
+        return ": nothing stands before or after a comma; remove the comma"
+    if ";" in text:
+        return ": join one CIDR of each IP family with a comma"
+    try:
+        return f": {text} has host bits set; use {ip_network(text, strict=False)}"
+    except ValueError:
+        return " like 10.66.0.0/16 or fd66::/112"
 
 
 def parse_address(text: str) -> Address:

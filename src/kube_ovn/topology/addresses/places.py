@@ -190,7 +190,8 @@ def _entry(asking: Asking, number: int) -> tuple[Address, ...]:
     if not 0 <= number < len(choices):
         raise RefusedError(
             f"annotation {names.IP_POOL} lists {len(choices)} addresses and Pod {pod_label(asking.pod)} is number "
-            f"{number + 1} of its StatefulSet: add addresses, or scale the StatefulSet down"
+            f"{number + 1} of its StatefulSet: add addresses, or scale the StatefulSet down",
+            elsewhere=False,
         )
     return choices[number]
 

@@ -100,6 +100,11 @@ def _parse_pool(text: str) -> tuple[tuple[str, ...], tuple[tuple[Address, ...], 
     try:
         parse_addresses(first)
     except ValueError:
+        if ".." in first or "/" in first:
+            raise ValueError(
+                f"{names.IP_POOL}: {first.strip()[:60]!r} is no address: list single addresses, joined by `;`, or make "
+                "an IPPool of ranges and name it"
+            ) from None
         return parse_names(names.IP_POOL, text), ()
     if (number := text.count(";" if ";" in text else ",") + 1) > MOST_LISTED:
         raise ValueError(f"{names.IP_POOL} lists {number} addresses; {MOST_LISTED} are the most, or make an IPPool")
