@@ -190,8 +190,8 @@ def test_a_forged_source_leaves_no_node(scene: Scene, place: str, block: Block) 
         scene.shell(target, watch)
     ping = f"for to in {near.ip} {far.ip}; do ping -c 3 -i 0.2 -W 1 -I {forged} $to; done; true"
     assert " 0 received" in scene.shell(liar, f"ip address add {forged}/24 dev eth0; {ping}")
-    honest = scene.shell(liar, f"ip address del {forged}/24 dev eth0; ping -c 2 -W 5 {far.ip}")
-    assert " 2 received" in honest
+    scene.shell(liar, f"ip address del {forged}/24 dev eth0")
+    assert scene.reaches(liar, far.ip), "by its own address, when its neighbour is asked for anew"
     scene.shell(liar, "ip link set eth0 down; ip link set eth0 address 0a:11:11:11:11:11; ip link set eth0 up; true")
     assert " 0 received" in scene.shell(
         liar, f"ip route replace default via {block.v4(1)}; ping -c 3 -i 0.2 -W 1 {far.ip} || true"

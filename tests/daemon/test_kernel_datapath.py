@@ -26,6 +26,8 @@ PROGRAMS = {
     "mkfs.ext4": "e2fsprogs",
     "debugfs": "e2fsprogs",
 }
+# The emulator loses the flags of CMPXCHG16B now and then, which ends a kernel that uses it as it boots.
+PROCESSOR = "max,cx16=off" if MACHINE == "x86_64" else "max"
 INIT = """#!/bin/sh
 mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /tmp
 mkdir -p /t && tar -xf /dev/vdb -C /t && bash /t/guest.sh
@@ -67,7 +69,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "-accel",
         "tcg,thread=single",  # with threads, the emulator may run into code that the kernel is patching
         "-cpu",
-        "max",
+        PROCESSOR,
         "-smp",
         "2",
         "-m",
@@ -97,7 +99,5 @@ def test_no_packet_is_lost_while_the_switch_restarts(results: dict[str, str], si
 
 @pytest.mark.parametrize("size", [100, 4000])
 def test_a_service_answers_udp_datagrams_of_any_size(results: dict[str, str], size: int) -> None:
-    """Unlike Open vSwitch in user space, which hands on the fragments of a datagram one by one
-    (docs/conformance.md), so that those without a port find no Service.
-    """
+    """Within Open vSwitch, unlike in user space, where the node puts a datagram together that comes in fragments."""
     assert results[f"udp-{size}"] == "5"
