@@ -79,7 +79,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What the kernel knows of the networks around a node at one moment."""
+    """The networks around a node at one moment, as the kernel knows them."""
 
     addresses: frozenset[Address]
     """The addresses of the node, except IPv6 link-local ones."""

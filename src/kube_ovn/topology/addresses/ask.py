@@ -1,4 +1,4 @@
-"""What a holder asks for: the places and addresses that will do for it, or the grant that the former holder had.
+"""The request of a holder: the places and addresses that will do for it, or the grant that the former holder had.
 
 `addresses.request` makes the requests, `addresses.allocate` grants them.
 """

@@ -1,5 +1,5 @@
-"""What Nodes have in common with subnets and with Services: their addresses that lie in a subnet, and their networks
-that clash with one.
+"""Nodes near subnets and Services: the addresses of Nodes that lie in a subnet, and the networks of Nodes that clash
+with one.
 
 Reads the networks of Nodes, effective subnets, and the networks of Services.
 """
