@@ -6,6 +6,7 @@ import msgspec
 
 from kube_ovn.model import crd
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, Pod, Service, ServiceCIDR
+from kube_ovn.model.policy import NetworkPolicy
 from kube_ovn.model.row import Row, State
 from kube_ovn.topology.graph import Topology
 from tests.small_clusters import Api, fabric, settle
@@ -24,6 +25,7 @@ KINDS: dict[str, type[Object]] = {
     "Service": Service,
     "EndpointSlice": EndpointSlice,
     "ServiceCIDR": ServiceCIDR,
+    "NetworkPolicy": NetworkPolicy,
 }
 
 

@@ -48,9 +48,20 @@ class Object(Protocol):
     def metadata(self) -> ObjectMeta: ...
 
 
+class ContainerPort(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    container_port: int
+    name: str = ""
+    protocol: str = "TCP"
+
+
+class Container(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    ports: tuple[ContainerPort, ...] = ()
+
+
 class PodSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     node_name: str = ""
     host_network: bool = False
+    containers: tuple[Container, ...] = ()
 
 
 class PodIP(msgspec.Struct, frozen=True, kw_only=True, gc=False):

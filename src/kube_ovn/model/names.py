@@ -172,6 +172,20 @@ TIER_LAST = 3
 ACL_DNS_COMMIT = 0
 """Allows packets that are allowed anyway; it is there for the effect of its label."""
 
+# --- Policies ---
+
+TIER_POLICY = 3
+"""The tier of NetworkPolicies: after that of Subnets, so that no policy opens what a private subnet closes."""
+ACL_POLICY_DROP = 2000
+"""Drops what no rule of a policy allows."""
+ACL_POLICY_ALLOW = 2001
+ACL_POLICY_NAMES = 2002
+"""Allows questions for names, with a label (`ACL_DNS_COMMIT`)."""
+POLICY_PORTS = "kube_ovn.policies"
+"""Port_Group of all Pods that policies restrict."""
+POLICY_REFUSED = "PolicyRefused"
+"""Reason of an Event on a policy that is not understood whole."""
+
 # --- Linux and Open vSwitch on the node ---
 
 INTEGRATION_BRIDGE = "br-int"
@@ -317,6 +331,20 @@ def node_address_set(version: int) -> str:
     letter.
     """
     return f"kube_ovn.NODES.ip{version}"
+
+
+def policy_group(selection: str) -> str:
+    """Port_Group of the Pods of a selection that policies restrict. Injective beyond chance, and never the group of a
+    node: those begin with `node.`.
+    """
+    return f"NP.{hashlib.blake2b(selection.encode(), digest_size=8).hexdigest()}"
+
+
+def policy_set(what: str, version: int) -> str:
+    """Address_Set of the addresses of a selection, or of CIDRs, of one IP family. Injective beyond chance, and never
+    the set of a pool: that has no upper-case letter.
+    """
+    return f"{policy_group(what)}.ip{version}"
 
 
 def pool_address_set(pool: str, version: int) -> str:

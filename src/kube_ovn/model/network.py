@@ -68,6 +68,7 @@ class Kind(StrEnum):
     VPC = "Vpc"
     SERVICE = "Service"
     SERVICE_CIDR = "ServiceCIDR"
+    NETWORK_POLICY = "NetworkPolicy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

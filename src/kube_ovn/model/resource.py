@@ -5,6 +5,7 @@ from typing import Generic, TypeVar
 
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, Pod, Service, ServiceCIDR
+from kube_ovn.model.policy import NetworkPolicy
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -46,6 +47,9 @@ ENDPOINT_SLICES = Resource(
 SERVICE_CIDRS = Resource(
     name="ServiceCIDR", version="networking.k8s.io/v1", plural="servicecidrs", type=ServiceCIDR, namespaced=False
 )
+NETWORK_POLICIES = Resource(
+    name="NetworkPolicy", version="networking.k8s.io/v1", plural="networkpolicies", type=NetworkPolicy
+)
 SUBNETS = Resource(name="Subnet", version="kubeovn.io/v1", plural="subnets", type=Subnet, namespaced=False)
 IPS = Resource(name="IP", version="kubeovn.io/v1", plural="ips", type=IP, namespaced=False)
 IPPOOLS = Resource(name="IPPool", version="kubeovn.io/v1", plural="ippools", type=IPPool, namespaced=False)
@@ -59,6 +63,7 @@ RESOURCES: tuple[Resource[Object], ...] = (
     SERVICES,
     ENDPOINT_SLICES,
     SERVICE_CIDRS,
+    NETWORK_POLICIES,
     SUBNETS,
     IPS,
     IPPOOLS,

@@ -29,6 +29,7 @@ from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.gateways import exits
 from kube_ovn.topology.inputs import STANDING, Inputs
 from kube_ovn.topology.outputs import Outputs, ToldKey, by_uid
+from kube_ovn.topology.policy import enforce
 from kube_ovn.topology.ports import outcome, spoofing
 from kube_ovn.topology.ports.obstacles import Obstacles
 from kube_ovn.topology.services import checks, cidrs
@@ -146,7 +147,7 @@ class Topology:
         switches = network.define(graph, inputs, outputs, fabric, looks, parsed, spaces, around.addresses, ranges, held)
         spoofing.define_open_ports(graph, inputs, outputs)
         ways = exits.define(graph, inputs, outputs, fabric, looks, spaces)
-        outcome.define(
+        ends = outcome.define(
             graph,
             outputs,
             outcome.Reads(
@@ -185,6 +186,11 @@ class Topology:
                 places=spaces.places,
                 checks=checked,
             ),
+        )
+        enforce.define(
+            graph,
+            outputs,
+            enforce.Reads(inputs=inputs, effective=spaces.effective, pods=ends, holders=having, grants=held),
         )
         report.define(
             graph,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from kube_ovn.derive import Derived, Graph, Read, Source
 from kube_ovn.model import names
+from kube_ovn.model.addr import Address
 from kube_ovn.model.crd import SubnetSpec
 from kube_ovn.model.kube import Node, Pod
 from kube_ovn.model.network import Kind, ObjectRef, Subnet, Told, cluster_ref
@@ -32,12 +33,22 @@ from kube_ovn.topology.subnets.near import NodesNear
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """A port that a Pod has, and the addresses that others see it at."""
+
+    port: str
+    addresses: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """The rows of one Node or Pod, the write of its annotations, and the message for its user."""
 
     rows: State = field(default_factory=dict)
     write: Wanted | None = None
     told: Told | None = None
+    end: End | None = None
+    """The port of a Pod, if it has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +76,8 @@ class _Traits:
     spec: SubnetSpec
 
 
-def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
-    """Derive the outcomes for Nodes and Pods: rows, annotations and Events."""
+def define(graph: Graph, outputs: Outputs, on: Reads) -> Source[str, Outcome]:
+    """Derive the outcomes for Nodes and Pods: rows, annotations and Events. Returns those for Pods."""
     node_outcome = _nodes(on)
     nodes = graph.derive("outcomes of Nodes", on.inputs.nodes, node_outcome)
     connected = graph.derive("connected nodes", nodes, lambda read, name, outcome: True if outcome.rows else None)
@@ -80,6 +91,7 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
     _follow(outputs, nodes, lambda name: _node_ref(on.inputs.nodes.values[name]))
     made = graph.derive("outcomes of Pods", on.inputs.pods, pods.outcome)
     _follow(outputs, made, lambda record: pod_ref(on.inputs.pods.values[record]))
+    return made
 
 
 def _follow(
@@ -145,7 +157,12 @@ class _Pods:
             pools = {} if pod.status.pod_ips else read.get(on.addressing.pool_ranges, held.grant.subnet) or {}
             faults += wish_faults(pod, holder, held.grant, traits.subnet, pools)
         told = Told(object=pod_ref(pod), reason=names.VALIDATE_POD_NETWORK_FAILED, message="; ".join(faults))
-        return Outcome(rows=render_pod(pod, inputs), write=_publish(pod, annotations), told=told if faults else None)
+        return Outcome(
+            rows=render_pod(pod, inputs),
+            write=_publish(pod, annotations),
+            told=told if faults else None,
+            end=End(port=names.pod_port(pod.metadata.name, pod.metadata.namespace), addresses=held.grant.addresses),
+        )
 
 
 def _usable(read: Read, on: Reads, holder: Holder) -> Held | None:

@@ -143,7 +143,7 @@ def _acls(inputs: SubnetInputs) -> list[Acl]:
     for cidr in subnet.cidrs:
         ip = f"ip{cidr.version}"
         inside = f"{ip}.src == {cidr} && {ip}.dst == {cidr}"
-        acls.append(_allow(subnet, f"inside {ip}", names.ACL_PRIVATE_ALLOW, inside))
+        acls.append(_pass(subnet, f"inside {ip}", names.ACL_PRIVATE_ALLOW, inside))
         nodes = [
             *(str(net) for net in inputs.join if net.version == cidr.version),
             f"${names.node_address_set(cidr.version)}",
@@ -152,7 +152,7 @@ def _acls(inputs: SubnetInputs) -> list[Acl]:
         for other in parse_allowed(spec.allow_subnets):
             if other.version == cidr.version:
                 out, back = f"{ip}.src == {cidr} && {ip}.dst == {other}", f"{ip}.src == {other} && {ip}.dst == {cidr}"
-                acls.append(_allow(subnet, f"allow {other}", names.ACL_PRIVATE_ALLOW, f"({out}) || ({back})"))
+                acls.append(_pass(subnet, f"allow {other}", names.ACL_PRIVATE_ALLOW, f"({out}) || ({back})"))
     return acls
 
 
@@ -229,6 +229,11 @@ def _dns_commit(subnet: Subnet) -> Acl:
         options={"apply-after-lb": "true"},
         external_ids=owned(key=f"subnet {subnet.name} dns commit", parent=subnet.name),
     )
+
+
+def _pass(subnet: Subnet, what: str, priority: int, match: str) -> Acl:
+    """An ACL that leaves packets to policies, which come later."""
+    return _acl(subnet, what, "to-lport", priority, match, "pass")
 
 
 def _allow(subnet: Subnet, what: str, priority: int, match: str) -> Acl:

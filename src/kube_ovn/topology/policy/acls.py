@@ -1,0 +1,214 @@
+"""Rules as ACLs of a Port_Group. Pure.
+
+There is one ACL for each rule, other end, IP family and protocol: OVN makes one flow for each address and each port of
+such an ACL, not one for each pair of them, and changes flows one by one when a set changes (ovn-architecture(7);
+`expr_to_matches` in lib/expr.c).
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from kube_ovn.model import names
+from kube_ovn.model.addr import Network
+from kube_ovn.model.nb import Acl, AddressSet, PortGroup
+from kube_ovn.model.row import Key, Member, Row, facts, owned
+from kube_ovn.topology.policy.rules import EVERY_PORT, Compiled, Direction, Port, Rule, Selection, Service, Span
+from kube_ovn.topology.policy.selections import NamedPort, Need, listeners
+
+_COMMIT = 1
+"""As the label of `subnets.switch`: ACLs that let questions for names pass commit their connections anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """How the two ends of packets are matched in one direction."""
+
+    acl: str
+    """The column `direction` of an ACL."""
+    port: str
+    other: str
+    options: dict[str, str]
+
+
+_SIDES = {
+    Direction.INGRESS: Side(acl="to-lport", port="outport", other="src", options={}),
+    # After the load balancers, where a packet to a Service has the endpoint's address.
+    Direction.EGRESS: Side(acl="from-lport", port="inport", other="dst", options={"apply-after-lb": "true"}),
+}
+
+
+def group(selection: Selection) -> str:
+    """The Port_Group of a selection."""
+    return names.policy_group(repr(selection))
+
+
+def address_set(selection: Selection, version: int) -> str:
+    """The Address_Set of a selection."""
+    return names.policy_set(repr(selection), version)
+
+
+def render_selection(selection: Selection, need: Need, versions: Sequence[int]) -> dict[Key, Row | None]:
+    """The rows of a selection, without its members. What no rule allows is dropped."""
+    ids, at = owned(selection=str(selection)), group(selection)
+    drops = [_drop(selection, direction) for direction in sorted(need.isolated)] if selection.port is None else []
+    return facts(
+        *([PortGroup(name=at, external_ids=ids)] if need.isolated else []),
+        *drops,
+        *(AddressSet(name=address_set(selection, version), external_ids=ids) for version in versions if need.peer),
+        members=tuple(Member(PortGroup.TABLE, at, "acls", each.key) for each in drops),
+    )
+
+
+def render_policy(
+    name: str, policy: Compiled, numbers: Callable[[NamedPort], Iterable[int]], versions: Sequence[int]
+) -> dict[Key, Row | None]:
+    """The ACLs of a policy and the sets of its CIDRs. `numbers`: what Pods say a named port is."""
+    found = _Policy(name=name, policy=policy, numbers=numbers, versions=versions)
+    acls = list(found.allow())
+    blocks = {blocks for rule in policy.rules for _, blocks in found.blocks(rule) if len(blocks) > 1}
+    return facts(
+        *(acl for _, acl in acls),
+        *(AddressSet(name=_block_set(each), external_ids=owned()) for each in blocks),
+        members=(
+            *(Member(PortGroup.TABLE, group(at), "acls", acl.key) for at, acl in acls),
+            *(Member(AddressSet.TABLE, _block_set(each), "addresses", str(cidr)) for each in blocks for cidr in each),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Policy:
+    """One policy that is rendered."""
+
+    name: str
+    policy: Compiled
+    numbers: Callable[[NamedPort], Iterable[int]]
+    versions: Sequence[int]
+
+    def blocks(self, rule: Rule) -> Iterator[tuple[int, tuple[Network, ...]]]:
+        """The CIDRs of a rule, by IP family."""
+        for version in self.versions:
+            if blocks := tuple(each for each in rule.blocks if each.version == version):
+                yield version, blocks
+
+    def _by_port(self, selection: Selection, rule: Rule) -> Iterator[Selection]:
+        """The selections by port that a rule speaks of, as parts of a selection."""
+        for service in rule.services or ():
+            for name in service.named:
+                for number in sorted(self.numbers(NamedPort(selection, service.protocol, name))):
+                    yield selection._replace(port=Port(service.protocol, name, number))
+
+    def allow(self) -> Iterator[tuple[Selection, Acl]]:
+        """The ACLs that allow, each with the selection that it restricts."""
+        for rule in self.policy.rules:
+            for number, (at, match, label) in enumerate(self._matches(rule)):
+                yield at, self._acl(rule, number, at, match, label=label)
+
+    def _acl(self, rule: Rule, number: int, at: Selection, match: str, *, label: bool) -> Acl:
+        side = _SIDES[rule.direction]
+        return Acl(
+            priority=names.ACL_POLICY_NAMES if label else names.ACL_POLICY_ALLOW,
+            direction=side.acl,
+            match=f"{side.port} == @{group(at)} && {match}",
+            action="allow-related",
+            tier=names.TIER_POLICY,
+            label=_COMMIT if label else 0,
+            options=side.options,
+            external_ids=owned(key=f"policy {self.name} {rule.direction} {rule.number} {number}", policy=self.name),
+        )
+
+    def _matches(self, rule: Rule) -> Iterator[tuple[Selection, str, bool]]:
+        """For each ACL of a rule the selection that it restricts, the rest of its match, and whether it is labelled."""
+        subject, ends = self.policy.subject, list(self._ends(rule))
+        for end in ends:
+            for match, label in _services(rule):
+                yield subject, f"{end} && {match}" if match else end, label
+        if rule.direction is Direction.INGRESS:
+            for each in self._by_port(subject, rule):
+                assert each.port is not None
+                for end in ends:
+                    yield each, f"{end} && {_number(each.port)}", False
+            return
+        for peer in listeners(rule):
+            for each in self._by_port(peer, rule):
+                assert each.port is not None
+                for version in self.versions:
+                    end = f"ip{version}.dst == ${address_set(each, version)}"
+                    yield subject, f"{end} && {_number(each.port)}", _asks_names(each.port.protocol, each.port.number)
+
+    def _ends(self, rule: Rule) -> Iterator[str]:
+        """The matches of the other end, one for each set and IP family."""
+        other = _SIDES[rule.direction].other
+        if rule.anywhere:
+            yield "ip"
+            return
+        for each in rule.selections:
+            for version in self.versions:
+                yield f"ip{version}.{other} == ${address_set(each, version)}"
+        for version, blocks in self.blocks(rule):
+            end = str(blocks[0]) if len(blocks) == 1 else f"${_block_set(blocks)}"
+            yield f"ip{version}.{other} == {end}"
+
+
+def _services(rule: Rule) -> Iterator[tuple[str, bool]]:
+    """The matches of the ports of a rule, one for each protocol, and whether the ACL is labelled. An egress rule that
+    lets questions for names pass among others has an ACL of its own for them.
+    """
+    is_egress = rule.direction is Direction.EGRESS
+    if rule.services is None:
+        yield "", False
+        if is_egress:
+            yield f"udp.dst == {names.DNS_PORT}", True
+        return
+    for each in rule.services:
+        if not each.spans:
+            continue
+        asks = is_egress and any(_asks_names(each.protocol, number) for number in _at(each.spans, names.DNS_PORT))
+        if asks:
+            yield f"udp.dst == {names.DNS_PORT}", True
+        if not asks or each.spans != (Span(names.DNS_PORT, names.DNS_PORT),):
+            yield _spans(each), False
+
+
+def _at(spans: Iterable[Span], number: int) -> list[int]:
+    return [number] if any(each.low <= number <= each.high for each in spans) else []
+
+
+def _asks_names(protocol: str, number: int) -> bool:
+    return (protocol, number) == ("udp", names.DNS_PORT)
+
+
+def _spans(service: Service) -> str:
+    if service.spans == EVERY_PORT:
+        return service.protocol
+    field = f"{service.protocol}.dst"
+    single = [str(each.low) for each in service.spans if each.low == each.high]
+    parts = [f"{each.low} <= {field} <= {each.high}" for each in service.spans if each.low != each.high]
+    if single:
+        parts.insert(0, f"{field} == {single[0]}" if len(single) == 1 else f"{field} == {{{', '.join(single)}}}")
+    return parts[0] if len(parts) == 1 else f"({' || '.join(parts)})"
+
+
+def _number(port: Port) -> str:
+    return f"{port.protocol}.dst == {port.number}"
+
+
+def _block_set(blocks: Sequence[Network]) -> str:
+    """The Address_Set of CIDRs of one IP family; equal lists share one."""
+    digest = hashlib.blake2b(" ".join(map(str, blocks)).encode(), digest_size=16).hexdigest()
+    return names.policy_set(f"blocks {digest}", blocks[0].version)
+
+
+def _drop(subject: Selection, direction: Direction) -> Acl:
+    """The ACL that drops what no rule allows; all policies with one subject share it."""
+    side = _SIDES[direction]
+    return Acl(
+        priority=names.ACL_POLICY_DROP,
+        direction=side.acl,
+        match=f"{side.port} == @{group(subject)} && ip",
+        action="drop",
+        tier=names.TIER_POLICY,
+        options=side.options,
+        external_ids=owned(key=f"policies {group(subject)} {direction}"),
+    )

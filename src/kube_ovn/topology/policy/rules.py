@@ -1,0 +1,86 @@
+"""Rules: what a policy means, in one form for all kinds of policies. Nouns only."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from kube_ovn.model.addr import Network
+from kube_ovn.topology.policy.selector import Selector, describe
+
+
+class Direction(StrEnum):
+    """Which way packets of a restricted Pod go."""
+
+    INGRESS = "ingress"
+    EGRESS = "egress"
+
+
+class Port(NamedTuple):
+    """A named port as the Pods that listen there give it."""
+
+    protocol: str
+    name: str
+    number: int
+
+
+class Selection(NamedTuple):
+    """A set of Pods: those in one Namespace, or in all that a selector selects, with labels that meet a selector."""
+
+    namespace: str
+    """Empty when `namespaces` counts."""
+    namespaces: Selector
+    pods: Selector
+    port: Port | None = None
+    """Where it is given, only the Pods that have a port of this name with this number."""
+
+    def __str__(self) -> str:
+        where = f"namespace {self.namespace}" if self.namespace else f"namespaces {describe(self.namespaces) or 'all'}"
+        text = f"{where}, pods {describe(self.pods) or 'all'}"
+        return text if self.port is None else f"{text}, port {self.port.name} {self.port.protocol} {self.port.number}"
+
+
+class Span(NamedTuple):
+    """Numbers of ports, both ends included."""
+
+    low: int
+    high: int
+
+
+EVERY_PORT = (Span(0, 65535),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """The ports of one protocol that a rule is about, sorted and not adjacent; and named ports."""
+
+    protocol: str
+    """`tcp`, `udp` or `sctp`."""
+    spans: tuple[Span, ...] = ()
+    named: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What one rule of a policy allows: packets to or from these ends, at these ports."""
+
+    direction: Direction
+    number: int
+    """The index of the rule among those of its direction."""
+    anywhere: bool = False
+    """Whether the other end may be any address."""
+    selections: tuple[Selection, ...] = ()
+    blocks: tuple[Network, ...] = ()
+    """CIDRs, the fewest that say the same, sorted."""
+    services: tuple[Service, ...] | None = None
+    """None: all packets, of whatever protocol."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """A policy: Pods, the directions in which only what rules allow passes, and the rules."""
+
+    subject: Selection
+    isolated: tuple[Direction, ...]
+    rules: tuple[Rule, ...] = ()
+    faults: tuple[str, ...] = ()
+    """The parts that cannot be understood, one sentence each. They allow nothing."""

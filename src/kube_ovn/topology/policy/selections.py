@@ -1,0 +1,194 @@
+"""Selections that policies speak of, and the Pods in each. Pods find their selections by their labels.
+
+A selection is filed under one label that its Pods must have, if there is one; so a Pod looks only at selections that
+have a label in common with it, in its own Namespace or in all.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from kube_ovn.derive import Derived, Graph, Read, Source
+from kube_ovn.model.kube import Namespace, Pod
+from kube_ovn.topology.inputs import Inputs, Name
+from kube_ovn.topology.policy.rules import Compiled, Direction, Port, Rule, Selection
+from kube_ovn.topology.policy.selector import Selector, anchors, selects
+from kube_ovn.topology.ports.pod import needs_port
+
+_ANY = ("", "")
+"""Stands for the label of a selector that needs no certain label."""
+
+
+class NamedPort(NamedTuple):
+    """A port by its name, before it is known which number a Pod gives it."""
+
+    selection: Selection
+    protocol: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What policies need of a selection, and of its Pods with certain ports."""
+
+    isolated: frozenset[Direction] = frozenset()
+    """The directions in which the Pods are restricted; there is a Port_Group when there is one."""
+    peer: bool = False
+    """Whether there are Address_Sets."""
+    restricted_ports: frozenset[tuple[str, str]] = frozenset()
+    """Protocol and name of ports, by which rules speak of restricted Pods."""
+    peer_ports: frozenset[tuple[str, str]] = frozenset()
+    """Those by which rules speak of peers."""
+
+    def __or__(self, other: "Need") -> "Need":
+        return Need(
+            isolated=self.isolated | other.isolated,
+            peer=self.peer or other.peer,
+            restricted_ports=self.restricted_ports | other.restricted_ports,
+            peer_ports=self.peer_ports | other.peer_ports,
+        )
+
+    def by_port(self, protocol: str, name: str) -> "Need":
+        """What policies need of the Pods that have a port of this name."""
+        at = (protocol, name)
+        isolated = self.isolated if at in self.restricted_ports else frozenset[Direction]()
+        return Need(isolated=isolated, peer=at in self.peer_ports)
+
+
+Chosen: TypeAlias = Mapping[Selection, Need]
+"""The selections that one Pod is in, those by port among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """The part of a Pod that selections depend on."""
+
+    namespace: str
+    labels: Mapping[str, str]
+    ports: Mapping[tuple[str, str], int]
+    """The number of each named port, by protocol and name."""
+    node: str
+    """The node of a Pod in the node's own network; empty for any other Pod."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selections:
+    """What other parts read of selections."""
+
+    chosen: Derived[str, Traits, Chosen]
+    traits: Source[str, Traits]
+    needs: Source[Selection, Need]
+    numbers: Source[NamedPort, frozenset[int]]
+    """The numbers that the Pods of a selection give a port of this name."""
+
+
+def define(graph: Graph, inputs: Inputs, compiled: Source[Name, Compiled]) -> Selections:
+    """Derive the selections that each Pod is in."""
+    needs = graph.split("needs of selections", compiled, lambda name, policy: needs_of(policy))
+    selections = graph.derive("selections", needs, _merge)
+    candidates = graph.index("selections by label", selections, _file)
+    scopes = graph.index("selections by Namespaces", selections, lambda each, need: [each.namespaces] * _is_wide(each))
+    wide = graph.derive("selectors of Namespaces", scopes, lambda read, selector, those: selector)
+    by_label = graph.index("selectors by label", wide, lambda selector, _: list(anchors(selector)) or [_ANY])
+
+    def match_namespace(read: Read, name: str, namespace: Namespace) -> frozenset[Selector] | None:
+        labels = namespace.metadata.labels
+        found = (each for label in _labels(labels) for each in read.select(by_label, label).values())
+        return frozenset(each for each in found if selects(each, labels)) or None
+
+    matching = graph.derive("selectors that select a Namespace", inputs.namespaces, match_namespace)
+
+    def choose(read: Read, record: str, pod: Traits) -> Chosen | None:
+        namespaces = read.get(matching, pod.namespace) or frozenset()
+        found: dict[Selection, Need] = {}
+        for scope in (pod.namespace, ""):
+            for label in _labels(pod.labels):
+                for each, need in read.select(candidates, (scope, *label)).items():
+                    if (scope or each.namespaces in namespaces) and selects(each.pods, pod.labels):
+                        found[each] = need
+        return {**found, **_by_port(found, pod.ports)} or None
+
+    traits = graph.derive("traits of Pods", inputs.pods, _traits)
+    chosen = graph.derive("selections of Pods", traits, choose)
+    numbered = graph.split("numbers of named ports", chosen, lambda record, those: _numbers(those))
+    numbers = graph.derive("numbers", numbered, lambda read, port, those: frozenset(those.values()))
+    return Selections(chosen=chosen, traits=traits, needs=selections, numbers=numbers)
+
+
+def needs_of(policy: Compiled) -> dict[Selection, Need]:
+    """What a policy needs of each selection that it speaks of."""
+    found = {policy.subject: Need(isolated=frozenset(policy.isolated))}
+    for rule in policy.rules:
+        ports = frozenset((each.protocol, name) for each in rule.services or () for name in each.named)
+        if rule.direction is Direction.INGRESS:
+            need, peers = Need(peer=True), rule.selections
+            found[policy.subject] |= Need(restricted_ports=ports)
+        else:
+            whole = not rule.anywhere and (rule.services is None or any(each.spans for each in rule.services))
+            need, peers = Need(peer=whole, peer_ports=ports), listeners(rule)
+        for each in peers:
+            found[each] = found.get(each, Need()) | need
+    return found
+
+
+EVERYONE = Selection("", (), ())
+"""All Pods."""
+
+
+def listeners(rule: Rule) -> tuple[Selection, ...]:
+    """The selections that may receive what an egress rule allows. A named port anywhere is one of some Pod: of what is
+    no Pod it is not known what it means.
+    """
+    is_named = any(each.named for each in rule.services or ())
+    return (EVERYONE,) if rule.anywhere and is_named else rule.selections
+
+
+def _merge(read: Read, selection: Selection, needs: Mapping[Name, Need]) -> Need:
+    merged = Need()
+    for each in needs.values():
+        merged |= each
+    return merged
+
+
+def _is_wide(selection: Selection) -> bool:
+    return not selection.namespace
+
+
+def _file(selection: Selection, need: Need) -> list[tuple[str, str, str]]:
+    return [(selection.namespace, *label) for label in anchors(selection.pods) or [_ANY]]
+
+
+def _labels(labels: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    yield _ANY
+    yield from labels.items()
+
+
+def _by_port(found: Chosen, ports: Mapping[tuple[str, str], int]) -> dict[Selection, Need]:
+    """The selections by port that a Pod is in, as it is in these selections and has these ports."""
+    return {
+        each._replace(port=Port(protocol, name, ports[protocol, name])): need.by_port(protocol, name)
+        for each, need in found.items()
+        for protocol, name in need.restricted_ports | need.peer_ports
+        if (protocol, name) in ports
+    }
+
+
+def _numbers(chosen: Chosen) -> dict[NamedPort, int]:
+    return {
+        NamedPort(each._replace(port=None), each.port.protocol, each.port.name): each.port.number
+        for each in chosen
+        if each.port is not None
+    }
+
+
+def _traits(read: Read, record: str, pod: Pod) -> Traits | None:
+    node = pod.spec.node_name if pod.spec.host_network else ""
+    if not node and not needs_port(pod):
+        return None
+    return Traits(pod.metadata.namespace, pod.metadata.labels, dict(_named_ports(pod)), node)
+
+
+def _named_ports(pod: Pod) -> Iterable[tuple[tuple[str, str], int]]:
+    """The named ports of a Pod; of two with one name and protocol the first counts."""
+    listed = [each for container in pod.spec.containers for each in container.ports if each.name]
+    return (((each.protocol.lower(), each.name), each.container_port) for each in reversed(listed))

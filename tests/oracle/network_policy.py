@@ -1,0 +1,163 @@
+"""A second reading of NetworkPolicies (networking.k8s.io/v1), written from the text of the API and from nothing else.
+
+It shares no code with `kube_ovn.topology.policy` but the types of the objects. It is slow and plain: it asks of one
+packet whether all policies together allow it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+from kube_ovn.model.crd import LabelSelector
+from kube_ovn.model.kube import Namespace, Pod
+from kube_ovn.model.policy import EgressRule, IngressRule, IPBlock, NetworkPolicy, PolicyPeer, PolicyPort
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """One end of a packet: an address; and the Pods that have it. Those in the node's network share the node's."""
+
+    address: str
+    pods: tuple[Pod, ...] = ()
+    node: str = ""
+    """The node whose own address it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packet:
+    source: End
+    target: End
+    protocol: str
+    """`TCP`, `UDP`, `SCTP` or `ICMP`."""
+    port: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    namespaces: Sequence[Namespace]
+    policies: Sequence[NetworkPolicy]
+
+
+def allows(cluster: Cluster, packet: Packet) -> bool:
+    """Whether all policies together let a packet, the first of its connection, pass."""
+    return _may_leave(cluster, packet) and _may_enter(cluster, packet)
+
+
+def _may_leave(cluster: Cluster, packet: Packet) -> bool:
+    pod = _restricted(packet.source)
+    if pod is None:
+        return True
+    found = [each for each in cluster.policies if _is_about(each, pod) and "Egress" in _types(each)]
+    return not found or any(
+        _rule_allows(cluster, policy, rule, packet.target, packet) for policy in found for rule in policy.spec.egress
+    )
+
+
+def _may_enter(cluster: Cluster, packet: Packet) -> bool:
+    pod = _restricted(packet.target)
+    if pod is None or (packet.source.node and packet.source.node == pod.spec.node_name):
+        return True
+    found = [each for each in cluster.policies if _is_about(each, pod) and "Ingress" in _types(each)]
+    return not found or any(
+        _rule_allows(cluster, policy, rule, packet.source, packet) for policy in found for rule in policy.spec.ingress
+    )
+
+
+def _restricted(end: End) -> Pod | None:
+    """The Pod that policies restrict: none in the node's own network."""
+    return next((pod for pod in end.pods if not pod.spec.host_network), None)
+
+
+def _types(policy: NetworkPolicy) -> list[str]:
+    if policy.spec.policy_types:
+        return list(policy.spec.policy_types)
+    return ["Ingress", "Egress"] if policy.spec.egress else ["Ingress"]
+
+
+def _is_about(policy: NetworkPolicy, pod: Pod) -> bool:
+    same = policy.metadata.namespace == pod.metadata.namespace
+    return same and _selects(policy.spec.pod_selector, pod.metadata.labels)
+
+
+def _rule_allows(
+    cluster: Cluster, policy: NetworkPolicy, rule: IngressRule | EgressRule, other: End, packet: Packet
+) -> bool:
+    peer = not rule.peers or any(_is_peer(cluster, policy, each, other) for each in rule.peers)
+    if not peer:
+        return False
+    if not rule.ports:
+        return True
+    for port in rule.ports:
+        if port.protocol != packet.protocol:
+            continue
+        if isinstance(port.port, str):
+            if _names_it(cluster, policy, rule, port, packet):
+                return True
+        elif port.port is None or port.port <= packet.port <= (port.end_port or port.port):
+            return True
+    return False
+
+
+def _names_it(
+    cluster: Cluster, policy: NetworkPolicy, rule: IngressRule | EgressRule, port: PolicyPort, packet: Packet
+) -> bool:
+    """Whether the receiving Pod gives the port this name. For egress the receiver must be a Pod that the rule selects:
+    an ipBlock names no Pod.
+    """
+    for pod in packet.target.pods:
+        if isinstance(rule, EgressRule) and rule.peers:
+            chosen = [each for each in rule.peers if each.ip_block is None and _selects_pod(cluster, policy, each, pod)]
+            if not chosen:
+                continue
+        numbers = [
+            each.container_port
+            for container in pod.spec.containers
+            for each in container.ports
+            if (each.name, each.protocol) == (port.port, port.protocol)
+        ]
+        if numbers[:1] == [packet.port]:
+            return True
+    return False
+
+
+def _is_peer(cluster: Cluster, policy: NetworkPolicy, peer: PolicyPeer, end: End) -> bool:
+    if peer.ip_block is not None:
+        return _holds(peer.ip_block, end.address)
+    return any(_selects_pod(cluster, policy, peer, pod) for pod in end.pods)
+
+
+def _selects_pod(cluster: Cluster, policy: NetworkPolicy, peer: PolicyPeer, pod: Pod) -> bool:
+    if peer.namespace_selector is None:
+        if pod.metadata.namespace != policy.metadata.namespace:
+            return False
+    else:
+        labels = next(
+            (each.metadata.labels for each in cluster.namespaces if each.metadata.name == pod.metadata.namespace), None
+        )
+        if labels is None or not _selects(peer.namespace_selector, labels):
+            return False
+    return peer.pod_selector is None or _selects(peer.pod_selector, pod.metadata.labels)
+
+
+def _holds(block: IPBlock, text: str) -> bool:
+    address = ip_address(text)
+    if address not in ip_network(block.cidr, strict=False):
+        return False
+    return all(address not in ip_network(each, strict=False) for each in block.excepted)
+
+
+def _selects(selector: LabelSelector, labels: dict[str, str]) -> bool:
+    for key, value in selector.match_labels.items():
+        if labels.get(key) != value:
+            return False
+    for each in selector.match_expressions:
+        there = each.key in labels
+        holds = {
+            "In": there and labels.get(each.key) in each.values,
+            "NotIn": not there or labels.get(each.key) not in each.values,
+            "Exists": there,
+            "DoesNotExist": not there,
+        }[each.operator]
+        if not holds:
+            return False
+    return True
