@@ -48,7 +48,7 @@ requirements = st.one_of(
 selectors = st.builds(
     LabelSelector,
     match_labels=st.dictionaries(st.sampled_from((*KEYS, "team")), st.sampled_from((*VALUES, "x")), max_size=1),
-    match_expressions=st.lists(requirements, max_size=1).map(tuple),
+    match_expressions=st.lists(requirements, max_size=2).map(tuple),
 )
 blocks = st.builds(
     IPBlock, cidr=st.sampled_from(BLOCKS), excepted=st.lists(st.sampled_from(HOLES), max_size=2).map(tuple)
@@ -83,7 +83,7 @@ containers = st.lists(
 @st.composite
 def pods(draw: st.DrawFn) -> list[Pod]:
     found = []
-    for number in range(draw(st.integers(2, 5))):
+    for number in range(draw(st.integers(4, 6))):
         plain = pod(f"p{number}", draw(st.sampled_from(NODES)), namespace=draw(st.sampled_from(sorted(SPACES))))
         meta = msgspec.structs.replace(plain.metadata, labels=draw(labels))
         spec = PodSpec(
@@ -98,7 +98,7 @@ def pods(draw: st.DrawFn) -> list[Pod]:
 @st.composite
 def policies(draw: st.DrawFn) -> list[NetworkPolicy]:
     found = []
-    for number in range(draw(st.integers(1, 3))):
+    for number in range(draw(st.integers(2, 5))):
         meta = pod(f"policy{number}", namespace=draw(st.sampled_from(sorted(SPACES)))).metadata
         found.append(NetworkPolicy(metadata=meta, spec=draw(specs)))
     return found
