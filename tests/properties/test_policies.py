@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kube_ovn.model import names
 from kube_ovn.model.crd import LabelSelector, SelectorRequirement
-from kube_ovn.model.kube import Container, ContainerPort, Object, Pod, PodSpec
+from kube_ovn.model.kube import Container, ContainerPort, Namespace, Object, Pod, PodSpec
 from kube_ovn.model.policy import (
     EgressRule,
     IngressRule,
@@ -104,7 +104,7 @@ def policies(draw: st.DrawFn) -> list[NetworkPolicy]:
     return found
 
 
-def spaces() -> list[Object]:
+def spaces() -> list[Namespace]:
     return [namespace(name, {**found, "kubernetes.io/metadata.name": name}) for name, found in SPACES.items()]
 
 
