@@ -183,6 +183,8 @@ ACL_POLICY_NAMES = 2002
 """Allows questions for names, with a label (`ACL_DNS_COMMIT`)."""
 POLICY_PORTS = "kube_ovn.policies"
 """Port_Group of all Pods that policies restrict."""
+CLUSTER_DNS = ("kube-system", "k8s-app", "kube-dns")
+"""The Namespace of the Pods of a cluster's DNS server, and the label that policies select them by."""
 POLICY_REFUSED = "PolicyRefused"
 """Reason of an Event on a policy that is not understood whole."""
 
@@ -331,6 +333,11 @@ def node_address_set(version: int) -> str:
     letter.
     """
     return f"kube_ovn.NODES.ip{version}"
+
+
+def joined_nodes_set(version: int) -> str:
+    """Address_Set of the nodes' addresses in the join subnet, of one IP family. A pool never has this name."""
+    return f"kube_ovn.JOINED.ip{version}"
 
 
 def policy_group(selection: str) -> str:

@@ -61,10 +61,16 @@ def render_selection(selection: Selection, need: Need, versions: Sequence[int]) 
 
 
 def render_policy(
-    name: str, policy: Compiled, numbers: Callable[[NamedPort], Iterable[int]], versions: Sequence[int]
+    name: str,
+    policy: Compiled,
+    numbers: Callable[[NamedPort], Iterable[int]],
+    is_dns: Callable[[Selection], bool],
+    versions: Sequence[int],
 ) -> dict[Key, Row | None]:
-    """The ACLs of a policy and the sets of its CIDRs. `numbers`: what Pods say a named port is."""
-    found = _Policy(name=name, policy=policy, numbers=numbers, versions=versions)
+    """The ACLs of a policy and the sets of its CIDRs. `numbers`: what Pods say a named port is; `is_dns`: whether a
+    selection selects the Pods of the cluster's DNS server.
+    """
+    found = _Policy(name=name, policy=policy, numbers=numbers, is_dns=is_dns, versions=versions)
     acls = list(found.allow())
     blocks = {blocks for rule in policy.rules for _, blocks in found.blocks(rule) if len(blocks) > 1}
     return facts(
@@ -84,6 +90,7 @@ class _Policy:
     name: str
     policy: Compiled
     numbers: Callable[[NamedPort], Iterable[int]]
+    is_dns: Callable[[Selection], bool]
     versions: Sequence[int]
 
     def blocks(self, rule: Rule) -> Iterator[tuple[int, tuple[Network, ...]]]:
@@ -119,7 +126,10 @@ class _Policy:
         )
 
     def _matches(self, rule: Rule) -> Iterator[tuple[Selection, str, bool]]:
-        """For each ACL of a rule the selection that it restricts, the rest of its match, and whether it is labelled."""
+        """For each ACL of a rule the selection that it restricts, the rest of its match, and whether it is labelled.
+
+        Who may ask the Pods of the cluster's DNS server may ask the nodes, which answer where there is no such server.
+        """
         subject, ends = self.policy.subject, list(self._ends(rule))
         for end in ends:
             for match, label in _services(rule):
@@ -136,6 +146,12 @@ class _Policy:
                 for version in self.versions:
                     end = f"ip{version}.dst == ${address_set(each, version)}"
                     yield subject, f"{end} && {_number(each.port)}", _asks_names(each.port.protocol, each.port.number)
+        if any(map(self.is_dns, rule.selections)):
+            for protocol in ("tcp", "udp"):
+                if _covers(rule, protocol, names.DNS_PORT):
+                    for version in self.versions:
+                        end = f"ip{version}.dst == ${names.joined_nodes_set(version)}"
+                        yield subject, f"{end} && {protocol}.dst == {names.DNS_PORT}", protocol == "udp"
 
     def _ends(self, rule: Rule) -> Iterator[str]:
         """The matches of the other end, one for each set and IP family."""
@@ -173,6 +189,13 @@ def _services(rule: Rule) -> Iterator[tuple[str, bool]]:
 
 def _at(spans: Iterable[Span], number: int) -> list[int]:
     return [number] if any(each.low <= number <= each.high for each in spans) else []
+
+
+def _covers(rule: Rule, protocol: str, number: int) -> bool:
+    """Whether a rule allows a port of a protocol, by its number."""
+    return rule.services is None or any(
+        each.protocol == protocol and bool(_at(each.spans, number)) for each in rule.services
+    )
 
 
 def _asks_names(protocol: str, number: int) -> bool:

@@ -21,6 +21,7 @@ from kube_ovn.topology.policy.acls import address_set, group, render_policy, ren
 from kube_ovn.topology.policy.compile import compile_policy
 from kube_ovn.topology.policy.rules import Compiled, Port, Selection
 from kube_ovn.topology.policy.selections import Chosen, NamedPort, Need, Selections
+from kube_ovn.topology.policy.selector import selects
 from kube_ovn.topology.ports.outcome import Outcome
 
 
@@ -53,7 +54,14 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
         def numbers(port: NamedPort) -> Iterable[int]:
             return read.get(found.numbers, port) or ()
 
-        return render_policy(str(name), policy, numbers, read.get(versions, ONE) or ())
+        def is_dns(selection: Selection) -> bool:
+            namespace, key, value = names.CLUSTER_DNS
+            is_there = selection.namespace == namespace or (
+                not selection.namespace and selection.namespaces in (read.get(found.matching, namespace) or ())
+            )
+            return is_there and selects(selection.pods, {key: value})
+
+        return render_policy(str(name), policy, numbers, is_dns, read.get(versions, ONE) or ())
 
     def tell(read: Read, name: Name, policy: Compiled) -> Told | None:
         if not policy.faults:
@@ -137,16 +145,29 @@ def _define_nodes(graph: Graph, outputs: Outputs, on: Reads, compiled: Source[Na
         joined = tuple(Member(PortGroup.TABLE, names.POLICY_PORTS, "acls", each.key) for each in acls)
         return facts(*acls, PortGroup(name=names.POLICY_PORTS, external_ids=owned()), members=joined)
 
+    def join(read: Read, name: str, node: Node) -> State:
+        sets = [(names.joined_nodes_set(each.version), str(each)) for each in _joined(read, on, node)]
+        return facts(members=tuple(Member(AddressSet.TABLE, key, "addresses", text) for key, text in sets))
+
+    def render_sets(read: Read, key: str, value: bool) -> State:
+        return facts(*(AddressSet(name=names.joined_nodes_set(version), external_ids=owned()) for version in (4, 6)))
+
+    outputs.rows.follow(graph.derive("sets of joined nodes", on.inputs.one, render_sets))
+    outputs.rows.follow(graph.derive("joined nodes", on.inputs.nodes, join), lambda name: _node_ref(on.inputs, name))
     rows = graph.derive("nodes' way to their Pods", on.inputs.nodes, allow)
     outputs.rows.follow(rows, lambda name: _node_ref(on.inputs, name))
 
 
 def _own(read: Read, on: Reads, node: Node) -> tuple[Address, ...]:
     """The addresses that a node, and Pods in its network, send from."""
+    return tuple(dict.fromkeys((*_joined(read, on, node), *internal_addresses(node))))
+
+
+def _joined(read: Read, on: Reads, node: Node) -> tuple[Address, ...]:
+    """The addresses of a node in the join subnet."""
     holder = read.get(on.holders.nodes, node.metadata.name)
     held = read.get(on.grants.held, holder.owner.key) if holder is not None else None
-    joined = held.grant.addresses if held is not None and held.recorded else ()
-    return tuple(dict.fromkeys((*joined, *internal_addresses(node))))
+    return held.grant.addresses if held is not None and held.recorded else ()
 
 
 def _find(inputs: Inputs, name: Name) -> ObjectRef | None:

@@ -78,6 +78,8 @@ class Selections:
     chosen: Derived[str, Traits, Chosen]
     traits: Source[str, Traits]
     needs: Source[Selection, Need]
+    matching: Source[str, frozenset[Selector]]
+    """By the name of a Namespace, the selectors of Namespaces that select it."""
     numbers: Source[NamedPort, frozenset[int]]
     """The numbers that the Pods of a selection give a port of this name."""
 
@@ -112,7 +114,7 @@ def define(graph: Graph, inputs: Inputs, compiled: Source[Name, Compiled]) -> Se
     chosen = graph.derive("selections of Pods", traits, choose)
     numbered = graph.split("numbers of named ports", chosen, lambda record, those: _numbers(those))
     numbers = graph.derive("numbers", numbered, lambda read, port, those: frozenset(those.values()))
-    return Selections(chosen=chosen, traits=traits, needs=selections, numbers=numbers)
+    return Selections(chosen=chosen, traits=traits, needs=selections, matching=matching, numbers=numbers)
 
 
 def needs_of(policy: Compiled) -> dict[Selection, Need]:
