@@ -88,7 +88,7 @@ def test_the_sets_of_nodes_addresses_follow_the_nodes_while_pools_are_unknown() 
 def test_the_sets_of_nodes_addresses_come_where_no_pools_are_known() -> None:
     after = lead_without({IPPool}, {}, *settled_objects(node("node1", 1)))
     assert {name for table, name in keys_of_rows(after) if table == AddressSet.TABLE} == {
-        names.node_address_set(version) for version in (4, 6)
+        made(version) for version in (4, 6) for made in (names.node_address_set, names.joined_nodes_set)
     }
     assert entries(after, names.node_address_set(4)) == {"172.30.0.11"}
 
