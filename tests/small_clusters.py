@@ -52,6 +52,7 @@ from kube_ovn.model.kube import (
     VersionedMeta,
 )
 from kube_ovn.model.network import Kind
+from kube_ovn.model.policy import NetworkPolicy, NetworkPolicySpec
 from kube_ovn.model.resource import Resource
 from kube_ovn.model.row import RowKey
 from kube_ovn.model.writes import Annotate, Apply, ApplyStatus, Create, Delete, Let, Patch, Write
@@ -191,6 +192,11 @@ def service_cidr(name: str, *cidrs: str, age: str = "") -> ServiceCIDR:
 def aged(item: Node, age: str) -> Node:
     """The Node with this creation timestamp."""
     return msgspec.structs.replace(item, metadata=msgspec.structs.replace(item.metadata, creation_timestamp=age))
+
+
+def policy(name: str, *, namespace: str = "default", **spec: Any) -> NetworkPolicy:
+    meta = ObjectMeta(name=name, namespace=namespace, uid=f"policy-uid-{name}")
+    return NetworkPolicy(metadata=meta, spec=NetworkPolicySpec(**spec))
 
 
 def slice_of(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from kube_ovn.model import names
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, ObjectMeta, Pod, Service, ServiceCIDR
+from kube_ovn.model.policy import NetworkPolicy
 
 EDITED: tuple[type[Any], ...] = (
     Pod,
@@ -29,6 +30,7 @@ EDITED: tuple[type[Any], ...] = (
     Service,
     EndpointSlice,
     ServiceCIDR,
+    NetworkPolicy,
 )
 FIXED = {"name", "uid", "namespace", "creation_timestamp", "deletion_timestamp", "generation", "resource_version"}
 """Fields of metadata that no edit changes: they identify the object, or are the API server's."""
@@ -147,6 +149,13 @@ TEXTS: dict[str, tuple[object, ...]] = {
     "LoadBalancerIngress.ip": ("192.0.2.1", "192.0.2.2", "172.30.0.11", "127.0.0.1"),
     "ip_mode": ("VIP", "Proxy"),
     "port": (53, 80, 8080),
+    "PolicyPort.port": (None, 53, 80, "http"),
+    "end_port": (None, 81, 9000),
+    "policy_types": ((), ("Ingress",), ("Egress",), ("Ingress", "Egress"), ("Other",)),
+    "cidr": ("10.16.0.0/30", "192.0.2.0/24", "fd00:16::/126", "nonsense"),
+    "excepted": ((), ("10.16.0.2/32",), ("nonsense",)),
+    "ContainerPort.name": ("", "http"),
+    "container_port": (80, 8080),
     "ServicePort.name": ("", "http"),
     "EndpointPort.name": ("", "http", None),
     "session_affinity": ("None", "ClientIP"),

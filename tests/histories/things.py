@@ -7,6 +7,7 @@ from kube_ovn.model import names
 from kube_ovn.model.addr import parse_networks
 from kube_ovn.model.crd import LabelSelector, Vpc
 from kube_ovn.model.kube import Object, ServicePort, VersionedMeta
+from kube_ovn.model.policy import IngressRule, IPBlock, PolicyPeer, PolicyPort
 from kube_ovn.model.row import RowKey
 from tests.small_clusters import (
     fabric,
@@ -14,6 +15,7 @@ from tests.small_clusters import (
     namespace,
     node,
     pod,
+    policy,
     pool,
     reservation,
     service,
@@ -85,6 +87,20 @@ _THINGS: tuple[Object, ...] = (
     slice_of("checked", "10.16.0.2", pods=("a",)),
     slice_of("checked", "10.20.0.2", uid="slice-checked-too", pods=("web-0",)),
     slice_of("kubernetes", "192.0.2.1", port=80),
+    policy("deny", policy_types=("Ingress", "Egress")),
+    policy(
+        "few",
+        pod_selector=LabelSelector(match_labels={"team": "blue"}),
+        ingress=(
+            IngressRule(
+                peers=(
+                    PolicyPeer(namespace_selector=LabelSelector()),
+                    PolicyPeer(ip_block=IPBlock(cidr="192.0.2.0/24")),
+                ),
+                ports=(PolicyPort(port="http"), PolicyPort(port=80)),
+            ),
+        ),
+    ),
 )
 TEMPLATES = {identity(item): item for item in _THINGS}
 FOREIGN = (

@@ -14,15 +14,7 @@ from kube_ovn.derive import Collection, Graph
 from kube_ovn.model import names
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, ObjectMeta, Pod, Service, ServiceCIDR
-from kube_ovn.model.nb import (
-    Acl,
-    AddressSet,
-    ChassisTemplateVar,
-    Dns,
-    LoadBalancer,
-    LoadBalancerHealthCheck,
-    PortGroup,
-)
+from kube_ovn.model.nb import AddressSet, ChassisTemplateVar, Dns, LoadBalancer, LoadBalancerHealthCheck
 from kube_ovn.model.network import ObjectRef
 from kube_ovn.model.policy import NetworkPolicy
 from kube_ovn.model.resource import (
@@ -44,7 +36,6 @@ from kube_ovn.model.row import RowKey
 
 T = TypeVar("T", bound=Object)
 _OF_SERVICES = frozenset({each.TABLE for each in (LoadBalancer, LoadBalancerHealthCheck, ChassisTemplateVar, Dns)})
-_OF_POLICIES = frozenset({each.TABLE for each in (Acl, PortGroup, AddressSet)})
 ONE = "one"
 STANDING = "standing"
 
@@ -92,7 +83,7 @@ class Inputs:
         self.services: Collection[Name, Service] = self._follow(SERVICES, optional=_OF_SERVICES)
         self.slices: Collection[Name, EndpointSlice] = self._follow(ENDPOINT_SLICES, optional=_OF_SERVICES)
         self.cidrs: Collection[str, ServiceCIDR] = self._follow(SERVICE_CIDRS, optional=frozenset())
-        self.policies: Collection[Name, NetworkPolicy] = self._follow(NETWORK_POLICIES, optional=_OF_POLICIES)
+        self.policies: Collection[Name, NetworkPolicy] = self._follow(NETWORK_POLICIES)
         self.foreign: Collection[RowKey, bool] = graph.collection("foreign rows", RowKey, bool)
         """Rows in the Northbound database that kube-ovn does not own. Their names cannot be used."""
         self.refused: Collection[ObjectRef, str] = graph.collection("refused by the database", ObjectRef, str)
