@@ -35,8 +35,10 @@ _GROUPS = {
     "/apis/apps/v1": ("daemonset", "deployment", "statefulset"),
     "/apis/discovery.k8s.io/v1": ("endpointslice",),
     "/apis/kubeovn.io/v1": ("ip", "ippool", "subnet"),
-    "/apis/networking.k8s.io/v1": ("servicecidr",),
+    "/apis/networking.k8s.io/v1": ("networkpolicy", "servicecidr"),
 }
+_PLURAL = {"networkpolicy": "networkpolicies"}
+"""Where it is not the kind with an s."""
 _GROUP = {kind: group for group, kinds in _GROUPS.items() for kind in kinds}
 _CLUSTER_WIDE = {"namespace", "node", "ip", "ippool", "servicecidr", "subnet"}
 _here = threading.local()
@@ -45,7 +47,7 @@ _here = threading.local()
 def path(kind: str, name: str = "", namespace: str = "") -> str:
     """The URL path of the objects of a kind; those of all Namespaces, if none is given."""
     inside = f"/namespaces/{namespace}" if namespace and kind not in _CLUSTER_WIDE else ""
-    return f"{_GROUP[kind]}{inside}/{kind}s" + (f"/{name}" if name else "")
+    return f"{_GROUP[kind]}{inside}/{_PLURAL.get(kind, f'{kind}s')}" + (f"/{name}" if name else "")
 
 
 def get(kind: str, namespace: str = "", *, labels: str = "", fields: str = "") -> list[Json]:

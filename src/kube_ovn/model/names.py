@@ -174,13 +174,19 @@ ACL_DNS_COMMIT = 0
 
 # --- Policies ---
 
+TIER_ADMIN = 1
+"""The tier of cluster-wide policies of administrators (contract §3.7)."""
 TIER_POLICY = 3
-"""The tier of NetworkPolicies: after that of Subnets, so that no policy opens what a private subnet closes."""
-ACL_POLICY_DROP = 2000
-"""Drops what no rule of a policy allows."""
-ACL_POLICY_ALLOW = 2001
-ACL_POLICY_NAMES = 2002
+"""The tier of NetworkPolicies, and below them in it of baseline policies: after that of Subnets, so that no
+NetworkPolicy opens what a private subnet closes.
+"""
+ACL_POLICY_DROP = 31000
+"""Drops what no rule of a NetworkPolicy allows."""
+ACL_POLICY_ALLOW = 31001
+ACL_POLICY_NAMES = 31002
 """Allows questions for names, with a label (`ACL_DNS_COMMIT`)."""
+ACL_POLICY_NODES = 31010
+"""Allows what a node sends to the Pods on it, such as the probes of the kubelet."""
 POLICY_PORTS = "kube_ovn.policies"
 """Port_Group of all Pods that policies restrict."""
 CLUSTER_DNS = ("kube-system", "k8s-app", "kube-dns")

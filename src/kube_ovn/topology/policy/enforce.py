@@ -132,7 +132,7 @@ def _define_nodes(graph: Graph, outputs: Outputs, on: Reads, compiled: Source[Na
             return None
         acls = [
             Acl(
-                priority=names.ACL_NODE_ALLOW,
+                priority=names.ACL_POLICY_NODES,
                 direction="to-lport",
                 match=f"outport == @{names.POLICY_PORTS} && ip{address.version}.src == {address} && "
                 f'is_chassis_resident("{names.node_port(name)}")',
