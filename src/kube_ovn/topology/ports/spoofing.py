@@ -25,7 +25,7 @@ from kube_ovn.topology.subnets.features import Features
 from kube_ovn.topology.subnets.near import NodesNear
 from kube_ovn.topology.subnets.network import Use
 from kube_ovn.topology.subnets.scope import Scopes, Tenant
-from kube_ovn.topology.subnets.switch import dhcp_answers
+from kube_ovn.topology.subnets.standing_acls import dhcp_answers
 
 MOST_VIPS = 32
 

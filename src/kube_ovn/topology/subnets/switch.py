@@ -19,16 +19,11 @@ from kube_ovn.model.nb import (
 from kube_ovn.model.network import Subnet
 from kube_ovn.model.row import Key, Member, Row, facts, owned
 from kube_ovn.topology.subnets.options import parse_dhcp_options, parse_options
+from kube_ovn.topology.subnets.standing_acls import render_standing
 
 _RA = {"address_mode": "dhcpv6_stateful", "max_interval": "30", "min_interval": "5", "send_periodic": "true"}
 _DHCP_SERVER = "169.254.0.254"
 _LEASE_SECONDS = "3600"
-_DHCP_ANSWERS = {4: "(udp.src == 67 && udp.dst == 68)", 6: "(udp.src == 547 && udp.dst == 546)"}
-"""What DHCP servers send, by IP version. A Pod that sent it would become the router of its neighbours. OVN lets router
-advertisements past every ACL; Pods do not listen to those (`linux.sysctl`).
-"""
-_COMMIT = 1
-"""The label of ACLs. Its value means nothing; only its presence counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +130,7 @@ def _acls(inputs: SubnetInputs) -> list[Acl]:
         if not isinstance(rule, str)
     ]
     if inputs.has_pods:
-        acls += _guards(inputs)
+        acls += render_standing(subnet, lb=spec.enable_lb is not False, services=inputs.services, dns=inputs.dns)
     if not spec.private:
         return acls
     # Traffic at the joint with the router passes these ACLs as well: packets that leave the subnet are dropped there.
@@ -154,81 +149,6 @@ def _acls(inputs: SubnetInputs) -> list[Acl]:
                 out, back = f"{ip}.src == {cidr} && {ip}.dst == {other}", f"{ip}.src == {other} && {ip}.dst == {cidr}"
                 acls.append(_pass(subnet, f"allow {other}", names.ACL_PRIVATE_ALLOW, f"({out}) || ({back})"))
     return acls
-
-
-def _guards(inputs: SubnetInputs) -> list[Acl]:
-    """The ACLs that come before those of users, and the one that comes after them."""
-    subnet, spec = inputs.subnet, inputs.spec
-    guards = [_guard(subnet, "dhcp", dhcp_answers(subnet.versions), "drop")]
-    if inputs.dns:
-        guards.append(_dns_guard(subnet))
-    if spec.enable_lb is not False:
-        if inputs.services:
-            guards.append(_service_guard(subnet, inputs.services))
-        if inputs.dns:
-            guards.append(_dns_commit(subnet))
-    return guards
-
-
-def _dns_guard(subnet: Subnet) -> Acl:
-    """Refuses packets that go from port 53 to port 53. OVN takes a packet to port 53 for a question, and a packet from
-    port 53 that its controller has seen for an answer of its own, which no ACL may stop. A packet that is both, and no
-    question, would pass every ACL (CVE-2025-0650, as far as it is left in OVN 25.03: `flags.from_ctrl` in
-    ls_out_acl_eval). It is refused before that, at the port that it has after load balancing.
-    """
-    return _guard(subnet, "dns", f"udp.src == {names.DNS_PORT} && udp.dst == {names.DNS_PORT}")
-
-
-def _service_guard(subnet: Subnet, services: tuple[Network, ...]) -> Acl:
-    """Refuses packets that still have an address of a Service after the load balancers: no Service that this node knows
-    has it. If such a packet went on, OVN would commit its connection as it is, and what the client sends from the same
-    port to the Service that is made a moment later would belong to that connection and never reach an endpoint.
-
-    A part of a datagram that is larger than the MTU has no port by which a load balancer could find its Service where
-    Open vSwitch works in user space. It goes on to the node, which puts the datagram together and knows the Service's
-    endpoints in the nodes' own network.
-    """
-    to_services = " || ".join(f"ip{each.version}.dst == {each}" for each in services)
-    return _guard(subnet, "services", f"!ip.is_frag && ({to_services})")
-
-
-def dhcp_answers(versions: Iterable[int]) -> str:
-    """The match of the answers of DHCP servers of these IP versions."""
-    return " || ".join(_DHCP_ANSWERS[version] for version in versions)
-
-
-def _guard(subnet: Subnet, what: str, match: str, action: str = "reject") -> Acl:
-    """An ACL that refuses packets after the load balancers, before the ACLs of users."""
-    return Acl(
-        priority=names.ACL_GUARD,
-        direction="from-lport",
-        match=match,
-        action=action,
-        tier=names.TIER_GUARD,
-        options={"apply-after-lb": "true"},
-        external_ids=owned(key=f"subnet {subnet.name} {what}", parent=subnet.name),
-    )
-
-
-def _dns_commit(subnet: Subnet) -> Acl:
-    """Commits the connection of a question once more. The second question from one port to the address of a Service
-    belongs to a known connection: when OVN answers it, the packet was sent to the endpoint's address already. On its
-    way back the userspace datapath of Open vSwitch takes it for a packet with addresses that are restored already
-    (`handle_nat` in lib/conntrack.c, 3.5). The client would see an answer from an address that it never asked. OVN
-    forgets what the packet has been through when it commits the connection once more, which it does for an ACL with a
-    label. Whatever else allows such packets in this stage, after the load balancers and before this ACL, needs a label
-    too.
-    """
-    return Acl(
-        priority=names.ACL_DNS_COMMIT,
-        direction="from-lport",
-        match=f"ct.est && udp.dst == {names.DNS_PORT}",  # packets from the router are not tracked, and must not be
-        action="allow-related",
-        tier=names.TIER_LAST,
-        label=_COMMIT,
-        options={"apply-after-lb": "true"},
-        external_ids=owned(key=f"subnet {subnet.name} dns commit", parent=subnet.name),
-    )
 
 
 def _pass(subnet: Subnet, what: str, priority: int, match: str) -> Acl:
