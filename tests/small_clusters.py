@@ -69,6 +69,7 @@ KINDS: Mapping[Kind, type[Any]] = {
     Kind.IP: IP,
     Kind.IPPOOL: IPPool,
     Kind.VPC: Vpc,
+    Kind.NETWORK_POLICY: NetworkPolicy,
 }
 
 

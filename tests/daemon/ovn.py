@@ -52,6 +52,9 @@ class Ovn:
     def nbctl(self, *args: str) -> str:
         return self.run("ovn-nbctl", f"--db={self.endpoint('nb')}", *args)
 
+    def sbctl(self, *args: str) -> str:
+        return self.run("ovn-sbctl", f"--db={self.endpoint('sb')}", *args)
+
     def start_database(self, name: str) -> None:
         remote = f"--remote=p{self.endpoint(name)}"
         control = f"--unixctl={self.folder}/{name}.ctl"

@@ -10,10 +10,12 @@ import pytest
 from prometheus_client import REGISTRY
 
 from kube_ovn.controller import narrow
+from kube_ovn.controller.enforcement import Enforcement
 from kube_ovn.controller.loop import Loop, Unseen
 from kube_ovn.controller.publish import Publisher
 from kube_ovn.model import nb
 from kube_ovn.model.network import Kind, ObjectRef, Told
+from kube_ovn.model.policy import Version
 from kube_ovn.model.row import Key, Member, Row, RowKey, State, facts, owned
 from kube_ovn.model.writes import Annotate, Aspect, Delete, Write, WriteKey
 from kube_ovn.ovsdb import codec, commit
@@ -64,6 +66,7 @@ class Wishes:
     aside: Mapping[ObjectRef, str] = field(default_factory=dict)
     asked: int = 0
     standing: bool = True
+    unenforced: tuple[Version, ...] = ()
     _facts: dict[ObjectRef | None, State] = field(default_factory=dict)
     _changed: set[Key] = field(default_factory=set)
     _writes: dict[WriteKey, Write | None] = field(default_factory=dict)
@@ -111,7 +114,13 @@ class World:
         self.unseen = Unseen()
         self.publisher = Publisher(self._send, lambda write, error: None)
         self.loop = Loop(
-            lambda foreign: self.unseen, self.wishes, nb, self.publisher, lambda told: None, self.dirty.mark
+            lambda foreign: self.unseen,
+            self.wishes,
+            nb,
+            self.publisher,
+            lambda told: None,
+            self.dirty.mark,
+            Enforcement(nb, None, dict, self.dirty.mark),
         )
 
     async def _send(self, write: Write) -> None:

@@ -90,7 +90,9 @@ def test_a_group_and_a_pattern_narrow_the_choice() -> None:
 
 
 def test_wishes_that_cannot_be_met_are_one_sentence() -> None:
-    with pytest.raises(SandboxError, match="there is no group policy; there are conformance, dual-stack, services"):
+    with pytest.raises(
+        SandboxError, match="there is no group policy; there are conformance, dual-stack, netpol, services"
+    ):
         select(IpFamily.DUAL, groups=["policy"])
     with pytest.raises(SandboxError, match="not a regular expression"):
         select(IpFamily.DUAL, focus="(")

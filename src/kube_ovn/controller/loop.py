@@ -13,11 +13,13 @@ from prometheus_client import Gauge, Histogram
 
 from kube_ovn.controller.aside import Owners
 from kube_ovn.controller.commit import Committer
+from kube_ovn.controller.enforcement import Enforcement
 from kube_ovn.controller.optional import kept
 from kube_ovn.controller.parts import NorthboundPlan
 from kube_ovn.controller.publish import Publisher
 from kube_ovn.model.nb import LogicalSwitchPort
 from kube_ovn.model.network import Told
+from kube_ovn.model.policy import Version
 from kube_ovn.model.row import Key, Row, RowKey, State
 from kube_ovn.model.writes import Aspect, Delete, Let, Write, WriteKey
 from kube_ovn.ovsdb.client import Client
@@ -40,6 +42,11 @@ class Decisions(Owners, Protocol[K]):
     @property
     def standing(self) -> bool:
         """Whether the subnets of nodes and of Pods without a wish are in effect; until then no row is written."""
+        ...
+
+    @property
+    def unenforced(self) -> Collection[Version]:
+        """The policies that are not yet known to be enforced on all nodes."""
         ...
 
     @property
@@ -83,13 +90,14 @@ class Loop(Generic[K]):
         publisher: Publisher,
         report: Callable[[Sequence[Told]], None],
         again: Callable[[], None],
+        enforcement: Enforcement,
     ) -> None:
         """`observe` brings the decisions up to date, given the keys of the rows of others; `again` asks for a further
         pass.
         """
         self._observe, self._decisions, self._nb = observe, decisions, nb
         self._publisher, self._report = publisher, report
-        self._committer = Committer(nb, decisions, again)
+        self._committer, self._enforcement = Committer(nb, decisions, again), enforcement
         self._reported: dict[K, Told] = {}
         self._agreed = False  # whether everything but the changed keys is known to agree
         self._pending: set[Key] = set()
@@ -117,6 +125,8 @@ class Loop(Generic[K]):
         await self._committer.commit(plan.without(still), self._decisions.state)
         if standing:
             self._agreed, self._pending = True, still.union(self._committer.left)
+            incomplete = self._committer.incomplete
+            self._enforcement.committed([each for each in self._decisions.unenforced if each.uid not in incomplete])
         self._publish(unseen)
         self._tell()
         PASS_SECONDS.labels("render").observe(rendered - started)

@@ -10,7 +10,7 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +21,7 @@ import uvloop
 
 from kube_ovn.config import parse_flags
 from kube_ovn.controller.cells import Work, verify
+from kube_ovn.controller.enforcement import Enforcement
 from kube_ovn.controller.loop import Loop, Unseen
 from kube_ovn.controller.progress import Progress, UnsettledError
 from kube_ovn.controller.publish import Publisher
@@ -39,11 +40,11 @@ from kube_ovn.model import names
 from kube_ovn.model.kube import Object
 from kube_ovn.model.nb import TABLES, NbGlobal
 from kube_ovn.model.network import Kind, ObjectRef, Told
-from kube_ovn.model.resource import Resource
+from kube_ovn.model.resource import NODES, Resource
 from kube_ovn.model.row import RowKey
+from kube_ovn.model.sb import ChassisPrivate
 from kube_ovn.model.writes import Create, Patch, Write
-from kube_ovn.ovsdb.client import Client as Northbound
-from kube_ovn.ovsdb.client import FencedError, OvsdbError
+from kube_ovn.ovsdb.client import Client, FencedError, OvsdbError
 from kube_ovn.ovsdb.tls import load_tls
 from kube_ovn.plan import AbsurdPlanError
 from kube_ovn.reconcile import Dirty, Underway, reconcile, until_told
@@ -104,13 +105,19 @@ class Controller:
         self._settings, self._fabric, self._timing, self._kube = settings, fabric, timing, kube
         self._dirty = Dirty()
         self._targets = Targets(FOLLOWED, self._dirty.mark)
-        self._nb = Northbound(
+        self._nb = Client(
             settings.northbound(),
             "OVN_Northbound",
             TABLES,
             on_change=self._dirty.mark,
             tls=tls,
             fence_table=NbGlobal.TABLE,
+        )
+        southbound = settings.southbound()
+        self._sb = (
+            Client(southbound, "OVN_Southbound", [ChassisPrivate], on_change=self._moved, tls=tls)
+            if southbound
+            else None
         )
         self._identity = settings.pod_name or socket.gethostname()
         self._election = Election(kube, settings.pod_namespace, names.CONTROLLER, self._identity, timing)
@@ -119,6 +126,7 @@ class Controller:
         self._proved = 0.0  # loop time at which the Northbound database last answered
         self._progress, self._underway = Progress(), Underway(stuck=STUCK_PASS)
         self._loop: Loop[ToldKey] | None = None
+        self._enforcement = Enforcement(self._nb, self._sb, self._chassis, self._dirty.mark)
         self._unheld: int | None = None  # the next epoch, if there was no leader when this process began to look
         self._restless: list[str] = []  # the derivations that did not come to rest in the present pass
         self._again: asyncio.TimerHandle | None = None  # asks for a pass after one that did not come to rest
@@ -138,6 +146,7 @@ class Controller:
                 self._recorder.run(),
                 self._collect_later(),
                 self._serve(),
+                *([self._sb.run()] if self._sb else []),
             ):
                 group.create_task(part)
 
@@ -181,6 +190,7 @@ class Controller:
             publisher,
             partial(self._report, topology),
             self._dirty.mark,
+            self._enforcement,
         )
         try:
             with Work(topology.graph):
@@ -196,7 +206,13 @@ class Controller:
         world = (OvsdbError, AbsurdPlanError)
         passes = reconcile(self._dirty, self._make_pass, world, (FencedError,), underway=self._underway)
         async with asyncio.TaskGroup() as group:
-            for part in (history.run(), publisher.run(), passes, verify(topology.graph, self._dirty.mark)):
+            for part in (
+                history.run(),
+                publisher.run(),
+                passes,
+                self._enforcement.run(),
+                verify(topology.graph, self._dirty.mark),
+            ):
                 group.create_task(part)
 
     async def _look_anew(self) -> None:
@@ -265,9 +281,19 @@ class Controller:
         absent = {name for name in unknown if self._targets.by_kind[name].store.absent}
         unwritten = {key.identity: words for key, words in publisher.refusals.items()}
         stores = {target.resource: target.store for target in targets}
-        topology.look(stores, foreign, unknown, absent=absent, unwritten=unwritten)
+        enforced = self._enforcement.known
+        topology.look(stores, foreign, unknown, absent=absent, unwritten=unwritten, enforced=enforced)
         self._restless = topology.settle()
         return Unseen(kinds=unknown, objects=any(target.store.never_read for target in targets))
+
+    def _chassis(self) -> Mapping[str, str]:
+        """The names of the Nodes, by the names of their chassis."""
+        nodes = self._targets.by_kind[NODES.name].store.objects.values()
+        found = {node.metadata.annotations.get(names.CHASSIS): node.metadata.name for node in nodes}
+        return {chassis: name for chassis, name in found.items() if chassis}
+
+    def _moved(self) -> None:
+        self._enforcement.moved()
 
     def _refused(self, write: Write, error: KubeError) -> None:
         ref = write.object

@@ -37,6 +37,11 @@ class Settings:
     ovn_nb_addr: tuple[str, ...] = flag(
         (), "OVN Northbound endpoints, comma list of tcp:IP:PORT or ssl:IP:PORT", parse_list
     )
+    ovn_sb_addr: tuple[str, ...] = flag(
+        (),
+        "OVN Southbound endpoints, as above; empty = it is not told on which nodes policies are enforced",
+        parse_list,
+    )
     enable_ssl: bool = flag(False, "connect to the tcp: ones of them with TLS; ssl: ones always are", parse_bool)
     kubeconfig: str = flag("", "kubeconfig file; empty = in-cluster")
     kubernetes_service_host: str = flag("", "the API server's address, which no Service gets; empty or a name = none")
@@ -91,9 +96,16 @@ class Settings:
         """The endpoints of the Northbound database. Raises ValueError when there is none."""
         if not self.ovn_nb_addr:
             raise ValueError("--ovn-nb-addr or OVN_NB_ADDR must name the Northbound database, like tcp:10.0.0.1:6641")
+        return self._secured(self.ovn_nb_addr)
+
+    def southbound(self) -> tuple[str, ...]:
+        """The endpoints of the Southbound database; none when it is not followed."""
+        return self._secured(self.ovn_sb_addr)
+
+    def _secured(self, endpoints: tuple[str, ...]) -> tuple[str, ...]:
         if not self.enable_ssl:
-            return self.ovn_nb_addr
-        return tuple(re.sub("^tcp:", "ssl:", endpoint) for endpoint in self.ovn_nb_addr)
+            return endpoints
+        return tuple(re.sub("^tcp:", "ssl:", endpoint) for endpoint in endpoints)
 
     def fabric(self) -> Fabric:
         """The network that these settings describe. Raises ValueError with a sentence for the administrator."""

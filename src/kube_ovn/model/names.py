@@ -193,6 +193,10 @@ POLICY_PORTS = "kube_ovn.policies"
 """Port_Group of all Pods that policies restrict."""
 CLUSTER_DNS = ("kube-system", "k8s-app", "kube-dns")
 """The Namespace of the Pods of a cluster's DNS server, and the label that policies select them by."""
+ENFORCED = "ovn.kubernetes.io/enforced"
+"""Annotation on a policy: on how many nodes it is enforced, as a condition."""
+POLICY_ENFORCED = "PolicyEnforced"
+"""Reason of an Event on a policy that tells on how many nodes it is enforced."""
 POLICY_REFUSED = "PolicyRefused"
 """Reason of an Event on a policy that is not understood whole."""
 

@@ -1,6 +1,9 @@
-"""NetworkPolicies of Kubernetes (networking.k8s.io/v1): only the fields that are read. Nouns only, as in
-`model.kube`.
+"""NetworkPolicies of Kubernetes (networking.k8s.io/v1): only the fields that are read; and what is known of their
+enforcement. Nouns only, as in `model.kube`.
 """
+
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -53,6 +56,34 @@ class NetworkPolicySpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     """The API server fills it in."""
     ingress: tuple[IngressRule, ...] = ()
     egress: tuple[EgressRule, ...] = ()
+
+
+class Version(NamedTuple):
+    """A policy as its user wrote it last."""
+
+    uid: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enforced:
+    """How far one generation of a policy is enforced."""
+
+    generation: int
+    nodes: int
+    """The number of nodes that enforce it."""
+    of: int
+    missing: tuple[str, ...] = ()
+    """The names of some nodes that do not."""
+
+    def __str__(self) -> str:
+        behind = f", not on {', '.join(self.missing)}" if self.missing else ""
+        return f"on {self.nodes} of {self.of} nodes{behind}"
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether all nodes enforce it."""
+        return self.nodes == self.of
 
 
 class NetworkPolicy(msgspec.Struct, frozen=True, kw_only=True, gc=False):

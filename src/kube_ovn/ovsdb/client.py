@@ -136,6 +136,15 @@ class Client:
             if self._fence is not None:
                 self._fence = (self._fence[1], self._fence[1])
 
+    async def count_up(self, table: str, column: str, deadline: float) -> int:
+        """Add one to a number in the one row of a table. Returns the new number. Raises OvsdbError."""
+        add: Operation = {"op": "mutate", "table": table, "where": [], "mutations": [[column, "+=", 1]]}
+        read: Operation = {"op": "select", "table": table, "where": [], "columns": [column]}
+        steps = [Step(add), Step(read)]
+        results = await self._transact([add, read], deadline)
+        check(steps, results)
+        return int(results[1]["rows"][0][column])
+
     def _mark(self) -> str | None:
         if self._fence_table is None:
             return None

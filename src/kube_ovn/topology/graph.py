@@ -15,6 +15,7 @@ from kube_ovn.model import names
 from kube_ovn.model.addr import Address
 from kube_ovn.model.kube import Object
 from kube_ovn.model.network import Grant, Kind, ObjectRef, Told
+from kube_ovn.model.policy import Enforced, Version
 from kube_ovn.model.resource import Resource
 from kube_ovn.model.row import Key, Row, RowKey
 from kube_ovn.model.writes import Write, WriteKey
@@ -29,7 +30,7 @@ from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.gateways import exits
 from kube_ovn.topology.inputs import STANDING, Inputs
 from kube_ovn.topology.outputs import Outputs, ToldKey, by_uid
-from kube_ovn.topology.policy import enforce
+from kube_ovn.topology.policy import enforce, status
 from kube_ovn.topology.ports import outcome, spoofing
 from kube_ovn.topology.ports.obstacles import Obstacles
 from kube_ovn.topology.services import checks, cidrs
@@ -187,6 +188,7 @@ class Topology:
                 checks=checked,
             ),
         )
+        self._unenforced = status.define(graph, inputs, outputs)
         enforce.define(
             graph,
             outputs,
@@ -228,11 +230,14 @@ class Topology:
         unknown: AbstractSet[str] = frozenset(),
         absent: AbstractSet[str] = frozenset(),
         unwritten: Mapping[str, str] = MappingProxyType({}),
+        enforced: Mapping[str, Enforced] = MappingProxyType({}),
     ) -> None:
         """Take over the present state: the objects of each kind, and the foreign rows of the Northbound database.
-        `unknown`: the kinds that could never be listed, by name. `absent`, `unwritten`: as in `Inputs`.
+        `unknown`: the kinds that could never be listed, by name. `absent`, `unwritten`, `enforced`: as in
+        `Inputs`.
         """
         inputs = self.inputs
+        inputs.enforced.replace(enforced)
         inputs.unwritten.replace(unwritten)
         inputs.unknown.replace(dict.fromkeys(unknown, True))
         inputs.absent.replace(dict.fromkeys(absent, True))
@@ -286,6 +291,11 @@ class Topology:
     def owners(self, keys: Collection[Key]) -> Mapping[Key, ObjectRef | None]:
         """The object that each of these rows is made for; None for rows of the fabric itself."""
         return self.outputs.rows.owners(keys)
+
+    @property
+    def unenforced(self) -> Collection[Version]:
+        """The policies that are not yet known to be enforced on all nodes."""
+        return self._unenforced.values.values()
 
     @property
     def writes(self) -> Mapping[WriteKey, Write]:

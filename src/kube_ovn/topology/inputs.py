@@ -16,7 +16,7 @@ from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, ObjectMeta, Pod, Service, ServiceCIDR
 from kube_ovn.model.nb import AddressSet, ChassisTemplateVar, Dns, LoadBalancer, LoadBalancerHealthCheck
 from kube_ovn.model.network import ObjectRef
-from kube_ovn.model.policy import NetworkPolicy
+from kube_ovn.model.policy import Enforced, NetworkPolicy
 from kube_ovn.model.resource import (
     ENDPOINT_SLICES,
     IPPOOLS,
@@ -83,6 +83,8 @@ class Inputs:
         self.services: Collection[Name, Service] = self._follow(SERVICES, optional=_OF_SERVICES)
         self.slices: Collection[Name, EndpointSlice] = self._follow(ENDPOINT_SLICES, optional=_OF_SERVICES)
         self.cidrs: Collection[str, ServiceCIDR] = self._follow(SERVICE_CIDRS, optional=frozenset())
+        self.enforced: Collection[str, Enforced] = graph.collection("enforced policies", str, Enforced)
+        """How far policies are enforced, by UID, as far as the nodes have said."""
         self.policies: Collection[Name, NetworkPolicy] = self._follow(NETWORK_POLICIES)
         self.foreign: Collection[RowKey, bool] = graph.collection("foreign rows", RowKey, bool)
         """Rows in the Northbound database that kube-ovn does not own. Their names cannot be used."""

@@ -22,6 +22,7 @@ from kube_ovn.topology.policy.compile import compile_policy
 from kube_ovn.topology.policy.rules import Compiled, Port, Selection
 from kube_ovn.topology.policy.selections import Chosen, NamedPort, Need, Selections
 from kube_ovn.topology.policy.selector import selects
+from kube_ovn.topology.policy.status import policy_ref
 from kube_ovn.topology.ports.outcome import Outcome
 
 
@@ -67,7 +68,9 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
         if not policy.faults:
             return None
         return Told(
-            object=_ref(inputs.policies.values[name]), reason=names.POLICY_REFUSED, message="; ".join(policy.faults)
+            object=policy_ref(inputs.policies.values[name]),
+            reason=names.POLICY_REFUSED,
+            message="; ".join(policy.faults),
         )
 
     def render_one(read: Read, selection: Selection, need: Need) -> State:
@@ -172,12 +175,7 @@ def _joined(read: Read, on: Reads, node: Node) -> tuple[Address, ...]:
 
 def _find(inputs: Inputs, name: Name) -> ObjectRef | None:
     found = inputs.policies.values.get(name)
-    return None if found is None else _ref(found)
-
-
-def _ref(policy: NetworkPolicy) -> ObjectRef:
-    meta = policy.metadata
-    return ObjectRef(kind=Kind.NETWORK_POLICY, namespace=meta.namespace, name=meta.name, uid=meta.uid)
+    return None if found is None else policy_ref(found)
 
 
 def _node_ref(inputs: Inputs, name: str) -> ObjectRef | None:
