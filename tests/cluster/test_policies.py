@@ -25,7 +25,7 @@ def apply(scene: Scene, name: str, spec: Json) -> None:
 def _is_enforced(policy: Json) -> bool:
     told = json.loads(policy["metadata"].get("annotations", {}).get(names.ENFORCED, "{}"))
     is_new = told.get("observedGeneration") == policy["metadata"]["generation"]
-    return is_new and told["status"] == "True"
+    return is_new and bool(told["status"] == "True")
 
 
 def remove(scene: Scene, name: str) -> None:
