@@ -1,16 +1,23 @@
 """NetworkPolicies as their users see them: what passes, what does not, and when."""
 
 import json
+import os
+import time
 from collections.abc import Mapping
+from itertools import cycle
 
 import pytest
 
-from kube_ovn.model import names
+from kube_ovn.model import names, nb
 from tests.cluster import kube
 from tests.cluster.kube import Json
-from tests.cluster.lab import HTTP, Pod, Scene, manifest, until
+from tests.cluster.lab import HTTP, Pod, Scene, manifest, replace_system_pod, until
+from tests.cluster.northbound import read_rows, until_nodes_follow
 from tests.cluster.test_services import backend, create, serves
 
+NO_ROLE: Json = {"key": "role", "operator": "DoesNotExist"}
+LABEL_CHANGES = int(os.environ.get("LABEL_CHANGES", "8"))
+STARTS = int(os.environ.get("POLICY_STARTS", "6"))
 DENY: Json = {"podSelector": {}, "policyTypes": ["Ingress"]}
 
 
@@ -137,21 +144,79 @@ def test_a_connection_that_is_denied_later_carries_nothing_more_until_it_is_allo
     until(lambda: heard() > before, 20, "the connection goes on without the policy")
 
 
+class Recording:
+    """UDP packets to a port of a Pod, from its start on."""
+
+    PORT = 7777
+
+    def __init__(self, scene: Scene, pod: Pod) -> None:
+        self._scene, self._pod = scene, pod
+        start_in_background(scene, pod, f"tcpdump -i eth0 -n -tt -l udp port {self.PORT} >/tmp/seen 2>/tmp/begun")
+        until(lambda: "listening" in scene.shell(pod, "cat /tmp/begun"), 10, "packets are recorded")
+
+    def packets(self) -> list[tuple[float, str]]:
+        """Time and source address of each packet."""
+        lines = self._scene.shell(self._pod, "cat /tmp/seen").splitlines()
+        return [(float(line.split()[0]), line.split()[2].rpartition(".")[0]) for line in lines if " > " in line]
+
+    @classmethod
+    def sender(cls, address: str) -> tuple[str, ...]:
+        """A command that sends a hundred packets a second, each from a port of its own."""
+        return ("sh", "-c", f"while true; do echo hello | nc -u -w 0 {address} {cls.PORT}; sleep 0.01; done")
+
+
+def test_a_label_counts_from_the_moment_at_which_nodes_follow(scene: Scene) -> None:
+    (server,) = scene.start(manifest("server", "node1"))
+    recording = Recording(scene, server)
+    rule = {"from": [{"podSelector": {"matchLabels": {"role": "client"}}}]}
+    apply(scene, "in", {"podSelector": {"matchExpressions": [NO_ROLE]}, "ingress": [rule]})
+    (client,) = scene.start(labelled(manifest("client", "node2", command=recording.sender(server.ip)), role="other"))
+    for _ in range(LABEL_CHANGES):
+        relabel(scene, client.name, {"role": "client"})
+        until(lambda: _is_heard(recording, time.time() - 0.1), 10, "the client is heard")
+        relabel(scene, client.name, {"role": "other"})
+        until(lambda: not _is_allowed(client), 10, "the Northbound database has the change")
+        until_nodes_follow()
+        barrier = time.time()
+        scene.shell(server, "sleep 0.2")
+        assert not _is_heard(recording, barrier)
+
+
+def _is_heard(recording: Recording, since: float) -> bool:
+    return any(at >= since for at, _ in recording.packets()[-1:])
+
+
+def _is_allowed(pod: Pod) -> bool:
+    clients = [row for row in read_rows(nb.AddressSet) if "role=client" in row["external_ids"].get("selection", "")]
+    return any(pod.ip in row["addresses"] for row in clients)
+
+
+def test_a_node_that_comes_up_restricts_before_it_forwards(scene: Scene) -> None:
+    server, open_ = scene.start(manifest("server", "node1"), labelled(manifest("open", "node1"), role="open"))
+    recordings = [Recording(scene, pod) for pod in (server, open_)]
+    apply(scene, "in", {"podSelector": {"matchExpressions": [NO_ROLE]}})
+    sender = Recording.sender(server.ip)[-1] + " & " + Recording.sender(open_.ip)[-1]
+    scene.start(labelled(manifest("client", "node1", command=("sh", "-c", sender)), role="client"))
+    until(lambda: recordings[1].packets(), 10, "the other Pod is heard")
+    replace_system_pod("ovs", "node1", force=True)
+    again = time.time()
+    until(lambda: recordings[1].packets()[-1][0] > again, 60, "the other Pod is heard again")
+    assert not recordings[0].packets()
+
+
 def test_a_pod_is_restricted_from_its_first_packet_on(scene: Scene) -> None:
     (server,) = scene.start(manifest("server", "node1"))
-    start_in_background(scene, server, "tcpdump -i eth0 -n -U -w /tmp/seen udp port 7777")
-    until(lambda: scene.shell(server, "ls /tmp/seen 2>/dev/null || true"), 10, "packets are recorded")
+    recording = Recording(scene, server)
     apply(scene, "out", {"podSelector": {"matchLabels": {"role": "loud"}}, "policyTypes": ["Egress"]})
-    shout = f"while true; do echo hello; sleep 0.01; done | nc -u {server.ip} 7777"
-    loud = [
-        labelled(manifest(f"loud{n}", f"node{n % 2 + 1}", command=("sh", "-c", shout)), role="loud") for n in range(6)
-    ]
-    *_, last = scene.start(*loud)
+    command = recording.sender(server.ip)
+    for first in range(0, STARTS, 6):
+        names_ = [f"loud{number}" for number in range(first, min(first + 6, STARTS))]
+        nodes = cycle(("node1", "node2"))
+        loud = [labelled(manifest(name, next(nodes), command=command), role="loud") for name in names_]
+        *_, last = scene.start(*loud)
+        assert not recording.packets()
+        if first + 6 < STARTS:
+            scene.delete(*names_, grace=0)
     relabel(scene, last.name, {"role": None})
-
-    def senders() -> set[str]:
-        lines = scene.shell(server, "tcpdump -n -r /tmp/seen 2>/dev/null").splitlines()
-        return {line.split()[2].rpartition(".")[0] for line in lines}
-
-    until(senders, 10, "one that is not restricted is heard")
-    assert senders() == {last.ip}
+    until(recording.packets, 10, "one that is not restricted is heard")
+    assert {source for _, source in recording.packets()} == {last.ip}
