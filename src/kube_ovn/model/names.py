@@ -161,7 +161,7 @@ ACL_PAST_GUARD = 32001
 OPEN_PORTS = "kube_ovn.open_ports"
 """Port_Group of the ports that may send anything. No Node has this name in a port group: those begin with `node.`."""
 ACL_NEXT_TIER = 0
-"""Leads packets to the next tier that OVN would not lead there."""
+"""Leads packets to the next tier that OVN would not lead there; in the last tier it allows them."""
 TIER_SUBNET = 2
 ACL_PRIVATE_DROP = 1000
 """In a private subnet: stops packets that no other ACL allows."""
