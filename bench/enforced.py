@@ -145,7 +145,9 @@ async def _crowd(client: Client) -> AsyncIterator[None]:
     seats = [f"bench-seat-{number}" for number in range(SEATS)]
     try:
         for name in seats:
-            await client.request("POST", NODES.path(), body={"metadata": {"name": name}})
+            await client.request(
+                "POST", NODES.path(), body={"metadata": {"name": name}, "spec": {"unschedulable": True}}
+            )
         for name in _SPACES:
             await ensure_namespace(client, name)
             await _await_account(client, name)
