@@ -13,11 +13,21 @@ from kube_ovn.model import names
 from kube_ovn.model.addr import Network
 from kube_ovn.model.nb import Acl, AddressSet, PortGroup
 from kube_ovn.model.row import Key, Member, Row, facts, owned
+from kube_ovn.topology.inputs import Name
+from kube_ovn.topology.policy.logs import NO_RULE, choose, logged, render_meter
 from kube_ovn.topology.policy.rules import EVERY_PORT, Compiled, Direction, Port, Rule, Selection, Service, Span
-from kube_ovn.topology.policy.selections import NamedPort, Need, listeners
+from kube_ovn.topology.policy.selections import Asked, NamedPort, Need, listeners
 
 _COMMIT = 1
 """As the label of `subnets.switch`: ACLs that let questions for names pass commit their connections anew."""
+
+_PRIORITIES = {
+    (False, False): names.ACL_POLICY_ALLOW,
+    (True, False): names.ACL_POLICY_NAMES,
+    (False, True): names.ACL_POLICY_ALLOW_LOGGED,
+    (True, True): names.ACL_POLICY_NAMES_LOGGED,
+}
+"""Of ACLs that allow, by whether they have a label and whether they log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +53,11 @@ def group(selection: Selection) -> str:
     return names.policy_group(repr(selection))
 
 
+def audit_group(selection: Selection, direction: Direction) -> str:
+    """The Port_Group of those Pods of a selection on which policies are tried in a direction."""
+    return names.audit_group(repr(selection), direction)
+
+
 def address_set(selection: Selection, version: int) -> str:
     """The Address_Set of a selection."""
     return names.policy_set(repr(selection), version)
@@ -50,18 +65,22 @@ def address_set(selection: Selection, version: int) -> str:
 
 def render_selection(selection: Selection, need: Need, versions: Sequence[int]) -> dict[Key, Row | None]:
     """The rows of a selection, without its members. What no rule allows is dropped."""
-    ids, at = owned(selection=str(selection)), group(selection)
-    drops = [_drop(selection, direction) for direction in sorted(need.isolated)] if selection.port is None else []
+    ids, whole = owned(selection=str(selection)), selection.port is None
+    groups: dict[str, list[Acl]] = {}
+    if need.isolated:
+        groups[group(selection)] = [_drop(selection, each, need) for each in sorted(need.isolated) if whole]
+    for direction in sorted(need.audited):
+        groups[audit_group(selection, direction)] = [_audit(selection, direction, need)] if whole else []
     return facts(
-        *([PortGroup(name=at, external_ids=ids)] if need.isolated else []),
-        *drops,
+        *(PortGroup(name=each, external_ids=ids) for each in groups),
+        *(acl for acls in groups.values() for acl in acls),
         *(AddressSet(name=address_set(selection, version), external_ids=ids) for version in versions if need.peer),
-        members=tuple(Member(PortGroup.TABLE, at, "acls", each.key) for each in drops),
+        members=tuple(Member(PortGroup.TABLE, each, "acls", acl.key) for each, acls in groups.items() for acl in acls),
     )
 
 
 def render_policy(
-    name: str,
+    name: Name,
     policy: Compiled,
     numbers: Callable[[NamedPort], Iterable[int]],
     is_dns: Callable[[Selection], bool],
@@ -73,21 +92,22 @@ def render_policy(
     found = _Policy(name=name, policy=policy, numbers=numbers, is_dns=is_dns, versions=versions)
     acls = list(found.allow())
     blocks = {blocks for rule in policy.rules for _, blocks in found.blocks(rule) if len(blocks) > 1}
-    return facts(
+    rows = facts(
         *(acl for _, acl in acls),
         *(AddressSet(name=_block_set(each), external_ids=owned()) for each in blocks),
         members=(
-            *(Member(PortGroup.TABLE, group(at), "acls", acl.key) for at, acl in acls),
+            *(Member(PortGroup.TABLE, at, "acls", acl.key) for at, acl in acls),
             *(Member(AddressSet.TABLE, _block_set(each), "addresses", str(cidr)) for each in blocks for cidr in each),
         ),
     )
+    return {**rows, **render_meter(name.namespace, policy.mode)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Policy:
     """One policy that is rendered."""
 
-    name: str
+    name: Name
     policy: Compiled
     numbers: Callable[[NamedPort], Iterable[int]]
     is_dns: Callable[[Selection], bool]
@@ -106,24 +126,42 @@ class _Policy:
                 for number in sorted(self.numbers(NamedPort(selection, service.protocol, name))):
                     yield selection._replace(port=Port(service.protocol, name, number))
 
-    def allow(self) -> Iterator[tuple[Selection, Acl]]:
-        """The ACLs that allow, each with the selection that it restricts."""
+    def allow(self) -> Iterator[tuple[str, Acl]]:
+        """The ACLs of what rules allow, each with the Port_Group that it is in."""
+        render = self._pass if self.policy.mode.audit else self._allow
         for rule in self.policy.rules:
             for number, (at, match, label) in enumerate(self._matches(rule)):
-                yield at, self._acl(rule, number, at, match, label=label)
+                ids = owned(key=f"policy {self.name} {rule.direction} {rule.number} {number}", policy=str(self.name))
+                yield render(rule, at, match, label, ids)
 
-    def _acl(self, rule: Rule, number: int, at: Selection, match: str, *, label: bool) -> Acl:
-        side = _SIDES[rule.direction]
-        return Acl(
-            priority=names.ACL_POLICY_NAMES if label else names.ACL_POLICY_ALLOW,
+    def _allow(self, rule: Rule, at: Selection, match: str, label: bool, ids: dict[str, str]) -> tuple[str, Acl]:
+        side, mode, is_logged = _SIDES[rule.direction], self.policy.mode, "allow" in self.policy.mode.actions
+        acl = Acl(
+            priority=_PRIORITIES[label, is_logged],
             direction=side.acl,
             match=f"{side.port} == @{group(at)} && {match}",
             action="allow-related",
             tier=names.TIER_POLICY,
             label=_COMMIT if label else 0,
             options=side.options,
-            external_ids=owned(key=f"policy {self.name} {rule.direction} {rule.number} {number}", policy=self.name),
+            external_ids=ids,
         )
+        if is_logged:
+            acl = logged(acl, Asked(rule.direction, mode.rate, self.name), str(rule.number))
+        return group(at), acl
+
+    def _pass(self, rule: Rule, at: Selection, match: str, label: bool, ids: dict[str, str]) -> tuple[str, Acl]:
+        side, found = _SIDES[rule.direction], audit_group(at, rule.direction)
+        acl = Acl(
+            priority=names.ACL_AUDIT_PASS,
+            direction=side.acl,
+            match=f"{side.port} == @{found} && {match}",
+            action="pass",
+            tier=names.TIER_SUBNET,
+            options=side.options,
+            external_ids=ids,
+        )
+        return found, acl
 
     def _matches(self, rule: Rule) -> Iterator[tuple[Selection, str, bool]]:
         """For each ACL of a rule the selection that it restricts, the rest of its match, and whether it is labelled.
@@ -132,7 +170,7 @@ class _Policy:
         """
         subject, ends = self.policy.subject, list(self._ends(rule))
         for end in ends:
-            for match, label in _services(rule):
+            for match, label in _services(rule, labels=not self.policy.mode.audit):
                 yield subject, f"{end} && {match}" if match else end, label
         if rule.direction is Direction.INGRESS:
             for each in self._by_port(subject, rule):
@@ -167,11 +205,11 @@ class _Policy:
             yield f"ip{version}.{other} == {end}"
 
 
-def _services(rule: Rule) -> Iterator[tuple[str, bool]]:
-    """The matches of the ports of a rule, one for each protocol, and whether the ACL is labelled. An egress rule that
-    lets questions for names pass among others has an ACL of its own for them.
+def _services(rule: Rule, *, labels: bool) -> Iterator[tuple[str, bool]]:
+    """The matches of the ports of a rule, one for each protocol, and whether the ACL is labelled. Where there are
+    labels, an egress rule that lets questions for names pass among others has an ACL of its own for them.
     """
-    is_egress = rule.direction is Direction.EGRESS
+    is_egress = rule.direction is Direction.EGRESS and labels
     if rule.services is None:
         yield "", False
         if is_egress:
@@ -223,11 +261,11 @@ def _block_set(blocks: Sequence[Network]) -> str:
     return names.policy_set(f"blocks {digest}", blocks[0].version)
 
 
-def _drop(subject: Selection, direction: Direction) -> Acl:
-    """The ACL that drops what no rule allows; all policies with one subject share it."""
-    side = _SIDES[direction]
-    return Acl(
-        priority=names.ACL_POLICY_DROP,
+def _drop(subject: Selection, direction: Direction, need: Need) -> Acl:
+    """The ACL that drops what no rule allows; all policies with one subject share it. It is logged when one asks."""
+    side, asked = _SIDES[direction], choose(need.logged, direction)
+    acl = Acl(
+        priority=names.ACL_POLICY_DROP if asked is None else names.ACL_POLICY_DROP_LOGGED,
         direction=side.acl,
         match=f"{side.port} == @{group(subject)} && ip",
         action="drop",
@@ -235,3 +273,20 @@ def _drop(subject: Selection, direction: Direction) -> Acl:
         options=side.options,
         external_ids=owned(key=f"policies {group(subject)} {direction}"),
     )
+    return acl if asked is None else logged(acl, asked, NO_RULE)
+
+
+def _audit(subject: Selection, direction: Direction, need: Need) -> Acl:
+    """The ACL that logs what no rule of the policies allows that are tried on a selection."""
+    side, asked = _SIDES[direction], choose(need.audits, direction)
+    assert asked is not None, "else there is no audit in this direction"
+    acl = Acl(
+        priority=names.ACL_AUDIT_LOG,
+        direction=side.acl,
+        match=f"{side.port} == @{audit_group(subject, direction)} && ip",
+        action="pass",
+        tier=names.TIER_SUBNET,
+        options=side.options,
+        external_ids=owned(key=f"audits {group(subject)} {direction}"),
+    )
+    return logged(acl, asked, NO_RULE)

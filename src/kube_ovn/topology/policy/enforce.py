@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kube_ovn.derive import Graph, Read, Source
 from kube_ovn.discovery.attached import internal_addresses
@@ -17,12 +18,29 @@ from kube_ovn.topology.addresses.holders import Holders
 from kube_ovn.topology.inputs import ONE, Inputs, Name
 from kube_ovn.topology.outputs import Outputs
 from kube_ovn.topology.policy import selections
-from kube_ovn.topology.policy.acls import address_set, group, render_policy, render_selection
+from kube_ovn.topology.policy.acls import address_set, audit_group, group, render_policy, render_selection
 from kube_ovn.topology.policy.compile import compile_policy
-from kube_ovn.topology.policy.rules import Compiled, Port, Selection
+from kube_ovn.topology.policy.rules import Compiled, Direction, Port, Selection
 from kube_ovn.topology.policy.selections import Chosen, NamedPort, Need, Selections
 from kube_ovn.topology.policy.selector import selects
 from kube_ovn.topology.ports.outcome import Outcome
+
+
+class _Way(NamedTuple):
+    """How nodes reach the Pods on them: past policies that are enforced, or past those that are tried."""
+
+    is_audit: bool
+    what: str
+    ports: str
+    tier: int
+    priority: int
+    action: str
+
+
+_WAYS = (
+    _Way(False, "policies", names.POLICY_PORTS, names.TIER_POLICY, names.ACL_POLICY_NODES, "allow-related"),
+    _Way(True, "audits", names.AUDIT_PORTS, names.TIER_SUBNET, names.ACL_AUDIT_PASS, "pass"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +79,7 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
             )
             return is_there and selects(selection.pods, {key: value})
 
-        return render_policy(str(name), policy, numbers, is_dns, read.get(versions, ONE) or ())
+        return render_policy(name, policy, numbers, is_dns, read.get(versions, ONE) or ())
 
     def tell(read: Read, name: Name, policy: Compiled) -> Told | None:
         if not policy.faults:
@@ -105,13 +123,24 @@ def _define_members(graph: Graph, outputs: Outputs, on: Reads, found: Selections
         outcome = read.get(on.pods, record)
         if outcome is None or outcome.end is None:
             return None
-        port, those = outcome.end.port, [each for each, need in chosen.items() if need.isolated]
-        joined = [Member(PortGroup.TABLE, group(each), "ports", port) for each in those]
-        if those:
-            joined.append(Member(PortGroup.TABLE, names.POLICY_PORTS, "ports", port))
+        joined = [Member(PortGroup.TABLE, each, "ports", outcome.end.port) for each in _groups(chosen)]
         return facts(members=(*joined, *_addresses(chosen, outcome.end.addresses)))
 
     outputs.rows.follow(graph.derive("members of selections", found.chosen, members))
+
+
+def _groups(chosen: Chosen) -> Iterable[str]:
+    """The Port_Groups of a Pod. Policies are tried on a Pod only in directions in which no policy restricts it: there
+    one more policy drops nothing.
+    """
+    restricted = frozenset[Direction]().union(*(need.isolated for need in chosen.values()))
+    if restricted:
+        yield names.POLICY_PORTS
+    yield from (group(each) for each, need in chosen.items() if need.isolated)
+    tried = [(each, way) for each, need in chosen.items() for way in need.audited if way not in restricted]
+    if any(way is Direction.INGRESS for _, way in tried):
+        yield names.AUDIT_PORTS
+    yield from (audit_group(*each) for each in tried)
 
 
 def _addresses(chosen: Chosen, addresses: Iterable[Address]) -> list[Member]:
@@ -125,25 +154,14 @@ def _addresses(chosen: Chosen, addresses: Iterable[Address]) -> list[Member]:
 
 def _define_nodes(graph: Graph, outputs: Outputs, on: Reads, compiled: Source[Name, Compiled]) -> None:
     """A node reaches the Pods on it whatever policies say, as its kubelet must (networking.k8s.io/v1)."""
-    any_policy = graph.index("policies there are", compiled, lambda name, policy: (ONE,))
+    sorts = graph.index("policies by mode", compiled, lambda name, policy: (policy.mode.audit,))
 
     def allow(read: Read, name: str, node: Node) -> State | None:
-        if not read.select(any_policy, ONE):
-            return None
-        acls = [
-            Acl(
-                priority=names.ACL_POLICY_NODES,
-                direction="to-lport",
-                match=f"outport == @{names.POLICY_PORTS} && ip{address.version}.src == {address} && "
-                f'is_chassis_resident("{names.node_port(name)}")',
-                action="allow-related",
-                tier=names.TIER_POLICY,
-                external_ids=owned(key=f"policies node {name} {address}", node=name),
-            )
-            for address in _own(read, on, node)
-        ]
-        joined = tuple(Member(PortGroup.TABLE, names.POLICY_PORTS, "acls", each.key) for each in acls)
-        return facts(*acls, PortGroup(name=names.POLICY_PORTS, external_ids=owned()), members=joined)
+        ways = [way for way in _WAYS if read.select(sorts, way.is_audit)]
+        acls = [(way.ports, _way_of(way, name, address)) for way in ways for address in _own(read, on, node)]
+        joined = tuple(Member(PortGroup.TABLE, ports, "acls", acl.key) for ports, acl in acls)
+        groups = (PortGroup(name=way.ports, external_ids=owned()) for way in ways)
+        return facts(*groups, *(acl for _, acl in acls), members=joined) or None
 
     def join(read: Read, name: str, node: Node) -> State:
         sets = [(names.joined_nodes_set(each.version), str(each)) for each in _joined(read, on, node)]
@@ -156,6 +174,18 @@ def _define_nodes(graph: Graph, outputs: Outputs, on: Reads, compiled: Source[Na
     outputs.rows.follow(graph.derive("joined nodes", on.inputs.nodes, join), lambda name: _node_ref(on.inputs, name))
     rows = graph.derive("nodes' way to their Pods", on.inputs.nodes, allow)
     outputs.rows.follow(rows, lambda name: _node_ref(on.inputs, name))
+
+
+def _way_of(way: _Way, node: str, address: Address) -> Acl:
+    return Acl(
+        priority=way.priority,
+        direction="to-lport",
+        match=f"outport == @{way.ports} && ip{address.version}.src == {address} && "
+        f'is_chassis_resident("{names.node_port(node)}")',
+        action=way.action,
+        tier=way.tier,
+        external_ids=owned(key=f"{way.what} node {node} {address}", node=node),
+    )
 
 
 def _own(read: Read, on: Reads, node: Node) -> tuple[Address, ...]:
