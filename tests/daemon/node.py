@@ -188,7 +188,8 @@ class Node:
         control = f"--unixctl={self.folder}/vswitchd.ctl"
         self._start_inside(VSWITCHD, self.ovn.endpoint("vswitch"), "--disable-system", control)
         until("the bridge is there", lambda: (self.folder / "br-int.mgmt").exists())
-        self._start_inside("ovn-controller", self.ovn.endpoint("vswitch"), f"--unixctl={self.folder}/controller.ctl")
+        control, log = f"--unixctl={self.folder}/controller.ctl", f"--log-file={self.folder}/acl.log"
+        self._start_inside("ovn-controller", self.ovn.endpoint("vswitch"), control, log, *LOGGING)
 
     def stop_switch(self) -> None:
         """End vswitchd and ovn-controller as a crash would."""
@@ -212,6 +213,7 @@ class Node:
             "kubeconfig": self.kube.kubeconfig,
             "ovs-socket": self.folder / "vswitch.sock",
             "bind-socket": self.socket,
+            "acl-log": self.folder / "acl.log",
             "cni-conf-dir": self.conflist.parent,
         }
         argv = ["nsenter", f"--net=/run/netns/{self.netns}"]
@@ -399,6 +401,8 @@ class Node:
         return {link["ifname"] for link in shown}
 
 
+LOGGING = ("-vfile:off", "-vacl_log:file:info", "-vacl_log:console:off")
+"""As in `images/scripts/start-ovs.sh`."""
 MAIN = "from kube_ovn.daemon.main import main; main()"
 
 

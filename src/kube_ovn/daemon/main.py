@@ -23,6 +23,7 @@ from kube_ovn.daemon.ports import PortError, Ports
 from kube_ovn.daemon.proxy import Proxy, remove_table
 from kube_ovn.daemon.server import Server
 from kube_ovn.daemon.settings import ALL_SERVICES, Settings
+from kube_ovn.daemon.verdicts import Verdicts
 from kube_ovn.daemon.view import Name, View
 from kube_ovn.host.node import parse_encaps
 from kube_ovn.host.service import NodeService
@@ -84,6 +85,7 @@ class Daemon:
         self._proxy = Proxy(view, self._tell_of_service)
         self._health = HealthPorts(view, self._tell_of_service)
         self._names = NameService(settings, kube, view)
+        self._verdicts = Verdicts(settings.acl_log, view)
         self._recorder = Recorder(kube, names.CNISERVER, settings.node_name)
         self._chassis: str | None = None
         self._encaps: tuple[Address, ...] = ()
@@ -98,6 +100,7 @@ class Daemon:
     async def run(self) -> None:
         settings, name, label = self._settings, self._settings.node_name, names.label_value(self._settings.node_name)
         REGISTRY.register(self._node.traffic)
+        REGISTRY.register(self._verdicts)
         server = Server(name, self._pods, lambda: self._node.complaint, self._report)
         health = serve_health(
             settings.pprof_port,
@@ -129,6 +132,7 @@ class Daemon:
                 self._keep_conflist(),
                 self._announce_when_proven(),
                 self._recorder.run(),
+                self._verdicts.run(),
                 *self._service_parts(),
             ):
                 group.create_task(part)

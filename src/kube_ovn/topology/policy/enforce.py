@@ -1,6 +1,6 @@
 """Policies as rows, and the membership of each Pod in what policies speak of."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -160,8 +160,11 @@ def _define_nodes(graph: Graph, outputs: Outputs, on: Reads, compiled: Source[Na
         ways = [way for way in _WAYS if read.select(sorts, way.is_audit)]
         acls = [(way.ports, _way_of(way, name, address)) for way in ways for address in _own(read, on, node)]
         joined = tuple(Member(PortGroup.TABLE, ports, "acls", acl.key) for ports, acl in acls)
-        groups = (PortGroup(name=way.ports, external_ids=owned()) for way in ways)
-        return facts(*groups, *(acl for _, acl in acls), members=joined) or None
+        return facts(*(acl for _, acl in acls), members=joined) or None
+
+    def render_group(read: Read, is_audit: bool, those: Mapping[Name, Compiled]) -> State:
+        (ports,) = (way.ports for way in _WAYS if way.is_audit == is_audit)
+        return facts(PortGroup(name=ports, external_ids=owned()))
 
     def join(read: Read, name: str, node: Node) -> State:
         sets = [(names.joined_nodes_set(each.version), str(each)) for each in _joined(read, on, node)]
@@ -172,6 +175,7 @@ def _define_nodes(graph: Graph, outputs: Outputs, on: Reads, compiled: Source[Na
 
     outputs.rows.follow(graph.derive("sets of joined nodes", on.inputs.one, render_sets))
     outputs.rows.follow(graph.derive("joined nodes", on.inputs.nodes, join), lambda name: _node_ref(on.inputs, name))
+    outputs.rows.follow(graph.derive("groups of all restricted Pods", sorts, render_group))
     rows = graph.derive("nodes' way to their Pods", on.inputs.nodes, allow)
     outputs.rows.follow(rows, lambda name: _node_ref(on.inputs, name))
 

@@ -7,7 +7,7 @@ what is misspelt must not open anything.
 from collections.abc import Mapping
 
 from kube_ovn.model import names
-from kube_ovn.topology.policy.rules import Mode
+from kube_ovn.topology.policy.rules import ENFORCED, Mode
 
 DEFAULT_RATE = 100
 """Packets a second. There is always a meter: each packet that is logged goes through ovn-controller."""
@@ -19,18 +19,17 @@ _ACTIONS = ("allow", "drop", "reject", "pass")
 
 def parse_mode(annotations: Mapping[str, str], faults: list[str]) -> Mode:
     """What the annotations of a policy say. Adds to `faults` a sentence for each value that is not understood."""
-    audit = _audit(annotations, faults)
-    actions = _actions(annotations, faults)
-    is_logged = _is_on(annotations, faults)
-    rate = _rate(annotations, faults)
-    if not is_logged:
-        idle = [names.LOG_ACTIONS] if audit else [names.LOG_ACTIONS, names.LOG_RATE]
-        faults += [
-            f'annotation {each} does nothing without {names.ENABLE_LOG}: "true"' for each in idle if each in annotations
-        ]
+    audit, is_logged = _audit(annotations, faults), _is_on(annotations, faults)
+    read = {names.LOG_ACTIONS: is_logged and not audit, names.LOG_RATE: is_logged or audit}
+    for each, is_read in read.items():
+        if each in annotations and not is_read:
+            why = "in mode audit" if audit else f'without {names.ENABLE_LOG}: "true"'
+            faults.append(f"annotation {each} does nothing {why}")
     if audit:
-        return Mode(audit=True, rate=rate)
-    return Mode(actions=actions, rate=rate) if is_logged else Mode()
+        return Mode(audit=True, rate=_rate(annotations, faults))
+    if not is_logged:
+        return ENFORCED
+    return Mode(actions=_actions(annotations, faults), rate=_rate(annotations, faults))
 
 
 def _audit(annotations: Mapping[str, str], faults: list[str]) -> bool:
