@@ -189,7 +189,7 @@ class Node:
         self._start_inside(VSWITCHD, self.ovn.endpoint("vswitch"), "--disable-system", control)
         until("the bridge is there", lambda: (self.folder / "br-int.mgmt").exists())
         control, log = f"--unixctl={self.folder}/controller.ctl", f"--log-file={self.folder}/acl.log"
-        self._start_inside("ovn-controller", self.ovn.endpoint("vswitch"), control, log, *LOGGING)
+        self._start_inside("ovn-controller", self.ovn.endpoint("vswitch"), control, *LOGGING, log)
 
     def stop_switch(self) -> None:
         """End vswitchd and ovn-controller as a crash would."""
@@ -329,6 +329,7 @@ class Node:
         uid = self.api("GET", f"/api/v1/namespaces/default/pods/{name}")["metadata"]["uid"]
         self.forget(name)
         spec = {"subnet": subnet, "ipAddress": address, "macAddress": _mac(address), "ownerUID": uid}
+        spec |= {"podName": name, "namespace": "default"}
         meta = {"name": f"{name}.default", "labels": {names.IP_NODE: NAME}}
         self.api("POST", IPS, {"apiVersion": "kubeovn.io/v1", "kind": "IP", "metadata": meta, "spec": spec})
 
