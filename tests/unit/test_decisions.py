@@ -9,9 +9,9 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from structlog.testing import capture_logs
 
-from kube_ovn.daemon import verdicts
+from kube_ovn.daemon import decisions
+from kube_ovn.daemon.decisions import Decisions
 from kube_ovn.daemon.settings import Settings
-from kube_ovn.daemon.verdicts import Verdicts
 from kube_ovn.daemon.view import View
 from kube_ovn.host.acl_log import Decision, parse_decision
 from kube_ovn.linux import tail
@@ -154,7 +154,7 @@ class Log:
         self.path = folder / "acl.log"
         self.path.touch()
         self.view = View(Settings(node_name="node1"))
-        self.verdicts = Verdicts(str(self.path), self.view)
+        self.decisions = Decisions(str(self.path), self.view)
         self.put("a", "0a:00:00:00:00:01", "10.16.0.5,fd00::5")
         self.put("b", "0a:00:00:00:00:02", "10.16.0.6,fd00::6")
         self.read()
@@ -173,13 +173,13 @@ class Log:
 
     def read(self, *lines: str) -> None:
         add(self.path, "".join(f"{each}\n" for each in lines))
-        asyncio.run(self.verdicts._read())
+        asyncio.run(self.decisions._read())
 
     def look(self) -> None:
-        asyncio.run(self.verdicts._read())
+        asyncio.run(self.decisions._read())
 
     def counted(self) -> dict[tuple[str, ...], float]:
-        (metric,) = self.verdicts.collect()
+        (metric,) = self.decisions.collect()
         assert isinstance(metric, Metric)
         names = ("namespace", "pod", "policy", "direction", "rule", "verdict")
         return {tuple(each.labels[name] for name in names): each.value for each in metric.samples}
@@ -232,7 +232,7 @@ def test_of_two_pods_with_one_mac_address_the_one_with_the_address_counts(reader
 
 
 def test_counters_are_bounded(reader: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verdicts, "MOST_SERIES", 3)
+    monkeypatch.setattr(decisions, "MOST_SERIES", 3)
     reader.read(*(line(f"np/shop/p{number}/ingress/none") for number in range(10)))
     reader.read(line("np/shop/p0/ingress/none"))
     found = reader.counted()

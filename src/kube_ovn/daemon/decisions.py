@@ -52,7 +52,7 @@ class Rule(NamedTuple):
     verdict: str
 
 
-class Verdicts(Collector):
+class Decisions(Collector):
     """Reads OVN's log. Packets by Pod and rule."""
 
     def __init__(self, path: str, view: View) -> None:
