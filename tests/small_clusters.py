@@ -78,8 +78,9 @@ def fabric(
     exclude: tuple[str, ...] = (),
     *,
     trusts_tenants: bool = False,
+    private: bool = False,
 ) -> Fabric:
-    default = {"cidrBlock": cidr, "excludeIps": list(exclude), "natOutgoing": True, "default": True}
+    default = {"cidrBlock": cidr, "excludeIps": list(exclude), "natOutgoing": True, "default": True, "private": private}
     return Fabric(
         router="ovn-cluster",
         default="ovn-default",

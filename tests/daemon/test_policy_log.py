@@ -14,7 +14,7 @@ from kube_ovn.model.nb import PortGroup
 from kube_ovn.model.policy import NetworkPolicy
 from kube_ovn.model.row import Key, Member, Row
 from kube_ovn.topology.inputs import Name
-from kube_ovn.topology.policy.acls import audit_group, group, render_policy, render_selection
+from kube_ovn.topology.policy.acls import group, render_policy, render_selection, trials
 from kube_ovn.topology.policy.compile import compile_policy
 from kube_ovn.topology.policy.selections import needs_of
 from tests.daemon.node import Node, node, ping, until
@@ -47,7 +47,7 @@ class Policy:
         for selection, need in needs_of(NAME, policy).items():
             rows |= render_selection(selection, need, (4,))
             groups = [group(selection)] * bool(need.isolated)
-            groups += [audit_group(selection, each) for each in need.audited]
+            groups += [each.group(selection) for each in trials(need.audited, any_private=False)]
             rows |= dict.fromkeys(Member(PortGroup.TABLE, each, "ports", self._port) for each in groups)
         self._commit(rows)
 

@@ -112,8 +112,8 @@ def spaces() -> list[Namespace]:
 class Judge:
     """A settled cluster, and both readings of a packet."""
 
-    def __init__(self, objects: list[Object]) -> None:
-        dual = fabric("10.16.0.0/16,fd00:10:16::/112", "100.64.0.0/16,fd00:100:64::/112")
+    def __init__(self, objects: list[Object], *, is_private: bool = False) -> None:
+        dual = fabric("10.16.0.0/16,fd00:10:16::/112", "100.64.0.0/16,fd00:100:64::/112", private=is_private)
         self.topology: Topology = settled(
             Api(*spaces(), *(node(name, at) for at, name in enumerate(NODES)), *objects), dual
         )

@@ -59,6 +59,19 @@ def test_an_audit_drops_nothing_and_logs_what_would_be_dropped(some: list[Pod], 
 
 
 @few
+@given(pods(), wishing({}, AUDIT))
+def test_an_audit_is_made_before_a_private_subnet_decides(some: list[Pod], rules: list[NetworkPolicy]) -> None:
+    """What such a subnet lets in gets no further in its own tier. It lets all nodes in, past every policy."""
+    judge = Judge([*some, *rules], is_private=True)
+    enforced = replace(judge.cluster, policies=[each for each in rules if not each.metadata.annotations])
+    for packet in judge.packets():
+        found = judge.judge(packet)[1].get("to-lport", [])
+        expected = may_enter(enforced, packet) and not may_enter(judge.cluster, packet) and not packet.source.node
+        assert bool(found) == expected, f"{packet}: {found}"
+        assert all((each.action, each.tier) == ("pass", names.TIER_ADMIN) for each in found)
+
+
+@few
 @given(pods(), wishing({}, DROPS, ALLOWS, BOTH))
 def test_what_policies_ask_for_is_logged_and_nothing_else(some: list[Pod], rules: list[NetworkPolicy]) -> None:
     judge = Judge([*some, *rules])

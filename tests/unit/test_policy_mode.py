@@ -43,7 +43,7 @@ def test_what_is_understood(annotations: dict[str, str], mode: Mode) -> None:
         ({names.ENABLE_LOG: "yes"}, ENFORCED, "is 'yes': use true or false; nothing is logged"),
         (ON | {names.LOG_ACTIONS: "allow,deny"}, Mode(actions=frozenset({"drop"}), rate=100), "names 'deny': use some"),
         (ON | {names.LOG_RATE: "0"}, Mode(actions=frozenset({"drop"}), rate=100), "is '0': use a number of packets"),
-        (ON | {names.LOG_RATE: "10001"}, Mode(actions=frozenset({"drop"}), rate=100), "from 1 to 10000; 100 are"),
+        (ON | {names.LOG_RATE: "1001"}, Mode(actions=frozenset({"drop"}), rate=100), "from 1 to 1000; 100 are"),
         (ON | {names.LOG_RATE: "٣"}, Mode(actions=frozenset({"drop"}), rate=100), "use a number of packets"),
         (AUDIT | {names.LOG_RATE: "1e3"}, Mode(audit=True, rate=100), "is '1e3'"),
         ({names.LOG_RATE: "5"}, ENFORCED, 'does nothing without ovn.kubernetes.io/enable_log: "true"'),

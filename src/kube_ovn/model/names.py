@@ -202,15 +202,20 @@ ACL_POLICY_NAMES_LOGGED = 31005
 ACL_POLICY_NODES = 31010
 """Allows what a node sends to the Pods on it, such as the probes of the kubelet."""
 ACL_AUDIT_LOG = 0
-"""In the tier of Subnets: logs what no rule of a NetworkPolicy in mode `audit` allows, and leaves it to policies."""
+"""In the tier of Subnets: logs what no rule of a NetworkPolicy in mode `audit` allows, and leaves it to the next tier.
+For what a Pod in a private subnet receives it is in the tier before: what such a subnet lets in gets no further in its
+own.
+"""
 ACL_AUDIT_PASS = 1
-"""In the tier of Subnets: leaves to policies, without a word, what a rule of such a NetworkPolicy allows."""
+"""Leaves to the next tier, without a word, what a rule of such a NetworkPolicy allows."""
 ACL_SUBNET_LEAST = 2
 """The least priority of what a Subnet's user writes of packets that Pods receive: above the two, which must not come in
 its place.
 """
 AUDIT_PORTS = "kube_ovn.audited"
-"""Port_Group of all Pods that receive packets under an audit."""
+"""Port_Group of all Pods that receive packets under an audit, but for those in private subnets."""
+AUDIT_PORTS_PRIVATE = "kube_ovn.audited_private"
+"""Port_Group of the latter."""
 POLICY_PORTS = "kube_ovn.policies"
 """Port_Group of all Pods that policies restrict."""
 CLUSTER_DNS = ("kube-system", "k8s-app", "kube-dns")
@@ -377,11 +382,11 @@ def policy_group(selection: str) -> str:
     return f"NP.{hashlib.blake2b(selection.encode(), digest_size=8).hexdigest()}"
 
 
-def audit_group(selection: str, direction: str) -> str:
-    """Port_Group of the Pods of a selection under an audit in one direction. Injective as `policy_group`, and never the
-    name of one: those end in 16 digits.
+def audit_group(selection: str, where: str) -> str:
+    """Port_Group of the Pods of a selection under an audit. `where`: the direction, and whether their subnet is
+    private. Injective as `policy_group`, and never the name of one: those end in 16 digits.
     """
-    return f"{policy_group(selection)}.{direction}"
+    return f"{policy_group(selection)}.{where}"
 
 
 def policy_meter(namespace: str, rate: int) -> str:

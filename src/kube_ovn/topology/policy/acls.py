@@ -8,6 +8,7 @@ such an ACL, not one for each pair of them, and changes flows one by one when a 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Network
@@ -53,9 +54,30 @@ def group(selection: Selection) -> str:
     return names.policy_group(repr(selection))
 
 
-def audit_group(selection: Selection, direction: Direction) -> str:
-    """The Port_Group of those Pods of a selection on which policies are tried in a direction."""
-    return names.audit_group(repr(selection), direction)
+class Trial(NamedTuple):
+    """Where policies are tried: on what Pods send or receive, and whether their subnet is private."""
+
+    direction: Direction
+    is_private: bool = False
+
+    @property
+    def tier(self) -> int:
+        """Before that of Subnets where a Subnet decides in its own tier on all that its Pods receive."""
+        return names.TIER_ADMIN if self.is_private else names.TIER_SUBNET
+
+    def group(self, selection: Selection) -> str:
+        """The Port_Group of those Pods of a selection on which policies are tried."""
+        return names.audit_group(repr(selection), f"{self.direction}.private" if self.is_private else self.direction)
+
+
+def trials(directions: Iterable[Direction], *, any_private: bool) -> list[Trial]:
+    """Where policies are tried that isolate in some directions. `any_private`: whether there is a private subnet."""
+    return [
+        Trial(direction, is_private)
+        for direction in sorted(directions)
+        for is_private in (False, True)
+        if not is_private or (any_private and direction is Direction.INGRESS)
+    ]
 
 
 def address_set(selection: Selection, version: int) -> str:
@@ -63,14 +85,16 @@ def address_set(selection: Selection, version: int) -> str:
     return names.policy_set(repr(selection), version)
 
 
-def render_selection(selection: Selection, need: Need, versions: Sequence[int]) -> dict[Key, Row | None]:
+def render_selection(
+    selection: Selection, need: Need, versions: Sequence[int], *, any_private: bool = False
+) -> dict[Key, Row | None]:
     """The rows of a selection, without its members. What no rule allows is dropped."""
     ids, whole = owned(selection=str(selection)), selection.port is None
     groups: dict[str, list[Acl]] = {}
     if need.isolated:
         groups[group(selection)] = [_drop(selection, each, need) for each in sorted(need.isolated) if whole]
-    for direction in sorted(need.audited):
-        groups[audit_group(selection, direction)] = [_audit(selection, direction, need)] if whole else []
+    for trial in trials(need.audited, any_private=any_private):
+        groups[trial.group(selection)] = [_audit(selection, trial, need)] if whole else []
     return facts(
         *(PortGroup(name=each, external_ids=ids) for each in groups),
         *(acl for acls in groups.values() for acl in acls),
@@ -85,12 +109,14 @@ def render_policy(
     numbers: Callable[[NamedPort], Iterable[int]],
     is_dns: Callable[[Selection], bool],
     versions: Sequence[int],
+    *,
+    any_private: bool = False,
 ) -> dict[Key, Row | None]:
     """The ACLs of a policy and the sets of its CIDRs. `numbers`: what Pods say a named port is; `is_dns`: whether a
     selection selects the Pods of the cluster's DNS server.
     """
     found = _Policy(name=name, policy=policy, numbers=numbers, is_dns=is_dns, versions=versions)
-    acls = list(found.allow())
+    acls = list(found.tried(any_private) if policy.mode.audit else found.allowed())
     blocks = {blocks for rule in policy.rules for _, blocks in found.blocks(rule) if len(blocks) > 1}
     rows = facts(
         *(acl for _, acl in acls),
@@ -126,42 +152,35 @@ class _Policy:
                 for number in sorted(self.numbers(NamedPort(selection, service.protocol, name))):
                     yield selection._replace(port=Port(service.protocol, name, number))
 
-    def allow(self) -> Iterator[tuple[str, Acl]]:
-        """The ACLs of what rules allow, each with the Port_Group that it is in."""
-        render = self._pass if self.policy.mode.audit else self._allow
+    def allowed(self) -> Iterator[tuple[str, Acl]]:
+        """The ACLs that allow, each with the Port_Group that it is in."""
+        is_logged = "allow" in self.policy.mode.actions
         for rule in self.policy.rules:
+            side, asked = _SIDES[rule.direction], Asked(rule.direction, self.policy.mode.rate, self.name)
             for number, (at, match, label) in enumerate(self._matches(rule)):
-                ids = owned(key=f"policy {self.name} {rule.direction} {rule.number} {number}", policy=str(self.name))
-                yield render(rule, at, match, label, ids)
+                acl = Acl(
+                    priority=_PRIORITIES[label, is_logged],
+                    direction=side.acl,
+                    match=f"{side.port} == @{group(at)} && {match}",
+                    action="allow-related",
+                    tier=names.TIER_POLICY,
+                    label=_COMMIT if label else 0,
+                    options=side.options,
+                    external_ids=self._ids(rule, str(number)),
+                )
+                yield group(at), logged(acl, asked, str(rule.number)) if is_logged else acl
 
-    def _allow(self, rule: Rule, at: Selection, match: str, label: bool, ids: dict[str, str]) -> tuple[str, Acl]:
-        side, mode, is_logged = _SIDES[rule.direction], self.policy.mode, "allow" in self.policy.mode.actions
-        acl = Acl(
-            priority=_PRIORITIES[label, is_logged],
-            direction=side.acl,
-            match=f"{side.port} == @{group(at)} && {match}",
-            action="allow-related",
-            tier=names.TIER_POLICY,
-            label=_COMMIT if label else 0,
-            options=side.options,
-            external_ids=ids,
-        )
-        if is_logged:
-            acl = logged(acl, Asked(rule.direction, mode.rate, self.name), str(rule.number))
-        return group(at), acl
+    def tried(self, any_private: bool) -> Iterator[tuple[str, Acl]]:
+        """The ACLs of what would be allowed, each with the Port_Group that it is in."""
+        for rule in self.policy.rules:
+            matches = list(enumerate(self._matches(rule)))
+            for trial in trials([rule.direction], any_private=any_private):
+                for number, (at, match, _) in matches:
+                    ids = self._ids(rule, f"{number} private" if trial.is_private else str(number))
+                    yield trial.group(at), _leave(trial, trial.group(at), names.ACL_AUDIT_PASS, match, ids)
 
-    def _pass(self, rule: Rule, at: Selection, match: str, label: bool, ids: dict[str, str]) -> tuple[str, Acl]:
-        side, found = _SIDES[rule.direction], audit_group(at, rule.direction)
-        acl = Acl(
-            priority=names.ACL_AUDIT_PASS,
-            direction=side.acl,
-            match=f"{side.port} == @{found} && {match}",
-            action="pass",
-            tier=names.TIER_SUBNET,
-            options=side.options,
-            external_ids=ids,
-        )
-        return found, acl
+    def _ids(self, rule: Rule, what: str) -> dict[str, str]:
+        return owned(key=f"policy {self.name} {rule.direction} {rule.number} {what}", policy=str(self.name))
 
     def _matches(self, rule: Rule) -> Iterator[tuple[Selection, str, bool]]:
         """For each ACL of a rule the selection that it restricts, the rest of its match, and whether it is labelled.
@@ -276,17 +295,22 @@ def _drop(subject: Selection, direction: Direction, need: Need) -> Acl:
     return acl if asked is None else logged(acl, asked, NO_RULE)
 
 
-def _audit(subject: Selection, direction: Direction, need: Need) -> Acl:
+def _audit(subject: Selection, trial: Trial, need: Need) -> Acl:
     """The ACL that logs what no rule of the policies allows that are tried on a selection."""
-    side, asked = _SIDES[direction], choose(need.audits, direction)
+    asked, at = choose(need.audits, trial.direction), trial.group(subject)
     assert asked is not None, "else there is no audit in this direction"
-    acl = Acl(
-        priority=names.ACL_AUDIT_LOG,
+    return logged(_leave(trial, at, names.ACL_AUDIT_LOG, "ip", owned(key=f"audits {at}")), asked, NO_RULE)
+
+
+def _leave(trial: Trial, at: str, priority: int, match: str, ids: dict[str, str]) -> Acl:
+    """An ACL that leaves packets of a Port_Group to the next tier."""
+    side = _SIDES[trial.direction]
+    return Acl(
+        priority=priority,
         direction=side.acl,
-        match=f"{side.port} == @{audit_group(subject, direction)} && ip",
+        match=f"{side.port} == @{at} && {match}",
         action="pass",
-        tier=names.TIER_SUBNET,
+        tier=trial.tier,
         options=side.options,
-        external_ids=owned(key=f"audits {group(subject)} {direction}"),
+        external_ids=ids,
     )
-    return logged(acl, asked, NO_RULE)

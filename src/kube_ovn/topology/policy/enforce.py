@@ -18,18 +18,21 @@ from kube_ovn.topology.addresses.holders import Holders
 from kube_ovn.topology.inputs import ONE, Inputs, Name
 from kube_ovn.topology.outputs import Outputs
 from kube_ovn.topology.policy import selections
-from kube_ovn.topology.policy.acls import address_set, audit_group, group, render_policy, render_selection
+from kube_ovn.topology.policy.acls import Trial, address_set, group, render_policy, render_selection
 from kube_ovn.topology.policy.compile import compile_policy
 from kube_ovn.topology.policy.rules import Compiled, Direction, Port, Selection
 from kube_ovn.topology.policy.selections import Chosen, NamedPort, Need, Selections
 from kube_ovn.topology.policy.selector import selects
 from kube_ovn.topology.ports.outcome import Outcome
+from kube_ovn.topology.subnets.features import Features
 
 
 class _Way(NamedTuple):
     """How nodes reach the Pods on them: past policies that are enforced, or past those that are tried."""
 
     is_audit: bool
+    is_private: bool
+    """Whether the Pods are in private subnets, which let all nodes in, past every policy."""
     what: str
     ports: str
     tier: int
@@ -37,9 +40,11 @@ class _Way(NamedTuple):
     action: str
 
 
+_PASS = (names.ACL_AUDIT_PASS, "pass")
 _WAYS = (
-    _Way(False, "policies", names.POLICY_PORTS, names.TIER_POLICY, names.ACL_POLICY_NODES, "allow-related"),
-    _Way(True, "audits", names.AUDIT_PORTS, names.TIER_SUBNET, names.ACL_AUDIT_PASS, "pass"),
+    _Way(False, False, "policies", names.POLICY_PORTS, names.TIER_POLICY, names.ACL_POLICY_NODES, "allow-related"),
+    _Way(True, False, "audits", names.AUDIT_PORTS, names.TIER_SUBNET, *_PASS),
+    _Way(True, True, "audits private", names.AUDIT_PORTS_PRIVATE, names.TIER_ADMIN, *_PASS),
 )
 
 
@@ -49,6 +54,7 @@ class Reads:
 
     inputs: Inputs
     effective: Source[str, Subnet]
+    features: Source[str, Features]
     pods: Source[str, Outcome]
     holders: Holders
     grants: Grants
@@ -66,6 +72,8 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
 
     compiled = graph.derive("compiled policies", inputs.policies, compile_one)
     versions = graph.derive("IP families", inputs.one, families)
+    private = graph.derive("private subnets", on.features, _is_private)
+    any_private = graph.derive("whether a subnet is private", inputs.one, lambda read, *_: bool(read.all(private)))
     found = selections.define(graph, inputs, compiled)
 
     def render(read: Read, name: Name, policy: Compiled) -> State:
@@ -79,7 +87,8 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
             )
             return is_there and selects(selection.pods, {key: value})
 
-        return render_policy(name, policy, numbers, is_dns, read.get(versions, ONE) or ())
+        also = policy.mode.audit and read.get(any_private, ONE) is True
+        return render_policy(name, policy, numbers, is_dns, read.get(versions, ONE) or (), any_private=also)
 
     def tell(read: Read, name: Name, policy: Compiled) -> Told | None:
         if not policy.faults:
@@ -88,8 +97,9 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
             object=_ref(inputs.policies.values[name]), reason=names.POLICY_REFUSED, message="; ".join(policy.faults)
         )
 
-    def render_one(read: Read, selection: Selection, need: Need) -> State:
-        return render_selection(selection, need, read.get(versions, ONE) or ())
+    def render_one(read: Read, selection: Selection, need: Need) -> dict[Key, Row | None]:
+        also = bool(need.audits) and read.get(any_private, ONE) is True
+        return render_selection(selection, need, read.get(versions, ONE) or (), any_private=also)
 
     def render_by_port(read: Read, port: NamedPort, found_numbers: frozenset[int]) -> State:
         need = read.get(found.needs, port.selection)
@@ -98,18 +108,22 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
         rows: dict[Key, Row | None] = {}
         for number in found_numbers:
             at = port.selection._replace(port=Port(port.protocol, port.name, number))
-            rows |= render_selection(at, each, read.get(versions, ONE) or ())
+            rows |= render_one(read, at, each)
         return rows
 
     outputs.rows.follow(graph.derive("rows of selections", found.needs, render_one))
     outputs.rows.follow(graph.derive("rows of selections by port", found.numbers, render_by_port))
     outputs.rows.follow(graph.derive("rows of policies", compiled, render), lambda name: _find(inputs, name))
     outputs.telling.follow(graph.derive("faults of policies", compiled, tell))
-    _define_members(graph, outputs, on, found)
-    _define_nodes(graph, outputs, on, compiled)
+    _define_members(graph, outputs, on, found, private)
+    _define_nodes(graph, outputs, on, compiled, any_private)
 
 
-def _define_members(graph: Graph, outputs: Outputs, on: Reads, found: Selections) -> None:
+def _is_private(read: Read, name: str, features: Features) -> bool | None:
+    return features.spec.private or None
+
+
+def _define_members(graph: Graph, outputs: Outputs, on: Reads, found: Selections, private: Source[str, bool]) -> None:
     def addresses(read: Read, name: str, node: Node) -> Iterable[Address]:
         return _own(read, on, node)
 
@@ -123,13 +137,14 @@ def _define_members(graph: Graph, outputs: Outputs, on: Reads, found: Selections
         outcome = read.get(on.pods, record)
         if outcome is None or outcome.end is None:
             return None
-        joined = [Member(PortGroup.TABLE, each, "ports", outcome.end.port) for each in _groups(chosen)]
+        groups = _groups(chosen, read.get(private, outcome.end.subnet) is True)
+        joined = [Member(PortGroup.TABLE, each, "ports", outcome.end.port) for each in groups]
         return facts(members=(*joined, *_addresses(chosen, outcome.end.addresses)))
 
     outputs.rows.follow(graph.derive("members of selections", found.chosen, members))
 
 
-def _groups(chosen: Chosen) -> Iterable[str]:
+def _groups(chosen: Chosen, is_private: bool) -> Iterable[str]:
     """The Port_Groups of a Pod. Policies are tried on a Pod only in directions in which no policy restricts it: there
     one more policy drops nothing.
     """
@@ -139,8 +154,9 @@ def _groups(chosen: Chosen) -> Iterable[str]:
     yield from (group(each) for each, need in chosen.items() if need.isolated)
     tried = [(each, way) for each, need in chosen.items() for way in need.audited if way not in restricted]
     if any(way is Direction.INGRESS for _, way in tried):
-        yield names.AUDIT_PORTS
-    yield from (audit_group(*each) for each in tried)
+        yield names.AUDIT_PORTS_PRIVATE if is_private else names.AUDIT_PORTS
+    for each, way in tried:
+        yield Trial(way, is_private and way is Direction.INGRESS).group(each)
 
 
 def _addresses(chosen: Chosen, addresses: Iterable[Address]) -> list[Member]:
@@ -152,19 +168,24 @@ def _addresses(chosen: Chosen, addresses: Iterable[Address]) -> list[Member]:
     ]
 
 
-def _define_nodes(graph: Graph, outputs: Outputs, on: Reads, compiled: Source[Name, Compiled]) -> None:
+def _define_nodes(
+    graph: Graph, outputs: Outputs, on: Reads, compiled: Source[Name, Compiled], any_private: Source[str, bool]
+) -> None:
     """A node reaches the Pods on it whatever policies say, as its kubelet must (networking.k8s.io/v1)."""
     sorts = graph.index("policies by mode", compiled, lambda name, policy: (policy.mode.audit,))
 
+    def ways_of(read: Read, is_audit: bool) -> list[_Way]:
+        there = (way for way in _WAYS if way.is_audit == is_audit)
+        return [way for way in there if not way.is_private or read.get(any_private, ONE)]
+
     def allow(read: Read, name: str, node: Node) -> State | None:
-        ways = [way for way in _WAYS if read.select(sorts, way.is_audit)]
+        ways = [way for is_audit in (False, True) if read.select(sorts, is_audit) for way in ways_of(read, is_audit)]
         acls = [(way.ports, _way_of(way, name, address)) for way in ways for address in _own(read, on, node)]
         joined = tuple(Member(PortGroup.TABLE, ports, "acls", acl.key) for ports, acl in acls)
         return facts(*(acl for _, acl in acls), members=joined) or None
 
     def render_group(read: Read, is_audit: bool, those: Mapping[Name, Compiled]) -> State:
-        (ports,) = (way.ports for way in _WAYS if way.is_audit == is_audit)
-        return facts(PortGroup(name=ports, external_ids=owned()))
+        return facts(*(PortGroup(name=way.ports, external_ids=owned()) for way in ways_of(read, is_audit)))
 
     def join(read: Read, name: str, node: Node) -> State:
         sets = [(names.joined_nodes_set(each.version), str(each)) for each in _joined(read, on, node)]
@@ -181,11 +202,11 @@ def _define_nodes(graph: Graph, outputs: Outputs, on: Reads, compiled: Source[Na
 
 
 def _way_of(way: _Way, node: str, address: Address) -> Acl:
+    here = "" if way.is_private else f' && is_chassis_resident("{names.node_port(node)}")'
     return Acl(
         priority=way.priority,
         direction="to-lport",
-        match=f"outport == @{way.ports} && ip{address.version}.src == {address} && "
-        f'is_chassis_resident("{names.node_port(node)}")',
+        match=f"outport == @{way.ports} && ip{address.version}.src == {address}{here}",
         action=way.action,
         tier=way.tier,
         external_ids=owned(key=f"{way.what} node {node} {address}", node=node),

@@ -11,8 +11,8 @@ from kube_ovn.topology.policy.rules import ENFORCED, Mode
 
 DEFAULT_RATE = 100
 """Packets a second. There is always a meter: each packet that is logged goes through ovn-controller."""
-MOST_RATE = 10000
-"""More than the node can log, and few enough that a policy's user cannot keep ovn-controller from its work."""
+MOST_RATE = 1000
+"""Few enough that no user of policies keeps ovn-controller from its work."""
 _ACTIONS = ("allow", "drop", "reject", "pass")
 """Of the last two a NetworkPolicy has none; they are known because other kinds of policies have them."""
 
