@@ -8,16 +8,27 @@ such an ACL, not one for each pair of them, and changes flows one by one when a 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Network
 from kube_ovn.model.nb import Acl, AddressSet, PortGroup
 from kube_ovn.model.row import Key, Member, Row, facts, owned
+from kube_ovn.topology.inputs import Name
+from kube_ovn.topology.policy.logs import NO_RULE, choose, logged, render_meter
 from kube_ovn.topology.policy.rules import EVERY_PORT, Compiled, Direction, Port, Rule, Selection, Service, Span
-from kube_ovn.topology.policy.selections import NamedPort, Need, listeners
+from kube_ovn.topology.policy.selections import Asked, NamedPort, Need, listeners
 
 _COMMIT = 1
 """As the label of `subnets.switch`: ACLs that let questions for names pass commit their connections anew."""
+
+_PRIORITIES = {
+    (False, False): names.ACL_POLICY_ALLOW,
+    (True, False): names.ACL_POLICY_NAMES,
+    (False, True): names.ACL_POLICY_ALLOW_LOGGED,
+    (True, True): names.ACL_POLICY_NAMES_LOGGED,
+}
+"""Of ACLs that allow, by whether they have a label and whether they log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,51 +54,86 @@ def group(selection: Selection) -> str:
     return names.policy_group(repr(selection))
 
 
+class Trial(NamedTuple):
+    """Where policies are tried: on what Pods send or receive, and whether their subnet is private."""
+
+    direction: Direction
+    is_private: bool = False
+
+    @property
+    def tier(self) -> int:
+        """Before that of Subnets where a Subnet decides in its own tier on all that its Pods receive."""
+        return names.TIER_ADMIN if self.is_private else names.TIER_SUBNET
+
+    def group(self, selection: Selection) -> str:
+        """The Port_Group of those Pods of a selection on which policies are tried."""
+        return names.audit_group(repr(selection), f"{self.direction}.private" if self.is_private else self.direction)
+
+
+def trials(directions: Iterable[Direction], *, any_private: bool) -> list[Trial]:
+    """Where policies are tried that isolate in some directions. `any_private`: whether there is a private subnet."""
+    return [
+        Trial(direction, is_private)
+        for direction in sorted(directions)
+        for is_private in (False, True)
+        if not is_private or (any_private and direction is Direction.INGRESS)
+    ]
+
+
 def address_set(selection: Selection, version: int) -> str:
     """The Address_Set of a selection."""
     return names.policy_set(repr(selection), version)
 
 
-def render_selection(selection: Selection, need: Need, versions: Sequence[int]) -> dict[Key, Row | None]:
+def render_selection(
+    selection: Selection, need: Need, versions: Sequence[int], *, any_private: bool = False
+) -> dict[Key, Row | None]:
     """The rows of a selection, without its members. What no rule allows is dropped."""
-    ids, at = owned(selection=str(selection)), group(selection)
-    drops = [_drop(selection, direction) for direction in sorted(need.isolated)] if selection.port is None else []
+    ids, whole = owned(selection=str(selection)), selection.port is None
+    groups: dict[str, list[Acl]] = {}
+    if need.isolated:
+        groups[group(selection)] = [_drop(selection, each, need) for each in sorted(need.isolated) if whole]
+    for trial in trials(need.audited, any_private=any_private):
+        groups[trial.group(selection)] = [_audit(selection, trial, need)] if whole else []
     return facts(
-        *([PortGroup(name=at, external_ids=ids)] if need.isolated else []),
-        *drops,
+        *(PortGroup(name=each, external_ids=ids) for each in groups),
+        *(acl for acls in groups.values() for acl in acls),
         *(AddressSet(name=address_set(selection, version), external_ids=ids) for version in versions if need.peer),
-        members=tuple(Member(PortGroup.TABLE, at, "acls", each.key) for each in drops),
+        members=tuple(Member(PortGroup.TABLE, each, "acls", acl.key) for each, acls in groups.items() for acl in acls),
     )
 
 
 def render_policy(
-    name: str,
+    name: Name,
     policy: Compiled,
     numbers: Callable[[NamedPort], Iterable[int]],
     is_dns: Callable[[Selection], bool],
     versions: Sequence[int],
+    *,
+    any_private: bool = False,
 ) -> dict[Key, Row | None]:
     """The ACLs of a policy and the sets of its CIDRs. `numbers`: what Pods say a named port is; `is_dns`: whether a
     selection selects the Pods of the cluster's DNS server.
     """
     found = _Policy(name=name, policy=policy, numbers=numbers, is_dns=is_dns, versions=versions)
-    acls = list(found.allow())
+    acls = list(found.tried(any_private) if policy.mode.audit else found.allowed())
     blocks = {blocks for rule in policy.rules for _, blocks in found.blocks(rule) if len(blocks) > 1}
-    return facts(
+    rows = facts(
         *(acl for _, acl in acls),
         *(AddressSet(name=_block_set(each), external_ids=owned()) for each in blocks),
         members=(
-            *(Member(PortGroup.TABLE, group(at), "acls", acl.key) for at, acl in acls),
+            *(Member(PortGroup.TABLE, at, "acls", acl.key) for at, acl in acls),
             *(Member(AddressSet.TABLE, _block_set(each), "addresses", str(cidr)) for each in blocks for cidr in each),
         ),
     )
+    return {**rows, **render_meter(name.namespace, policy.mode)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Policy:
     """One policy that is rendered."""
 
-    name: str
+    name: Name
     policy: Compiled
     numbers: Callable[[NamedPort], Iterable[int]]
     is_dns: Callable[[Selection], bool]
@@ -106,24 +152,35 @@ class _Policy:
                 for number in sorted(self.numbers(NamedPort(selection, service.protocol, name))):
                     yield selection._replace(port=Port(service.protocol, name, number))
 
-    def allow(self) -> Iterator[tuple[Selection, Acl]]:
-        """The ACLs that allow, each with the selection that it restricts."""
+    def allowed(self) -> Iterator[tuple[str, Acl]]:
+        """The ACLs that allow, each with the Port_Group that it is in."""
+        is_logged = "allow" in self.policy.mode.actions
         for rule in self.policy.rules:
+            side, asked = _SIDES[rule.direction], Asked(rule.direction, self.policy.mode.rate, self.name)
             for number, (at, match, label) in enumerate(self._matches(rule)):
-                yield at, self._acl(rule, number, at, match, label=label)
+                acl = Acl(
+                    priority=_PRIORITIES[label, is_logged],
+                    direction=side.acl,
+                    match=f"{side.port} == @{group(at)} && {match}",
+                    action="allow-related",
+                    tier=names.TIER_POLICY,
+                    label=_COMMIT if label else 0,
+                    options=side.options,
+                    external_ids=self._ids(rule, str(number)),
+                )
+                yield group(at), logged(acl, asked, str(rule.number)) if is_logged else acl
 
-    def _acl(self, rule: Rule, number: int, at: Selection, match: str, *, label: bool) -> Acl:
-        side = _SIDES[rule.direction]
-        return Acl(
-            priority=names.ACL_POLICY_NAMES if label else names.ACL_POLICY_ALLOW,
-            direction=side.acl,
-            match=f"{side.port} == @{group(at)} && {match}",
-            action="allow-related",
-            tier=names.TIER_POLICY,
-            label=_COMMIT if label else 0,
-            options=side.options,
-            external_ids=owned(key=f"policy {self.name} {rule.direction} {rule.number} {number}", policy=self.name),
-        )
+    def tried(self, any_private: bool) -> Iterator[tuple[str, Acl]]:
+        """The ACLs of what would be allowed, each with the Port_Group that it is in."""
+        for rule in self.policy.rules:
+            matches = list(enumerate(self._matches(rule)))
+            for trial in trials([rule.direction], any_private=any_private):
+                for number, (at, match, _) in matches:
+                    ids = self._ids(rule, f"{number} private" if trial.is_private else str(number))
+                    yield trial.group(at), _leave(trial, trial.group(at), names.ACL_AUDIT_PASS, match, ids)
+
+    def _ids(self, rule: Rule, what: str) -> dict[str, str]:
+        return owned(key=f"policy {self.name} {rule.direction} {rule.number} {what}", policy=str(self.name))
 
     def _matches(self, rule: Rule) -> Iterator[tuple[Selection, str, bool]]:
         """For each ACL of a rule the selection that it restricts, the rest of its match, and whether it is labelled.
@@ -132,7 +189,7 @@ class _Policy:
         """
         subject, ends = self.policy.subject, list(self._ends(rule))
         for end in ends:
-            for match, label in _services(rule):
+            for match, label in _services(rule, labels=not self.policy.mode.audit):
                 yield subject, f"{end} && {match}" if match else end, label
         if rule.direction is Direction.INGRESS:
             for each in self._by_port(subject, rule):
@@ -167,11 +224,11 @@ class _Policy:
             yield f"ip{version}.{other} == {end}"
 
 
-def _services(rule: Rule) -> Iterator[tuple[str, bool]]:
-    """The matches of the ports of a rule, one for each protocol, and whether the ACL is labelled. An egress rule that
-    lets questions for names pass among others has an ACL of its own for them.
+def _services(rule: Rule, *, labels: bool) -> Iterator[tuple[str, bool]]:
+    """The matches of the ports of a rule, one for each protocol, and whether the ACL is labelled. Where there are
+    labels, an egress rule that lets questions for names pass among others has an ACL of its own for them.
     """
-    is_egress = rule.direction is Direction.EGRESS
+    is_egress = rule.direction is Direction.EGRESS and labels
     if rule.services is None:
         yield "", False
         if is_egress:
@@ -223,15 +280,37 @@ def _block_set(blocks: Sequence[Network]) -> str:
     return names.policy_set(f"blocks {digest}", blocks[0].version)
 
 
-def _drop(subject: Selection, direction: Direction) -> Acl:
-    """The ACL that drops what no rule allows; all policies with one subject share it."""
-    side = _SIDES[direction]
-    return Acl(
-        priority=names.ACL_POLICY_DROP,
+def _drop(subject: Selection, direction: Direction, need: Need) -> Acl:
+    """The ACL that drops what no rule allows; all policies with one subject share it. It is logged when one asks."""
+    side, asked = _SIDES[direction], choose(need.logged, direction)
+    acl = Acl(
+        priority=names.ACL_POLICY_DROP if asked is None else names.ACL_POLICY_DROP_LOGGED,
         direction=side.acl,
         match=f"{side.port} == @{group(subject)} && ip",
         action="drop",
         tier=names.TIER_POLICY,
         options=side.options,
         external_ids=owned(key=f"policies {group(subject)} {direction}"),
+    )
+    return acl if asked is None else logged(acl, asked, NO_RULE)
+
+
+def _audit(subject: Selection, trial: Trial, need: Need) -> Acl:
+    """The ACL that logs what no rule of the policies allows that are tried on a selection."""
+    asked, at = choose(need.audits, trial.direction), trial.group(subject)
+    assert asked is not None, "else there is no audit in this direction"
+    return logged(_leave(trial, at, names.ACL_AUDIT_LOG, "ip", owned(key=f"audits {at}")), asked, NO_RULE)
+
+
+def _leave(trial: Trial, at: str, priority: int, match: str, ids: dict[str, str]) -> Acl:
+    """An ACL that leaves packets of a Port_Group to the next tier."""
+    side = _SIDES[trial.direction]
+    return Acl(
+        priority=priority,
+        direction=side.acl,
+        match=f"{side.port} == @{at} && {match}",
+        action="pass",
+        tier=trial.tier,
+        options=side.options,
+        external_ids=ids,
     )

@@ -1,7 +1,8 @@
 """Policies as rows, and the membership of each Pod in what policies speak of."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kube_ovn.derive import Graph, Read, Source
 from kube_ovn.discovery.attached import internal_addresses
@@ -17,13 +18,35 @@ from kube_ovn.topology.addresses.holders import Holders
 from kube_ovn.topology.inputs import ONE, Inputs, Name
 from kube_ovn.topology.outputs import Outputs
 from kube_ovn.topology.policy import selections
-from kube_ovn.topology.policy.acls import address_set, group, render_policy, render_selection
+from kube_ovn.topology.policy.acls import Trial, address_set, group, render_policy, render_selection
 from kube_ovn.topology.policy.compile import compile_policy
-from kube_ovn.topology.policy.rules import Compiled, Port, Selection
+from kube_ovn.topology.policy.rules import Compiled, Direction, Port, Selection
 from kube_ovn.topology.policy.selections import Chosen, NamedPort, Need, Selections
 from kube_ovn.topology.policy.selector import selects
 from kube_ovn.topology.policy.status import policy_ref
 from kube_ovn.topology.ports.outcome import Outcome
+from kube_ovn.topology.subnets.features import Features
+
+
+class _Way(NamedTuple):
+    """How nodes reach the Pods on them: past policies that are enforced, or past those that are tried."""
+
+    is_audit: bool
+    is_private: bool
+    """Whether the Pods are in private subnets, which let all nodes in, past every policy."""
+    what: str
+    ports: str
+    tier: int
+    priority: int
+    action: str
+
+
+_PASS = (names.ACL_AUDIT_PASS, "pass")
+_WAYS = (
+    _Way(False, False, "policies", names.POLICY_PORTS, names.TIER_POLICY, names.ACL_POLICY_NODES, "allow-related"),
+    _Way(True, False, "audits", names.AUDIT_PORTS, names.TIER_SUBNET, *_PASS),
+    _Way(True, True, "audits private", names.AUDIT_PORTS_PRIVATE, names.TIER_ADMIN, *_PASS),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +55,7 @@ class Reads:
 
     inputs: Inputs
     effective: Source[str, Subnet]
+    features: Source[str, Features]
     pods: Source[str, Outcome]
     holders: Holders
     grants: Grants
@@ -49,6 +73,8 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
 
     compiled = graph.derive("compiled policies", inputs.policies, compile_one)
     versions = graph.derive("IP families", inputs.one, families)
+    private = graph.derive("private subnets", on.features, _is_private)
+    any_private = graph.derive("whether a subnet is private", inputs.one, lambda read, *_: bool(read.all(private)))
     found = selections.define(graph, inputs, compiled)
 
     def render(read: Read, name: Name, policy: Compiled) -> State:
@@ -62,7 +88,8 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
             )
             return is_there and selects(selection.pods, {key: value})
 
-        return render_policy(str(name), policy, numbers, is_dns, read.get(versions, ONE) or ())
+        also = policy.mode.audit and read.get(any_private, ONE) is True
+        return render_policy(name, policy, numbers, is_dns, read.get(versions, ONE) or (), any_private=also)
 
     def tell(read: Read, name: Name, policy: Compiled) -> Told | None:
         if not policy.faults:
@@ -73,8 +100,9 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
             message="; ".join(policy.faults),
         )
 
-    def render_one(read: Read, selection: Selection, need: Need) -> State:
-        return render_selection(selection, need, read.get(versions, ONE) or ())
+    def render_one(read: Read, selection: Selection, need: Need) -> dict[Key, Row | None]:
+        also = bool(need.audits) and read.get(any_private, ONE) is True
+        return render_selection(selection, need, read.get(versions, ONE) or (), any_private=also)
 
     def render_by_port(read: Read, port: NamedPort, found_numbers: frozenset[int]) -> State:
         need = read.get(found.needs, port.selection)
@@ -83,18 +111,22 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
         rows: dict[Key, Row | None] = {}
         for number in found_numbers:
             at = port.selection._replace(port=Port(port.protocol, port.name, number))
-            rows |= render_selection(at, each, read.get(versions, ONE) or ())
+            rows |= render_one(read, at, each)
         return rows
 
     outputs.rows.follow(graph.derive("rows of selections", found.needs, render_one))
     outputs.rows.follow(graph.derive("rows of selections by port", found.numbers, render_by_port))
     outputs.rows.follow(graph.derive("rows of policies", compiled, render), lambda name: _find(inputs, name))
     outputs.telling.follow(graph.derive("faults of policies", compiled, tell))
-    _define_members(graph, outputs, on, found)
-    _define_nodes(graph, outputs, on, compiled)
+    _define_members(graph, outputs, on, found, private)
+    _define_nodes(graph, outputs, on, compiled, any_private)
 
 
-def _define_members(graph: Graph, outputs: Outputs, on: Reads, found: Selections) -> None:
+def _is_private(read: Read, name: str, features: Features) -> bool | None:
+    return features.spec.private or None
+
+
+def _define_members(graph: Graph, outputs: Outputs, on: Reads, found: Selections, private: Source[str, bool]) -> None:
     def addresses(read: Read, name: str, node: Node) -> Iterable[Address]:
         return _own(read, on, node)
 
@@ -108,13 +140,26 @@ def _define_members(graph: Graph, outputs: Outputs, on: Reads, found: Selections
         outcome = read.get(on.pods, record)
         if outcome is None or outcome.end is None:
             return None
-        port, those = outcome.end.port, [each for each, need in chosen.items() if need.isolated]
-        joined = [Member(PortGroup.TABLE, group(each), "ports", port) for each in those]
-        if those:
-            joined.append(Member(PortGroup.TABLE, names.POLICY_PORTS, "ports", port))
+        groups = _groups(chosen, read.get(private, outcome.end.subnet) is True)
+        joined = [Member(PortGroup.TABLE, each, "ports", outcome.end.port) for each in groups]
         return facts(members=(*joined, *_addresses(chosen, outcome.end.addresses)))
 
     outputs.rows.follow(graph.derive("members of selections", found.chosen, members))
+
+
+def _groups(chosen: Chosen, is_private: bool) -> Iterable[str]:
+    """The Port_Groups of a Pod. Policies are tried on a Pod only in directions in which no policy restricts it: there
+    one more policy drops nothing.
+    """
+    restricted = frozenset[Direction]().union(*(need.isolated for need in chosen.values()))
+    if restricted:
+        yield names.POLICY_PORTS
+    yield from (group(each) for each, need in chosen.items() if need.isolated)
+    tried = [(each, way) for each, need in chosen.items() for way in need.audited if way not in restricted]
+    if any(way is Direction.INGRESS for _, way in tried):
+        yield names.AUDIT_PORTS_PRIVATE if is_private else names.AUDIT_PORTS
+    for each, way in tried:
+        yield Trial(way, is_private and way is Direction.INGRESS).group(each)
 
 
 def _addresses(chosen: Chosen, addresses: Iterable[Address]) -> list[Member]:
@@ -126,27 +171,24 @@ def _addresses(chosen: Chosen, addresses: Iterable[Address]) -> list[Member]:
     ]
 
 
-def _define_nodes(graph: Graph, outputs: Outputs, on: Reads, compiled: Source[Name, Compiled]) -> None:
+def _define_nodes(
+    graph: Graph, outputs: Outputs, on: Reads, compiled: Source[Name, Compiled], any_private: Source[str, bool]
+) -> None:
     """A node reaches the Pods on it whatever policies say, as its kubelet must (networking.k8s.io/v1)."""
-    any_policy = graph.index("policies there are", compiled, lambda name, policy: (ONE,))
+    sorts = graph.index("policies by mode", compiled, lambda name, policy: (policy.mode.audit,))
+
+    def ways_of(read: Read, is_audit: bool) -> list[_Way]:
+        there = (way for way in _WAYS if way.is_audit == is_audit)
+        return [way for way in there if not way.is_private or read.get(any_private, ONE)]
 
     def allow(read: Read, name: str, node: Node) -> State | None:
-        if not read.select(any_policy, ONE):
-            return None
-        acls = [
-            Acl(
-                priority=names.ACL_POLICY_NODES,
-                direction="to-lport",
-                match=f"outport == @{names.POLICY_PORTS} && ip{address.version}.src == {address} && "
-                f'is_chassis_resident("{names.node_port(name)}")',
-                action="allow-related",
-                tier=names.TIER_POLICY,
-                external_ids=owned(key=f"policies node {name} {address}", node=name),
-            )
-            for address in _own(read, on, node)
-        ]
-        joined = tuple(Member(PortGroup.TABLE, names.POLICY_PORTS, "acls", each.key) for each in acls)
-        return facts(*acls, PortGroup(name=names.POLICY_PORTS, external_ids=owned()), members=joined)
+        ways = [way for is_audit in (False, True) if read.select(sorts, is_audit) for way in ways_of(read, is_audit)]
+        acls = [(way.ports, _way_of(way, name, address)) for way in ways for address in _own(read, on, node)]
+        joined = tuple(Member(PortGroup.TABLE, ports, "acls", acl.key) for ports, acl in acls)
+        return facts(*(acl for _, acl in acls), members=joined) or None
+
+    def render_group(read: Read, is_audit: bool, those: Mapping[Name, Compiled]) -> State:
+        return facts(*(PortGroup(name=way.ports, external_ids=owned()) for way in ways_of(read, is_audit)))
 
     def join(read: Read, name: str, node: Node) -> State:
         sets = [(names.joined_nodes_set(each.version), str(each)) for each in _joined(read, on, node)]
@@ -157,8 +199,21 @@ def _define_nodes(graph: Graph, outputs: Outputs, on: Reads, compiled: Source[Na
 
     outputs.rows.follow(graph.derive("sets of joined nodes", on.inputs.one, render_sets))
     outputs.rows.follow(graph.derive("joined nodes", on.inputs.nodes, join), lambda name: _node_ref(on.inputs, name))
+    outputs.rows.follow(graph.derive("groups of all restricted Pods", sorts, render_group))
     rows = graph.derive("nodes' way to their Pods", on.inputs.nodes, allow)
     outputs.rows.follow(rows, lambda name: _node_ref(on.inputs, name))
+
+
+def _way_of(way: _Way, node: str, address: Address) -> Acl:
+    here = "" if way.is_private else f' && is_chassis_resident("{names.node_port(node)}")'
+    return Acl(
+        priority=way.priority,
+        direction="to-lport",
+        match=f"outport == @{way.ports} && ip{address.version}.src == {address}{here}",
+        action=way.action,
+        tier=way.tier,
+        external_ids=owned(key=f"{way.what} node {node} {address}", node=node),
+    )
 
 
 def _own(read: Read, on: Reads, node: Node) -> tuple[Address, ...]:

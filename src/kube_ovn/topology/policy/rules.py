@@ -75,6 +75,21 @@ class Rule:
     """None: all packets, of whatever protocol."""
 
 
+class Mode(NamedTuple):
+    """Whether a policy is enforced, and what is logged of it."""
+
+    audit: bool = False
+    """Whether it restricts nothing, and what it would drop is logged."""
+    actions: frozenset[str] = frozenset()
+    """Those of `allow` and `drop` that are logged."""
+    rate: int = 0
+    """The most packets that are logged in a second."""
+
+
+ENFORCED = Mode()
+"""A policy that says nothing of it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
     """A policy: Pods, the directions in which only what rules allow passes, and the rules."""
@@ -82,5 +97,6 @@ class Compiled:
     subject: Selection
     isolated: tuple[Direction, ...]
     rules: tuple[Rule, ...] = ()
+    mode: Mode = ENFORCED
     faults: tuple[str, ...] = ()
     """The parts that cannot be understood, one sentence each. They allow nothing."""

@@ -27,6 +27,14 @@ class NamedPort(NamedTuple):
     name: str
 
 
+class Asked(NamedTuple):
+    """A wish of a policy: to have logged what no rule allows in one direction."""
+
+    direction: Direction
+    rate: int
+    policy: Name
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
     """What policies need of a selection, and of its Pods with certain ports."""
@@ -39,6 +47,17 @@ class Need:
     """Protocol and name of ports, by which rules speak of restricted Pods."""
     peer_ports: frozenset[tuple[str, str]] = frozenset()
     """Those by which rules speak of peers."""
+    logged: frozenset[Asked] = frozenset()
+    """The wishes of policies that are enforced."""
+    audits: frozenset[Asked] = frozenset()
+    """Those of policies that are not, and are to be tried on the Pods."""
+    audited_ports: frozenset[tuple[str, str]] = frozenset()
+    """Those by which rules of such policies speak of the Pods they are tried on."""
+
+    @property
+    def audited(self) -> frozenset[Direction]:
+        """The directions in which policies are tried; there is a Port_Group for each."""
+        return frozenset(each.direction for each in self.audits)
 
     def __or__(self, other: "Need") -> "Need":
         return Need(
@@ -46,13 +65,17 @@ class Need:
             peer=self.peer or other.peer,
             restricted_ports=self.restricted_ports | other.restricted_ports,
             peer_ports=self.peer_ports | other.peer_ports,
+            logged=self.logged | other.logged,
+            audits=self.audits | other.audits,
+            audited_ports=self.audited_ports | other.audited_ports,
         )
 
     def by_port(self, protocol: str, name: str) -> "Need":
         """What policies need of the Pods that have a port of this name."""
         at = (protocol, name)
         isolated = self.isolated if at in self.restricted_ports else frozenset[Direction]()
-        return Need(isolated=isolated, peer=at in self.peer_ports)
+        audits = (each for each in self.audits if each.direction is Direction.INGRESS and at in self.audited_ports)
+        return Need(isolated=isolated, peer=at in self.peer_ports, audits=frozenset(audits))
 
 
 Chosen: TypeAlias = Mapping[Selection, Need]
@@ -86,7 +109,7 @@ class Selections:
 
 def define(graph: Graph, inputs: Inputs, compiled: Source[Name, Compiled]) -> Selections:
     """Derive the selections that each Pod is in."""
-    needs = graph.split("needs of selections", compiled, lambda name, policy: needs_of(policy))
+    needs = graph.split("needs of selections", compiled, needs_of)
     selections = graph.derive("selections", needs, _merge)
     candidates = graph.index("selections by label", selections, _file)
     scopes = graph.index("selections by Namespaces", selections, lambda each, need: [each.namespaces] * _is_wide(each))
@@ -117,20 +140,36 @@ def define(graph: Graph, inputs: Inputs, compiled: Source[Name, Compiled]) -> Se
     return Selections(chosen=chosen, traits=traits, needs=selections, matching=matching, numbers=numbers)
 
 
-def needs_of(policy: Compiled) -> dict[Selection, Need]:
+def needs_of(name: Name, policy: Compiled) -> dict[Selection, Need]:
     """What a policy needs of each selection that it speaks of."""
-    found = {policy.subject: Need(isolated=frozenset(policy.isolated))}
+    mode = policy.mode
+    asked = frozenset(Asked(each, mode.rate, name) for each in policy.isolated)
+    named = frozenset(
+        (service.protocol, port)
+        for rule in policy.rules
+        if rule.direction is Direction.INGRESS
+        for service in rule.services or ()
+        for port in service.named
+    )
+    if mode.audit:
+        found = {policy.subject: Need(audits=asked, audited_ports=named)}
+    else:
+        logged = asked if "drop" in mode.actions else frozenset[Asked]()
+        isolated = frozenset(policy.isolated)
+        found = {policy.subject: Need(isolated=isolated, restricted_ports=named, logged=logged)}
     for rule in policy.rules:
-        ports = frozenset((each.protocol, name) for each in rule.services or () for name in each.named)
-        if rule.direction is Direction.INGRESS:
-            need, peers = Need(peer=True), rule.selections
-            found[policy.subject] |= Need(restricted_ports=ports)
-        else:
-            whole = not rule.anywhere and (rule.services is None or any(each.spans for each in rule.services))
-            need, peers = Need(peer=whole, peer_ports=ports), listeners(rule)
-        for each in peers:
+        for each, need in _of_peers(rule):
             found[each] = found.get(each, Need()) | need
     return found
+
+
+def _of_peers(rule: Rule) -> Iterable[tuple[Selection, Need]]:
+    """What a rule needs of each selection of Pods at the other end."""
+    if rule.direction is Direction.INGRESS:
+        return ((each, Need(peer=True)) for each in rule.selections)
+    ports = frozenset((each.protocol, name) for each in rule.services or () for name in each.named)
+    whole = not rule.anywhere and (rule.services is None or any(each.spans for each in rule.services))
+    return ((each, Need(peer=whole, peer_ports=ports)) for each in listeners(rule))
 
 
 EVERYONE = Selection("", (), ())
@@ -170,7 +209,7 @@ def _by_port(found: Chosen, ports: Mapping[tuple[str, str], int]) -> dict[Select
     return {
         each._replace(port=Port(protocol, name, ports[protocol, name])): need.by_port(protocol, name)
         for each, need in found.items()
-        for protocol, name in need.restricted_ports | need.peer_ports
+        for protocol, name in need.restricted_ports | need.peer_ports | need.audited_ports
         if (protocol, name) in ports
     }
 
