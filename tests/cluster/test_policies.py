@@ -3,54 +3,22 @@
 import json
 import os
 import time
-from collections.abc import Mapping
 from itertools import cycle
 
 import pytest
 
 from kube_ovn.model import names, nb
-from tests.cluster import kube
+from sandbox.demo import SYSTEM, kubectl
+from tests.cluster.gateways import node4
 from tests.cluster.kube import Json
-from tests.cluster.lab import HTTP, Pod, Scene, manifest, replace_system_pod, until
+from tests.cluster.lab import HTTP, SERVER, Pod, Scene, manifest, node_exec, replace_system_pod, system_pod, until
 from tests.cluster.northbound import read_rows, until_nodes_follow
+from tests.cluster.policies import DENY, apply, connects, labelled, relabel, remove
 from tests.cluster.test_services import backend, create, serves
 
 NO_ROLE: Json = {"key": "role", "operator": "DoesNotExist"}
 LABEL_CHANGES = int(os.environ.get("LABEL_CHANGES", "8"))
 STARTS = int(os.environ.get("POLICY_STARTS", "6"))
-DENY: Json = {"podSelector": {}, "policyTypes": ["Ingress"]}
-
-
-def apply(scene: Scene, name: str, spec: Json) -> None:
-    """Make or change a policy, and wait until all nodes enforce it."""
-    meta = {"name": name, "namespace": scene.namespace}
-    kind = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}
-    kube.apply({**kind, "metadata": meta, "spec": spec}, namespace=scene.namespace)
-    kube.when(lambda seen: _is_enforced(seen[name]), 20, f"policy {name} is enforced", "networkpolicy", scene.namespace)
-
-
-def _is_enforced(policy: Json) -> bool:
-    told = json.loads(policy["metadata"].get("annotations", {}).get(names.ENFORCED, "{}"))
-    is_new = told.get("observedGeneration") == policy["metadata"]["generation"]
-    return is_new and bool(told["status"] == "True")
-
-
-def remove(scene: Scene, name: str) -> None:
-    kube.remove("networkpolicy", name, namespace=scene.namespace)
-
-
-def labelled(pod: Json, **labels: str) -> Json:
-    return {**pod, "metadata": {**pod["metadata"], "labels": labels}}
-
-
-def relabel(scene: Scene, name: str, labels: Mapping[str, str | None]) -> None:
-    kube.patch("pod", name, {"metadata": {"labels": dict(labels)}}, scene.namespace)
-
-
-def connects(scene: Scene, source: Pod, address: str, port: int = HTTP) -> bool:
-    return (
-        scene.shell(source, f"curl -sS --max-time 1 http://{address}:{port}/ >/dev/null 2>&1 && echo yes || true") != ""
-    )
 
 
 def test_only_what_a_policy_allows_arrives_and_probes_always_do(scene: Scene) -> None:
@@ -227,3 +195,25 @@ def test_a_pod_is_restricted_from_its_first_packet_on(scene: Scene) -> None:
     relabel(scene, last.name, {"role": None})
     until(recording.packets, 10, "one that is not restricted is heard")
     assert {source for _, source in recording.packets()} == {last.ip}
+
+
+def test_what_an_audit_finds_is_logged_and_counted_and_passes(scene: Scene) -> None:
+    server, client = scene.start(manifest("server", "node1", command=SERVER), manifest("client", "node2"))
+    apply(scene, "try", DENY, **{names.POLICY_MODE: "audit"})
+    assert connects(scene, client, server.ip)
+    until(lambda: _counted(scene, "audit") > 0, 10, "the packet is counted")
+    scene.annotate("networkpolicy", "try", {names.POLICY_MODE: None, names.ENABLE_LOG: "true"})
+    until(lambda: not connects(scene, client, server.ip), 10, "the policy is enforced")
+    until(lambda: _counted(scene, "drop") > 0, 10, "what is dropped is counted")
+    logs = kubectl("-n", SYSTEM, "logs", system_pod("kube-ovn-cni", "node1").name, "--tail=200")
+    told = [json.loads(line) for line in logs.splitlines() if f"np/{scene.namespace}/try" in line]
+    assert {"audit", "drop"} <= {each["verdict"] for each in told}
+    assert {(each["pod"], each["source"], each["port"]) for each in told} == {("server", client.ip, HTTP)}
+
+
+def _counted(scene: Scene, verdict: str) -> float:
+    """The packets that a policy of this Namespace decided on, as the server's node counts them."""
+    name = f'kube_ovn_policy_packets_total{{direction="ingress",namespace="{scene.namespace}",pod="server",'
+    page = node_exec("node1", "curl", "-sS", f"http://{node4(1)}:10665/metrics")
+    found = [line for line in page.splitlines() if line.startswith(name) and f'"{verdict}"' in line]
+    return sum(float(line.rpartition(" ")[2]) for line in found)

@@ -68,7 +68,9 @@ READ: Mapping[Kind, Set[str]] = {
         }
     ),
     Kind.SERVICE: frozenset({names.HEALTH_CHECK, names.AFFINITY_TIMEOUT}),
-    Kind.NETWORK_POLICY: frozenset({names.ENABLE_LOG, names.LOG_ACTIONS, names.LOG_RATE, names.POLICY_MODE}),
+    Kind.NETWORK_POLICY: frozenset(
+        {names.ENABLE_LOG, names.LOG_ACTIONS, names.LOG_RATE, names.POLICY_MODE, names.ENFORCED}
+    ),
 }
 """The annotations that are read, or written for users to read, by kind."""
 _OF_THE_FABRIC = READ[Kind.NODE] | {names.ALLOCATED, names.LOGICAL_ROUTER, names.ROUTED, names.WRITTEN_BACK}
