@@ -23,7 +23,7 @@ from tests.oracle.network_policy import Cluster, Packet, allows
 from tests.properties.test_policies import PORTS, Judge, pods, policies
 
 EXAMPLES = int(os.environ.get("POLICY_EXAMPLES", "60"))
-LOOKED_AT = 7
+LOOKED_AT = 5
 """Of so many questions one is looked at closely."""
 
 

@@ -63,21 +63,19 @@ class Known:
 
     def end_of_node(self, node: Node, address: Address) -> End:
         """The end of packets of a node and of the Pods in its network."""
-        namespace, key, value = names.CLUSTER_DNS
         name = node.metadata.name
-        stand_in = self._candidate(Name(namespace, value), Traits(namespace, {key: value}, {}, ""))
         return End(
             address=address,
-            pods=tuple(found for each in self._hosted.get(name, ()) if (found := self.candidate(each)) is not None),
+            pods=tuple(found for each in self.hosted.get(name, ()) if (found := self.candidate(each)) is not None),
             node=name,
             is_node=True,
-            stand_in=stand_in if address in joined_addresses(node) else None,
+            stand_in=self.stand_in if address in joined_addresses(node) else None,
             subnet=self.subnet_at(address),
         )
 
     def subnet_at(self, address: Address) -> Around | None:
         """The Subnet that holds an address, as far as it judges packets."""
-        for each in self._around:
+        for each in self.around:
             if any(address in cidr for cidr in each.cidrs):
                 return each
         return None
@@ -85,6 +83,12 @@ class Known:
     @cached_property
     def _labels(self) -> Mapping[str, Mapping[str, str]]:
         return {each.metadata.name: each.metadata.labels for each in self.namespaces}
+
+    @cached_property
+    def stand_in(self) -> Candidate:
+        """The Pod that a selection of the cluster's DNS server selects."""
+        namespace, key, value = names.CLUSTER_DNS
+        return self._candidate(Name(namespace, value), Traits(namespace, {key: value}, {}, ""))
 
     @cached_property
     def catalog(self) -> "Catalog":
@@ -96,12 +100,10 @@ class Known:
 
     @cached_property
     def _pods(self) -> Mapping[Address, Pod]:
-        return {
-            address: pod for pod in self.pods if traits_of(pod) and has_port(pod) for address in pod_addresses(pod)
-        }
+        return {address: pod for pod in self.pods if traits_of(pod) and has_port(pod) for address in pod_addresses(pod)}
 
     @cached_property
-    def _hosted(self) -> Mapping[str, list[Pod]]:
+    def hosted(self) -> Mapping[str, list[Pod]]:
         found: dict[str, list[Pod]] = {}
         for pod in self.pods:
             if not has_port(pod):
@@ -109,8 +111,8 @@ class Known:
         return found
 
     @cached_property
-    def _around(self) -> Sequence[Around]:
-        return [found for each in self.subnets if (found := around(each)) is not None]
+    def around(self) -> Sequence[Around]:
+        return [found for each in self.subnets if (found := judging_part(each)) is not None]
 
 
 class Catalog:
@@ -169,7 +171,7 @@ def own_addresses(node: Node) -> tuple[Address, ...]:
     return tuple(dict.fromkeys((*joined_addresses(node), *internal_addresses(node))))
 
 
-def around(subnet: crd.Subnet) -> Around | None:
+def judging_part(subnet: crd.Subnet) -> Around | None:
     """A Subnet as far as it judges packets; None while it is not in effect."""
     found, spec = in_effect(subnet), subnet.spec
     if found is None:

@@ -141,15 +141,20 @@ class Verdict:
 
 def judge(packet: Packet) -> Verdict:
     """The verdict of a packet. One from an address to itself does not leave the Pod, and is not judged by `STAGES`."""
-    return Verdict(egress=_rule(packet, EGRESS), ingress=_rule(packet, INGRESS))
+    return Verdict(egress=rule_on(packet, EGRESS), ingress=rule_on(packet, INGRESS))
 
 
-def is_allowed(packet: Packet) -> bool:
-    """Whether a packet passes both times."""
-    return _rule(packet, EGRESS).allows and _rule(packet, INGRESS).allows
+def passes(packet: Packet, direction: Direction) -> bool:
+    """Whether a packet passes in one direction."""
+    for stage in STAGES if packet.source.address != packet.target.address else ():
+        found = stage(packet, direction)
+        if found is not None and found.effect is not Effect.UNKNOWN:
+            return found.effect is Effect.ALLOWS
+    return True
 
 
-def _rule(packet: Packet, direction: Direction) -> Ruling:
+def rule_on(packet: Packet, direction: Direction) -> Ruling:
+    """The verdict of a packet in one direction."""
     unread: tuple[Cause, ...] = ()
     for stage in STAGES if packet.source.address != packet.target.address else ():
         found = stage(packet, direction)
@@ -239,7 +244,7 @@ STAGES: tuple[Stage, ...] = (raw_acls, private, network_policies)
 
 def permits(rule: Rule, packet: Packet) -> bool:
     """Whether a rule allows a packet."""
-    if is_about(rule, packet) and (has_port(rule, packet) or _is_named_here(rule, packet)):
+    if (has_port(rule, packet) or _is_named_here(rule, packet)) and is_about(rule, packet):
         return True
     return rule.direction is EGRESS and (_is_named_there(rule, packet) or _asks_node(rule, packet))
 
@@ -265,10 +270,12 @@ def is_in(pod: Candidate, selection: Selection) -> bool:
 
 def has_port(rule: Rule, packet: Packet) -> bool:
     """Whether a rule names the protocol and the number of the port."""
-    return rule.services is None or any(
-        each.protocol == packet.protocol and any(span.low <= packet.port <= span.high for span in each.spans)
-        for each in rule.services
-    )
+    if rule.services is None:
+        return True
+    for each in rule.services:
+        if each.protocol == packet.protocol:
+            return any(span.low <= packet.port <= span.high for span in each.spans)
+    return False
 
 
 def named_ports(rule: Rule) -> Iterator[tuple[str, str]]:
