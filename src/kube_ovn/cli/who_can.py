@@ -4,6 +4,7 @@ others. Writes nothing.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -56,7 +57,8 @@ def answer(known: Known, target: Side, port: Port) -> Answer:
     hosts = {known.end_at(each).node for each in target.addresses}
     found: Counter[tuple[bool, Workload, str]] = Counter()
     words: list[tuple[str, str]] = []
-    for each in classify(known, known.policies, hosts):
+    others = [each for each in known.pods if target.pod is None or each.metadata.uid != target.pod.metadata.uid]
+    for each in classify(replace(known, pods=others), known.policies, hosts):
         try:
             asked = [(packet, judge(packet)) for packet in _packets(known, each, target, port)]
         except QuestionError:
@@ -64,8 +66,7 @@ def answer(known: Known, target: Side, port: Port) -> Answer:
         packet, verdict = next(((p, v) for p, v in asked if not v.allows), asked[0])
         words = words or [(title(packet.target), service(packet))]
         partly = "" if len({v.allows for _, v in asked}) == 1 else f"IPv{packet.source.address.version} only: "
-        pods = [pod for pod in each.pods if target.pod is None or pod.metadata.uid != target.pod.metadata.uid]
-        for one, many in Counter(map(workload, pods)).items():
+        for one, many in Counter(map(workload, each.pods)).items():
             found[verdict.allows, one, partly + reason(verdict)] += many
     if not words:
         raise QuestionError("there is no other Pod with an address of the target's IP families")
@@ -97,7 +98,8 @@ def reason(verdict: Verdict) -> str:
 
 def _name(ruling: Ruling) -> str:
     first, *rest = dict.fromkeys(
-        " ".join(filter(None, (each.kind, each.name, each.field.removeprefix("spec.")))) for each in ruling.causes
+        " ".join(filter(None, (each.kind, each.name, each.field.removeprefix("spec.") if ruling.allows else "")))
+        for each in ruling.causes
     )
     names = [first, *rest[: MOST_NAMED - 1]]
     more = f" and {len(rest) + 1 - MOST_NAMED} more" if len(rest) >= MOST_NAMED else ""

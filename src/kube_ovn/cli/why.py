@@ -159,8 +159,10 @@ def format_lines(answers: Sequence[Answer], left_out: int) -> Iterator[str]:
             yield ""
         verdict = "allowed" if each.allowed else "denied"
         yield f"{each.source} -> {each.target}, {each.service}, {each.families}: {verdict}"
-        yield from _format_turn("egress of", each.egress)
-        yield from _format_turn("ingress of", each.ingress)
+        for what, turn in (("egress of", each.egress), ("ingress of", each.ingress)):
+            yield from _format_turn(what, turn)
+            if turn.change and turn.allowed is each.allowed:
+                yield f"    {turn.change}"
     if left_out:
         yield f"{left_out} more endpoints are not shown"
 
@@ -171,7 +173,8 @@ def _format_turn(what: str, turn: Turn) -> Iterator[str]:
         yield f"    {' '.join(filter(None, (each.kind, each.name, each.field)))}: {each.text}"
     if len(turn.because) > MOST_CAUSES:
         yield f"    {len(turn.because) - MOST_CAUSES} more objects say the same"
-    yield from (f"    {text}" for text in filter(None, (turn.text, turn.change)))
+    if turn.text:
+        yield f"    {turn.text}"
 
 
 def print_json(items: Iterable[msgspec.Struct]) -> None:

@@ -29,8 +29,10 @@ class Alike:
     """Where the Pods are in the network of a node: the first one's."""
 
     def ends(self, known: Known, *, sends: bool) -> tuple[End, ...]:
-        """The ends of one of them, one for each IP family. `sends`: whether it is to be the source of packets."""
-        pod, node = self.pods[0], self.node
+        """The ends of one of them, one for each IP family. `sends`: whether it is to be the source of packets. Sources
+        and targets are different Pods where there are several: what a Pod sends to itself is not judged.
+        """
+        pod, node = self.pods[0 if sends else -1], self.node
         if node is None:
             return tuple(known.end_of(pod, address) for address in pod_addresses(pod))
         return tuple(known.end_of_node(node, address) for address in _of_node(node, sends=sends))
@@ -107,23 +109,27 @@ def _cuts(networks: Iterable[Network], version: int) -> list[int]:
 
 
 class Piece(NamedTuple):
-    """Ports that no rule tells apart. `span` is None for those of the protocol that none names; `icmp` stands for all
-    protocols without rules of their own.
+    """Ports of a protocol that no rule tells apart: one span that rules name, or all that none names. The protocol
+    `icmp`, without ports, stands for all that rules cannot name.
     """
 
     protocol: str
-    span: Span | None
-    example: int
+    spans: tuple[Span, ...]
+    is_rest: bool = False
+
+    @property
+    def example(self) -> int:
+        return max(self.spans[0].low, 1) if self.spans else 0
 
 
 def pieces(rules: Iterable[Rule], declared: Iterable[tuple[str, int]]) -> list[Piece]:
     """The pieces of all ports, as far as these rules, and the ports that Pods declare, tell them apart."""
-    spans: dict[str, set[Span]] = {"tcp": set(), "udp": set()}
+    spans: dict[str, set[Span]] = {protocol: set() for protocol in PROTOCOLS}
     for service in (service for rule in rules for service in rule.services or ()):
-        spans.setdefault(service.protocol, set()).update(service.spans)
+        spans[service.protocol].update(service.spans)
     for protocol, number in declared:
-        spans.setdefault(protocol, set()).add(Span(number, number))
-    found = [Piece("icmp", None, 0)]
+        spans[protocol].add(Span(number, number))
+    found = [Piece("icmp", ())]
     for protocol, those in sorted(spans.items()):
         found += _cut(protocol, those - {*EVERY_PORT})
     return found
@@ -132,16 +138,17 @@ def pieces(rules: Iterable[Rule], declared: Iterable[tuple[str, int]]) -> list[P
 def _cut(protocol: str, spans: Iterable[Span]) -> Iterator[Piece]:
     """The pieces of a protocol: named ones in their order, then one for all that none names."""
     cuts = sorted({0, _END} | {each.low for each in spans} | {each.high + 1 for each in spans})
-    spare = 0
+    rest = []
     for low, after in pairwise(cuts):
         if any(each.low <= low <= each.high for each in spans):
-            yield Piece(protocol, Span(low, after - 1), low)
+            yield Piece(protocol, (Span(low, after - 1),))
         elif after > 1:
-            spare = spare or max(low, 1)
-    if spare:
-        yield Piece(protocol, None, spare)
+            rest.append(Span(low, after - 1))
+    if rest:
+        yield Piece(protocol, tuple(rest), is_rest=True)
 
 
 def declared_ports(pod: Pod) -> Iterator[tuple[str, int]]:
     """The ports that the containers of a Pod declare."""
-    return ((each.protocol.lower(), each.container_port) for at in pod.spec.containers for each in at.ports)
+    listed = ((each.protocol.lower(), each.container_port) for at in pod.spec.containers for each in at.ports)
+    return ((protocol, number) for protocol, number in listed if protocol in PROTOCOLS)

@@ -7,14 +7,17 @@ judged once (`classes`); so are ports that no rule names.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import groupby, product
 from typing import NamedTuple
 
 from kube_ovn.topology.policy.classes import Alike, Piece, classify, declared_ports, pieces
 from kube_ovn.topology.policy.ends import Known
-from kube_ovn.topology.policy.rules import Direction, Rule
+from kube_ovn.topology.policy.reasons import format_span
+from kube_ovn.topology.policy.rules import Direction, Rule, Span
 from kube_ovn.topology.policy.verdict import EGRESS, INGRESS, End, Packet, Policy, is_about, passes
 from kube_ovn.topology.policy.workload import Workload, workload
+
+LAST_PORT = 65535
 
 
 class Flow(NamedTuple):
@@ -168,12 +171,19 @@ def _count(
     version: int,
     every: bool,
 ) -> None:
-    """Count the pairs of Pods, by their workloads. A Pod does not send to itself."""
-    own = Counter(map(workload, source.pods)) if source is target else Counter[Workload]()
-    theirs = Counter(map(workload, target.pods))
-    for (one, many), (other, more) in product(Counter(map(workload, source.pods)).items(), theirs.items()):
-        pairs = many * more - (own[one] if one == other else 0)
-        if pairs:
+    """Count the pairs of Pods, by their workloads, but for those between which no policy stands: a Pod and itself, and
+    a node with the Pods on it.
+    """
+    ours, theirs = Counter(map(workload, source.pods)), Counter(map(workload, target.pods))
+    near: Counter[tuple[Workload, Workload]] = Counter()
+    if source.node is not None:
+        on = [Counter((workload(pod), pod.spec.node_name) for pod in each.pods) for each in (source, target)]
+        for (one, node), many in on[0].items():
+            near.update({(one, other): many * on[1][other, node] for other in theirs})
+    elif source is target:
+        near.update({(one, one): many for one, many in ours.items()})
+    for (one, many), (other, more) in product(ours.items(), theirs.items()):
+        if pairs := many * more - near[one, other]:
             found[Flow(allows, one, other, ports, version, every)] += pairs
 
 
@@ -181,28 +191,32 @@ def format_ports(flow: Flow) -> str:
     """The words for the ports of a flow."""
     if flow.is_every:
         return "everything"
-    return ", ".join(_format(flow.ports))
+    words: list[str] = []
+    for protocol, those in groupby(flow.ports, lambda piece: piece.protocol):
+        words += _format(protocol, [*those])
+    return ", ".join(words)
 
 
-def _format(ports: Iterable[Piece]) -> Iterator[str]:
-    low: Piece | None = None
-    for each in ports:
-        if each.span is not None:
-            following = low is not None and low.protocol == each.protocol and low.span is not None
-            if following and low is not None and low.span is not None and low.span.high + 1 == each.span.low:
-                low = low._replace(span=low.span._replace(high=each.span.high))
-                continue
-        if low is not None:
-            yield _word(low)
-        low = each
-    if low is not None:
-        yield _word(low)
+def _format(protocol: str, ports: Sequence[Piece]) -> Iterator[str]:
+    name = protocol.upper()
+    spans = sorted(span for piece in ports for span in piece.spans)
+    if protocol == "icmp":
+        yield "ICMP and other protocols"
+    elif sum(span.high - span.low + 1 for span in spans) >= LAST_PORT:
+        yield f"all {name} ports"
+    else:
+        for span in _join(span for piece in ports if not piece.is_rest for span in piece.spans):
+            yield f"{name} {format_span(span)}"
+        if any(piece.is_rest for piece in ports):
+            yield f"other {name} ports"
 
 
-def _word(piece: Piece) -> str:
-    if piece.protocol == "icmp":
-        return "ICMP and other protocols"
-    if piece.span is None:
-        return f"other {piece.protocol.upper()} ports"
-    low, high = piece.span
-    return f"{piece.protocol.upper()} {low}" + (f"-{high}" if high != low else "")
+def _join(spans: Iterable[Span]) -> list[Span]:
+    """Sorted spans, adjacent ones in one."""
+    joined: list[Span] = []
+    for span in spans:
+        if joined and joined[-1].high + 1 == span.low:
+            joined[-1] = Span(joined[-1].low, span.high)
+        else:
+            joined.append(span)
+    return joined

@@ -88,7 +88,7 @@ def _miss(rule: Rule, packet: Packet) -> str:
     field = f"{rule.direction}[{rule.number}]"
     other, word = (packet.source, "from") if rule.direction is INGRESS else (packet.target, "to")
     if is_about(rule, packet):
-        return f"{field} is about {title(other)}, but at {_ports(rule, packet) or 'no port that is understood'}"
+        return f"{field} is about {title(other)}, but only at {_ports(rule, packet) or 'ports that are not understood'}"
     return f"the `{word}` of {field} does not select {title(other)}"
 
 
