@@ -29,9 +29,7 @@ DENY: dict[str, Any] = {"podSelector": {}, "policyTypes": ["Ingress"]}
 
 def owned(number: int, app: str, *, namespace: str = "shop", node: str = "node1", **spec: Any) -> Pod:
     """A Pod of a Deployment, with labels that no other Pod of it has."""
-    owner = OwnerReference(
-        kind="ReplicaSet", api_version="apps/v1", name=f"{app}-1a2b", uid=f"rs-{app}", controller=True
-    )
+    owner = {"kind": "ReplicaSet", "apiVersion": "apps/v1", "name": f"{app}-1a2b", "uid": f"rs-{app}"}
     plain = {
         "metadata": {
             "name": f"{app}-1a2b-{number}",
