@@ -17,8 +17,8 @@ from kube_ovn.topology.policy.compare import Flow, compare
 from kube_ovn.topology.policy.ends import compile_all, pod_addresses
 from kube_ovn.topology.policy.workload import Workload
 from tests.oracle.network_policy import Packet, allows
-from tests.properties.test_policies import pods, policies
 from tests.properties.test_explanations import Asked
+from tests.properties.test_policies import pods, policies
 
 EXAMPLES = int(os.environ.get("POLICY_EXAMPLES", "60"))
 

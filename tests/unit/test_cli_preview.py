@@ -237,6 +237,16 @@ async def test_pods_of_one_workload_are_counted_together(cluster: Api) -> None:
     ]
 
 
+async def test_a_pod_that_may_in_one_ip_family_alone_may_not(cluster: Api) -> None:
+    rule = {"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}
+    given = policy("four", podSelector={"matchLabels": {"app": "back"}}, policyTypes=["Ingress"], ingress=[rule])
+    kube: Any = ListedKube(Api(*cluster.objects.values(), given))
+    known, (target,), _ = await observe_target(kube, parse_end("shop/back-1a2b-0", ""), parse_port("1"))
+    groups = who_can.answer(known, target, parse_port("1")).groups
+    assert not any(each.allowed for each in groups)
+    assert {each.because for each in groups} == {"denied over IPv6 alone: ingress by NetworkPolicy shop/four"}
+
+
 async def test_a_cluster_with_no_other_pod_is_said(golden: tuple[Topology, Api]) -> None:
     alone = Api(
         *(each for each in golden[1].objects.values() if not isinstance(each, Pod) or each.metadata.uid == "p3")

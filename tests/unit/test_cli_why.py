@@ -160,6 +160,20 @@ async def test_a_service_without_the_port_or_without_endpoints_is_said(shop: Api
         await answers(bare, "ops/probe", "svc/shop/web", "tcp/80")
 
 
+async def test_an_endpoint_may_be_a_node_or_a_pod_that_the_slice_does_not_name(shop: Api) -> None:
+    """As for the API server's own Service."""
+    api = Api(*shop.objects.values())
+    sliced = msgspec.to_builtins(shop.get(EndpointSlice, "web-1", "shop"))
+    sliced["endpoints"] = [{"addresses": [each]} for each in (_address(shop, "web2"), "172.30.0.11")]
+    api.put(msgspec.convert(sliced, EndpointSlice))
+    web, node = await answers(api, "shop/db", "svc/shop/web", "80")
+    assert (web.target, web.allowed) == (f"Pod shop/web2 ({_address(shop, 'web2')})", False)
+    assert (node.target, node.ingress.text) == (
+        "node node1 (172.30.0.11)",
+        "no policy restricts node node1 (172.30.0.11): policies are about Pods with a network of their own",
+    )
+
+
 async def test_a_node_reaches_the_pods_on_it(shop: Api) -> None:
     (found,) = await answers(shop, "ops/agent", "shop/db", "tcp/1")
     assert found.allowed

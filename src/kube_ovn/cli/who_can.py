@@ -65,7 +65,9 @@ def answer(known: Known, target: Side, port: Port) -> Answer:
             continue  # no IP family in common: nothing can be sent
         packet, verdict = next(((p, v) for p, v in asked if not v.allows), asked[0])
         words = words or [(title(packet.target), service(packet))]
-        partly = "" if len({v.allows for _, v in asked}) == 1 else f"IPv{packet.source.address.version} only: "
+        partly = (
+            "" if len({v.allows for _, v in asked}) == 1 else f"denied over IPv{packet.source.address.version} alone: "
+        )
         for one, many in Counter(map(workload, each.pods)).items():
             found[verdict.allows, one, partly + reason(verdict)] += many
     if not words:

@@ -189,7 +189,7 @@ def raw_acls(packet: Packet, direction: Direction) -> Finding | None:
 def private(packet: Packet, direction: Direction) -> Finding | None:
     """The decision of a private Subnet: at the port of a Pod, and at the joint with the router for what leaves it."""
     at = packet.source.subnet if direction is EGRESS else packet.target.subnet
-    if at is None or not at.private or (direction is EGRESS and is_within(packet.target.address, at.cidrs)):
+    if at is None or not at.private:
         return None
     priority = _priority(at, packet)
     if priority == names.ACL_PRIVATE_ALLOW:
