@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -54,8 +54,16 @@ class Traced:
         state: str = REQUEST,
     ) -> str | None:
         """The port at which a packet to an address comes out; None when it is dropped. `src` and `mac` forge."""
+        grant = self.grant(source)
+        packet = self.packet(source, destination, src=src, mac=mac, what=what)
+        tracking = [f"--ct={state}"] * RECIRCULATIONS
+        database = f"--db={self.ovn.endpoint('sb')}"
+        return output(self.ovn.run("ovn-trace", database, "--minimal", *tracking, grant.subnet, packet))
+
+    def packet(self, source: str, destination: str, *, src: str = "", mac: str = "", what: str = "") -> str:
+        """A packet to an address, as ovn-trace takes it."""
         grant, version = self.grant(source), ip_address(destination).version
-        packet = [
+        parts = [
             f'inport == "{self.port(source)}"',
             f"eth.src == {mac or grant.mac}",
             f"eth.dst == {self._next_hop(grant, destination)}",
@@ -64,11 +72,7 @@ class Traced:
             "ip.ttl == 64",
             what or f"icmp{version}",
         ]
-        tracking = [f"--ct={state}"] * RECIRCULATIONS
-        database = f"--db={self.ovn.endpoint('sb')}"
-        said = self.ovn.run("ovn-trace", database, "--minimal", *tracking, grant.subnet, " && ".join(packet))
-        found = re.findall(r'output\("([^"]+)"\)', said)
-        return str(found[-1]) if found else None
+        return " && ".join(parts)
 
     def is_heard(self, source: str, what: str) -> bool:
         """Whether a packet of a Pod to all neighbours, described by an expression, reaches any."""
@@ -86,9 +90,20 @@ class Traced:
         return there[0] if there and subnet.holds(ip_address(destination)) else router
 
 
+def output(said: str) -> str | None:
+    """The port at which a packet comes out, in the words of ovn-trace; None when it is dropped."""
+    found = re.findall(r'output\("([^"]+)"\)', said)
+    return str(found[-1]) if found else None
+
+
+def network(scenario: str, factory: pytest.TempPathFactory) -> AbstractContextManager[Traced]:
+    return translated(rendered(scenario), factory)
+
+
 @contextmanager
-def network(scenario: str, factory: pytest.TempPathFactory) -> Iterator[Traced]:
-    ovn, topology = Ovn(factory.mktemp("ovn")), rendered(scenario)
+def translated(topology: Topology, factory: pytest.TempPathFactory) -> Iterator[Traced]:
+    """A settled topology, committed and translated by northd."""
+    ovn = Ovn(factory.mktemp("ovn"))
 
     async def commit() -> None:
         async with session(ovn) as client:

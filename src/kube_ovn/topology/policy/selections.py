@@ -133,7 +133,7 @@ def define(graph: Graph, inputs: Inputs, compiled: Source[Name, Compiled]) -> Se
                         found[each] = need
         return {**found, **_by_port(found, pod.ports)} or None
 
-    traits = graph.derive("traits of Pods", inputs.pods, _traits)
+    traits = graph.derive("traits of Pods", inputs.pods, lambda read, record, pod: traits_of(pod))
     chosen = graph.derive("selections of Pods", traits, choose)
     numbered = graph.split("numbers of named ports", chosen, lambda record, those: _numbers(those))
     numbers = graph.derive("numbers", numbered, lambda read, port, those: frozenset(those.values()))
@@ -222,7 +222,8 @@ def _numbers(chosen: Chosen) -> dict[NamedPort, int]:
     }
 
 
-def _traits(read: Read, record: str, pod: Pod) -> Traits | None:
+def traits_of(pod: Pod) -> Traits | None:
+    """The traits of a Pod; None for a Pod that no selection is about: it has no node yet, or has ended."""
     node = pod.spec.node_name if pod.spec.host_network else ""
     if not node and not needs_port(pod):
         return None
