@@ -55,6 +55,7 @@ from kube_ovn.model.network import Kind
 from kube_ovn.model.policy import NetworkPolicy, NetworkPolicySpec
 from kube_ovn.model.resource import Resource
 from kube_ovn.model.row import RowKey
+from kube_ovn.model.security import SecurityGroup, SecurityGroupSpec
 from kube_ovn.model.writes import Annotate, Apply, ApplyStatus, Create, Delete, Let, Patch, Write
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.graph import Topology
@@ -69,6 +70,7 @@ KINDS: Mapping[Kind, type[Any]] = {
     Kind.IP: IP,
     Kind.IPPOOL: IPPool,
     Kind.VPC: Vpc,
+    Kind.SECURITY_GROUP: SecurityGroup,
 }
 
 
@@ -197,6 +199,11 @@ def aged(item: Node, age: str) -> Node:
 def policy(name: str, *, namespace: str = "default", **spec: Any) -> NetworkPolicy:
     meta = ObjectMeta(name=name, namespace=namespace, uid=f"policy-uid-{name}")
     return NetworkPolicy(metadata=meta, spec=NetworkPolicySpec(**spec))
+
+
+def security_group(name: str, *, uid: str = "", **spec: Any) -> SecurityGroup:
+    meta = VersionedMeta(name=name, uid=uid or f"group-uid-{name}", generation=1)
+    return SecurityGroup(metadata=meta, spec=SecurityGroupSpec(**spec))
 
 
 def slice_of(

@@ -31,7 +31,7 @@ class Side:
     options: dict[str, str]
 
 
-_SIDES = {
+SIDES = {
     Direction.INGRESS: Side(acl="to-lport", port="outport", other="src", options={}),
     # After the load balancers, where a packet to a Service has the endpoint's address.
     Direction.EGRESS: Side(acl="from-lport", port="inport", other="dst", options={"apply-after-lb": "true"}),
@@ -113,7 +113,7 @@ class _Policy:
                 yield at, self._acl(rule, number, at, match, label=label)
 
     def _acl(self, rule: Rule, number: int, at: Selection, match: str, *, label: bool) -> Acl:
-        side = _SIDES[rule.direction]
+        side = SIDES[rule.direction]
         return Acl(
             priority=names.ACL_POLICY_NAMES if label else names.ACL_POLICY_ALLOW,
             direction=side.acl,
@@ -155,7 +155,7 @@ class _Policy:
 
     def _ends(self, rule: Rule) -> Iterator[str]:
         """The matches of the other end, one for each set and IP family."""
-        other = _SIDES[rule.direction].other
+        other = SIDES[rule.direction].other
         if rule.anywhere:
             yield "ip"
             return
@@ -225,7 +225,7 @@ def _block_set(blocks: Sequence[Network]) -> str:
 
 def _drop(subject: Selection, direction: Direction) -> Acl:
     """The ACL that drops what no rule allows; all policies with one subject share it."""
-    side = _SIDES[direction]
+    side = SIDES[direction]
     return Acl(
         priority=names.ACL_POLICY_DROP,
         direction=side.acl,

@@ -93,7 +93,7 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
 
 def _define_members(graph: Graph, outputs: Outputs, on: Reads, found: Selections) -> None:
     def addresses(read: Read, name: str, node: Node) -> Iterable[Address]:
-        return _own(read, on, node)
+        return own_addresses(read, on.holders, on.grants, node)
 
     own = graph.derive("addresses that nodes send from", on.inputs.nodes, addresses)
 
@@ -140,13 +140,15 @@ def _define_nodes(graph: Graph, outputs: Outputs, on: Reads, compiled: Source[Na
                 tier=names.TIER_POLICY,
                 external_ids=owned(key=f"policies node {name} {address}", node=name),
             )
-            for address in _own(read, on, node)
+            for address in own_addresses(read, on.holders, on.grants, node)
         ]
         joined = tuple(Member(PortGroup.TABLE, names.POLICY_PORTS, "acls", each.key) for each in acls)
         return facts(*acls, PortGroup(name=names.POLICY_PORTS, external_ids=owned()), members=joined)
 
     def join(read: Read, name: str, node: Node) -> State:
-        sets = [(names.joined_nodes_set(each.version), str(each)) for each in _joined(read, on, node)]
+        sets = [
+            (names.joined_nodes_set(each.version), str(each)) for each in _joined(read, on.holders, on.grants, node)
+        ]
         return facts(members=tuple(Member(AddressSet.TABLE, key, "addresses", text) for key, text in sets))
 
     def render_sets(read: Read, key: str, value: bool) -> State:
@@ -158,15 +160,15 @@ def _define_nodes(graph: Graph, outputs: Outputs, on: Reads, compiled: Source[Na
     outputs.rows.follow(rows, lambda name: _node_ref(on.inputs, name))
 
 
-def _own(read: Read, on: Reads, node: Node) -> tuple[Address, ...]:
+def own_addresses(read: Read, holders: Holders, grants: Grants, node: Node) -> tuple[Address, ...]:
     """The addresses that a node, and Pods in its network, send from."""
-    return tuple(dict.fromkeys((*_joined(read, on, node), *internal_addresses(node))))
+    return tuple(dict.fromkeys((*_joined(read, holders, grants, node), *internal_addresses(node))))
 
 
-def _joined(read: Read, on: Reads, node: Node) -> tuple[Address, ...]:
+def _joined(read: Read, holders: Holders, grants: Grants, node: Node) -> tuple[Address, ...]:
     """The addresses of a node in the join subnet."""
-    holder = read.get(on.holders.nodes, node.metadata.name)
-    held = read.get(on.grants.held, holder.owner.key) if holder is not None else None
+    holder = read.get(holders.nodes, node.metadata.name)
+    held = read.get(grants.held, holder.owner.key) if holder is not None else None
     return held.grant.addresses if held is not None and held.recorded else ()
 
 
