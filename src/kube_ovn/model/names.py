@@ -197,7 +197,9 @@ POLICY_REFUSED = "PolicyRefused"
 
 # --- SecurityGroups (contract §11.2); tier 0 of the API is in TIER_SUBNET, tier 1 in TIER_POLICY ---
 
-SECURITY_GROUP_TIERS = (TIER_SUBNET, TIER_POLICY)
+CLOSED_PODS = -1
+"""Stands for a tier: that of Pods which name a SecurityGroup that does not exist. Nothing is allowed there."""
+SECURITY_GROUP_TIERS = {0: TIER_SUBNET, 1: TIER_POLICY, CLOSED_PODS: TIER_SUBNET}
 """By the tier of a SecurityGroup, the tier of its ACLs."""
 ACL_GROUP_NODES = 18490
 """Allows what a node sends to the Pods on it that are in groups; above all rules."""
@@ -210,7 +212,7 @@ ACL_GROUP_LAST = 2007
 ACL_GROUP_CLOSED = 2006
 """Of rules that drop, when there are so many that no priority above this one is left."""
 ACL_GROUP_BASE = 2005
-"""Allows what a Pod in a group needs to have an address: DHCP and VRRP. Questions for names inside a group are here,
+"""Allows what a Pod in groups needs to have its addresses: DHCP and VRRP. Questions for names inside a group are here,
 too, with a label (`ACL_DNS_COMMIT`).
 """
 ACL_GROUP_SAME = 2004
@@ -405,9 +407,9 @@ def security_group_set(group: str, version: int) -> str:
 
 def denied_group(tier: int) -> str:
     """Port_Group of the Pods from and to which everything is dropped that no SecurityGroup of a tier (0 or 1) lets
-    pass. No SecurityGroup has this name: it has a single `_`.
+    pass; and of those that are closed (`CLOSED_PODS`). No SecurityGroup has these names: they have a single `_`.
     """
-    return "ovn.sg.kubeovn_deny_all" if tier == 0 else "ovn.sg.kubeovn_deny_all_1"
+    return {0: "ovn.sg.kubeovn_deny_all", 1: "ovn.sg.kubeovn_deny_all_1", CLOSED_PODS: "ovn.sg.kubeovn_closed"}[tier]
 
 
 def pool_address_set(pool: str, version: int) -> str:

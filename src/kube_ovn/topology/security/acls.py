@@ -24,13 +24,16 @@ _BASE = {
     Direction.INGRESS: {
         "dhcp ip4": "ip4 && udp.src == 67 && udp.dst == 68",
         "dhcp ip6": "ip6 && udp.src == 547 && udp.dst == 546",
+        "vrrp": "ip.proto == 112",
     },
     Direction.EGRESS: {
         "dhcp ip4": "ip4 && udp.src == 68 && udp.dst == 67",
         "dhcp ip6": "ip6 && udp.src == 546 && udp.dst == 547",
+        "vrrp": "ip.proto == 112",
     },
 }
-_VRRP = 112
+"""What Pods need to have their addresses, and to share one among them (contract §11.2)."""
+_DENIED = "kubeovn_deny_all"
 _ACTIONS = {Rank.DROP: "drop", Rank.PASS: "pass", Rank.NAMES: "allow-related", Rank.ALLOW: "allow-related"}
 
 
@@ -59,17 +62,12 @@ def render_group(
 def render_denied(tier: int) -> dict[Key, Row | None]:
     """The rows of the group of all Pods in groups of a tier: what no rule lets pass is dropped."""
     at = names.denied_group(tier)
-    acls = [
-        _acl(at, tier, direction, priority, action, match, what, sg="kubeovn_deny_all")
-        for direction in Direction
-        for what, match, priority, action in (
-            ("drop", "ip", names.ACL_GROUP_DROP, "drop"),
-            ("vrrp", f"ip.proto == {_VRRP}", names.ACL_GROUP_BASE, "allow-related"),
-            *((what, match, names.ACL_GROUP_BASE, "allow-related") for what, match in _BASE[direction].items()),
-        )
-    ]
+    acls = [_acl(at, tier, each, names.ACL_GROUP_DROP, "drop", "ip", "drop", sg=_DENIED) for each in Direction]
+    for direction in Direction if tier != names.CLOSED_PODS else ():
+        for what, match in _BASE[direction].items():
+            acls.append(_acl(at, tier, direction, names.ACL_GROUP_BASE, "allow-related", match, what, sg=_DENIED))
     return facts(
-        PortGroup(name=at, external_ids=owned(type="security_group", sg="kubeovn_deny_all")),
+        PortGroup(name=at, external_ids=owned(type="security_group", sg=_DENIED)),
         *acls,
         members=tuple(Member(PortGroup.TABLE, at, "acls", each.key) for each in acls),
     )

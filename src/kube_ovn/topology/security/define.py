@@ -165,7 +165,7 @@ def _define_nodes(
 ) -> None:
     def allow(read: Read, name: str, node: Node) -> State | None:
         rows: dict[Key, Row | None] = {}
-        for tier in (each for each in (0, 1) if read.get(denied, each) is not None):
+        for tier in (each for each in names.SECURITY_GROUP_TIERS if read.get(denied, each) is not None):
             rows |= render_node(name, tier, own_addresses(read, on.holders, on.grants, node))
         return rows or None
 

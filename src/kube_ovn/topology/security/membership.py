@@ -68,20 +68,20 @@ def _closed(why: str) -> str:
 
 def tiers_of(named: Named, tier_of: Callable[[str], int | None]) -> frozenset[int]:
     """The tiers in which what no group allows is dropped. `tier_of`: the tier of a group, None when there is no such
-    group. A missing group closes the Pod before anything can allow.
+    group.
     """
     tiers = [tier_of(each) for each in named.groups]
-    return frozenset({0}) if None in tiers or not tiers else frozenset(each for each in tiers if each is not None)
+    is_closed = None in tiers or not tiers
+    return frozenset({names.CLOSED_PODS}) if is_closed else frozenset(each for each in tiers if each is not None)
 
 
 def members(
     named: Named, tier_of: Callable[[str], int | None], port: str, addresses: Iterable[Address]
 ) -> tuple[Member, ...]:
     """The memberships of a Pod's port and addresses."""
-    found = [
-        Member(PortGroup.TABLE, names.denied_group(tier), "ports", port) for tier in sorted(tiers_of(named, tier_of))
-    ]
-    if any(tier_of(each) is None for each in named.groups):
+    tiers = tiers_of(named, tier_of)
+    found = [Member(PortGroup.TABLE, names.denied_group(tier), "ports", port) for tier in sorted(tiers)]
+    if names.CLOSED_PODS in tiers:
         return tuple(found)
     for group in named.groups:
         found.append(Member(PortGroup.TABLE, names.security_group(group), "ports", port))
