@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
-from kube_ovn.model.nb import Acl
+from kube_ovn.model.nb import Acl, AddressSet
 from kube_ovn.model.row import Member, State
 
 _NUMBERS = {"ICMP": 1, "TCP": 6, "UDP": 17, "VRRP": 112, "SCTP": 132}
@@ -42,6 +42,8 @@ class Database:
                     self._acls.setdefault(key.key, []).append(key.target)
                 elif column is not None and key.table in ("Port_Group", "Address_Set"):
                     column.setdefault(key.key, set()).add(key.target)
+            elif isinstance(row, AddressSet):
+                self._sets.setdefault(row.key, set())
             elif isinstance(row, Acl):
                 self._rows[row.key] = row
 
@@ -88,7 +90,7 @@ class Database:
             return found[1] in packet.resident
         if found := re.fullmatch(r"ip([46])\.(src|dst) == (\S+)", term):
             address = ip_address(packet.source if found[2] == "src" else packet.target)
-            listed = self._sets.get(found[3][1:], set()) if found[3].startswith("$") else {found[3]}
+            listed = self._sets[found[3][1:]] if found[3].startswith("$") else {found[3]}
             return address.version == int(found[1]) and any(address in ip_network(each) for each in listed)
         if found := re.fullmatch(r"(tcp|udp|sctp)\.(src|dst) == \{?([\d, ]+)\}?", term):
             numbers = [int(each) for each in found[3].split(",")]
