@@ -84,7 +84,7 @@ def render_node(node: str, tier: int, addresses: Iterable[Address]) -> dict[Key,
             f'is_chassis_resident("{names.node_port(node)}")',
             action="allow-related",
             tier=names.SECURITY_GROUP_TIERS[tier],
-            external_ids=owned(key=f"sg node {node} {tier} {address}", node=node, parent=at),
+            external_ids=owned(key=f"sg {at} node {node} {address}", node=node, parent=at),
         )
         for address in addresses
     ]

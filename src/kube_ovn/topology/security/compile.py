@@ -163,9 +163,11 @@ class _Reader:
         if not text:
             return None
         try:
-            (network,) = parse_networks(text if "/" in text else str(parse_address(text)))
+            network, *more = parse_networks(text if "/" in text else str(parse_address(text)))
         except ValueError as error:
             raise ValueError(f"{field}: {error}") from None
+        if more:
+            raise ValueError(f"{field} {text} is not one CIDR; write a rule for each")
         if version is not None and network.version != version:
             self._is_mixed = True
             raise ValueError(f"{field} {text} is no address of ipVersion ipv{version}")
