@@ -40,7 +40,7 @@ _ACTIONS = {Rank.DROP: "drop", Rank.PASS: "pass", Rank.NAMES: "allow-related", R
 def render_group(
     name: str,
     group: CompiledGroup,
-    levels: Callable[[Direction], Levels],
+    levels: Callable[[GroupRule], Levels],
     exists: Callable[[str], bool],
 ) -> dict[Key, Row | None]:
     """The rows of a group, without its Pods. `exists`: whether there is a group of a name. No Pod is in one that is not
@@ -50,7 +50,7 @@ def render_group(
     acls = [*_same_group(name, group)] if group.same_group else []
     for rule in group.rules:
         if not isinstance(rule.remote, str) or exists(rule.remote):
-            acls += _rule(name, group.tier, rule, levels(rule.direction))
+            acls += _rule(name, group.tier, rule, levels(rule))
     return facts(
         PortGroup(name=at, external_ids=owned(type="security_group", sg=name)),
         *(AddressSet(name=names.security_group_set(name, version), external_ids=owned(sg=name)) for version in (4, 6)),

@@ -17,7 +17,7 @@ from kube_ovn.topology.policy.enforce import own_addresses
 from kube_ovn.topology.policy.rules import Direction
 from kube_ovn.topology.ports.outcome import Outcome
 from kube_ovn.topology.security.acls import render_denied, render_group, render_node
-from kube_ovn.topology.security.compile import CompiledGroup, compile_group
+from kube_ovn.topology.security.compile import CompiledGroup, GroupRule, compile_group
 from kube_ovn.topology.security.levels import TAKEN, Levels, Rank, Stage, assign, level_of, ranks_of, used_by
 from kube_ovn.topology.security.membership import Named, absence, members, parse_named, tiers_of
 from kube_ovn.topology.security.report import complaint, group_status, ref_of, status_write
@@ -39,7 +39,8 @@ class _Groups:
 
     compiled: Source[str, CompiledGroup]
     tiers: Source[str, int]
-    levels: Source[Stage, Levels]
+    levels: Source[tuple[Stage, int], Levels]
+    """By stage and priority."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,10 @@ def _define_groups(graph: Graph, inputs: Inputs) -> _Groups:
     def levels(read: Read, stage: Stage, used: Mapping[tuple[Stage, int], frozenset[Rank]]) -> Levels | None:
         return assign({priority: ranks for (_, priority), ranks in used.items()}, TAKEN.get(stage, ())) or None
 
+    def own(read: Read, at: tuple[Stage, int], ranks: frozenset[Rank]) -> Levels | None:
+        found = read.get(shifted, at[0]) or {}
+        return {(at[1], rank): found[at[1], rank] for rank in ranks if (at[1], rank) in found} or None
+
     def merge(read: Read, at: tuple[Stage, int], ranks: Mapping[str, frozenset[Rank]]) -> frozenset[Rank]:
         return frozenset[Rank]().union(*ranks.values())
 
@@ -81,11 +86,13 @@ def _define_groups(graph: Graph, inputs: Inputs) -> _Groups:
     used = graph.split("priorities of SecurityGroups", compiled, lambda name, group: used_by(group))
     ranks = graph.derive("ranks by priority", used, merge)
     stages = graph.index("priorities by stage", ranks, lambda at, ranks: (at[0],))
-    return _Groups(compiled=compiled, tiers=tiers, levels=graph.derive("levels of rules", stages, levels))
+    shifted = graph.derive("levels by stage", stages, levels)
+    # A group reads those of its own priorities: others may move and leave it as it is.
+    return _Groups(compiled=compiled, tiers=tiers, levels=graph.derive("levels by priority", ranks, own))
 
 
-def _levels(read: Read, groups: _Groups, tier: int) -> Callable[[Direction], Levels]:
-    return lambda direction: read.get(groups.levels, Stage(tier, direction)) or {}
+def _levels(read: Read, groups: _Groups, tier: int) -> Callable[[GroupRule], Levels]:
+    return lambda rule: read.get(groups.levels, (Stage(tier, rule.direction), rule.priority)) or {}
 
 
 def _render(groups: _Groups) -> Callable[[Read, str, CompiledGroup], State]:
@@ -118,7 +125,7 @@ def _lacking(read: Read, groups: _Groups, group: CompiledGroup) -> Iterator[tupl
     for rule in group.rules:
         if isinstance(rule.remote, str) and read.get(groups.tiers, rule.remote) is None:
             yield rule.direction, f"{rule.field}: SecurityGroup {rule.remote[:63]!r} does not exist: no Pod is in it"
-        if any(level_of(levels(rule.direction), rule.priority, rank) is None for rank in ranks_of(rule, group.tier)):
+        if any(level_of(levels(rule), rule.priority, rank) is None for rank in ranks_of(rule, group.tier)):
             yield (
                 rule.direction,
                 f"{rule.field}: no place is left for priority {rule.priority}, because rules that allow and rules that "
