@@ -55,6 +55,7 @@ from kube_ovn.model.network import Kind
 from kube_ovn.model.policy import NetworkPolicy, NetworkPolicySpec
 from kube_ovn.model.resource import Resource
 from kube_ovn.model.row import RowKey
+from kube_ovn.model.security import SecurityGroup, SecurityGroupSpec
 from kube_ovn.model.writes import Annotate, Apply, ApplyStatus, Create, Delete, Let, Patch, Write
 from kube_ovn.topology.fabric import Fabric
 from kube_ovn.topology.graph import Topology
@@ -70,6 +71,7 @@ KINDS: Mapping[Kind, type[Any]] = {
     Kind.IPPOOL: IPPool,
     Kind.VPC: Vpc,
     Kind.NETWORK_POLICY: NetworkPolicy,
+    Kind.SECURITY_GROUP: SecurityGroup,
 }
 
 
@@ -201,6 +203,11 @@ def policy(
 ) -> NetworkPolicy:
     meta = ObjectMeta(name=name, namespace=namespace, uid=f"policy-uid-{name}", annotations=annotations or {})
     return NetworkPolicy(metadata=meta, spec=NetworkPolicySpec(**spec))
+
+
+def security_group(name: str, *, uid: str = "", **spec: Any) -> SecurityGroup:
+    meta = VersionedMeta(name=name, uid=uid or f"group-uid-{name}", generation=1)
+    return SecurityGroup(metadata=meta, spec=SecurityGroupSpec(**spec))
 
 
 def slice_of(

@@ -10,7 +10,7 @@ from sandbox.paths import venv_bin
 from sandbox.programs import HELM, find_programs
 from tests.daemon.node import until
 
-DEFINITIONS = ("subnet", "ip", "ippool", "vpc")
+DEFINITIONS = ("subnet", "ip", "ippool", "vpc", "security-group")
 
 
 @cache

@@ -14,7 +14,8 @@ from kube_ovn.k8s.client import APPLY, MERGE, Client, KubeError
 from kube_ovn.k8s.credentials import load_credentials
 from kube_ovn.model import crd, names
 from kube_ovn.model.kube import Namespace, ObjectMeta
-from kube_ovn.model.resource import IPPOOLS, IPS, SUBNETS, VPCS, Resource
+from kube_ovn.model.resource import IPPOOLS, IPS, SECURITY_GROUPS, SUBNETS, VPCS, Resource
+from kube_ovn.model.security import SecurityGroupSpec, SecurityGroupStatus
 from kube_ovn.model.text import check_text
 from kube_ovn.topology.subnets.namespace import parse_wish, wish_problem, wished_spec
 from tests.daemon.crds import install_crds
@@ -26,7 +27,7 @@ T = TypeVar("T")
 Spec = Mapping[str, Any]
 _numbers = count(1)
 
-KINDS: tuple[Resource[Any], ...] = (SUBNETS, IPS, IPPOOLS, VPCS)
+KINDS: tuple[Resource[Any], ...] = (SUBNETS, IPS, IPPOOLS, VPCS, SECURITY_GROUPS)
 BIG = 2**70
 
 
@@ -65,6 +66,18 @@ async def change(client: Client, kind: Resource[T], name: str, spec: Spec) -> T:
 
 
 # --- what is taken ---
+
+RULE = {
+    "ipVersion": "ipv4",
+    "protocol": "tcp",
+    "priority": 1,
+    "policy": "allow",
+    "remoteType": "address",
+    "remoteAddress": "10.66.0.0/16",
+}
+PORTS = {"portRangeMin": 80, "portRangeMax": 81}
+SOURCES = {"sourcePortRangeMin": 1024, "sourcePortRangeMax": 2048}
+WHOLE_RULE = {**RULE, **PORTS, **SOURCES, "remoteSecurityGroup": "web", "localAddress": "10.66.0.7"}
 
 SUBNET = {"cidrBlock": "10.66.0.0/16"}
 DUAL = {"cidrBlock": "10.66.0.0/16,fd00:66::/112"}
@@ -111,6 +124,15 @@ GOOD: list[tuple[Resource[Any], Spec | None]] = [
     (IPS, {**IP, "ipAddress": "10.66.0.5,fd00:66::5", "v4IpAddress": "10.66.0.5", "v6IpAddress": "fd00:66:0::5"}),
     (IPS, {**IP, "ipAddress": "10.66.0.5", "v6IpAddress": "fd00:66::5", "macAddress": "0A:00:00:12:34:56"}),
     (IPS, {**IP, "podName": "a", "namespace": "b", "nodeName": "c", "podType": "StatefulSet", "attachIps": ["d"]}),
+    (SECURITY_GROUPS, {}),
+    (SECURITY_GROUPS, {"tier": 1, "ingressRules": [RULE, WHOLE_RULE], "egressRules": [{**RULE, **PORTS}]}),
+    (SECURITY_GROUPS, {"ingressRules": [{**RULE, "protocol": "all", "portRangeMin": 1, "portRangeMax": 65535}]}),
+    (SECURITY_GROUPS, {"ingressRules": [{**RULE, "ipVersion": "ipv6", "remoteAddress": "::/0"}]}),
+    (
+        SECURITY_GROUPS,
+        {"egressRules": [{**RULE, "remoteType": "securityGroup", "remoteAddress": "", "remoteSecurityGroup": "web"}]},
+    ),
+    (SECURITY_GROUPS, {"egressRules": [{**RULE, "portRangeMin": 0, "portRangeMax": 0, "localAddress": ""}]}),
     (IPPOOLS, POOL),
     (IPPOOLS, {**POOL, "ips": ["10.66.0.5", "10.66.1.0/24", "10.66.2.7/24", "10.66.0.10..10.66.0.20"]}),
     (IPPOOLS, {**POOL, "ips": ["fd00:66::10..fd00:66::20", "fd00:66::/120"], "namespaces": ["a"]}),
@@ -276,6 +298,31 @@ BAD: list[tuple[Resource[Any], Spec | None, str]] = [
     (IPS, {**IP, "podName": "a\0"}, "spec.podName in body should match"),
     (IPS, {**IP, "containerID": "a" * 254}, "spec.containerID: Too long"),
     (IPS, {**IP, "attachMacs": ["\x07"]}, "spec.attachMacs[0] in body should match"),
+    *(
+        (SECURITY_GROUPS, {"ingressRules": [{**RULE, **odd}]}, message)
+        for odd, message in (
+            ({"priority": 0}, "spec.ingressRules[0].priority"),
+            ({"priority": 16385}, "spec.ingressRules[0].priority"),
+            ({"ipVersion": "IPv4"}, 'spec.ingressRules[0].ipVersion: Unsupported value: "IPv4"'),
+            ({"policy": "reject"}, "spec.ingressRules[0].policy: Unsupported value"),
+            ({"protocol": "sctp"}, "spec.ingressRules[0].protocol: Unsupported value"),
+            ({"remoteAddress": "web"}, "remoteAddress web is not understood; give an address such as"),
+            ({"remoteAddress": ""}, "is not understood; give an address such as"),
+            ({"remoteAddress": "10.66.0.5/16"}, "remoteAddress 10.66.0.5/16 has host bits set; use 10.66.0.0/16"),
+            ({"remoteAddress": "fd00::/64"}, "remoteAddress fd00::/64 is no address of ipVersion ipv4"),
+            ({"remoteType": "securityGroup"}, "remoteSecurityGroup is empty; name a SecurityGroup"),
+            ({"localAddress": "10.66.0.5/16"}, "localAddress 10.66.0.5/16 is not understood"),
+            ({"localAddress": "fd00::5"}, "localAddress fd00::5 is no address of ipVersion ipv4"),
+            (
+                {"portRangeMin": 81, "portRangeMax": 80},
+                "portRangeMin and portRangeMax are not the first and the last port",
+            ),
+            ({"portRangeMin": 80}, "portRangeMin and portRangeMax are not the first and the last port"),
+            ({**PORTS, "protocol": "icmp"}, "mean nothing with protocol icmp; use tcp or udp"),
+            (SOURCES, "count only together with localAddress; set it"),
+        )
+    ),
+    (SECURITY_GROUPS, {"tier": 2}, "spec.tier"),
     (IPPOOLS, {"subnet": "ovn-default"}, "spec.ips: Required value"),
     (IPPOOLS, {**POOL, "subnet": "a\x85"}, "spec.subnet in body should match"),
     (IPPOOLS, {**POOL, "namespaces": ["a\0"]}, "spec.namespaces[0] in body should match"),
@@ -321,6 +368,9 @@ async def test_many_entries_are_not_too_much_for_the_rules(client: Client) -> No
     subnet = {**DUAL, "excludeIps": many, "allowSubnets": [f"10.{n // 250}.{n % 250}.0/24" for n in range(1000)]}
     await client.request("POST", SUBNETS.path(), body=manifest(SUBNETS, subnet))
     await client.request("POST", IPPOOLS.path(), body=manifest(IPPOOLS, {**POOL, "ips": many}))
+    rules = [{**WHOLE_RULE, "priority": n + 1} for n in range(500)]
+    group = {"ingressRules": rules, "egressRules": rules}
+    await client.request("POST", SECURITY_GROUPS.path(), body=manifest(SECURITY_GROUPS, group))
 
 
 # --- what may not change ---
@@ -546,6 +596,21 @@ WHOLE: list[tuple[Resource[Any], type[msgspec.Struct], type[msgspec.Struct] | No
             "subnets": ["b", "a"],
         },
     ),
+    (
+        SECURITY_GROUPS,
+        SecurityGroupSpec,
+        SecurityGroupStatus,
+        {"tier": 1, "allowSameGroupTraffic": True, "ingressRules": [WHOLE_RULE], "egressRules": [RULE]},
+        {
+            "conditions": [CONDITION],
+            "portGroup": "ovn.sg.web",
+            "allowSameGroupTraffic": True,
+            "ingressMd5": "0123456789abcdef0123456789abcdef",
+            "egressMd5": "0123456789abcdef0123456789abcdef",
+            "ingressLastSyncSuccess": True,
+            "egressLastSyncSuccess": False,
+        },
+    ),
 ]
 
 
@@ -628,6 +693,7 @@ COLUMNS = {
     "ExcludeIPs U2OInterconnectionIP",
     "ips": "V4IP V6IP Mac Node Subnet",
     "ippools": "Subnet enableAddressSet IPs V4Used V4Available V6Used V6Available",
+    "security-groups": "Age",
     "vpcs": "EnableExternal EnableBfd Standby Subnets ExtraExternalSubnets Namespaces DefaultSubnet Age",
 }
 SHOWN: dict[str, dict[str, object]] = {
@@ -662,6 +728,7 @@ SHOWN: dict[str, dict[str, object]] = {
         "V6Used": 2,
         "V6Available": BIG,
     },
+    "security-groups": {},
     "vpcs": {"Standby": True, "Subnets": '["b","a"]', "Namespaces": '["a"]', "DefaultSubnet": "ovn-default"},
 }
 SPECS: dict[str, Spec] = {
@@ -669,6 +736,7 @@ SPECS: dict[str, Spec] = {
     "ips": {**IP, **ADDRESSES, "nodeName": "n"},
     "ippools": POOL,
     "vpcs": {"namespaces": ["a"]},
+    "security-groups": {},
 }
 
 
@@ -705,7 +773,7 @@ class Definition(msgspec.Struct):
 async def test_every_field_is_explained(server: KubeApiserver, kind: Resource[Any]) -> None:
     path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{kind.plural}.kubeovn.io"
     definition = msgspec.json.decode(server.get(path), type=Definition)
-    short = {"subnets": "subnet", "ips": "ip", "ippools": "ippool", "vpcs": "vpc"}[kind.plural]
+    short = {"subnets": "subnet", "ips": "ip", "ippools": "ippool", "vpcs": "vpc", "security-groups": "sg"}[kind.plural]
     assert definition.spec["names"]["shortNames"] == [short]
     assert definition.spec["scope"] == "Cluster"
     (version,) = definition.spec["versions"]

@@ -110,7 +110,7 @@ async def make_pool(world: World, name: str, ips: object) -> None:
 
 
 async def test_kinds_that_are_not_installed_are_done_without_until_they_are(world: World) -> None:
-    await install(world, ["subnets", "ips"])
+    await install(world, ["subnets", "ips", "security-groups"])
     port = free_port()
     async with world.controller(port=port):
         await world.create("a")
@@ -169,6 +169,7 @@ async def allow(world: World, forbidden: Collection[str]) -> None:
     groups: dict[str, list[str]] = {
         "": ["pods", "nodes", "namespaces", "events", "services", "configmaps"],
         "discovery.k8s.io": ["endpointslices"],
+        "networking.k8s.io": ["networkpolicies"],
         "apps": ["statefulsets"],
         "kubeovn.io": ["*"],
         "coordination.k8s.io": ["leases"],

@@ -8,6 +8,7 @@ from kube_ovn.model import crd
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, Pod, Service, ServiceCIDR
 from kube_ovn.model.policy import NetworkPolicy
 from kube_ovn.model.row import Row, State
+from kube_ovn.model.security import SecurityGroup
 from kube_ovn.topology.graph import Topology
 from tests.small_clusters import Api, fabric, settle
 
@@ -26,6 +27,7 @@ KINDS: dict[str, type[Object]] = {
     "EndpointSlice": EndpointSlice,
     "ServiceCIDR": ServiceCIDR,
     "NetworkPolicy": NetworkPolicy,
+    "SecurityGroup": SecurityGroup,
 }
 
 

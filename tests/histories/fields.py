@@ -17,6 +17,7 @@ from kube_ovn.model import names
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, ObjectMeta, Pod, Service, ServiceCIDR
 from kube_ovn.model.policy import NetworkPolicy
+from kube_ovn.model.security import SecurityGroup
 
 EDITED: tuple[type[Any], ...] = (
     Pod,
@@ -31,6 +32,7 @@ EDITED: tuple[type[Any], ...] = (
     EndpointSlice,
     ServiceCIDR,
     NetworkPolicy,
+    SecurityGroup,
 )
 FIXED = {"name", "uid", "namespace", "creation_timestamp", "deletion_timestamp", "generation", "resource_version"}
 """Fields of metadata that no edit changes: they identify the object, or are the API server's."""
@@ -151,6 +153,19 @@ TEXTS: dict[str, tuple[object, ...]] = {
     "port": (53, 80, 8080),
     "PolicyPort.port": (None, 53, 80, "http"),
     "end_port": (None, 81, 9000),
+    "tier": (0, 1, 2),
+    "ip_version": ("ipv4", "ipv6", "IPv4"),
+    "SecurityGroupRule.protocol": ("all", "tcp", "udp", "icmp", "sctp"),
+    "SecurityGroupRule.priority": (1, 2, 16384, 0),
+    "SecurityGroupRule.policy": ("allow", "drop", "pass", "other"),
+    "remote_type": ("address", "securityGroup", ""),
+    "remote_address": ("0.0.0.0/0", "10.16.0.0/30", "fd00:16::/126", "nonsense"),
+    "remote_security_group": ("web", "db", "missing", ""),
+    "port_range_min": (0, 53, 80),
+    "port_range_max": (0, 53, 9000),
+    "local_address": ("", "10.16.0.2", "nonsense"),
+    "source_port_range_min": (0, 1024),
+    "source_port_range_max": (0, 2048),
     "policy_types": ((), ("Ingress",), ("Egress",), ("Ingress", "Egress"), ("Other",)),
     "cidr": ("10.16.0.0/30", "192.0.2.0/24", "fd00:16::/126", "nonsense"),
     "excepted": ((), ("10.16.0.2/32",), ("nonsense",)),
@@ -204,6 +219,7 @@ ANNOTATIONS: dict[str, tuple[str, ...]] = {
     names.IP_FAMILY: ("ipv4", "ipv6", "other"),
     names.PORT_SECURITY: FLAGS,
     names.PORT_VIPS: ("10.16.0.6", "nonsense"),
+    names.SECURITY_GROUPS: ("web", "db, web", "web,missing", ","),
     names.DHCP_V4_OPTIONS: ("router=10.16.0.6", "nonsense"),
     names.ROUTES: (
         '[{"gw":"10.16.0.9"}]',
@@ -339,6 +355,7 @@ READ: dict[type[Any], tuple[str, ...]] = {
         names.IP_FAMILY,
         names.PORT_SECURITY,
         names.PORT_VIPS,
+        names.SECURITY_GROUPS,
         names.DHCP_V4_OPTIONS,
         names.ROUTES,
         names.ALLOCATED,

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+import msgspec
+
 from kube_ovn.model import names
 from kube_ovn.model.addr import parse_networks
 from kube_ovn.model.crd import LabelSelector, Vpc
 from kube_ovn.model.kube import Object, ServicePort, VersionedMeta
 from kube_ovn.model.policy import IngressRule, IPBlock, PolicyPeer, PolicyPort
 from kube_ovn.model.row import RowKey
+from kube_ovn.model.security import SecurityGroupRule
 from tests.small_clusters import (
     fabric,
     gateway,
@@ -18,6 +21,7 @@ from tests.small_clusters import (
     policy,
     pool,
     reservation,
+    security_group,
     service,
     service_cidr,
     slice_of,
@@ -29,6 +33,15 @@ AGES = ("2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z")
 WEB = stateful_set("web", 2)
 POOLED = {names.IP_POOL: "10.16.0.2;10.16.0.3"}
 CHECKED = {names.HEALTH_CHECK: "true"}
+
+FROM_DB = SecurityGroupRule(
+    ip_version="ipv4",
+    protocol="all",
+    priority=1,
+    policy="allow",
+    remote_type="securityGroup",
+    remote_security_group="db",
+)
 
 
 def identity(item: Object) -> str:
@@ -54,6 +67,8 @@ _THINGS: tuple[Object, ...] = (
     pod("own", namespace="other"),
     pod("own", namespace="rival", annotations={names.IP_ADDRESS: "10.30.0.3"}),
     pod("host", host_network=True),
+    pod("grouped", annotations={names.SECURITY_GROUPS: "web"}),
+    pod("guarded", "node2", annotations={names.SECURITY_GROUPS: "db,web"}),
     gateway("node1", 1, egress="true"),
     gateway("node2", 2, ready=False),
     node("a.default", 3),
@@ -101,6 +116,8 @@ _THINGS: tuple[Object, ...] = (
             ),
         ),
     ),
+    security_group("web", allow_same_group_traffic=True, ingress_rules=(FROM_DB,)),
+    security_group("db", tier=1, egress_rules=(FROM_DB, msgspec.structs.replace(FROM_DB, policy="drop"))),
 )
 TEMPLATES = {identity(item): item for item in _THINGS}
 FOREIGN = (

@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
-from kube_ovn.model.nb import Acl
+from kube_ovn.model.nb import Acl, AddressSet
 from kube_ovn.model.row import Member, State
+
+_NUMBERS = {"ICMP": 1, "TCP": 6, "UDP": 17, "VRRP": 112, "SCTP": 132}
+"""The numbers of protocols."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +23,7 @@ class Packet:
     target: str
     protocol: str
     port: int = 0
+    source_port: int = 0
     resident: frozenset[str] = field(default_factory=frozenset)
 
 
@@ -38,6 +42,8 @@ class Database:
                     self._acls.setdefault(key.key, []).append(key.target)
                 elif column is not None and key.table in ("Port_Group", "Address_Set"):
                     column.setdefault(key.key, set()).add(key.target)
+            elif isinstance(row, AddressSet):
+                self._sets.setdefault(row.key, set())
             elif isinstance(row, Acl):
                 self._rows[row.key] = row
 
@@ -64,6 +70,8 @@ class Database:
             outcomes = {(each.action, each.log) for each in decisive}
             assert len(outcomes) == 1, f"{outcomes} at one priority"
             action, is_logged = outcomes.pop()
+            if action == "allow-related" and direction == "from-lport" and _asks_names(packet):
+                assert all(each.label for each in decisive), f"{decisive} let a question for names pass without a label"
             logs += decisive[:1] if is_logged else []
             if action != "pass":
                 return action.removesuffix("-related"), logs
@@ -77,20 +85,34 @@ class Database:
             return True
         if term in ("tcp", "udp", "sctp"):
             return packet.protocol.lower() == term
+        if term in ("ip4", "ip6", "icmp4", "icmp6"):
+            is_family = ip_address(packet.source).version == int(term[-1])
+            return is_family and (term.startswith("ip") or packet.protocol == "ICMP")
+        if found := re.fullmatch(r"ip\.proto == (\d+)", term):
+            return _NUMBERS[packet.protocol] == int(found[1])
         if found := re.fullmatch(r"(?:in|out)port == @(\S+)", term):
             return port in self._groups.get(found[1], ())
         if found := re.fullmatch(r'is_chassis_resident\("(.+)"\)', term):
             return found[1] in packet.resident
         if found := re.fullmatch(r"ip([46])\.(src|dst) == (\S+)", term):
             address = ip_address(packet.source if found[2] == "src" else packet.target)
-            listed = self._sets.get(found[3][1:], set()) if found[3].startswith("$") else {found[3]}
+            listed = self._sets[found[3][1:]] if found[3].startswith("$") else {found[3]}
             return address.version == int(found[1]) and any(address in ip_network(each) for each in listed)
-        if found := re.fullmatch(r"(tcp|udp|sctp)\.dst == \{?([\d, ]+)\}?", term):
-            numbers = [int(each) for each in found[2].split(",")]
-            return packet.protocol.lower() == found[1] and packet.port in numbers
-        if found := re.fullmatch(r"(\d+) <= (tcp|udp|sctp)\.dst <= (\d+)", term):
-            return packet.protocol.lower() == found[2] and int(found[1]) <= packet.port <= int(found[3])
+        if found := re.fullmatch(r"(tcp|udp|sctp)\.(src|dst) == \{?([\d, ]+)\}?", term):
+            numbers = [int(each) for each in found[3].split(",")]
+            return packet.protocol.lower() == found[1] and _port(packet, found[2]) in numbers
+        if found := re.fullmatch(r"(\d+) <= (tcp|udp|sctp)\.(src|dst) <= (\d+)", term):
+            is_in = int(found[1]) <= _port(packet, found[3]) <= int(found[4])
+            return packet.protocol.lower() == found[2] and is_in
         raise AssertionError(f"no such term is expected: {term}")
+
+
+def _port(packet: Packet, end: str) -> int:
+    return packet.source_port if end == "src" else packet.port
+
+
+def _asks_names(packet: Packet) -> bool:
+    return (packet.protocol, packet.port) == ("UDP", 53)
 
 
 def _terms(part: str) -> Iterator[str]:

@@ -43,6 +43,17 @@ def allows(cluster: Cluster, packet: Packet) -> bool:
     return may_leave(cluster, packet) and may_enter(cluster, packet)
 
 
+def verdict(cluster: Cluster, packet: Packet, direction: str) -> bool | None:
+    """Whether NetworkPolicies let a packet pass at the Pod that sends (`Egress`) or receives (`Ingress`) it; None when
+    none isolates the Pod in that direction.
+    """
+    pod = _restricted(packet.source if direction == "Egress" else packet.target)
+    assert pod is not None, "asked at a Pod that has a network of its own"
+    if not any(is_about(each, pod) and direction in types_of(each) for each in cluster.policies):
+        return None
+    return may_leave(cluster, packet) if direction == "Egress" else may_enter(cluster, packet)
+
+
 def may_leave(cluster: Cluster, packet: Packet) -> bool:
     pod = _restricted(packet.source)
     if pod is None:

@@ -13,7 +13,7 @@ POOL = {"apiVersion": "kubeovn.io/v1", "kind": "IPPool"}
 
 def test_a_tenant_has_no_rights_on_what_the_fabric_is_made_of(tenant: Tenant) -> None:
     assert tenant.may("create", "pods")
-    for kind in ("subnets", "ips", "ippools", "vpcs"):
+    for kind in ("subnets", "ips", "ippools", "vpcs", "security-groups"):
         assert [verb for verb in ("get", "create", "patch", "delete") if tenant.may(verb, f"{kind}.kubeovn.io")] == []
 
 

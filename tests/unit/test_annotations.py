@@ -43,9 +43,7 @@ def test_what_is_misspelt_is_told_with_what_was_meant(key: str, meant: str) -> N
     assert told(pod("a", annotations={key: "x"})) == [f"annotation {key} is unknown{meant}"]
 
 
-@pytest.mark.parametrize(
-    "key", [f"{PREFIX}security_groups", f"{PREFIX}ingress_rate", "net1.default.kubernetes.io/ip_address"]
-)
+@pytest.mark.parametrize("key", [f"{PREFIX}mirror", f"{PREFIX}ingress_rate", "net1.default.kubernetes.io/ip_address"])
 def test_what_comes_later_is_told_once(key: str) -> None:
     assert told(pod("a", annotations={key: "x"})) == [f"annotation {key} is not supported yet; remove it"]
 

@@ -32,6 +32,7 @@ PODS_READ = frozenset(
         names.ROUTES,
         names.PORT_SECURITY,
         names.PORT_VIPS,
+        names.SECURITY_GROUPS,
         names.DHCP_V4_OPTIONS,
         names.DHCP_V6_OPTIONS,
     }
@@ -87,7 +88,7 @@ _LABELS = frozenset(
 )
 
 _OF_ATTACHMENTS = frozenset(
-    {"default_route", "security_groups", "ingress_rate", "egress_rate", "ingress_burst", "egress_burst"}
+    {"default_route", "ingress_rate", "egress_rate", "ingress_burst", "egress_burst"}
     | {"latency", "jitter", "limit", "loss", "mirror", "layer2_forward", "activation_strategy"}
 )
 LATER: Mapping[Kind, Set[str]] = {

@@ -24,6 +24,7 @@ IP_POOL = "ovn.kubernetes.io/ip_pool"
 IP_FAMILY = "ovn.kubernetes.io/ip_family"
 PORT_SECURITY = "ovn.kubernetes.io/port_security"
 PORT_VIPS = "ovn.kubernetes.io/port_vips"
+SECURITY_GROUPS = "ovn.kubernetes.io/security_groups"
 CONFIG_HASH = "kubernetes.io/config.hash"
 """Annotation of a static Pod, by its kubelet: the UID that the container runtime has for it. The API server has another
 one.
@@ -229,6 +230,35 @@ POLICY_ENFORCED = "PolicyEnforced"
 POLICY_REFUSED = "PolicyRefused"
 """Reason of an Event on a policy that is not understood whole."""
 
+# --- SecurityGroups (contract §11.2); tier 0 of the API is in TIER_SUBNET, tier 1 in TIER_POLICY ---
+
+CLOSED_PODS = -1
+"""Stands for a tier: that of Pods which name a SecurityGroup that does not exist. Nothing is allowed there."""
+SECURITY_GROUP_TIERS = {0: TIER_SUBNET, 1: TIER_POLICY, CLOSED_PODS: TIER_SUBNET}
+"""By the tier of a SecurityGroup, the tier of its ACLs."""
+ACL_GROUP_NODES = 18490
+"""Allows what a node sends to the Pods on it that are in groups; above all rules."""
+ACL_GROUP_RULE = 18484
+"""Less its own priority (1 to 16384): the priority of a rule's ACL, unless the rule has to give way to another one of
+the same priority (`topology.security.levels`).
+"""
+ACL_GROUP_LAST = 2007
+"""The lowest priority of an ACL for a rule that lets packets pass."""
+ACL_GROUP_CLOSED = 2006
+"""Of rules that drop, when there are so many that no priority above this one is left."""
+ACL_GROUP_BASE = 2005
+"""Allows what a Pod in groups needs to have its addresses: DHCP and VRRP. Questions for names inside a group are here,
+too, with a label (`ACL_DNS_COMMIT`).
+"""
+ACL_GROUP_SAME = 2004
+"""Allows traffic among the Pods of one group."""
+ACL_GROUP_DROP = 2003
+"""Drops what nothing else lets pass to or from Pods in groups."""
+SECURITY_GROUP_REFUSED = "SecurityGroupRefused"
+"""Reason of an Event on a SecurityGroup that is not understood whole."""
+POD_SECURITY_FAILED = "PodSecurityFailed"
+"""Reason of an Event on a Pod that names groups which do not exist."""
+
 # --- Linux and Open vSwitch on the node ---
 
 INTEGRATION_BRIDGE = "br-int"
@@ -424,6 +454,28 @@ def policy_set(what: str, version: int) -> str:
     the set of a pool: that has no upper-case letter.
     """
     return f"{policy_group(what)}.ip{version}"
+
+
+def security_group(group: str) -> str:
+    """Port_Group of a SecurityGroup. `-` becomes `.`, as users of the contract expect, and `.` becomes `__`. Injective,
+    because the name of an object has no `_` and no two dots beside each other. No other group is named so: those begin
+    otherwise, or have a single `_` (`denied_group`).
+    """
+    return "ovn.sg." + group.replace(".", "__").replace("-", ".")
+
+
+def security_group_set(group: str, version: int) -> str:
+    """Address_Set of the Pods of a SecurityGroup, of one IP family. Injective as the Port_Group is; a pool's set ends
+    in another word, and so do the sets that OVN makes of a Port_Group.
+    """
+    return f"{security_group(group)}.associated.v{version}"
+
+
+def denied_group(tier: int) -> str:
+    """Port_Group of the Pods from and to which everything is dropped that no SecurityGroup of a tier (0 or 1) lets
+    pass; and of those that are closed (`CLOSED_PODS`). No SecurityGroup has these names: they have a single `_`.
+    """
+    return {0: "ovn.sg.kubeovn_deny_all", 1: "ovn.sg.kubeovn_deny_all_1", CLOSED_PODS: "ovn.sg.kubeovn_closed"}[tier]
 
 
 def pool_address_set(pool: str, version: int) -> str:

@@ -69,6 +69,7 @@ class Kind(StrEnum):
     SERVICE = "Service"
     SERVICE_CIDR = "ServiceCIDR"
     NETWORK_POLICY = "NetworkPolicy"
+    SECURITY_GROUP = "SecurityGroup"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, Pod, Service, ServiceCIDR
 from kube_ovn.model.policy import NetworkPolicy
+from kube_ovn.model.security import SecurityGroup
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -54,6 +55,9 @@ SUBNETS = Resource(name="Subnet", version="kubeovn.io/v1", plural="subnets", typ
 IPS = Resource(name="IP", version="kubeovn.io/v1", plural="ips", type=IP, namespaced=False)
 IPPOOLS = Resource(name="IPPool", version="kubeovn.io/v1", plural="ippools", type=IPPool, namespaced=False)
 VPCS = Resource(name="Vpc", version="kubeovn.io/v1", plural="vpcs", type=Vpc, namespaced=False)
+SECURITY_GROUPS = Resource(
+    name="SecurityGroup", version="kubeovn.io/v1", plural="security-groups", type=SecurityGroup, namespaced=False
+)
 
 RESOURCES: tuple[Resource[Object], ...] = (
     PODS,
@@ -68,5 +72,6 @@ RESOURCES: tuple[Resource[Object], ...] = (
     IPS,
     IPPOOLS,
     VPCS,
+    SECURITY_GROUPS,
 )
 """All of the above. Which of them the controller follows is decided in `topology.inputs`."""

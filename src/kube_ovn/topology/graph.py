@@ -33,6 +33,7 @@ from kube_ovn.topology.outputs import Outputs, ToldKey, by_uid
 from kube_ovn.topology.policy import enforce, status
 from kube_ovn.topology.ports import outcome, spoofing
 from kube_ovn.topology.ports.obstacles import Obstacles
+from kube_ovn.topology.security import define as security
 from kube_ovn.topology.services import checks, cidrs
 from kube_ovn.topology.services import network as services
 from kube_ovn.topology.subnets import (
@@ -201,6 +202,7 @@ class Topology:
                 grants=held,
             ),
         )
+        security.define(graph, outputs, security.Reads(inputs=inputs, pods=ends, holders=having, grants=held))
         report.define(
             graph,
             outputs,
@@ -343,7 +345,7 @@ class Topology:
 
 def _tell_refused(read: Read, ref: ObjectRef, words: str) -> Told | None:
     """The message for the user of an object when the database refuses the object's rows."""
-    if ref.kind in (Kind.SUBNET, Kind.IPPOOL):
+    if ref.kind in (Kind.SUBNET, Kind.IPPOOL, Kind.SECURITY_GROUP):
         return None  # told with the other problems of the object, and in its conditions
     message = f"the Northbound database does not take what {ref.kind} {ref.name} makes: {words}"
     reason = names.SERVICE_REFUSED if ref.kind is Kind.SERVICE else names.CREATE_OVN_PORT_FAILED

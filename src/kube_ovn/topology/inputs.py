@@ -25,6 +25,7 @@ from kube_ovn.model.resource import (
     NETWORK_POLICIES,
     NODES,
     PODS,
+    SECURITY_GROUPS,
     SERVICE_CIDRS,
     SERVICES,
     STATEFULSETS,
@@ -33,6 +34,7 @@ from kube_ovn.model.resource import (
     Resource,
 )
 from kube_ovn.model.row import RowKey
+from kube_ovn.model.security import SecurityGroup
 
 T = TypeVar("T", bound=Object)
 _OF_SERVICES = frozenset({each.TABLE for each in (LoadBalancer, LoadBalancerHealthCheck, ChassisTemplateVar, Dns)})
@@ -86,6 +88,7 @@ class Inputs:
         self.enforced: Collection[str, Enforced] = graph.collection("enforced policies", str, Enforced)
         """How far policies are enforced, by UID, as far as the nodes have said."""
         self.policies: Collection[Name, NetworkPolicy] = self._follow(NETWORK_POLICIES)
+        self.groups: Collection[str, SecurityGroup] = self._follow(SECURITY_GROUPS)
         self.foreign: Collection[RowKey, bool] = graph.collection("foreign rows", RowKey, bool)
         """Rows in the Northbound database that kube-ovn does not own. Their names cannot be used."""
         self.refused: Collection[ObjectRef, str] = graph.collection("refused by the database", ObjectRef, str)

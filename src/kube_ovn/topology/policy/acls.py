@@ -42,7 +42,7 @@ class Side:
     options: dict[str, str]
 
 
-_SIDES = {
+SIDES = {
     Direction.INGRESS: Side(acl="to-lport", port="outport", other="src", options={}),
     # After the load balancers, where a packet to a Service has the endpoint's address.
     Direction.EGRESS: Side(acl="from-lport", port="inport", other="dst", options={"apply-after-lb": "true"}),
@@ -156,7 +156,7 @@ class _Policy:
         """The ACLs that allow, each with the Port_Group that it is in."""
         is_logged = "allow" in self.policy.mode.actions
         for rule in self.policy.rules:
-            side, asked = _SIDES[rule.direction], Asked(rule.direction, self.policy.mode.rate, self.name)
+            side, asked = SIDES[rule.direction], Asked(rule.direction, self.policy.mode.rate, self.name)
             for number, (at, match, label) in enumerate(self._matches(rule)):
                 acl = Acl(
                     priority=_PRIORITIES[label, is_logged],
@@ -212,7 +212,7 @@ class _Policy:
 
     def _ends(self, rule: Rule) -> Iterator[str]:
         """The matches of the other end, one for each set and IP family."""
-        other = _SIDES[rule.direction].other
+        other = SIDES[rule.direction].other
         if rule.anywhere:
             yield "ip"
             return
@@ -282,7 +282,7 @@ def _block_set(blocks: Sequence[Network]) -> str:
 
 def _drop(subject: Selection, direction: Direction, need: Need) -> Acl:
     """The ACL that drops what no rule allows; all policies with one subject share it. It is logged when one asks."""
-    side, asked = _SIDES[direction], choose(need.logged, direction)
+    side, asked = SIDES[direction], choose(need.logged, direction)
     acl = Acl(
         priority=names.ACL_POLICY_DROP if asked is None else names.ACL_POLICY_DROP_LOGGED,
         direction=side.acl,
@@ -304,7 +304,7 @@ def _audit(subject: Selection, trial: Trial, need: Need) -> Acl:
 
 def _leave(trial: Trial, at: str, priority: int, match: str, ids: dict[str, str]) -> Acl:
     """An ACL that leaves packets of a Port_Group to the next tier."""
-    side = _SIDES[trial.direction]
+    side = SIDES[trial.direction]
     return Acl(
         priority=priority,
         direction=side.acl,

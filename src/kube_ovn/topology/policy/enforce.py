@@ -128,7 +128,7 @@ def _is_private(read: Read, name: str, features: Features) -> bool | None:
 
 def _define_members(graph: Graph, outputs: Outputs, on: Reads, found: Selections, private: Source[str, bool]) -> None:
     def addresses(read: Read, name: str, node: Node) -> Iterable[Address]:
-        return _own(read, on, node)
+        return own_addresses(read, on.holders, on.grants, node)
 
     own = graph.derive("addresses that nodes send from", on.inputs.nodes, addresses)
 
@@ -183,7 +183,8 @@ def _define_nodes(
 
     def allow(read: Read, name: str, node: Node) -> State | None:
         ways = [way for is_audit in (False, True) if read.select(sorts, is_audit) for way in ways_of(read, is_audit)]
-        acls = [(way.ports, _way_of(way, name, address)) for way in ways for address in _own(read, on, node)]
+        own = own_addresses(read, on.holders, on.grants, node)
+        acls = [(way.ports, _way_of(way, name, address)) for way in ways for address in own]
         joined = tuple(Member(PortGroup.TABLE, ports, "acls", acl.key) for ports, acl in acls)
         return facts(*(acl for _, acl in acls), members=joined) or None
 
@@ -191,7 +192,9 @@ def _define_nodes(
         return facts(*(PortGroup(name=way.ports, external_ids=owned()) for way in ways_of(read, is_audit)))
 
     def join(read: Read, name: str, node: Node) -> State:
-        sets = [(names.joined_nodes_set(each.version), str(each)) for each in _joined(read, on, node)]
+        sets = [
+            (names.joined_nodes_set(each.version), str(each)) for each in _joined(read, on.holders, on.grants, node)
+        ]
         return facts(members=tuple(Member(AddressSet.TABLE, key, "addresses", text) for key, text in sets))
 
     def render_sets(read: Read, key: str, value: bool) -> State:
@@ -216,15 +219,15 @@ def _way_of(way: _Way, node: str, address: Address) -> Acl:
     )
 
 
-def _own(read: Read, on: Reads, node: Node) -> tuple[Address, ...]:
+def own_addresses(read: Read, holders: Holders, grants: Grants, node: Node) -> tuple[Address, ...]:
     """The addresses that a node, and Pods in its network, send from."""
-    return tuple(dict.fromkeys((*_joined(read, on, node), *internal_addresses(node))))
+    return tuple(dict.fromkeys((*_joined(read, holders, grants, node), *internal_addresses(node))))
 
 
-def _joined(read: Read, on: Reads, node: Node) -> tuple[Address, ...]:
+def _joined(read: Read, holders: Holders, grants: Grants, node: Node) -> tuple[Address, ...]:
     """The addresses of a node in the join subnet."""
-    holder = read.get(on.holders.nodes, node.metadata.name)
-    held = read.get(on.grants.held, holder.owner.key) if holder is not None else None
+    holder = read.get(holders.nodes, node.metadata.name)
+    held = read.get(grants.held, holder.owner.key) if holder is not None else None
     return held.grant.addresses if held is not None and held.recorded else ()
 
 
