@@ -292,6 +292,20 @@ async def test_an_acl_below_what_private_says_decides_nothing(private: Api) -> N
     assert [each.field for each in denied.ingress.because] == ["spec.acls[1]", "spec.acls[2]", "spec.private"]
 
 
+async def test_security_groups_of_a_pod_are_named(shop: Api) -> None:
+    api = Api(*shop.objects.values())
+    web = next(each for each in api.objects.values() if isinstance(each, Pod) and not each.spec.host_network)
+    meta = msgspec.structs.replace(web.metadata, annotations={**web.metadata.annotations, names.SECURITY_GROUPS: "b,a"})
+    api.put(msgspec.structs.replace(web, metadata=meta))
+    other = next(
+        each for each in api.objects.values() if isinstance(each, Pod) and each.metadata.uid != web.metadata.uid
+    )
+    name, asked = (f"{each.metadata.namespace}/{each.metadata.name}" for each in (web, other))
+    (found,) = [(await answers(api, name, asked, "tcp/80"))[0]]
+    named = [each for each in found.egress.because if each.kind == "SecurityGroup"]
+    assert [(each.effect, each.name) for each in named] == [("may decide first", "a"), ("may decide first", "b")]
+
+
 def test_three_words_are_a_question_and_two_a_value(monkeypatch: pytest.MonkeyPatch, shop: Api) -> None:
     asked: list[tuple[str, ...]] = []
 

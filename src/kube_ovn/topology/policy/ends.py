@@ -19,6 +19,7 @@ from kube_ovn.topology.policy.rules import Selection
 from kube_ovn.topology.policy.selections import Traits, traits_of
 from kube_ovn.topology.policy.selector import anchors
 from kube_ovn.topology.policy.verdict import Around, Candidate, End, Policy, RawAcl, is_in
+from kube_ovn.topology.security.membership import parse_named
 from kube_ovn.topology.subnets.parsing import parse_rule
 from kube_ovn.topology.subnets.switch import parse_allowed
 from kube_ovn.topology.subnets.verdict import in_effect
@@ -44,13 +45,14 @@ class Known:
 
     def end_of(self, pod: Pod, address: Address) -> End:
         """The end of packets of a Pod with a port of its own."""
-        found = self.candidate(pod)
+        found, named = self.candidate(pod), parse_named(pod)
         return End(
             address=address,
             pods=() if found is None else (found,),
             node=pod.spec.node_name,
             subnet=self.subnet_at(address),
             policies=() if found is None else self.catalog.policies(self.catalog.chosen(found)),
+            groups=() if named is None else named.groups,
         )
 
     def end_at(self, address: Address) -> End:

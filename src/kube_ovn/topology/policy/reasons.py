@@ -47,6 +47,8 @@ def describe(cause: Cause, packet: Packet, direction: Direction) -> str:
     """What a cause says of the packet."""
     if cause.kind is Kind.NODE:
         return "a node reaches the Pods on it, whatever NetworkPolicies say"
+    if cause.kind is Kind.SECURITY_GROUP:
+        return "the Pod is in this group, which may decide first: its rules are not evaluated here"
     if cause.effect is Effect.UNKNOWN:
         return f"this ACL may decide first, {_raw(cause, packet, direction)}: its match is not evaluated here"
     if cause.kind is Kind.SUBNET:

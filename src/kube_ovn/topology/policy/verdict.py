@@ -76,6 +76,8 @@ class End:
     subnet: Around | None = None
     policies: tuple[Policy, ...] = ()
     """The NetworkPolicies that select the Pod."""
+    groups: tuple[str, ...] = ()
+    """The SecurityGroups that the Pod names."""
 
     @property
     def pod(self) -> Candidate | None:
@@ -186,6 +188,13 @@ def raw_acls(packet: Packet, direction: Direction) -> Finding | None:
     return Finding(Effect.UNKNOWN, tuple(causes)) if causes else None
 
 
+def security_groups(packet: Packet, direction: Direction) -> Finding | None:
+    """The SecurityGroups that the Pod names. Their rules are not read here."""
+    end = packet.source if direction is EGRESS else packet.target
+    causes = tuple(Cause(Effect.UNKNOWN, Kind.SECURITY_GROUP, each, "spec") for each in end.groups)
+    return Finding(Effect.UNKNOWN, causes) if causes else None
+
+
 def private(packet: Packet, direction: Direction) -> Finding | None:
     """The decision of a private Subnet: at the port of a Pod, and at the joint with the router for what leaves it."""
     at = packet.source.subnet if direction is EGRESS else packet.target.subnet
@@ -239,7 +248,7 @@ def network_policies(packet: Packet, direction: Direction) -> Finding | None:
 
 Stage = Callable[[Packet, Direction], Finding | None]
 """A stage decides, or lets the packet go on (None)."""
-STAGES: tuple[Stage, ...] = (raw_acls, private, network_policies)
+STAGES: tuple[Stage, ...] = (raw_acls, security_groups, private, network_policies)
 
 
 def permits(rule: Rule, packet: Packet) -> bool:
