@@ -34,13 +34,13 @@ _GROUPS = {
     "/api/v1": ("event", "namespace", "node", "pod", "service", "serviceaccount"),
     "/apis/apps/v1": ("daemonset", "deployment", "statefulset"),
     "/apis/discovery.k8s.io/v1": ("endpointslice",),
-    "/apis/kubeovn.io/v1": ("ip", "ippool", "subnet"),
+    "/apis/kubeovn.io/v1": ("ip", "ippool", "securitygroup", "subnet"),
     "/apis/networking.k8s.io/v1": ("networkpolicy", "servicecidr"),
 }
-_PLURAL = {"networkpolicy": "networkpolicies"}
+_PLURAL = {"networkpolicy": "networkpolicies", "securitygroup": "security-groups"}
 """Where it is not the kind with an s."""
 _GROUP = {kind: group for group, kinds in _GROUPS.items() for kind in kinds}
-_CLUSTER_WIDE = {"namespace", "node", "ip", "ippool", "servicecidr", "subnet"}
+_CLUSTER_WIDE = {"namespace", "node", "ip", "ippool", "securitygroup", "servicecidr", "subnet"}
 _here = threading.local()
 
 
