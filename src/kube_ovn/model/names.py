@@ -189,6 +189,19 @@ ACL_POLICY_NAMES = 31002
 """Allows questions for names, with a label (`ACL_DNS_COMMIT`)."""
 ACL_POLICY_NODES = 31010
 """Allows what a node sends to the Pods on it, such as the probes of the kubelet."""
+ACL_ADMIN_NODES = 32767
+"""Leads what a node sends to the Pods on it past the policies of administrators."""
+ACL_ADMIN = 32766
+"""Less ADMIN_PLACES for each level, and one for each place in it: the priority of a rule of the tier Admin. The last
+place of level 1000 has 735.
+"""
+ADMIN_PLACES = 32
+ACL_BASELINE = 30999
+"""As ACL_ADMIN, of the tier Baseline: below NetworkPolicies. The last place of level 1000 has 18988."""
+BASELINE_PLACES = 12
+ACL_LAST_POLICY = 1800
+"""Less one for each place: the priority of a rule of the BaselineAdminNetworkPolicy, below all but ACL_DNS_COMMIT."""
+LAST_PLACES = 1799
 POLICY_PORTS = "kube_ovn.policies"
 """Port_Group of all Pods that policies restrict."""
 CLUSTER_DNS = ("kube-system", "k8s-app", "kube-dns")
@@ -199,6 +212,10 @@ POLICY_ENFORCED = "PolicyEnforced"
 """Reason of an Event on a policy that tells on how many nodes it is enforced."""
 POLICY_REFUSED = "PolicyRefused"
 """Reason of an Event on a policy that is not understood whole."""
+POLICY_ORDER = "PolicyOrderUndefined"
+"""Reason of an Event on a cluster-wide policy that shares its priority with others."""
+POLICY_CROWDED = "PolicyPriorityFull"
+"""Reason of an Event on a cluster-wide policy with more rules than its priority has places for."""
 
 # --- Linux and Open vSwitch on the node ---
 
@@ -364,6 +381,18 @@ def policy_set(what: str, version: int) -> str:
     the set of a pool: that has no upper-case letter.
     """
     return f"{policy_group(what)}.ip{version}"
+
+
+def own_pods_set(selection: str, version: int) -> str:
+    """Address_Set of those Pods of a selection that have addresses of their own, of one IP family. Injective as
+    `policy_set` is: no selection and no list of CIDRs begins like this.
+    """
+    return policy_set(f"own {selection}", version)
+
+
+def selected_nodes_set(selector: str, version: int) -> str:
+    """Address_Set of the Nodes that a selector selects, of one IP family. Injective as `own_pods_set` is."""
+    return policy_set(f"nodes {selector}", version)
 
 
 def pool_address_set(pool: str, version: int) -> str:

@@ -69,6 +69,9 @@ class Kind(StrEnum):
     SERVICE = "Service"
     SERVICE_CIDR = "ServiceCIDR"
     NETWORK_POLICY = "NetworkPolicy"
+    ADMIN_POLICY = "AdminNetworkPolicy"
+    BASELINE_POLICY = "BaselineAdminNetworkPolicy"
+    CLUSTER_POLICY = "ClusterNetworkPolicy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,18 @@ from kube_ovn.model import names
 from kube_ovn.model.addr import Network
 from kube_ovn.model.nb import Acl, AddressSet, PortGroup
 from kube_ovn.model.row import Key, Member, Row, facts, owned
-from kube_ovn.topology.policy.rules import EVERY_PORT, Compiled, Direction, Port, Rule, Selection, Service, Span
+from kube_ovn.topology.policy.rules import (
+    EVERY_PORT,
+    Action,
+    Compiled,
+    Direction,
+    Port,
+    Rule,
+    Seat,
+    Selection,
+    Service,
+    Span,
+)
 from kube_ovn.topology.policy.selections import NamedPort, Need, listeners
 
 _COMMIT = 1
@@ -38,14 +49,26 @@ _SIDES = {
 }
 
 
+_SEAT = Seat(names.TIER_POLICY, names.ACL_POLICY_ALLOW, names.ACL_POLICY_NAMES)
+"""Of the rules of NetworkPolicies."""
+
+
 def group(selection: Selection) -> str:
     """The Port_Group of a selection."""
     return names.policy_group(repr(selection))
 
 
-def address_set(selection: Selection, version: int) -> str:
-    """The Address_Set of a selection."""
-    return names.policy_set(repr(selection), version)
+def address_set(selection: Selection, version: int, *, own: bool = False) -> str:
+    """The Address_Set of a selection. `own`: that of the Pods with addresses of their own."""
+    return (names.own_pods_set if own else names.policy_set)(repr(selection), version)
+
+
+def address_sets(selection: Selection, need: Need, version: int) -> Iterator[str]:
+    """The Address_Sets of a selection that there are."""
+    if need.peer:
+        yield address_set(selection, version)
+    if need.own_peer:
+        yield address_set(selection, version, own=True)
 
 
 def render_selection(selection: Selection, need: Need, versions: Sequence[int]) -> dict[Key, Row | None]:
@@ -53,9 +76,13 @@ def render_selection(selection: Selection, need: Need, versions: Sequence[int]) 
     ids, at = owned(selection=str(selection)), group(selection)
     drops = [_drop(selection, direction) for direction in sorted(need.isolated)] if selection.port is None else []
     return facts(
-        *([PortGroup(name=at, external_ids=ids)] if need.isolated else []),
+        *([PortGroup(name=at, external_ids=ids)] if need.grouped else []),
         *drops,
-        *(AddressSet(name=address_set(selection, version), external_ids=ids) for version in versions if need.peer),
+        *(
+            AddressSet(name=name, external_ids=ids)
+            for version in versions
+            for name in address_sets(selection, need, version)
+        ),
         members=tuple(Member(PortGroup.TABLE, at, "acls", each.key) for each in drops),
     )
 
@@ -66,13 +93,16 @@ def render_policy(
     numbers: Callable[[NamedPort], Iterable[int]],
     is_dns: Callable[[Selection], bool],
     versions: Sequence[int],
+    rules: Iterable[tuple[Rule, Seat]] | None = None,
 ) -> dict[Key, Row | None]:
     """The ACLs of a policy and the sets of its CIDRs. `numbers`: what Pods say a named port is; `is_dns`: whether a
-    selection selects the Pods of the cluster's DNS server.
+    selection selects the Pods of the cluster's DNS server; `rules`: those in force with their priorities, which all
+    rules of a NetworkPolicy share.
     """
+    placed = [(rule, _SEAT) for rule in policy.rules] if rules is None else list(rules)
     found = _Policy(name=name, policy=policy, numbers=numbers, is_dns=is_dns, versions=versions)
-    acls = list(found.allow())
-    blocks = {blocks for rule in policy.rules for _, blocks in found.blocks(rule) if len(blocks) > 1}
+    acls = [acl for rule, seat in placed for acl in found.acls(rule, seat)]
+    blocks = {blocks for rule, _ in placed for _, blocks in found.blocks(rule) if len(blocks) > 1}
     return facts(
         *(acl for _, acl in acls),
         *(AddressSet(name=_block_set(each), external_ids=owned()) for each in blocks),
@@ -106,20 +136,19 @@ class _Policy:
                 for number in sorted(self.numbers(NamedPort(selection, service.protocol, name))):
                     yield selection._replace(port=Port(service.protocol, name, number))
 
-    def allow(self) -> Iterator[tuple[Selection, Acl]]:
-        """The ACLs that allow, each with the selection that it restricts."""
-        for rule in self.policy.rules:
-            for number, (at, match, label) in enumerate(self._matches(rule)):
-                yield at, self._acl(rule, number, at, match, label=label)
+    def acls(self, rule: Rule, seat: Seat) -> Iterator[tuple[Selection, Acl]]:
+        """The ACLs of a rule, each with the selection that it restricts."""
+        for number, (at, match, label) in enumerate(self._matches(rule)):
+            yield at, self._acl(rule, seat, number, at, match, label=label)
 
-    def _acl(self, rule: Rule, number: int, at: Selection, match: str, *, label: bool) -> Acl:
+    def _acl(self, rule: Rule, seat: Seat, number: int, at: Selection, match: str, *, label: bool) -> Acl:
         side = _SIDES[rule.direction]
         return Acl(
-            priority=names.ACL_POLICY_NAMES if label else names.ACL_POLICY_ALLOW,
+            priority=seat.names if label else seat.priority,
             direction=side.acl,
             match=f"{side.port} == @{group(at)} && {match}",
-            action="allow-related",
-            tier=names.TIER_POLICY,
+            action=rule.action,
+            tier=seat.tier,
             label=_COMMIT if label else 0,
             options=side.options,
             external_ids=owned(key=f"policy {self.name} {rule.direction} {rule.number} {number}", policy=self.name),
@@ -130,7 +159,7 @@ class _Policy:
 
         Who may ask the Pods of the cluster's DNS server may ask the nodes, which answer where there is no such server.
         """
-        subject, ends = self.policy.subject, list(self._ends(rule))
+        subject, ends, allows = self.policy.subject, list(self._ends(rule)), rule.action is Action.ALLOW
         for end in ends:
             for match, label in _services(rule):
                 yield subject, f"{end} && {match}" if match else end, label
@@ -144,14 +173,15 @@ class _Policy:
             for each in self._by_port(peer, rule):
                 assert each.port is not None
                 for version in self.versions:
-                    end = f"ip{version}.dst == ${address_set(each, version)}"
-                    yield subject, f"{end} && {_number(each.port)}", _asks_names(each.port.protocol, each.port.number)
+                    end = f"ip{version}.dst == ${address_set(each, version, own=rule.own)}"
+                    label = allows and _asks_names(each.port.protocol, each.port.number)
+                    yield subject, f"{end} && {_number(each.port)}", label
         if any(map(self.is_dns, rule.selections)):
             for protocol in ("tcp", "udp"):
                 if _covers(rule, protocol, names.DNS_PORT):
                     for version in self.versions:
                         end = f"ip{version}.dst == ${names.joined_nodes_set(version)}"
-                        yield subject, f"{end} && {protocol}.dst == {names.DNS_PORT}", protocol == "udp"
+                        yield subject, f"{end} && {protocol}.dst == {names.DNS_PORT}", allows and protocol == "udp"
 
     def _ends(self, rule: Rule) -> Iterator[str]:
         """The matches of the other end, one for each set and IP family."""
@@ -161,7 +191,10 @@ class _Policy:
             return
         for each in rule.selections:
             for version in self.versions:
-                yield f"ip{version}.{other} == ${address_set(each, version)}"
+                yield f"ip{version}.{other} == ${address_set(each, version, own=rule.own)}"
+        for selector in rule.nodes:
+            for version in self.versions:
+                yield f"ip{version}.{other} == ${names.selected_nodes_set(repr(selector), version)}"
         for version, blocks in self.blocks(rule):
             end = str(blocks[0]) if len(blocks) == 1 else f"${_block_set(blocks)}"
             yield f"ip{version}.{other} == {end}"
@@ -171,16 +204,16 @@ def _services(rule: Rule) -> Iterator[tuple[str, bool]]:
     """The matches of the ports of a rule, one for each protocol, and whether the ACL is labelled. An egress rule that
     lets questions for names pass among others has an ACL of its own for them.
     """
-    is_egress = rule.direction is Direction.EGRESS
+    may_ask = rule.direction is Direction.EGRESS and rule.action is Action.ALLOW
     if rule.services is None:
         yield "", False
-        if is_egress:
+        if may_ask:
             yield f"udp.dst == {names.DNS_PORT}", True
         return
     for each in rule.services:
         if not each.spans:
             continue
-        asks = is_egress and any(_asks_names(each.protocol, number) for number in _at(each.spans, names.DNS_PORT))
+        asks = may_ask and any(_asks_names(each.protocol, number) for number in _at(each.spans, names.DNS_PORT))
         if asks:
             yield f"udp.dst == {names.DNS_PORT}", True
         if not asks or each.spans != (Span(names.DNS_PORT, names.DNS_PORT),):

@@ -1,10 +1,11 @@
 """Policies as rows, and the membership of each Pod in what policies speak of."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from kube_ovn.derive import Graph, Read, Source
-from kube_ovn.discovery.attached import internal_addresses
+from kube_ovn.discovery.attached import internal_addresses, reported_addresses
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
 from kube_ovn.model.kube import Node
@@ -16,10 +17,10 @@ from kube_ovn.topology.addresses.grants import Grants
 from kube_ovn.topology.addresses.holders import Holders
 from kube_ovn.topology.inputs import ONE, Inputs, Name
 from kube_ovn.topology.outputs import Outputs
-from kube_ovn.topology.policy import selections
-from kube_ovn.topology.policy.acls import address_set, group, render_policy, render_selection
+from kube_ovn.topology.policy import cluster_wide, selected_nodes, selections
+from kube_ovn.topology.policy.acls import address_sets, group, render_policy, render_selection
 from kube_ovn.topology.policy.compile import compile_policy
-from kube_ovn.topology.policy.rules import Compiled, Port, Selection
+from kube_ovn.topology.policy.rules import Compiled, Port, Rule, Seat, Selection, Tier
 from kube_ovn.topology.policy.selections import Chosen, NamedPort, Need, Selections
 from kube_ovn.topology.policy.selector import selects
 from kube_ovn.topology.policy.status import policy_ref
@@ -49,9 +50,11 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
 
     compiled = graph.derive("compiled policies", inputs.policies, compile_one)
     versions = graph.derive("IP families", inputs.one, families)
-    found = selections.define(graph, inputs, compiled)
+    wide = cluster_wide.define(graph, inputs)
+    every = graph.union("policies of all kinds", (compiled, wide))
+    found = selections.define(graph, inputs, every)
 
-    def render(read: Read, name: Name, policy: Compiled) -> State:
+    def render(read: Read, name: str, policy: Compiled, rules: Iterable[tuple[Rule, Seat]] | None = None) -> State:
         def numbers(port: NamedPort) -> Iterable[int]:
             return read.get(found.numbers, port) or ()
 
@@ -62,7 +65,10 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
             )
             return is_there and selects(selection.pods, {key: value})
 
-        return render_policy(str(name), policy, numbers, is_dns, read.get(versions, ONE) or ())
+        return render_policy(name, policy, numbers, is_dns, read.get(versions, ONE) or (), rules)
+
+    def render_policy_of_namespace(read: Read, name: Name, policy: Compiled) -> State:
+        return render(read, str(name), policy)
 
     def tell(read: Read, name: Name, policy: Compiled) -> Told | None:
         if not policy.faults:
@@ -88,10 +94,12 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
 
     outputs.rows.follow(graph.derive("rows of selections", found.needs, render_one))
     outputs.rows.follow(graph.derive("rows of selections by port", found.numbers, render_by_port))
-    outputs.rows.follow(graph.derive("rows of policies", compiled, render), lambda name: _find(inputs, name))
+    rows = graph.derive("rows of policies", compiled, render_policy_of_namespace)
+    outputs.rows.follow(rows, lambda name: _find(inputs, name))
     outputs.telling.follow(graph.derive("faults of policies", compiled, tell))
+    cluster_wide.define_rows(graph, outputs, inputs, wide, render)
     _define_members(graph, outputs, on, found)
-    _define_nodes(graph, outputs, on, compiled)
+    _define_nodes(graph, outputs, on, every, wide)
 
 
 def _define_members(graph: Graph, outputs: Outputs, on: Reads, found: Selections) -> None:
@@ -104,11 +112,12 @@ def _define_members(graph: Graph, outputs: Outputs, on: Reads, found: Selections
         traits = read.get(found.traits, record)
         assert traits is not None, "they have chosen"
         if traits.node:
-            return facts(members=tuple(_addresses(chosen, read.get(own, traits.node) or ())))
+            shared = {each: replace(need, own_peer=False) for each, need in chosen.items()}
+            return facts(members=tuple(_addresses(shared, read.get(own, traits.node) or ())))
         outcome = read.get(on.pods, record)
         if outcome is None or outcome.end is None:
             return None
-        port, those = outcome.end.port, [each for each, need in chosen.items() if need.isolated]
+        port, those = outcome.end.port, [each for each, need in chosen.items() if need.grouped]
         joined = [Member(PortGroup.TABLE, group(each), "ports", port) for each in those]
         if those:
             joined.append(Member(PortGroup.TABLE, names.POLICY_PORTS, "ports", port))
@@ -119,32 +128,30 @@ def _define_members(graph: Graph, outputs: Outputs, on: Reads, found: Selections
 
 def _addresses(chosen: Chosen, addresses: Iterable[Address]) -> list[Member]:
     return [
-        Member(AddressSet.TABLE, address_set(each, address.version), "addresses", str(address))
+        Member(AddressSet.TABLE, name, "addresses", str(address))
         for each, need in chosen.items()
-        if need.peer
         for address in addresses
+        for name in address_sets(each, need, address.version)
     ]
 
 
-def _define_nodes(graph: Graph, outputs: Outputs, on: Reads, compiled: Source[Name, Compiled]) -> None:
-    """A node reaches the Pods on it whatever policies say, as its kubelet must (networking.k8s.io/v1)."""
-    any_policy = graph.index("policies there are", compiled, lambda name, policy: (ONE,))
+def _define_nodes(
+    graph: Graph, outputs: Outputs, on: Reads, policies: Source[Any, Compiled], wide: Source[Any, Compiled]
+) -> None:
+    """A node reaches the Pods on it whatever policies say, as its kubelet must (networking.k8s.io/v1). `wide`: those of
+    the whole cluster.
+    """
+    any_policy = graph.index("tiers there are", policies, lambda name, policy: _tiers(policy))
 
     def allow(read: Read, name: str, node: Node) -> State | None:
-        if not read.select(any_policy, ONE):
-            return None
         acls = [
-            Acl(
-                priority=names.ACL_POLICY_NODES,
-                direction="to-lport",
-                match=f"outport == @{names.POLICY_PORTS} && ip{address.version}.src == {address} && "
-                f'is_chassis_resident("{names.node_port(name)}")',
-                action="allow-related",
-                tier=names.TIER_POLICY,
-                external_ids=owned(key=f"policies node {name} {address}", node=name),
-            )
+            _way(name, address, tier)
+            for tier in (names.TIER_ADMIN, names.TIER_POLICY)
+            if read.select(any_policy, tier)
             for address in _own(read, on, node)
         ]
+        if not acls:
+            return None
         joined = tuple(Member(PortGroup.TABLE, names.POLICY_PORTS, "acls", each.key) for each in acls)
         return facts(*acls, PortGroup(name=names.POLICY_PORTS, external_ids=owned()), members=joined)
 
@@ -155,10 +162,36 @@ def _define_nodes(graph: Graph, outputs: Outputs, on: Reads, compiled: Source[Na
     def render_sets(read: Read, key: str, value: bool) -> State:
         return facts(*(AddressSet(name=names.joined_nodes_set(version), external_ids=owned()) for version in (4, 6)))
 
+    def reach(read: Read, name: str, node: Node) -> tuple[Address, ...]:
+        return tuple(dict.fromkeys((*_joined(read, on, node), *reported_addresses(node))))
+
+    reached = graph.derive("addresses that nodes are reached at", on.inputs.nodes, reach)
+    selected_nodes.define(graph, outputs, on.inputs, wide, reached)
     outputs.rows.follow(graph.derive("sets of joined nodes", on.inputs.one, render_sets))
     outputs.rows.follow(graph.derive("joined nodes", on.inputs.nodes, join), lambda name: _node_ref(on.inputs, name))
     rows = graph.derive("nodes' way to their Pods", on.inputs.nodes, allow)
     outputs.rows.follow(rows, lambda name: _node_ref(on.inputs, name))
+
+
+def _tiers(policy: Compiled) -> tuple[int, ...]:
+    """The tiers in which a policy may stop what a node sends."""
+    is_admin = policy.level is not None and policy.level.tier is Tier.ADMIN
+    return (names.TIER_ADMIN, names.TIER_POLICY) if is_admin else (names.TIER_POLICY,)
+
+
+def _way(name: str, address: Address, tier: int) -> Acl:
+    """What a node sends from an address to the Pods on it is allowed by the last tier; another one lets it go on."""
+    is_last = tier == names.TIER_POLICY
+    what = "policies" if is_last else "cluster-wide policies"
+    return Acl(
+        priority=names.ACL_POLICY_NODES if is_last else names.ACL_ADMIN_NODES,
+        direction="to-lport",
+        match=f"outport == @{names.POLICY_PORTS} && ip{address.version}.src == {address} && "
+        f'is_chassis_resident("{names.node_port(name)}")',
+        action="allow-related" if is_last else "pass",
+        tier=tier,
+        external_ids=owned(key=f"{what} node {name} {address}", node=name),
+    )
 
 
 def _own(read: Read, on: Reads, node: Node) -> tuple[Address, ...]:

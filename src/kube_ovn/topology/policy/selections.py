@@ -6,11 +6,11 @@ have a label in common with it, in its own Namespace or in all.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from kube_ovn.derive import Derived, Graph, Read, Source
 from kube_ovn.model.kube import Namespace, Pod
-from kube_ovn.topology.inputs import Inputs, Name
+from kube_ovn.topology.inputs import Inputs
 from kube_ovn.topology.policy.rules import Compiled, Direction, Port, Rule, Selection
 from kube_ovn.topology.policy.selector import Selector, anchors, selects
 from kube_ovn.topology.ports.pod import needs_port
@@ -32,27 +32,51 @@ class Need:
     """What policies need of a selection, and of its Pods with certain ports."""
 
     isolated: frozenset[Direction] = frozenset()
-    """The directions in which the Pods are restricted; there is a Port_Group when there is one."""
+    """The directions in which the Pods may only do what rules allow; there is a Port_Group when there is one."""
+    ruled: bool = False
+    """Whether there is a Port_Group also where the Pods may do what no rule is about."""
     peer: bool = False
     """Whether there are Address_Sets."""
+    own_peer: bool = False
+    """Whether there are Address_Sets of those Pods that have addresses of their own."""
     restricted_ports: frozenset[tuple[str, str]] = frozenset()
     """Protocol and name of ports, by which rules speak of restricted Pods."""
     peer_ports: frozenset[tuple[str, str]] = frozenset()
     """Those by which rules speak of peers."""
+    own_peer_ports: frozenset[tuple[str, str]] = frozenset()
+    """Those by which rules speak of peers that have addresses of their own."""
+
+    @property
+    def grouped(self) -> bool:
+        """Whether there is a Port_Group."""
+        return self.ruled or bool(self.isolated)
 
     def __or__(self, other: "Need") -> "Need":
         return Need(
             isolated=self.isolated | other.isolated,
+            ruled=self.ruled or other.ruled,
             peer=self.peer or other.peer,
+            own_peer=self.own_peer or other.own_peer,
             restricted_ports=self.restricted_ports | other.restricted_ports,
             peer_ports=self.peer_ports | other.peer_ports,
+            own_peer_ports=self.own_peer_ports | other.own_peer_ports,
         )
 
     def by_port(self, protocol: str, name: str) -> "Need":
         """What policies need of the Pods that have a port of this name."""
         at = (protocol, name)
-        isolated = self.isolated if at in self.restricted_ports else frozenset[Direction]()
-        return Need(isolated=isolated, peer=at in self.peer_ports)
+        is_restricted = at in self.restricted_ports
+        return Need(
+            isolated=self.isolated if is_restricted else frozenset(),
+            ruled=self.ruled and is_restricted,
+            peer=at in self.peer_ports,
+            own_peer=at in self.own_peer_ports,
+        )
+
+    @property
+    def ports(self) -> frozenset[tuple[str, str]]:
+        """All ports by which rules speak of the Pods."""
+        return self.restricted_ports | self.peer_ports | self.own_peer_ports
 
 
 Chosen: TypeAlias = Mapping[Selection, Need]
@@ -84,8 +108,8 @@ class Selections:
     """The numbers that the Pods of a selection give a port of this name."""
 
 
-def define(graph: Graph, inputs: Inputs, compiled: Source[Name, Compiled]) -> Selections:
-    """Derive the selections that each Pod is in."""
+def define(graph: Graph, inputs: Inputs, compiled: Source[Any, Compiled]) -> Selections:
+    """Derive the selections that each Pod is in. `compiled`: the policies of all kinds."""
     needs = graph.split("needs of selections", compiled, lambda name, policy: needs_of(policy))
     selections = graph.derive("selections", needs, _merge)
     candidates = graph.index("selections by label", selections, _file)
@@ -119,18 +143,25 @@ def define(graph: Graph, inputs: Inputs, compiled: Source[Name, Compiled]) -> Se
 
 def needs_of(policy: Compiled) -> dict[Selection, Need]:
     """What a policy needs of each selection that it speaks of."""
-    found = {policy.subject: Need(isolated=frozenset(policy.isolated))}
+    found = {policy.subject: Need(isolated=frozenset(policy.isolated), ruled=policy.level is not None)}
     for rule in policy.rules:
         ports = frozenset((each.protocol, name) for each in rule.services or () for name in each.named)
         if rule.direction is Direction.INGRESS:
-            need, peers = Need(peer=True), rule.selections
+            need, peers = _need_of_peers(rule, whole=True), rule.selections
             found[policy.subject] |= Need(restricted_ports=ports)
         else:
             whole = not rule.anywhere and (rule.services is None or any(each.spans for each in rule.services))
-            need, peers = Need(peer=whole, peer_ports=ports), listeners(rule)
+            need, peers = _need_of_peers(rule, whole=whole, ports=ports), listeners(rule)
         for each in peers:
             found[each] = found.get(each, Need()) | need
     return found
+
+
+def _need_of_peers(rule: Rule, *, whole: bool, ports: frozenset[tuple[str, str]] = frozenset()) -> Need:
+    """What a rule needs of its peers: of all, and of those with certain ports."""
+    if rule.own:
+        return Need(own_peer=whole, own_peer_ports=ports)
+    return Need(peer=whole, peer_ports=ports)
 
 
 EVERYONE = Selection("", (), ())
@@ -145,7 +176,7 @@ def listeners(rule: Rule) -> tuple[Selection, ...]:
     return (EVERYONE,) if rule.anywhere and is_named else rule.selections
 
 
-def _merge(read: Read, selection: Selection, needs: Mapping[Name, Need]) -> Need:
+def _merge(read: Read, selection: Selection, needs: Mapping[Any, Need]) -> Need:
     merged = Need()
     for each in needs.values():
         merged |= each
@@ -170,7 +201,7 @@ def _by_port(found: Chosen, ports: Mapping[tuple[str, str], int]) -> dict[Select
     return {
         each._replace(port=Port(protocol, name, ports[protocol, name])): need.by_port(protocol, name)
         for each, need in found.items()
-        for protocol, name in need.restricted_ports | need.peer_ports
+        for protocol, name in need.ports
         if (protocol, name) in ports
     }
 
