@@ -105,8 +105,8 @@ def _describe_order(read: Read, levels: Index[Level, AdminName, Wishes], name: A
     named = ", ".join(map(str, others[:MOST_NAMED]))
     more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
     return (
-        f"{named}{more} of tier {policy.level.tier} have priority {policy.level.priority} too: the API does not define "
-        "which is asked first, and here it is the order of kinds and names"
+        f"priority {policy.level.priority} of tier {policy.level.tier} is also that of {named}{more}: the API does not "
+        "define which is asked first, and here it is the order of kinds and names"
     )
 
 
