@@ -12,6 +12,7 @@ import msgspec
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import parse_addresses, parse_networks
+from kube_ovn.model.admin_policy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from kube_ovn.model.crd import (
     IP,
     IPPool,
@@ -61,6 +62,7 @@ from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.inputs import FOLLOWED
 
 T = TypeVar("T", bound=Object)
+W = TypeVar("W", AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy)
 KINDS: Mapping[Kind, type[Any]] = {
     Kind.POD: Pod,
     Kind.NODE: Node,
@@ -198,6 +200,12 @@ def aged(item: Node, age: str) -> Node:
 def policy(name: str, *, namespace: str = "default", **spec: Any) -> NetworkPolicy:
     meta = ObjectMeta(name=name, namespace=namespace, uid=f"policy-uid-{name}")
     return NetworkPolicy(metadata=meta, spec=NetworkPolicySpec(**spec))
+
+
+def wide_policy(kind: type[W], name: str, **spec: Any) -> W:
+    """A cluster-wide policy of a kind, with the fields of its spec as a user writes them."""
+    uid = f"{kind.__name__}-uid-{name}"
+    return msgspec.convert({"metadata": {"name": name, "uid": uid}, "spec": spec}, kind)
 
 
 def slice_of(

@@ -14,6 +14,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from kube_ovn.model import names
+from kube_ovn.model.admin_policy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, ObjectMeta, Pod, Service, ServiceCIDR
 from kube_ovn.model.policy import NetworkPolicy
@@ -31,6 +32,9 @@ EDITED: tuple[type[Any], ...] = (
     EndpointSlice,
     ServiceCIDR,
     NetworkPolicy,
+    AdminNetworkPolicy,
+    BaselineAdminNetworkPolicy,
+    ClusterNetworkPolicy,
 )
 FIXED = {"name", "uid", "namespace", "creation_timestamp", "deletion_timestamp", "generation", "resource_version"}
 """Fields of metadata that no edit changes: they identify the object, or are the API server's."""
@@ -154,6 +158,16 @@ TEXTS: dict[str, tuple[object, ...]] = {
     "policy_types": ((), ("Ingress",), ("Egress",), ("Ingress", "Egress"), ("Other",)),
     "cidr": ("10.16.0.0/30", "192.0.2.0/24", "fd00:16::/126", "nonsense"),
     "excepted": ((), ("10.16.0.2/32",), ("nonsense",)),
+    "tier": ("Admin", "Baseline", "Other"),
+    "AdminSpec.priority": (0, 1, 2000),
+    "AdminIngressRule.action": ("Deny", "Allow", "Accept", "Pass", "Other"),
+    "AdminEgressRule.action": ("Deny", "Allow", "Accept", "Pass", "Other"),
+    "AdminIngressRule.name": ("",),
+    "AdminEgressRule.name": ("",),
+    "networks": (None, ("10.16.0.0/30",), ("192.0.2.0/24", "fd00:16::/126"), ("nonsense",)),
+    "domain_names": (None, ("example.com",)),
+    "named_port": (None, "http"),
+    "destination_named_port": (None, "http"),
     "ContainerPort.name": ("", "http"),
     "container_port": (80, 8080),
     "ServicePort.name": ("", "http"),
