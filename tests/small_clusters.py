@@ -72,6 +72,9 @@ KINDS: Mapping[Kind, type[Any]] = {
     Kind.IPPOOL: IPPool,
     Kind.VPC: Vpc,
     Kind.NETWORK_POLICY: NetworkPolicy,
+    Kind.ADMIN_POLICY: AdminNetworkPolicy,
+    Kind.BASELINE_POLICY: BaselineAdminNetworkPolicy,
+    Kind.CLUSTER_POLICY: ClusterNetworkPolicy,
 }
 
 

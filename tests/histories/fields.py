@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from kube_ovn.model import names
 from kube_ovn.model.admin_policy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
-from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
+from kube_ovn.model.crd import IP, IPPool, LabelSelector, SelectorRequirement, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, ObjectMeta, Pod, Service, ServiceCIDR
 from kube_ovn.model.policy import NetworkPolicy
 
@@ -57,6 +57,12 @@ MACS = ("", "0a:00:00:00:00:07", "0a:00:00:00:00:08", "01:00:00:00:00:01")
 UIDS = ("", "Pod default/a #0", "Pod default/web-0 #0", "StatefulSet default/web #0", "StatefulSet default/web #1")
 FLAGS = ("true", "false", "yes")
 POOLS = ("few", "more", "few,more")
+SELECTORS = (
+    LabelSelector(),
+    LabelSelector(match_labels={"team": "blue"}),
+    LabelSelector(match_expressions=(SelectorRequirement(key="team", operator="Near"),)),
+    None,
+)
 LABELS: dict[str, tuple[str, ...]] = {
     "team": ("blue", "red"),
     names.ZONE: ("east", "west"),
@@ -159,6 +165,8 @@ TEXTS: dict[str, tuple[object, ...]] = {
     "cidr": ("10.16.0.0/30", "192.0.2.0/24", "fd00:16::/126", "nonsense"),
     "excepted": ((), ("10.16.0.2/32",), ("nonsense",)),
     "tier": ("Admin", "Baseline", "Other"),
+    "Subject.namespaces": SELECTORS,
+    "AdminPeer.namespaces": SELECTORS,
     "AdminSpec.priority": (0, 1, 2000),
     "AdminIngressRule.action": ("Deny", "Allow", "Accept", "Pass", "Other"),
     "AdminEgressRule.action": ("Deny", "Allow", "Accept", "Pass", "Other"),

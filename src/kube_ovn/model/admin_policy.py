@@ -11,7 +11,7 @@ import msgspec
 
 from kube_ovn.model.crd import LabelSelector
 from kube_ovn.model.kube import ObjectMeta
-from kube_ovn.model.network import Kind, ObjectRef, cluster_ref
+from kube_ovn.model.network import Kind
 
 
 class NamespacedPods(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
@@ -144,7 +144,3 @@ class AdminName(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.kind}/{self.name}"
-
-    def ref(self, uid: str) -> ObjectRef:
-        """The reference to the policy."""
-        return cluster_ref(self.kind, self.name, uid)

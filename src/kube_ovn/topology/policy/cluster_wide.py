@@ -13,6 +13,7 @@ from kube_ovn.topology.outputs import Outputs
 from kube_ovn.topology.policy.admin import close, compile_admin
 from kube_ovn.topology.policy.levels import Seats, Wishes, seat, wishes_of
 from kube_ovn.topology.policy.rules import Compiled, Direction, Level, Rule, Seat
+from kube_ovn.topology.policy.status import policy_ref
 
 MOST_NAMED = 3
 """Policies of the same priority that a user is told."""
@@ -121,4 +122,4 @@ def _find(inputs: Inputs, name: AdminName) -> ObjectRef | None:
     sources: tuple[Mapping[AdminName, AdminPolicy], ...]
     sources = (inputs.admin.values, inputs.baseline.values, inputs.cluster.values)
     found = next((some[name] for some in sources if name in some), None)
-    return None if found is None else name.ref(found.metadata.uid)
+    return None if found is None else policy_ref(found)
