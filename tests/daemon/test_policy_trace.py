@@ -25,6 +25,7 @@ OTHERS = (
     End(address="203.0.113.1"),
     End(address="192.0.2.1"),
     End(address="10.1.2.3"),
+    End(address="10.1.9.9"),
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import pytest
 
-from kube_ovn.controller.optional import kept, kept_of_policies
+from kube_ovn.controller.optional import kept
 from kube_ovn.controller.parts import rows_of
 from kube_ovn.model import names
 from kube_ovn.model.admin_policy import AdminIngressRule, AdminNetworkPolicy, AdminPeer, AdminSpec, Subject
@@ -71,7 +71,7 @@ def lead_without(unknown: Collection[type[Object]], actual: State, *present: Obj
     topology = Topology(fabric())
     show(topology, Snapshot(objects=listed, unknown=missing))
     plan = diff(topology.state, actual)
-    plan = plan.without(kept(plan, missing, actual, target_of) | kept_of_policies(plan, missing, actual))
+    plan = plan.without(kept(plan, missing, actual, target_of))
     left = {key: row for key, row in actual.items() if key not in plan.delete}
     return left | {key: desired for key, (_, desired) in plan.update.items()} | plan.create
 
@@ -138,7 +138,9 @@ def test_the_rows_of_policies_go_with_their_kind() -> None:
     show(topology, snapshot(*(each for each in api.objects.values() if not isinstance(each, AdminNetworkPolicy))))
     assert acls_of(before)
     assert not acls_of(topology.state)
-    assert not kept_of_policies(diff(topology.state, before), (), before)
+    plan, kind = diff(topology.state, before), (AdminNetworkPolicy.__name__,)
+    assert kept(plan, kind, before, target_of)
+    assert not kept(plan, kind, before, target_of, absent=kind)
 
 
 def denied(state: State) -> dict[str, bool]:

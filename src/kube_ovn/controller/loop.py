@@ -14,7 +14,7 @@ from prometheus_client import Gauge, Histogram
 from kube_ovn.controller.aside import Owners
 from kube_ovn.controller.commit import Committer
 from kube_ovn.controller.enforcement import Enforcement
-from kube_ovn.controller.optional import kept, kept_of_policies
+from kube_ovn.controller.optional import kept
 from kube_ovn.controller.parts import NorthboundPlan
 from kube_ovn.controller.publish import Publisher
 from kube_ovn.model.nb import LogicalSwitchPort
@@ -118,8 +118,8 @@ class Loop(Generic[K]):
         rendered = time.perf_counter()
         standing = self._decisions.standing
         plan: NorthboundPlan = self._plan() if standing else Plan()
-        still = kept(plan, unseen.kinds, self._nb.replica.owned, self._nb.replica.target)
-        still |= kept_of_policies(plan, set(unseen.kinds).difference(unseen.absent), self._nb.replica.owned)
+        replica = self._nb.replica
+        still = kept(plan, unseen.kinds, replica.owned, replica.target, unseen.absent)
         if standing and self._orphans is None:
             self._orphans = set(plan.delete)
         if unseen.objects and self._orphans:

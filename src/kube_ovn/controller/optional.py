@@ -19,14 +19,18 @@ _NAMED = re.compile(r"([@$])([\w.]+)")
 _TABLES = {"@": PortGroup.TABLE, "$": AddressSet.TABLE}
 
 
-def kept(plan: NorthboundPlan, unknown: Collection[str], owned: State, target_of: TargetOf) -> set[Key]:
+def kept(
+    plan: NorthboundPlan, unknown: Collection[str], owned: State, target_of: TargetOf, absent: Collection[str] = ()
+) -> set[Key]:
     """The keys of a plan that are left as they are in the database (`owned`) while these kinds are unknown: the rows of
-    their tables, and the memberships that join such rows.
+    their tables, and the memberships that join such rows; and what is made of cluster-wide policies. `absent`: the
+    kinds among them that the API server does not have.
     """
     tables = frozenset[str]().union(*(OPTIONAL[kind] for kind in unknown))
+    of_policies = _kept_of_policies(plan, set(unknown).difference(absent), owned)
     if not tables:
-        return set()
-    return {
+        return of_policies
+    return of_policies | {
         key
         for key in plan
         if any(row.table in tables and not _is_other_set(row, owned) for row in rows_of(key, target_of))
@@ -39,7 +43,7 @@ def _is_other_set(row: RowKey, owned: State) -> bool:
     return row.table == AddressSet.TABLE and (there is None or "ippool" not in there.external_ids)
 
 
-def kept_of_policies(plan: NorthboundPlan, unknown: Collection[str], owned: State) -> set[Key]:
+def _kept_of_policies(plan: NorthboundPlan, unknown: Collection[str], owned: State) -> set[Key]:
     """The keys of a plan that are left as they are while kinds of cluster-wide policies are unknown, and not absent:
     what they deny stays denied. That is the ACLs that an earlier controller made of them, and the groups and sets that
     these name and nothing else wants. Other policies come and go meanwhile.

@@ -6,7 +6,7 @@ from typing import Any
 from kube_ovn.derive import Graph, Index, Read, Source
 from kube_ovn.model import names
 from kube_ovn.model.admin_policy import AdminName, AdminPolicy
-from kube_ovn.model.network import ObjectRef, Told
+from kube_ovn.model.network import Told
 from kube_ovn.model.row import State
 from kube_ovn.topology.inputs import Inputs
 from kube_ovn.topology.outputs import Outputs
@@ -19,21 +19,21 @@ MOST_NAMED = 3
 """Policies of the same priority that a user is told."""
 
 
-def define(graph: Graph, inputs: Inputs) -> Source[AdminName, Compiled]:
-    """Derive the rules of cluster-wide policies of all kinds."""
+def define(graph: Graph, inputs: Inputs) -> tuple[Source[AdminName, AdminPolicy], Source[AdminName, Compiled]]:
+    """Derive the cluster-wide policies of all kinds, and their rules."""
+    kinds: tuple[Source[AdminName, Any], ...] = (inputs.admin, inputs.baseline, inputs.cluster)
+    objects: Source[AdminName, AdminPolicy] = graph.union("cluster-wide policies", kinds)
 
     def compile_one(read: Read, name: AdminName, policy: AdminPolicy) -> Compiled:
         return compile_admin(name, policy)
 
-    kinds: tuple[Source[AdminName, Any], ...] = (inputs.admin, inputs.baseline, inputs.cluster)
-    compiled = [graph.derive(f"compiled {each.name}", each, compile_one) for each in kinds]
-    return graph.union("compiled cluster-wide policies", compiled)
+    return objects, graph.derive("compiled cluster-wide policies", objects, compile_one)
 
 
 def define_rows(
     graph: Graph,
     outputs: Outputs,
-    inputs: Inputs,
+    objects: Source[AdminName, AdminPolicy],
     compiled: Source[AdminName, Compiled],
     render: Callable[[Read, str, Compiled, Iterable[tuple[Rule, Seat]]], State],
 ) -> None:
@@ -48,19 +48,27 @@ def define_rows(
     def rows(read: Read, name: AdminName, policy: Compiled) -> State:
         return render(read, str(name), policy, list(_in_force(policy, find(read, name, policy))))
 
-    def tell_faults(read: Read, name: AdminName, policy: Compiled) -> Told | None:
-        return _tell(inputs, name, names.POLICY_REFUSED, "; ".join(policy.faults))
+    def tell(what: str, reason: str, describe: Callable[[Read, AdminName, Compiled], str]) -> None:
+        def work(read: Read, name: AdminName, policy: AdminPolicy) -> Told | None:
+            found = read.get(compiled, name)
+            message = "" if found is None else describe(read, name, found)
+            return Told(object=policy_ref(policy), reason=reason, message=message) if message else None
 
-    def tell_crowd(read: Read, name: AdminName, policy: Compiled) -> Told | None:
-        return _tell(inputs, name, names.POLICY_CROWDED, _describe_crowd(policy, find(read, name, policy)))
+        outputs.telling.follow(graph.derive(what, objects, work))
 
-    def tell_order(read: Read, name: AdminName, policy: Compiled) -> Told | None:
-        return _tell(inputs, name, names.POLICY_ORDER, _describe_order(read, levels, name, policy))
-
-    outputs.rows.follow(graph.derive("rows of cluster-wide policies", compiled, rows), lambda name: _find(inputs, name))
-    outputs.telling.follow(graph.derive("faults of cluster-wide policies", compiled, tell_faults))
-    outputs.telling.follow(graph.derive("cluster-wide policies that do not fit", compiled, tell_crowd))
-    outputs.telling.follow(graph.derive("cluster-wide policies of one priority", compiled, tell_order))
+    made = graph.derive("rows of cluster-wide policies", compiled, rows)
+    outputs.rows.follow(made, lambda name: policy_ref(objects.values[name]) if name in objects.values else None)
+    tell("faults of cluster-wide policies", names.POLICY_REFUSED, lambda read, name, found: "; ".join(found.faults))
+    tell(
+        "cluster-wide policies that do not fit",
+        names.POLICY_CROWDED,
+        lambda read, name, found: _describe_crowd(found, find(read, name, found)),
+    )
+    tell(
+        "cluster-wide policies of one priority",
+        names.POLICY_ORDER,
+        lambda read, name, found: _describe_order(read, levels, name, found),
+    )
 
 
 def _wishes(policy: Compiled) -> Mapping[Level, Wishes]:
@@ -109,17 +117,3 @@ def _describe_order(read: Read, levels: Index[Level, AdminName, Wishes], name: A
         f"priority {policy.level.priority} of tier {policy.level.tier} is also that of {named}{more}: the API does not "
         "define which is asked first, and here it is the order of kinds and names"
     )
-
-
-def _tell(inputs: Inputs, name: AdminName, reason: str, message: str) -> Told | None:
-    ref = _find(inputs, name)
-    if not message or ref is None:
-        return None
-    return Told(object=ref, reason=reason, message=message)
-
-
-def _find(inputs: Inputs, name: AdminName) -> ObjectRef | None:
-    sources: tuple[Mapping[AdminName, AdminPolicy], ...]
-    sources = (inputs.admin.values, inputs.baseline.values, inputs.cluster.values)
-    found = next((some[name] for some in sources if name in some), None)
-    return None if found is None else policy_ref(found)

@@ -50,7 +50,7 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
 
     compiled = graph.derive("compiled policies", inputs.policies, compile_one)
     versions = graph.derive("IP families", inputs.one, families)
-    wide = cluster_wide.define(graph, inputs)
+    objects, wide = cluster_wide.define(graph, inputs)
     every = graph.union("policies of all kinds", (compiled, wide))
     found = selections.define(graph, inputs, every)
 
@@ -70,14 +70,11 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
     def render_policy_of_namespace(read: Read, name: Name, policy: Compiled) -> State:
         return render(read, str(name), policy)
 
-    def tell(read: Read, name: Name, policy: Compiled) -> Told | None:
-        if not policy.faults:
+    def tell(read: Read, name: Name, policy: NetworkPolicy) -> Told | None:
+        found = read.get(compiled, name)
+        if found is None or not found.faults:
             return None
-        return Told(
-            object=policy_ref(inputs.policies.values[name]),
-            reason=names.POLICY_REFUSED,
-            message="; ".join(policy.faults),
-        )
+        return Told(object=policy_ref(policy), reason=names.POLICY_REFUSED, message="; ".join(found.faults))
 
     def render_one(read: Read, selection: Selection, need: Need) -> State:
         return render_selection(selection, need, read.get(versions, ONE) or ())
@@ -96,8 +93,8 @@ def define(graph: Graph, outputs: Outputs, on: Reads) -> None:
     outputs.rows.follow(graph.derive("rows of selections by port", found.numbers, render_by_port))
     rows = graph.derive("rows of policies", compiled, render_policy_of_namespace)
     outputs.rows.follow(rows, lambda name: _find(inputs, name))
-    outputs.telling.follow(graph.derive("faults of policies", compiled, tell))
-    cluster_wide.define_rows(graph, outputs, inputs, wide, render)
+    outputs.telling.follow(graph.derive("faults of policies", inputs.policies, tell))
+    cluster_wide.define_rows(graph, outputs, objects, wide, render)
     _define_members(graph, outputs, on, found)
     _define_nodes(graph, outputs, on, every, wide)
 
