@@ -5,7 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from kube_ovn.model import names
+from kube_ovn.model.nb import PortGroup
 from kube_ovn.model.policy import NetworkPolicy
+from kube_ovn.model.row import RowKey
 from kube_ovn.topology.policy.compile import compile_policy
 from kube_ovn.topology.policy.rules import Compiled, Direction, Selection, Service, Span
 from kube_ovn.topology.policy.selector import Requirement, anchors
@@ -139,3 +142,15 @@ def test_a_policy_that_is_made_anew_is_told_of_as_itself() -> None:
     world.put(odd("second"))
     assert not world.told("first")
     assert "it says neither podSelector" in world.told("second")
+
+
+def test_restricted_pods_have_their_group_when_there_is_no_node() -> None:
+    world = World(node("node1", 1), pod("a"), msgspec.convert({"metadata": META}, NetworkPolicy))
+    world.api.remove(node("node1", 1).metadata.uid)
+    world.put()
+    group = RowKey(PortGroup.TABLE, names.POLICY_PORTS)
+    assert {key.target for key in world.topology.state if len(key) == 4 and key[:2] == group} == {"a.default"}
+    assert group in world.topology.state
+
+
+META = {"name": "p", "namespace": "default", "uid": "u"}

@@ -1,6 +1,6 @@
 """Policies as rows, and the membership of each Pod in what policies speak of."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -150,7 +150,10 @@ def _define_nodes(
         if not acls:
             return None
         joined = tuple(Member(PortGroup.TABLE, names.POLICY_PORTS, "acls", each.key) for each in acls)
-        return facts(*acls, PortGroup(name=names.POLICY_PORTS, external_ids=owned()), members=joined)
+        return facts(*acls, members=joined)
+
+    def render_group(read: Read, tier: int, those: Mapping[Any, Compiled]) -> State:
+        return facts(PortGroup(name=names.POLICY_PORTS, external_ids=owned()))
 
     def join(read: Read, name: str, node: Node) -> State:
         sets = [(names.joined_nodes_set(each.version), str(each)) for each in _joined(read, on, node)]
@@ -164,6 +167,7 @@ def _define_nodes(
 
     reached = graph.derive("addresses that nodes are reached at", on.inputs.nodes, reach)
     selected_nodes.define(graph, outputs, on.inputs, wide, reached)
+    outputs.rows.follow(graph.derive("group of all restricted Pods", any_policy, render_group))
     outputs.rows.follow(graph.derive("sets of joined nodes", on.inputs.one, render_sets))
     outputs.rows.follow(graph.derive("joined nodes", on.inputs.nodes, join), lambda name: _node_ref(on.inputs, name))
     rows = graph.derive("nodes' way to their Pods", on.inputs.nodes, allow)
