@@ -12,11 +12,12 @@ from bench.decide import measure_decisions
 from bench.faults import measure_faults
 from bench.figure import Figure
 from bench.gateways import measure_gateways
+from bench.policies import measure_policies
 from bench.services import measure_services
 from bench.subnets import measure_subnets
 from sandbox.progress import say
 
-PARTS = ["decisions", "controller", "faults", "subnets", "gateways", "services", "cluster"]
+PARTS = ["decisions", "controller", "faults", "subnets", "gateways", "services", "policies", "cluster"]
 
 
 async def _measure(parts: list[str]) -> tuple[list[Figure], list[str]]:
@@ -37,6 +38,8 @@ async def _measure(parts: list[str]) -> tuple[list[Figure], list[str]]:
         figures += measure_gateways()
     if "services" in parts:
         figures += await measure_services()
+    if "policies" in parts:
+        figures += await measure_policies()
     if "cluster" in parts:
         found, missing = await measure_cluster()
         figures += found

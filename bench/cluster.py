@@ -12,6 +12,7 @@ from functools import partial
 import aiohttp
 
 from bench.adds import measure_adds
+from bench.enforced import measure_enforcement
 from bench.figure import Anchor, Ask, Figure, median
 from bench.gateways import measure_failover
 from bench.idle import measure_idle, measure_plugin, measure_quiet
@@ -59,6 +60,7 @@ async def _measure(client: Client, nodes: Mapping[str, str]) -> tuple[list[Figur
         "gateways": measure_failover,
         **{f"names asked {what}": partial(measure_lookups, who) for who, what in SERVERS.items()},
         "session affinity": measure_affinity,
+        "policies": lambda: measure_enforcement(client),
     }
     await ensure_namespace(client, NAMESPACE)
     try:

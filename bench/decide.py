@@ -121,6 +121,10 @@ class Decisions:
         topology.look(self._stores)
         topology.settle()
 
+    def rows(self) -> int:
+        """The number of rows and memberships that are wanted."""
+        return len(self._topology.state)
+
     def put(self, item: Object) -> None:
         self._by_type[type(item)].put(item)
 
@@ -173,6 +177,11 @@ def _objects() -> dict[str, Object]:
         api.put(pod(f"p{number}", f"node{number % NODES}", namespace=f"n{number % SUBNETS}", uid=f"pod-{number}"))
     for number in range(SERVICES):
         api.put(*_service(number))
+    return recorded(api)
+
+
+def recorded(api: Api) -> dict[str, Object]:
+    """The objects when every address is recorded and every status written."""
     topology, before = Topology(fabric()), None
     while before is None or topology.writes:
         view = api.snapshot()

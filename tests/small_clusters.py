@@ -84,8 +84,9 @@ def fabric(
     exclude: tuple[str, ...] = (),
     *,
     trusts_tenants: bool = False,
+    private: bool = False,
 ) -> Fabric:
-    default = {"cidrBlock": cidr, "excludeIps": list(exclude), "natOutgoing": True, "default": True}
+    default = {"cidrBlock": cidr, "excludeIps": list(exclude), "natOutgoing": True, "default": True, "private": private}
     return Fabric(
         router="ovn-cluster",
         default="ovn-default",
@@ -200,8 +201,10 @@ def aged(item: Node, age: str) -> Node:
     return msgspec.structs.replace(item, metadata=msgspec.structs.replace(item.metadata, creation_timestamp=age))
 
 
-def policy(name: str, *, namespace: str = "default", **spec: Any) -> NetworkPolicy:
-    meta = ObjectMeta(name=name, namespace=namespace, uid=f"policy-uid-{name}")
+def policy(
+    name: str, *, namespace: str = "default", annotations: dict[str, str] | None = None, **spec: Any
+) -> NetworkPolicy:
+    meta = ObjectMeta(name=name, namespace=namespace, uid=f"policy-uid-{name}", annotations=annotations or {})
     return NetworkPolicy(metadata=meta, spec=NetworkPolicySpec(**spec))
 
 

@@ -80,7 +80,9 @@ fi
 encap_ip=$(tunnel_address)
 vsctl set Open_vSwitch . external_ids:ovn-encap-ip="\"$encap_ip\""
 wait_for "bridge br-int" test -S "$run_dir/br-int.mgmt"
-run ovn-controller "unix:$run_dir/db.sock" --pidfile -vsyslog:off -vconsole:info
+# What policies log has a file of its own, which kube-ovn-cniserver reads; ovs-healthcheck.sh keeps it small.
+run ovn-controller "unix:$run_dir/db.sock" --pidfile -vsyslog:off -vconsole:info \
+    -vfile:off -vacl_log:file:info -vacl_log:console:off --log-file="$run_dir/acl.log"
 if [ "$DATAPATH" = system ]; then
     # No deadline: without the Southbound database there are no new flows, and the old ones are the best there is.
     until flows_installed; do sleep 0.05; done

@@ -7,7 +7,9 @@ import pytest
 from sandbox.layout import OUTSIDE_FAR_V4, OUTSIDE_FAR_V6, IpFamily
 from tests.cluster import kube
 from tests.cluster.fabric import Block, change, own_subnet, ready, recorded, subnet, told, warned
+from tests.cluster.kube import Json
 from tests.cluster.lab import HTTP, SERVER, Pod, Scene, manifest, until
+from tests.cluster.policies import DENY, apply, connects, labelled, remove
 from tests.cluster.test_addresses import ADDRESS, MAC, POOL, PRIVILEGED, SWITCH, stateful
 from tests.cluster.test_dns import CLUSTER_DNS, NOBODY, ZONE, ask
 from tests.cluster.test_services import answers, answers_node, backend, heard, read_service, service
@@ -175,3 +177,24 @@ def test_the_nodes_answer_for_names_in_both_families(scene: Scene) -> None:
         answer = ask(client, f"none.{scene.namespace}.svc.{ZONE}", server=server)
         assert (answer.code, answer.answers) == ("NXDOMAIN", [])
         assert ask(client, f"kubernetes.default.svc.{ZONE}", "TXT", server=server, tcp=True).code == "NOERROR"
+
+
+def test_policies_of_both_families(scene: Scene) -> None:
+    server, near, far = scene.start(
+        backend("web", "node1"), labelled(manifest("near", "node1"), role="client"), manifest("far", "node2")
+    )
+    apply(scene, "deny", DENY)
+    rule: Json = {"from": [{"podSelector": {"matchLabels": {"role": "client"}}}], "ports": [{"port": HTTP}]}
+    apply(scene, "in", {"podSelector": {"matchLabels": {"app": "web"}}, "ingress": [rule]})
+    for address in both(server):
+        assert connects(scene, near, address)
+        assert not connects(scene, far, address)
+    blocks = [{"ipBlock": {"cidr": f"{address}/{size}"}} for address, size in zip(both(server), (32, 128), strict=True)]
+    for block, allowed in zip(blocks, both(server), strict=True):
+        apply(scene, "out", {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": [block]}]})
+        assert [connects(scene, near, each) for each in both(server)] == [each == allowed for each in both(server)]
+    remove(scene, "deny")
+    remove(scene, "in")
+    apply(scene, "out", {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": blocks}]})
+    for address in both(server):
+        assert connects(scene, far, address)

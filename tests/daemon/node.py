@@ -188,7 +188,8 @@ class Node:
         control = f"--unixctl={self.folder}/vswitchd.ctl"
         self._start_inside(VSWITCHD, self.ovn.endpoint("vswitch"), "--disable-system", control)
         until("the bridge is there", lambda: (self.folder / "br-int.mgmt").exists())
-        self._start_inside("ovn-controller", self.ovn.endpoint("vswitch"), f"--unixctl={self.folder}/controller.ctl")
+        control, log = f"--unixctl={self.folder}/controller.ctl", f"--log-file={self.folder}/acl.log"
+        self._start_inside("ovn-controller", self.ovn.endpoint("vswitch"), control, *LOGGING, log)
 
     def stop_switch(self) -> None:
         """End vswitchd and ovn-controller as a crash would."""
@@ -212,6 +213,7 @@ class Node:
             "kubeconfig": self.kube.kubeconfig,
             "ovs-socket": self.folder / "vswitch.sock",
             "bind-socket": self.socket,
+            "acl-log": self.folder / "acl.log",
             "cni-conf-dir": self.conflist.parent,
         }
         argv = ["nsenter", f"--net=/run/netns/{self.netns}"]
@@ -327,6 +329,7 @@ class Node:
         uid = self.api("GET", f"/api/v1/namespaces/default/pods/{name}")["metadata"]["uid"]
         self.forget(name)
         spec = {"subnet": subnet, "ipAddress": address, "macAddress": _mac(address), "ownerUID": uid}
+        spec |= {"podName": name, "namespace": "default"}
         meta = {"name": f"{name}.default", "labels": {names.IP_NODE: NAME}}
         self.api("POST", IPS, {"apiVersion": "kubeovn.io/v1", "kind": "IP", "metadata": meta, "spec": spec})
 
@@ -399,6 +402,8 @@ class Node:
         return {link["ifname"] for link in shown}
 
 
+LOGGING = ("-vfile:off", "-vacl_log:file:info", "-vacl_log:console:off")
+"""As in `images/scripts/start-ovs.sh`."""
 MAIN = "from kube_ovn.daemon.main import main; main()"
 
 

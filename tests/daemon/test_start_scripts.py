@@ -230,3 +230,20 @@ def test_a_switch_lives_without_central_but_is_not_ready(nodes: list[str], folde
         assert not one.healthy("ovs-healthcheck.sh", "ready")
         one.kill("/run/openvswitch/ovs-vswitchd.pid")
         assert one.ended() == 1
+
+
+def test_what_policies_log_has_a_file_of_its_own_that_stays_small(nodes: list[str], folder: Path) -> None:
+    one, log = switch(folder, nodes, 1), "/run/openvswitch/acl.log"
+    with one.running():
+        until("ovn-controller", lambda: one.attempt("ovn-appctl", "-t", "ovn-controller", "version")[0] == 0)
+        assert one.run("stat", "-c", "%s", log) == "0"
+        levels = one.run("ovn-appctl", "-t", "ovn-controller", "vlog/list").splitlines()
+        files = {each.split()[0]: each.split()[1:] for each in levels[2:]}
+        assert [name for name, (_, _, file) in files.items() if file != "OFF"] == ["acl_log"]
+        assert files["acl_log"] == ["OFF", "OFF", "INFO"]
+        one.run("truncate", "-s", "16M", log)
+        assert one.healthy("ovs-healthcheck.sh", "alive")
+        assert one.run("stat", "-c", "%s", log) == str(16 << 20)
+        one.run("truncate", "-s", "17M", log)
+        assert one.healthy("ovs-healthcheck.sh", "alive")
+        assert one.run("stat", "-c", "%s", log) == "0"

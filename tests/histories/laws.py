@@ -26,6 +26,7 @@ REFERS_TO = {
     "load_balancer": ("Load_Balancer",),
     "health_check": ("Load_Balancer_Health_Check",),
     "dns_records": ("DNS",),
+    "bands": ("Meter_Band",),
     "addresses": (),
 }
 """Tables that the columns of memberships refer to."""

@@ -43,6 +43,10 @@ class Database:
 
     def verdict(self, port: str, direction: str, packet: Packet) -> str:
         """`allow`, or the action that stops the packet at a port. `direction` as in an ACL."""
+        return self.judge(port, direction, packet)[0]
+
+    def judge(self, port: str, direction: str, packet: Packet) -> tuple[str, list[Acl]]:
+        """The verdict, and the ACLs that log the packet on the way to it: at most one in each tier."""
         there = [
             self._rows[key]
             for group, ports in self._groups.items()
@@ -50,17 +54,20 @@ class Database:
             for key in self._acls.get(group, ())
             if self._rows[key].direction == direction
         ]
+        logs: list[Acl] = []
         for tier in sorted({each.tier for each in there}):
             matching = [each for each in there if each.tier == tier and self._matches(each.match, port, packet)]
             if not matching:
                 continue
             best = max(each.priority for each in matching)
-            actions = {each.action for each in matching if each.priority == best}
-            assert len(actions) == 1, f"{actions} at one priority"
-            action = actions.pop()
+            decisive = [each for each in matching if each.priority == best]
+            outcomes = {(each.action, each.log) for each in decisive}
+            assert len(outcomes) == 1, f"{outcomes} at one priority"
+            action, is_logged = outcomes.pop()
+            logs += decisive[:1] if is_logged else []
             if action != "pass":
-                return action.removesuffix("-related")
-        return "allow"
+                return action.removesuffix("-related"), logs
+        return "allow", logs
 
     def _matches(self, match: str, port: str, packet: Packet) -> bool:
         return all(any(self._holds(term, port, packet) for term in _terms(part)) for part in match.split(" && "))

@@ -48,10 +48,10 @@ class Cluster:
 
 def allows(cluster: Cluster, packet: Packet) -> bool:
     """Whether all policies together let a packet, the first of its connection, pass."""
-    return _may_leave(cluster, packet) and _may_enter(cluster, packet)
+    return may_leave(cluster, packet) and may_enter(cluster, packet)
 
 
-def _may_leave(cluster: Cluster, packet: Packet) -> bool:
+def may_leave(cluster: Cluster, packet: Packet) -> bool:
     pod = _restricted(packet.source)
     if pod is None:
         return True
@@ -59,7 +59,7 @@ def _may_leave(cluster: Cluster, packet: Packet) -> bool:
     said = cluster.tiers.admin(question)
     if said != "pass":
         return said == "allow"
-    found = [each for each in cluster.policies if _is_about(each, pod) and "Egress" in _types(each)]
+    found = [each for each in cluster.policies if is_about(each, pod) and "Egress" in types_of(each)]
     if not found:
         return cluster.tiers.baseline(question) != "deny"
     return any(
@@ -67,7 +67,7 @@ def _may_leave(cluster: Cluster, packet: Packet) -> bool:
     )
 
 
-def _may_enter(cluster: Cluster, packet: Packet) -> bool:
+def may_enter(cluster: Cluster, packet: Packet) -> bool:
     pod = _restricted(packet.target)
     if pod is None or (packet.source.node and packet.source.node == pod.spec.node_name):
         return True
@@ -75,7 +75,7 @@ def _may_enter(cluster: Cluster, packet: Packet) -> bool:
     said = cluster.tiers.admin(question)
     if said != "pass":
         return said == "allow"
-    found = [each for each in cluster.policies if _is_about(each, pod) and "Ingress" in _types(each)]
+    found = [each for each in cluster.policies if is_about(each, pod) and "Ingress" in types_of(each)]
     if not found:
         return cluster.tiers.baseline(question) != "deny"
     return any(
@@ -100,13 +100,15 @@ def _restricted(end: End) -> Pod | None:
     return next((pod for pod in end.pods if not pod.spec.host_network), None)
 
 
-def _types(policy: NetworkPolicy) -> list[str]:
+def types_of(policy: NetworkPolicy) -> list[str]:
+    """The directions in which a policy isolates, as its field `policyTypes` names them."""
     if policy.spec.policy_types:
         return list(policy.spec.policy_types)
     return ["Ingress", "Egress"] if policy.spec.egress else ["Ingress"]
 
 
-def _is_about(policy: NetworkPolicy, pod: Pod) -> bool:
+def is_about(policy: NetworkPolicy, pod: Pod) -> bool:
+    """Whether a policy selects a Pod."""
     same = policy.metadata.namespace == pod.metadata.namespace
     return same and _selects(policy.spec.pod_selector, pod.metadata.labels)
 

@@ -147,7 +147,7 @@ def denied(state: State) -> dict[str, bool]:
     """By port, whether it gets no packet from the Pod `b` of another Namespace."""
     database, source = Database(state), next(iter(entries(state, own_set())), "10.16.0.99")
     asked = Packet(source=source, target="10.16.0.1", protocol="TCP", port=80)
-    return {port: database.verdict(port, "to-lport", asked) == "drop" for port in ("a.default", "b.red")}
+    return {port: database.judge(port, "to-lport", asked)[0] == "drop" for port in ("a.default", "b.red")}
 
 
 def own_set() -> str:

@@ -15,6 +15,7 @@ from kube_ovn.daemon.announce import announce
 from kube_ovn.daemon.attach import Pods
 from kube_ovn.daemon.attached import NodeNetworks
 from kube_ovn.daemon.conflist import render_conflist, write_conflist
+from kube_ovn.daemon.decisions import Decisions
 from kube_ovn.daemon.guard import Guard
 from kube_ovn.daemon.health import HealthPorts
 from kube_ovn.daemon.name_service import NameService
@@ -84,6 +85,7 @@ class Daemon:
         self._proxy = Proxy(view, self._tell_of_service)
         self._health = HealthPorts(view, self._tell_of_service)
         self._names = NameService(settings, kube, view)
+        self._decisions = Decisions(settings.acl_log, view)
         self._recorder = Recorder(kube, names.CNISERVER, settings.node_name)
         self._chassis: str | None = None
         self._encaps: tuple[Address, ...] = ()
@@ -98,6 +100,7 @@ class Daemon:
     async def run(self) -> None:
         settings, name, label = self._settings, self._settings.node_name, names.label_value(self._settings.node_name)
         REGISTRY.register(self._node.traffic)
+        REGISTRY.register(self._decisions)
         server = Server(name, self._pods, lambda: self._node.complaint, self._report)
         health = serve_health(
             settings.pprof_port,
@@ -129,6 +132,7 @@ class Daemon:
                 self._keep_conflist(),
                 self._announce_when_proven(),
                 self._recorder.run(),
+                self._decisions.run(),
                 *self._service_parts(),
             ):
                 group.create_task(part)

@@ -49,6 +49,7 @@ class Settings:
     kubernetes_service_port: int = flag(443, "the API server's port there", int)
     ovs_socket: str = flag("/run/openvswitch/db.sock", "socket of the node's Open vSwitch database")
     bind_socket: str = flag("/run/openvswitch/kube-ovn-daemon.sock", "socket on which the CNI plugin is served")
+    acl_log: str = flag("/run/openvswitch/acl.log", "file to which ovn-controller writes what policies log")
     cni_conf_dir: str = flag("/etc/cni/net.d", "directory of the container runtime's CNI configurations")
     cni_conf_name: str = flag(
         "01-kube-ovn.conflist", "file name of kube-ovn's there, written when the node's network works"

@@ -68,6 +68,9 @@ READ: Mapping[Kind, Set[str]] = {
         }
     ),
     Kind.SERVICE: frozenset({names.HEALTH_CHECK, names.AFFINITY_TIMEOUT}),
+    Kind.NETWORK_POLICY: frozenset(
+        {names.ENABLE_LOG, names.LOG_ACTIONS, names.LOG_RATE, names.POLICY_MODE, names.ENFORCED}
+    ),
 }
 """The annotations that are read, or written for users to read, by kind."""
 _OF_THE_FABRIC = READ[Kind.NODE] | {names.ALLOCATED, names.LOGICAL_ROUTER, names.ROUTED, names.WRITTEN_BACK}
@@ -93,6 +96,7 @@ LATER: Mapping[Kind, Set[str]] = {
         {"tunnel_interface", "node_networks", "ingress_rate", "egress_rate", "ingress_burst", "egress_burst"}
     ),
     Kind.SERVICE: frozenset({"logical_router", "logical_switch", "attachmentprovider", "bgp"}),
+    Kind.NETWORK_POLICY: frozenset({"network_policy_enforcement", "network_policy_for"}),
 }
 """What users of the first implementation may wish for, by kind, and cannot here yet (contract §1.2-1.4)."""
 ATTACHABLE = _OF_ATTACHMENTS | {

@@ -49,6 +49,14 @@ CHASSIS = "ovn.kubernetes.io/chassis"
 NETWORKS = "ovn.kubernetes.io/attached_networks"
 """On a Node: the networks that it is attached to, and the addresses that it talks to (`host.attached`)."""
 
+ENABLE_LOG = "ovn.kubernetes.io/enable_log"
+"""On a NetworkPolicy: `true` has its verdicts logged, those that `log_acl_actions` names."""
+LOG_ACTIONS = "ovn.kubernetes.io/log_acl_actions"
+LOG_RATE = "ovn.kubernetes.io/acl_log_meter_rate"
+"""The most packets that are logged in a second, on each node."""
+POLICY_MODE = "ovn.kubernetes.io/policy_mode"
+"""On a NetworkPolicy: `audit` restricts nothing; what the policy would drop is logged."""
+
 VETH_PAIR = "veth-pair"
 
 # --- Kubernetes objects ---
@@ -161,7 +169,7 @@ ACL_PAST_GUARD = 32001
 OPEN_PORTS = "kube_ovn.open_ports"
 """Port_Group of the ports that may send anything. No Node has this name in a port group: those begin with `node.`."""
 ACL_NEXT_TIER = 0
-"""Leads packets to the next tier that OVN would not lead there."""
+"""Leads packets to the next tier that OVN would not lead there; in the last tier it allows them."""
 TIER_SUBNET = 2
 ACL_PRIVATE_DROP = 1000
 """In a private subnet: stops packets that no other ACL allows."""
@@ -184,9 +192,15 @@ NetworkPolicy opens what a private subnet closes.
 """
 ACL_POLICY_DROP = 31000
 """Drops what no rule of a NetworkPolicy allows."""
-ACL_POLICY_ALLOW = 31001
-ACL_POLICY_NAMES = 31002
+ACL_POLICY_DROP_LOGGED = 31001
+"""The same, and logs it. Of two ACLs with one priority it is not known which one counts, so the one that logs is above
+the one that does not.
+"""
+ACL_POLICY_ALLOW = 31002
+ACL_POLICY_NAMES = 31003
 """Allows questions for names, with a label (`ACL_DNS_COMMIT`)."""
+ACL_POLICY_ALLOW_LOGGED = 31004
+ACL_POLICY_NAMES_LOGGED = 31005
 ACL_POLICY_NODES = 31010
 """Allows what a node sends to the Pods on it, such as the probes of the kubelet."""
 ACL_ADMIN_NODES = 32767
@@ -202,6 +216,21 @@ BASELINE_PLACES = 12
 ACL_LAST_POLICY = 1800
 """Less one for each place: the priority of a rule of the BaselineAdminNetworkPolicy, below all but ACL_DNS_COMMIT."""
 LAST_PLACES = 1799
+ACL_AUDIT_LOG = 1
+"""In the tier of Subnets: logs what no rule of a NetworkPolicy in mode `audit` allows, and leaves it to the next tier.
+For what a Pod in a private subnet receives it is in the tier before: what such a subnet lets in gets no further in its
+own.
+"""
+ACL_AUDIT_PASS = 2
+"""Leaves to the next tier, without a word, what a rule of such a NetworkPolicy allows."""
+ACL_SUBNET_LEAST = 3
+"""The least priority of what a Subnet's user writes of packets that Pods receive: above ours, which must not come in
+its place.
+"""
+AUDIT_PORTS = "kube_ovn.audited"
+"""Port_Group of all Pods that receive packets under an audit, but for those in private subnets."""
+AUDIT_PORTS_PRIVATE = "kube_ovn.audited_private"
+"""Port_Group of the latter."""
 POLICY_PORTS = "kube_ovn.policies"
 """Port_Group of all Pods that policies restrict."""
 CLUSTER_DNS = ("kube-system", "k8s-app", "kube-dns")
@@ -374,6 +403,37 @@ def policy_group(selection: str) -> str:
     node: those begin with `node.`.
     """
     return f"NP.{hashlib.blake2b(selection.encode(), digest_size=8).hexdigest()}"
+
+
+def audit_group(selection: str, where: str) -> str:
+    """Port_Group of the Pods of a selection under an audit. `where`: the direction, and whether their subnet is
+    private. Injective as `policy_group`, and never the name of one: those end in 16 digits.
+    """
+    return f"{policy_group(selection)}.{where}"
+
+
+def policy_meter(namespace: str, rate: int) -> str:
+    """Meter of what is logged of the policies in a Namespace that ask for this rate. Injective: no Namespace has a dot
+    in its name.
+    """
+    return f"NP.{namespace}.{rate}"
+
+
+LONGEST_ACL_NAME = 63
+"""Characters (ovn-nb(5), ACL)."""
+
+
+def policy_log(namespace: str, policy: str, direction: str, rule: str) -> str:
+    """What OVN's log calls a rule of a NetworkPolicy: `np/<namespace>/<policy>/<direction>/<rule>`. Where that is too
+    long, a digest after a `~`, which no name has, stands for the end of the Namespace and policy. Injective beyond
+    chance.
+    """
+    whole, end = f"{namespace}/{policy}", f"/{direction}/{rule}"
+    left = LONGEST_ACL_NAME - len("np/") - len(end)
+    if len(whole) > left:
+        digest = hashlib.blake2b(whole.encode(), digest_size=6).hexdigest()
+        whole = f"{whole[: left - 1 - len(digest)]}~{digest}"
+    return f"np/{whole}{end}"
 
 
 def policy_set(what: str, version: int) -> str:

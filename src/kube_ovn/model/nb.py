@@ -80,7 +80,30 @@ class Acl(Row, frozen=True, kw_only=True):
     action: str
     tier: int = 0
     label: int = 0
+    log: bool = False
+    name: str | None = None
+    """What the log calls it."""
+    severity: str | None = None
+    meter: str | None = None
     options: dict[str, str] = {}
+
+
+class Meter(Row, frozen=True, kw_only=True):
+    """How much is logged."""
+
+    TABLE: ClassVar[str] = "Meter"
+    MEMBERS: ClassVar[tuple[str, ...]] = ("bands",)
+
+    name: str
+    unit: str = "pktps"
+
+
+class MeterBand(Row, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "Meter_Band"
+    KEY: ClassVar[str] = "external_ids"
+
+    rate: int
+    action: str = "drop"
 
 
 class AddressSet(Row, frozen=True, kw_only=True):
@@ -178,6 +201,8 @@ TABLES: tuple[type[Row], ...] = (
     LogicalRouterPolicy,
     PortGroup,
     Acl,
+    Meter,
+    MeterBand,
     AddressSet,
     DhcpOptions,
     HaChassisGroup,

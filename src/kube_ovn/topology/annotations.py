@@ -1,5 +1,5 @@
-"""Annotations that nothing reads, on Pods, Namespaces, Nodes and Services: their users are told. No row and no address
-depends on it.
+"""Annotations that nothing reads, on Pods, Namespaces, Nodes, Services and NetworkPolicies: their users are told. No
+row and no address depends on it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,6 +27,7 @@ def define(graph: Graph, inputs: Inputs, outputs: Outputs) -> None:
     _define_kind(graph, outputs, Kind.NAMESPACE, inputs.namespaces)
     _define_kind(graph, outputs, Kind.NODE, inputs.nodes)
     _define_kind(graph, outputs, Kind.SERVICE, inputs.services)
+    _define_kind(graph, outputs, Kind.NETWORK_POLICY, inputs.policies)
 
 
 def _define_kind(graph: Graph, outputs: Outputs, kind: Kind, objects: Source[K, T]) -> None:

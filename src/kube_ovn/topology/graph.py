@@ -192,7 +192,14 @@ class Topology:
         enforce.define(
             graph,
             outputs,
-            enforce.Reads(inputs=inputs, effective=spaces.effective, pods=ends, holders=having, grants=held),
+            enforce.Reads(
+                inputs=inputs,
+                effective=spaces.effective,
+                features=looks,
+                pods=ends,
+                holders=having,
+                grants=held,
+            ),
         )
         report.define(
             graph,

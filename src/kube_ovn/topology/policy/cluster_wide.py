@@ -1,6 +1,6 @@
 """Cluster-wide policies in the graph: compiled, put in order, as rows, and what their users are told."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kube_ovn.derive import Graph, Index, Read, Source
@@ -35,7 +35,7 @@ def define_rows(
     outputs: Outputs,
     objects: Source[AdminName, AdminPolicy],
     compiled: Source[AdminName, Compiled],
-    render: Callable[[Read, str, Compiled, Iterable[tuple[Rule, Seat]]], State],
+    render: Callable[[Read, AdminName, Compiled, Sequence[tuple[Rule, Seat]]], State],
 ) -> None:
     """Derive rows and Events. `render`: makes the rows of a policy, given the rules that are in force."""
     levels = graph.split("cluster-wide policies by level", compiled, lambda name, policy: _wishes(policy))
@@ -46,7 +46,7 @@ def define_rows(
         return (read.get(seats, policy.level) or {})[name]
 
     def rows(read: Read, name: AdminName, policy: Compiled) -> State:
-        return render(read, str(name), policy, list(_in_force(policy, find(read, name, policy))))
+        return render(read, name, policy, list(_in_force(policy, find(read, name, policy))))
 
     def tell(what: str, reason: str, describe: Callable[[Read, AdminName, Compiled], str]) -> None:
         def work(read: Read, name: AdminName, policy: AdminPolicy) -> Told | None:

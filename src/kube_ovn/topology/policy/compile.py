@@ -12,6 +12,7 @@ from typing import TypeVar
 from kube_ovn.model.addr import Network
 from kube_ovn.model.crd import LabelSelector
 from kube_ovn.model.policy import EgressRule, IngressRule, IPBlock, NetworkPolicy, PolicyPeer, PolicyPort
+from kube_ovn.topology.policy.mode import parse_mode
 from kube_ovn.topology.policy.rules import EVERY_PORT, Compiled, Direction, Rule, Selection, Service, Span
 from kube_ovn.topology.policy.selector import canonical
 
@@ -25,6 +26,7 @@ def compile_policy(policy: NetworkPolicy) -> Compiled:
     """The rules of a NetworkPolicy."""
     spec, namespace = policy.spec, policy.metadata.namespace
     faults: list[str] = []
+    mode = parse_mode(policy.metadata.annotations, faults)
     pods = _tell(faults, "spec.podSelector", canonical, spec.pod_selector)
     if pods is None:
         faults.append("all Pods of the Namespace are taken for selected")
@@ -37,7 +39,7 @@ def compile_policy(policy: NetworkPolicy) -> Compiled:
         for direction in isolated
         for number, each in enumerate(listed[direction])
     ]
-    return Compiled(subject=subject, isolated=isolated, rules=tuple(rules), faults=tuple(faults))
+    return Compiled(subject=subject, isolated=isolated, rules=tuple(rules), mode=mode, faults=tuple(faults))
 
 
 def _isolated(policy: NetworkPolicy, faults: list[str]) -> tuple[Direction, ...]:

@@ -120,6 +120,21 @@ class Seat(NamedTuple):
     """Whether the rule has its place in the order; else only a part of it is in force (`admin.close`)."""
 
 
+class Mode(NamedTuple):
+    """Whether a policy is enforced, and what is logged of it."""
+
+    audit: bool = False
+    """Whether it restricts nothing, and what it would drop is logged."""
+    actions: frozenset[str] = frozenset()
+    """Those of `allow` and `drop` that are logged."""
+    rate: int = 0
+    """The most packets that are logged in a second."""
+
+
+ENFORCED = Mode()
+"""A policy that says nothing of it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
     """A policy: Pods, the directions in which only what rules allow passes, and the rules, in their order."""
@@ -127,6 +142,7 @@ class Compiled:
     subject: Selection
     isolated: tuple[Direction, ...]
     rules: tuple[Rule, ...] = ()
+    mode: Mode = ENFORCED
     faults: tuple[str, ...] = ()
     """The parts that cannot be understood, one sentence each. They allow nothing."""
     level: Level | None = None

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from kube_ovn.derive import Derived, Graph, Read, Source
 from kube_ovn.model.kube import Namespace, Pod
-from kube_ovn.topology.inputs import Inputs
+from kube_ovn.topology.inputs import Inputs, Name
 from kube_ovn.topology.policy.rules import Compiled, Direction, Port, Rule, Selection
 from kube_ovn.topology.policy.selector import Selector, anchors, selects
 from kube_ovn.topology.ports.pod import needs_port
@@ -27,12 +27,20 @@ class NamedPort(NamedTuple):
     name: str
 
 
+class Asked(NamedTuple):
+    """A wish of a policy: to have logged what no rule allows in one direction."""
+
+    direction: Direction
+    rate: int
+    policy: Name
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
     """What policies need of a selection, and of its Pods with certain ports."""
 
     isolated: frozenset[Direction] = frozenset()
-    """The directions in which the Pods may only do what rules allow; there is a Port_Group when there is one."""
+    """The directions in which the Pods are restricted; there is a Port_Group when there is one."""
     ruled: bool = False
     """Whether there is a Port_Group also where the Pods may do what no rule is about."""
     peer: bool = False
@@ -45,11 +53,27 @@ class Need:
     """Those by which rules speak of peers."""
     own_peer_ports: frozenset[tuple[str, str]] = frozenset()
     """Those by which rules speak of peers that have addresses of their own."""
+    logged: frozenset[Asked] = frozenset()
+    """The wishes of policies that are enforced."""
+    audits: frozenset[Asked] = frozenset()
+    """Those of policies that are not, and are to be tried on the Pods."""
+    audited_ports: frozenset[tuple[str, str]] = frozenset()
+    """Those by which rules of such policies speak of the Pods they are tried on."""
 
     @property
     def grouped(self) -> bool:
-        """Whether there is a Port_Group."""
+        """Whether there is a Port_Group of the Pods that policies restrict."""
         return self.ruled or bool(self.isolated)
+
+    @property
+    def ports(self) -> frozenset[tuple[str, str]]:
+        """All ports by which rules speak of the Pods."""
+        return self.restricted_ports | self.peer_ports | self.own_peer_ports | self.audited_ports
+
+    @property
+    def audited(self) -> frozenset[Direction]:
+        """The directions in which policies are tried; there is a Port_Group for each."""
+        return frozenset(each.direction for each in self.audits)
 
     def __or__(self, other: "Need") -> "Need":
         return Need(
@@ -60,23 +84,23 @@ class Need:
             restricted_ports=self.restricted_ports | other.restricted_ports,
             peer_ports=self.peer_ports | other.peer_ports,
             own_peer_ports=self.own_peer_ports | other.own_peer_ports,
+            logged=self.logged | other.logged,
+            audits=self.audits | other.audits,
+            audited_ports=self.audited_ports | other.audited_ports,
         )
 
     def by_port(self, protocol: str, name: str) -> "Need":
         """What policies need of the Pods that have a port of this name."""
         at = (protocol, name)
         is_restricted = at in self.restricted_ports
+        audits = (each for each in self.audits if each.direction is Direction.INGRESS and at in self.audited_ports)
         return Need(
             isolated=self.isolated if is_restricted else frozenset(),
             ruled=self.ruled and is_restricted,
             peer=at in self.peer_ports,
             own_peer=at in self.own_peer_ports,
+            audits=frozenset(audits),
         )
-
-    @property
-    def ports(self) -> frozenset[tuple[str, str]]:
-        """All ports by which rules speak of the Pods."""
-        return self.restricted_ports | self.peer_ports | self.own_peer_ports
 
 
 Chosen: TypeAlias = Mapping[Selection, Need]
@@ -110,7 +134,7 @@ class Selections:
 
 def define(graph: Graph, inputs: Inputs, compiled: Source[Any, Compiled]) -> Selections:
     """Derive the selections that each Pod is in. `compiled`: the policies of all kinds."""
-    needs = graph.split("needs of selections", compiled, lambda name, policy: needs_of(policy))
+    needs = graph.split("needs of selections", compiled, needs_of)
     selections = graph.derive("selections", needs, _merge)
     candidates = graph.index("selections by label", selections, _file)
     scopes = graph.index("selections by Namespaces", selections, lambda each, need: [each.namespaces] * _is_wide(each))
@@ -141,27 +165,38 @@ def define(graph: Graph, inputs: Inputs, compiled: Source[Any, Compiled]) -> Sel
     return Selections(chosen=chosen, traits=traits, needs=selections, matching=matching, numbers=numbers)
 
 
-def needs_of(policy: Compiled) -> dict[Selection, Need]:
+def needs_of(name: Any, policy: Compiled) -> dict[Selection, Need]:
     """What a policy needs of each selection that it speaks of."""
-    found = {policy.subject: Need(isolated=frozenset(policy.isolated), ruled=policy.level is not None)}
+    mode = policy.mode
+    asked = frozenset(Asked(each, mode.rate, name) for each in policy.isolated)
+    named = frozenset(
+        (service.protocol, port)
+        for rule in policy.rules
+        if rule.direction is Direction.INGRESS
+        for service in rule.services or ()
+        for port in service.named
+    )
+    if mode.audit:
+        found = {policy.subject: Need(audits=asked, audited_ports=named)}
+    else:
+        logged = asked if "drop" in mode.actions else frozenset[Asked]()
+        isolated = frozenset(policy.isolated)
+        ruled = policy.level is not None
+        found = {policy.subject: Need(isolated=isolated, ruled=ruled, restricted_ports=named, logged=logged)}
     for rule in policy.rules:
-        ports = frozenset((each.protocol, name) for each in rule.services or () for name in each.named)
-        if rule.direction is Direction.INGRESS:
-            need, peers = _need_of_peers(rule, whole=True), rule.selections
-            found[policy.subject] |= Need(restricted_ports=ports)
-        else:
-            whole = not rule.anywhere and (rule.services is None or any(each.spans for each in rule.services))
-            need, peers = _need_of_peers(rule, whole=whole, ports=ports), listeners(rule)
-        for each in peers:
+        for each, need in _of_peers(rule):
             found[each] = found.get(each, Need()) | need
     return found
 
 
-def _need_of_peers(rule: Rule, *, whole: bool, ports: frozenset[tuple[str, str]] = frozenset()) -> Need:
-    """What a rule needs of its peers: of all, and of those with certain ports."""
-    if rule.own:
-        return Need(own_peer=whole, own_peer_ports=ports)
-    return Need(peer=whole, peer_ports=ports)
+def _of_peers(rule: Rule) -> Iterable[tuple[Selection, Need]]:
+    """What a rule needs of each selection of Pods at the other end."""
+    if rule.direction is Direction.INGRESS:
+        return ((each, Need(own_peer=True) if rule.own else Need(peer=True)) for each in rule.selections)
+    ports = frozenset((each.protocol, name) for each in rule.services or () for name in each.named)
+    whole = not rule.anywhere and (rule.services is None or any(each.spans for each in rule.services))
+    need = Need(own_peer=whole, own_peer_ports=ports) if rule.own else Need(peer=whole, peer_ports=ports)
+    return ((each, need) for each in listeners(rule))
 
 
 EVERYONE = Selection("", (), ())

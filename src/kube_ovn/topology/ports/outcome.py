@@ -37,6 +37,7 @@ class End:
     """A port that a Pod has, and the addresses that others see it at."""
 
     port: str
+    subnet: str
     addresses: tuple[Address, ...]
 
 
@@ -161,7 +162,11 @@ class _Pods:
             rows=render_pod(pod, inputs),
             write=_publish(pod, annotations),
             told=told if faults else None,
-            end=End(port=names.pod_port(pod.metadata.name, pod.metadata.namespace), addresses=held.grant.addresses),
+            end=End(
+                port=names.pod_port(pod.metadata.name, pod.metadata.namespace),
+                subnet=held.grant.subnet,
+                addresses=held.grant.addresses,
+            ),
         )
 
 

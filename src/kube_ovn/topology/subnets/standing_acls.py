@@ -34,21 +34,21 @@ def render_standing(subnet: Subnet, *, lb: bool, services: tuple[Network, ...], 
 
 
 def _unblocked(subnet: Subnet) -> list[Acl]:
-    """Lead packets of a connection that an ACL ended to the last tier, so that it stays ended until an ACL allows it.
-    Where no ACL of a tier matches such a packet, OVN allows the connection again and looks at no later tier
-    (`build_acls` in northd, 25.03: the flow for `ct_mark.blocked == 1` names no tier). Of packets that Pods send the
-    ACLs after the load balancers decide, where OVN has no such flow.
+    """Lead packets of a connection that an ACL ended to the last tier, so that it stays ended until an ACL allows it,
+    or none matches there. Where no ACL of a tier matches such a packet, OVN allows the connection again and looks at no
+    later tier (`build_acls` in northd, 25.03: the flow for `ct_mark.blocked == 1` names no tier). Of packets that Pods
+    send the ACLs after the load balancers decide, where OVN has no such flow.
     """
     return [
         Acl(
             priority=names.ACL_NEXT_TIER,
             direction="to-lport",
             match="ct.est && ct_mark.blocked == 1",
-            action="pass",
+            action="pass" if tier < names.TIER_LAST else "allow-related",
             tier=tier,
             external_ids=owned(key=f"subnet {subnet.name} blocked {tier}", parent=subnet.name),
         )
-        for tier in range(names.TIER_LAST)
+        for tier in range(names.TIER_LAST + 1)
     ]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address, Network, parse_networks
-from kube_ovn.model.crd import SubnetSpec
+from kube_ovn.model.crd import SubnetAcl, SubnetSpec
 from kube_ovn.model.expression import Match
 from kube_ovn.model.nb import (
     Acl,
@@ -124,8 +124,9 @@ def _policies(router: str, subnet: Subnet) -> list[LogicalRouterPolicy]:
 
 def _acls(inputs: SubnetInputs) -> list[Acl]:
     subnet, spec = inputs.subnet, inputs.spec
+    ranks = _ranks(spec.acls)
     acls = [
-        _acl(subnet, f"user {number}", acl.direction, acl.priority, acl.match, acl.action)
+        _acl(subnet, f"user {number}", acl.direction, ranks.get(acl.priority, acl.priority), acl.match, acl.action)
         for number, (acl, rule) in enumerate(zip(spec.acls, inputs.rules, strict=True))
         if not isinstance(rule, str)
     ]
@@ -149,6 +150,20 @@ def _acls(inputs: SubnetInputs) -> list[Acl]:
                 out, back = f"{ip}.src == {cidr} && {ip}.dst == {other}", f"{ip}.src == {other} && {ip}.dst == {cidr}"
                 acls.append(_pass(subnet, f"allow {other}", names.ACL_PRIVATE_ALLOW, f"({out}) || ({back})"))
     return acls
+
+
+def _ranks(acls: Iterable[SubnetAcl]) -> dict[int, int]:
+    """The priorities that a user's lowest ones become, in the same order: those of audits are below them all. Nothing
+    comes near the next ones of ours, but where a user has nearly a thousand different priorities below those.
+    """
+    ranks: dict[int, int] = {}
+    least = names.ACL_SUBNET_LEAST
+    for priority in sorted({each.priority for each in acls}):
+        if priority >= least:
+            break
+        ranks[priority] = least
+        least += 1
+    return ranks
 
 
 def _pass(subnet: Subnet, what: str, priority: int, match: str) -> Acl:
