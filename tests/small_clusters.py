@@ -12,6 +12,7 @@ import msgspec
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import parse_addresses, parse_networks
+from kube_ovn.model.admin_policy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from kube_ovn.model.crd import (
     IP,
     IPPool,
@@ -62,6 +63,7 @@ from kube_ovn.topology.graph import Topology
 from kube_ovn.topology.inputs import FOLLOWED
 
 T = TypeVar("T", bound=Object)
+W = TypeVar("W", AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy)
 KINDS: Mapping[Kind, type[Any]] = {
     Kind.POD: Pod,
     Kind.NODE: Node,
@@ -72,6 +74,9 @@ KINDS: Mapping[Kind, type[Any]] = {
     Kind.VPC: Vpc,
     Kind.NETWORK_POLICY: NetworkPolicy,
     Kind.SECURITY_GROUP: SecurityGroup,
+    Kind.ADMIN_POLICY: AdminNetworkPolicy,
+    Kind.BASELINE_POLICY: BaselineAdminNetworkPolicy,
+    Kind.CLUSTER_POLICY: ClusterNetworkPolicy,
 }
 
 
@@ -208,6 +213,12 @@ def policy(
 def security_group(name: str, *, uid: str = "", **spec: Any) -> SecurityGroup:
     meta = VersionedMeta(name=name, uid=uid or f"group-uid-{name}", generation=1)
     return SecurityGroup(metadata=meta, spec=SecurityGroupSpec(**spec))
+
+
+def wide_policy(kind: type[W], name: str, **spec: Any) -> W:
+    """A cluster-wide policy of a kind, with the fields of its spec as a user writes them."""
+    uid = f"{kind.__name__}-uid-{name}"
+    return msgspec.convert({"metadata": {"name": name, "uid": uid}, "spec": spec}, kind)
 
 
 def slice_of(

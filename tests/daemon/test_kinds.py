@@ -1,6 +1,7 @@
 """The controller where a kind of object is missing, forbidden or not understood, and where its passes fail."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Collection
 
@@ -14,7 +15,19 @@ from kube_ovn.k8s.credentials import load_credentials
 from kube_ovn.k8s.lease import LEASES
 from kube_ovn.model import names
 from kube_ovn.model.kube import Object
-from kube_ovn.model.resource import ENDPOINT_SLICES, IPPOOLS, IPS, NODES, PODS, SERVICES, SUBNETS, Resource
+from kube_ovn.model.resource import (
+    ADMIN_POLICIES,
+    BASELINE_POLICIES,
+    CLUSTER_POLICIES,
+    ENDPOINT_SLICES,
+    IPPOOLS,
+    IPS,
+    NODES,
+    PODS,
+    SERVICES,
+    SUBNETS,
+    Resource,
+)
 from kube_ovn.ovsdb import commit
 from sandbox.command import run
 from sandbox.paths import venv_bin
@@ -123,6 +136,64 @@ async def test_kinds_that_are_not_installed_are_done_without_until_they_are(worl
         await until("the pool is used", world.settled)
         assert (await world.addresses())["b"] == "10.16.9.9"
         await until("nothing is missing", lambda: metric("unavailable_kinds", "Vpc") == 0)
+
+
+async def test_cluster_wide_policies_count_as_long_as_their_kind_is_installed(world: World) -> None:
+    install_crds(world.server.kubeconfig)
+
+    def acls() -> str:
+        return world.ovn.nbctl(
+            "--bare", "--columns=match", "find", "ACL", "external_ids:policy=AdminNetworkPolicy/deny"
+        )
+
+    async with world.controller():
+        await world.create("a")
+        await until("Pods are served without the kind", world.settled)
+        assert metric("unavailable_kinds", ADMIN_POLICIES.name) == 1
+        for kind in WIDE:
+            apply(world, defining(kind))
+        await world.client.request("POST", ADMIN_POLICIES.path(), body=ADMIN_POLICY)
+        await until("it is in force", lambda: "ip4.src" in acls())
+
+        async def told() -> bool:
+            return "spec.ingress[1].from: it names no peer" in await world.events("deny")
+
+        await until("its user is told what is not understood", told)
+        for kind in WIDE:
+            kubectl(world, "delete", "crd", f"{kind.plural}.policy.networking.k8s.io")
+        await until("it has gone with its kind", lambda: not acls())
+        await world.create("b")
+        await until("Pods are served still", world.settled)
+
+
+WIDE: tuple[Resource[Object], ...] = (ADMIN_POLICIES, BASELINE_POLICIES, CLUSTER_POLICIES)
+ADMIN_POLICY = {
+    "apiVersion": ADMIN_POLICIES.version,
+    "kind": ADMIN_POLICIES.name,
+    "metadata": {"name": "deny"},
+    "spec": {
+        "priority": 1,
+        "subject": {"namespaces": {}},
+        "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}, {"action": "Allow", "from": []}],
+    },
+}
+
+
+def defining(kind: Resource[Object]) -> str:
+    """A definition that lets every spec pass, as YAML (which JSON is)."""
+    group, _, version = kind.version.partition("/")
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    listed = {"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    spec = {
+        "group": group,
+        "names": {"kind": kind.name, "plural": kind.plural},
+        "scope": "Cluster",
+        "versions": [listed],
+    }
+    approved = {"api-approved.kubernetes.io": "unapproved, for a test"}
+    meta = {"name": f"{kind.plural}.{group}", "annotations": approved}
+    made = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": meta, "spec": spec}
+    return json.dumps(made)
 
 
 async def test_without_a_kind_that_is_needed_it_says_so(world: World) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from kube_ovn.model import crd
+from kube_ovn.model.admin_policy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, Pod, Service, ServiceCIDR
 from kube_ovn.model.policy import NetworkPolicy
 from kube_ovn.model.row import Row, State
@@ -28,6 +29,9 @@ KINDS: dict[str, type[Object]] = {
     "ServiceCIDR": ServiceCIDR,
     "NetworkPolicy": NetworkPolicy,
     "SecurityGroup": SecurityGroup,
+    "AdminNetworkPolicy": AdminNetworkPolicy,
+    "BaselineAdminNetworkPolicy": BaselineAdminNetworkPolicy,
+    "ClusterNetworkPolicy": ClusterNetworkPolicy,
 }
 
 

@@ -14,7 +14,8 @@ import msgspec
 from hypothesis import strategies as st
 
 from kube_ovn.model import names
-from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
+from kube_ovn.model.admin_policy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
+from kube_ovn.model.crd import IP, IPPool, LabelSelector, SelectorRequirement, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, ObjectMeta, Pod, Service, ServiceCIDR
 from kube_ovn.model.policy import NetworkPolicy
 from kube_ovn.model.security import SecurityGroup
@@ -33,6 +34,9 @@ EDITED: tuple[type[Any], ...] = (
     ServiceCIDR,
     NetworkPolicy,
     SecurityGroup,
+    AdminNetworkPolicy,
+    BaselineAdminNetworkPolicy,
+    ClusterNetworkPolicy,
 )
 FIXED = {"name", "uid", "namespace", "creation_timestamp", "deletion_timestamp", "generation", "resource_version"}
 """Fields of metadata that no edit changes: they identify the object, or are the API server's."""
@@ -55,6 +59,12 @@ MACS = ("", "0a:00:00:00:00:07", "0a:00:00:00:00:08", "01:00:00:00:00:01")
 UIDS = ("", "Pod default/a #0", "Pod default/web-0 #0", "StatefulSet default/web #0", "StatefulSet default/web #1")
 FLAGS = ("true", "false", "yes")
 POOLS = ("few", "more", "few,more")
+SELECTORS = (
+    LabelSelector(),
+    LabelSelector(match_labels={"team": "blue"}),
+    LabelSelector(match_expressions=(SelectorRequirement(key="team", operator="Near"),)),
+    None,
+)
 LABELS: dict[str, tuple[str, ...]] = {
     "team": ("blue", "red"),
     names.ZONE: ("east", "west"),
@@ -153,7 +163,7 @@ TEXTS: dict[str, tuple[object, ...]] = {
     "port": (53, 80, 8080),
     "PolicyPort.port": (None, 53, 80, "http"),
     "end_port": (None, 81, 9000),
-    "tier": (0, 1, 2),
+    "SecurityGroupSpec.tier": (0, 1, 2),
     "ip_version": ("ipv4", "ipv6", "IPv4"),
     "SecurityGroupRule.protocol": ("all", "tcp", "udp", "icmp", "sctp"),
     "SecurityGroupRule.priority": (1, 2, 16384, 0),
@@ -169,6 +179,18 @@ TEXTS: dict[str, tuple[object, ...]] = {
     "policy_types": ((), ("Ingress",), ("Egress",), ("Ingress", "Egress"), ("Other",)),
     "cidr": ("10.16.0.0/30", "192.0.2.0/24", "fd00:16::/126", "nonsense"),
     "excepted": ((), ("10.16.0.2/32",), ("nonsense",)),
+    "tier": ("Admin", "Baseline", "Other"),
+    "Subject.namespaces": SELECTORS,
+    "AdminPeer.namespaces": SELECTORS,
+    "AdminSpec.priority": (0, 1, 2000),
+    "AdminIngressRule.action": ("Deny", "Allow", "Accept", "Pass", "Other"),
+    "AdminEgressRule.action": ("Deny", "Allow", "Accept", "Pass", "Other"),
+    "AdminIngressRule.name": ("",),
+    "AdminEgressRule.name": ("",),
+    "networks": (None, ("10.16.0.0/30",), ("192.0.2.0/24", "fd00:16::/126"), ("nonsense",)),
+    "domain_names": (None, ("example.com",)),
+    "named_port": (None, "http"),
+    "destination_named_port": (None, "http"),
     "ContainerPort.name": ("", "http"),
     "container_port": (80, 8080),
     "ServicePort.name": ("", "http"),

@@ -7,6 +7,7 @@ import msgspec
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import parse_networks
+from kube_ovn.model.admin_policy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from kube_ovn.model.crd import LabelSelector, Vpc
 from kube_ovn.model.kube import Object, ServicePort, VersionedMeta
 from kube_ovn.model.policy import IngressRule, IPBlock, PolicyPeer, PolicyPort
@@ -27,11 +28,13 @@ from tests.small_clusters import (
     slice_of,
     stateful_set,
     subnet,
+    wide_policy,
 )
 
 AGES = ("2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z")
 WEB = stateful_set("web", 2)
 POOLED = {names.IP_POOL: "10.16.0.2;10.16.0.3"}
+BLUE = {"matchLabels": {"team": "blue"}}
 CHECKED = {names.HEALTH_CHECK: "true"}
 
 FROM_DB = SecurityGroupRule(
@@ -118,6 +121,28 @@ _THINGS: tuple[Object, ...] = (
     ),
     security_group("web", allow_same_group_traffic=True, ingress_rules=(FROM_DB,)),
     security_group("db", tier=1, egress_rules=(FROM_DB, msgspec.structs.replace(FROM_DB, policy="drop"))),
+    wide_policy(
+        AdminNetworkPolicy,
+        "first",
+        priority=0,
+        subject={"namespaces": {}},
+        ingress=[{"action": "Deny", "from": [{"namespaces": BLUE}], "ports": [{"namedPort": "http"}]}],
+        egress=[{"action": "Allow", "to": [{"pods": {"namespaceSelector": {}, "podSelector": BLUE}}, {"nodes": {}}]}],
+    ),
+    wide_policy(
+        ClusterNetworkPolicy,
+        "second",
+        tier="Admin",
+        priority=0,
+        subject={"pods": {"namespaceSelector": {}, "podSelector": BLUE}},
+        egress=[{"action": "Pass", "to": [{"nodes": BLUE}]}, {"action": "Deny", "to": [{"networks": ["0.0.0.0/0"]}]}],
+    ),
+    wide_policy(
+        BaselineAdminNetworkPolicy,
+        "default",
+        subject={"namespaces": BLUE},
+        ingress=[{"action": "Deny", "from": [{"namespaces": {}}]}],
+    ),
 )
 TEMPLATES = {identity(item): item for item in _THINGS}
 FOREIGN = (

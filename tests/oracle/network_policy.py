@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
+from kube_ovn.model.admin_policy import AdminPolicy
 from kube_ovn.model.crd import LabelSelector
-from kube_ovn.model.kube import Namespace, Pod
+from kube_ovn.model.kube import Namespace, Node, Pod
 from kube_ovn.model.policy import EgressRule, IngressRule, IPBlock, NetworkPolicy, PolicyPeer, PolicyPort
+from tests.oracle.cluster_policy import Question, Tiers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,12 @@ class Packet:
 class Cluster:
     namespaces: Sequence[Namespace]
     policies: Sequence[NetworkPolicy]
+    nodes: Sequence[Node] = ()
+    wide: Sequence[AdminPolicy] = ()
+
+    @property
+    def tiers(self) -> Tiers:
+        return Tiers(namespaces=self.namespaces, nodes=self.nodes, policies=self.wide)
 
 
 def allows(cluster: Cluster, packet: Packet) -> bool:
@@ -58,8 +66,14 @@ def may_leave(cluster: Cluster, packet: Packet) -> bool:
     pod = _restricted(packet.source)
     if pod is None:
         return True
+    question = _ask(pod, packet.target, packet, enters=False)
+    said = cluster.tiers.admin(question)
+    if said != "pass":
+        return said == "allow"
     found = [each for each in cluster.policies if is_about(each, pod) and "Egress" in types_of(each)]
-    return not found or any(
+    if not found:
+        return cluster.tiers.baseline(question) != "deny"
+    return any(
         _rule_allows(cluster, policy, rule, packet.target, packet) for policy in found for rule in policy.spec.egress
     )
 
@@ -68,9 +82,27 @@ def may_enter(cluster: Cluster, packet: Packet) -> bool:
     pod = _restricted(packet.target)
     if pod is None or (packet.source.node and packet.source.node == pod.spec.node_name):
         return True
+    question = _ask(pod, packet.source, packet, enters=True)
+    said = cluster.tiers.admin(question)
+    if said != "pass":
+        return said == "allow"
     found = [each for each in cluster.policies if is_about(each, pod) and "Ingress" in types_of(each)]
-    return not found or any(
+    if not found:
+        return cluster.tiers.baseline(question) != "deny"
+    return any(
         _rule_allows(cluster, policy, rule, packet.source, packet) for policy in found for rule in policy.spec.ingress
+    )
+
+
+def _ask(pod: Pod, other: End, packet: Packet, *, enters: bool) -> Question:
+    return Question(
+        pod=pod,
+        enters=enters,
+        others=tuple(each for each in other.pods if not each.spec.host_network),
+        node=other.node,
+        address=other.address,
+        protocol=packet.protocol,
+        port=packet.port,
     )
 
 

@@ -27,7 +27,7 @@ class Shape:
 shapes = st.lists(
     st.builds(
         Shape,
-        kind=st.sampled_from(["index", "split", "get", "select", "all", "chosen", "over", "copy"]),
+        kind=st.sampled_from(["index", "split", "get", "select", "all", "chosen", "over", "copy", "union"]),
         source=st.integers(0, 50),
         other=st.integers(0, 50),
         factor=st.integers(1, 3),
@@ -68,12 +68,20 @@ class Made:
             made = self.graph.collection(name, int, int)
             self.graph.step(f"{name} step", [source], _copy(source, made))
             self.sources.append(made)
+        elif shape.kind == "union":
+            self.sources.append(self.graph.derive(name, self._united(name, source, other), _work(shape, other)))
         elif shape.kind in ("select", "over"):
             if self.indexes:
                 index = self.indexes[shape.other % len(self.indexes)]
                 self.sources.append(self._over(name, shape, source, index))
         else:
             self.sources.append(self.graph.derive(name, source, _work(shape, other)))
+
+    def _united(self, name: str, source: Source[int, int], other: Source[int, int]) -> Source[Any, int]:
+        """Two sources as one, each with keys of its own."""
+        evens = self.graph.derive(f"{name} evens", source, lambda read, key, value: None if key % 2 else value)
+        odds = self.graph.derive(f"{name} odds", other, lambda read, key, value: value if key % 2 else None)
+        return self.graph.union(f"{name} of both", (evens, odds))
 
     def _over(self, name: str, shape: Shape, source: Source[int, int], index: Index[int, int, int]) -> Source[int, int]:
         if shape.kind == "over":

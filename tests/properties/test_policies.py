@@ -1,17 +1,18 @@
 """The rows of policies against a second reading of the API, on random clusters, policies and packets."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kube_ovn.model import names
+from kube_ovn.model.admin_policy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from kube_ovn.model.crd import LabelSelector, SelectorRequirement
-from kube_ovn.model.kube import Container, ContainerPort, Namespace, Object, Pod, PodSpec
+from kube_ovn.model.kube import Container, ContainerPort, Namespace, Node, Object, Pod, PodSpec
 from kube_ovn.model.nb import Acl
 from kube_ovn.model.policy import (
     EgressRule,
@@ -26,8 +27,9 @@ from kube_ovn.topology.graph import Topology
 from tests.oracle.acls import Database
 from tests.oracle.acls import Packet as AclPacket
 from tests.oracle.network_policy import Cluster, End, Packet, allows
-from tests.small_clusters import Api, fabric, namespace, node, pod, settled
+from tests.small_clusters import Api, fabric, namespace, node, pod, settle
 
+T = TypeVar("T")
 EXAMPLES = int(os.environ.get("POLICY_EXAMPLES", "150"))
 """Each asks some hundred questions."""
 NODES = ("node1", "node2")
@@ -109,20 +111,42 @@ def spaces() -> list[Namespace]:
     return [namespace(name, {**found, "kubernetes.io/metadata.name": name}) for name, found in SPACES.items()]
 
 
+def plain_nodes() -> list[Node]:
+    return [node(name, at) for at, name in enumerate(NODES)]
+
+
 class Judge:
     """A settled cluster, and both readings of a packet."""
 
-    def __init__(self, objects: list[Object], *, is_private: bool = False) -> None:
-        dual = fabric("10.16.0.0/16,fd00:10:16::/112", "100.64.0.0/16,fd00:100:64::/112", private=is_private)
-        self.topology: Topology = settled(
-            Api(*spaces(), *(node(name, at) for at, name in enumerate(NODES)), *objects), dual
+    def __init__(
+        self, objects: Sequence[Object], *, is_private: bool = False, nodes: Sequence[Node] | None = None
+    ) -> None:
+        """`nodes`: instead of those without labels."""
+        self.topology = Topology(
+            fabric("10.16.0.0/16,fd00:10:16::/112", "100.64.0.0/16,fd00:100:64::/112", private=is_private)
         )
-        self.pods = [each for each in objects if isinstance(each, Pod)]
+        self.api = Api(*spaces(), *(plain_nodes() if nodes is None else nodes), *objects)
+        settle(self.topology, self.api)
+        self.look()
+
+    def look(self) -> None:
+        """See the cluster as it is now."""
+        self.pods, self.nodes = self._of(Pod), self._of(Node)
         self.cluster = Cluster(
-            namespaces=spaces(), policies=[each for each in objects if isinstance(each, NetworkPolicy)]
+            namespaces=self._of(Namespace),
+            policies=self._of(NetworkPolicy),
+            nodes=self.nodes,
+            wide=[
+                *self._of(AdminNetworkPolicy),
+                *self._of(BaselineAdminNetworkPolicy),
+                *self._of(ClusterNetworkPolicy),
+            ],
         )
         self.database = Database(self.topology.state)
         self.ends = [end for version in (4, 6) for end in self._ends(version)]
+
+    def _of(self, kind: type[T]) -> list[T]:
+        return [each for each in self.api.objects.values() if isinstance(each, kind)]
 
     def _ends(self, version: int) -> list[End]:
         grants: Mapping[str, Any] = self.topology.grants
@@ -132,11 +156,13 @@ class Judge:
         own = [End(address=at[each.metadata.uid], pods=(each,)) for each in self.pods if each.metadata.uid in at]
         hosts = [
             End(
-                address=at[f"node-uid-{name}"],
-                node=name,
-                pods=tuple(each for each in self.pods if each.spec.host_network and each.spec.node_name == name),
+                address=address,
+                node=(name := each.metadata.name),
+                pods=tuple(pod for pod in self.pods if pod.spec.host_network and pod.spec.node_name == name),
             )
-            for name in NODES
+            for each in self.nodes
+            for address in (at[each.metadata.uid], *(own.address for own in each.status.addresses))
+            if (":" in address) == (version == 6)
         ]
         outside = [End(address=each) for each in OUTSIDE if (":" in each) == (version == 6)]
         return [*own, *hosts, *outside]

@@ -70,6 +70,7 @@ async def test_a_kind_that_is_not_there_differs_from_one_that_is_forbidden(
     found = await _found(*_cluster(), {IPPOOLS.name: status})
     assert found.topology.inputs.unknown.values.keys() == {IPPOOLS.name}
     assert tuple(found.topology.inputs.absent.values) == lacking
+    assert found.unread == (() if lacking else ("ippools cannot be listed: no",))
 
 
 async def test_a_required_kind_that_cannot_be_listed_is_an_error() -> None:

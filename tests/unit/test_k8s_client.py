@@ -218,8 +218,33 @@ async def test_a_kind_is_lacking_when_the_list_of_kinds_says_so(
     status: int, answer: dict[str, object], lacks: bool
 ) -> None:
     async def handler(request: web.Request) -> web.Response:
+        if request.path == "/apis":
+            return web.json_response({}, status=500)
         assert request.path == "/apis/kubeovn.io/v1"
         return web.json_response(answer, status=status)
+
+    async with serving(handler) as client:
+        assert await client.lacks(IPPOOLS) == lacks
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "lacks"),
+    [
+        (200, {"groups": [{"name": "apps", "versions": [{"groupVersion": "apps/v1"}]}]}, True),
+        (200, {"groups": [{"name": "kubeovn.io", "versions": [{"groupVersion": "kubeovn.io/v2"}]}]}, True),
+        (200, {"groups": [{"name": "kubeovn.io", "versions": [{"groupVersion": "kubeovn.io/v1"}]}]}, False),
+        (200, {"kind": "Status"}, False),
+        (503, {}, False),
+    ],
+)
+async def test_a_kind_is_lacking_when_its_group_is_not_among_all_groups(
+    status: int, answer: dict[str, object], lacks: bool
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        if request.path == "/apis":
+            return web.json_response(answer, status=status)
+        assert request.path == "/apis/kubeovn.io/v1"
+        return web.json_response({}, status=404)
 
     async with serving(handler) as client:
         assert await client.lacks(IPPOOLS) == lacks

@@ -5,11 +5,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from kube_ovn.model import names
+from kube_ovn.model.nb import PortGroup
 from kube_ovn.model.policy import NetworkPolicy
+from kube_ovn.model.row import RowKey
 from kube_ovn.topology.policy.compile import compile_policy
 from kube_ovn.topology.policy.rules import Compiled, Direction, Selection, Service, Span
 from kube_ovn.topology.policy.selector import Requirement, anchors
-from tests.small_clusters import Api, fabric, namespace, node, pod, settled
+from tests.small_clusters import Api, World, fabric, namespace, node, pod, settled
 
 
 def compiled(**spec: Any) -> Compiled:
@@ -124,3 +127,30 @@ def test_of_two_ports_with_one_name_the_first_counts() -> None:
     matches = [row.match for row in topology.state.values() if row is not None and row.TABLE == "ACL"]  # type: ignore[attr-defined]
     assert [each for each in matches if "tcp.dst == 80" in each]
     assert not [each for each in matches if "tcp.dst == 81" in each]
+
+
+def test_a_policy_that_is_made_anew_is_told_of_as_itself() -> None:
+    def odd(uid: str) -> NetworkPolicy:
+        spec: dict[str, Any] = {"ingress": [{"from": [{}]}]}
+        return msgspec.convert(
+            {"metadata": {"name": "p", "namespace": "default", "uid": uid}, "spec": spec}, NetworkPolicy
+        )
+
+    world = World(node("node1", 1), odd("first"))
+    assert world.told("first")
+    world.api.remove("first")
+    world.put(odd("second"))
+    assert not world.told("first")
+    assert "it says neither podSelector" in world.told("second")
+
+
+def test_restricted_pods_have_their_group_when_there_is_no_node() -> None:
+    world = World(node("node1", 1), pod("a"), msgspec.convert({"metadata": META}, NetworkPolicy))
+    world.api.remove(node("node1", 1).metadata.uid)
+    world.put()
+    group = RowKey(PortGroup.TABLE, names.POLICY_PORTS)
+    assert {key.target for key in world.topology.state if len(key) == 4 and key[:2] == group} == {"a.default"}
+    assert group in world.topology.state
+
+
+META = {"name": "p", "namespace": "default", "uid": "u"}

@@ -1,13 +1,14 @@
-"""What a user is told of the enforcement of a NetworkPolicy."""
+"""What a user is told of the enforcement of a policy."""
 
 import json
 
 import msgspec
 
 from kube_ovn.model import names
+from kube_ovn.model.admin_policy import AdminNetworkPolicy
 from kube_ovn.model.policy import Enforced, NetworkPolicy, Version
 from kube_ovn.topology.graph import Topology
-from tests.small_clusters import Api, namespace, node, policy, settled
+from tests.small_clusters import Api, namespace, node, policy, settled, wide_policy
 
 UID = policy("deny").metadata.uid
 
@@ -70,3 +71,16 @@ def test_an_annotation_that_is_not_ours_counts_for_nothing() -> None:
     for text in ("yes", "[]", '{"status": "True"}', '{"status": "True", "observedGeneration": 1}'):
         _, topology = cluster(deny(**{names.ENFORCED: text}))
         assert list(topology.unenforced) == [Version(UID, 2)], text
+
+
+def test_cluster_wide_policies_are_told_alike() -> None:
+    deny_all = wide_policy(AdminNetworkPolicy, "wide", priority=1, subject={"namespaces": {}})
+    api = Api(namespace("default"), node("node1", 1), deny_all)
+    topology, uid = settled(api), deny_all.metadata.uid
+    assert list(topology.unenforced) == [Version(uid, 0)]
+    topology.inputs.enforced.replace({uid: Enforced(generation=0, nodes=1, of=1)})
+    topology.settle()
+    assert events(topology) == [(True, "generation 0 is enforced on 1 of 1 nodes")]
+    write_all(topology, api)
+    assert '"status": "True"' in api.get(AdminNetworkPolicy, "wide").metadata.annotations[names.ENFORCED]
+    assert not list(settled(api).unenforced)

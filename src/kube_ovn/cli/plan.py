@@ -131,8 +131,10 @@ async def _list_all(kube: Kube) -> _Listed:
             if not error.unavailable or resource.name not in OPTIONAL:
                 raise
             unknown.append(resource.name)
-            absent += [resource.name] if await kube.lacks(resource) else []
-            unread.append(f"{resource.plural} cannot be listed: {error.message}")
+            if await kube.lacks(resource):
+                absent.append(resource.name)
+            else:
+                unread.append(f"{resource.plural} cannot be listed: {error.message}")
             continue
         store.replace(listing.items, asked=0.0)
         for each in listing.unreadable:
@@ -149,7 +151,7 @@ def _plan(fabric: Fabric, listed: _Listed, nb: Northbound) -> Found:
     rows: Plan[Key, Row | None] = Plan()
     if topology.standing:
         rows = diff(topology.state, nb.replica.owned)
-        rows = rows.without(kept(rows, listed.unknown, nb.replica.owned, nb.replica.target))
+        rows = rows.without(kept(rows, listed.unknown, nb.replica.owned, nb.replica.target, listed.absent))
     return Found(rows=rows, writes=tuple(topology.writes.values()), unread=listed.unread, topology=topology)
 
 

@@ -75,6 +75,8 @@ class Unseen:
 
     kinds: Collection[str] = ()
     """The names of the kinds that were never listed."""
+    absent: Collection[str] = ()
+    """Those of them that the API server does not have."""
     objects: bool = False
     """Whether objects could not be read since the process started: what an earlier process made for them is unknown."""
 
@@ -116,7 +118,8 @@ class Loop(Generic[K]):
         rendered = time.perf_counter()
         standing = self._decisions.standing
         plan: NorthboundPlan = self._plan() if standing else Plan()
-        still = kept(plan, unseen.kinds, self._nb.replica.owned, self._nb.replica.target)
+        replica = self._nb.replica
+        still = kept(plan, unseen.kinds, replica.owned, replica.target, unseen.absent)
         if standing and self._orphans is None:
             self._orphans = set(plan.delete)
         if unseen.objects and self._orphans:

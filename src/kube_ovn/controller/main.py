@@ -284,7 +284,7 @@ class Controller:
         enforced = self._enforcement.known
         topology.look(stores, foreign, unknown, absent=absent, unwritten=unwritten, enforced=enforced)
         self._restless = topology.settle()
-        return Unseen(kinds=unknown, objects=any(target.store.never_read for target in targets))
+        return Unseen(kinds=unknown, absent=absent, objects=any(target.store.never_read for target in targets))
 
     def _chassis(self) -> Mapping[str, str]:
         """The names of the Nodes, by the names of their chassis."""

@@ -20,7 +20,7 @@ holds the graph to it.
 
 from kube_ovn.derive.cells import Derived, Read
 from kube_ovn.derive.graph import MOST_ROUNDS, Explanation, Graph, StaleCell
-from kube_ovn.derive.sources import Collection, Index, Source
+from kube_ovn.derive.sources import Collection, Index, Source, Union
 from kube_ovn.derive.step import News, Step
 
 __all__ = [
@@ -35,4 +35,5 @@ __all__ = [
     "Source",
     "StaleCell",
     "Step",
+    "Union",
 ]

@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from kube_ovn.derive.cells import Derived, Read
-from kube_ovn.derive.sources import ALL, Collection, Index, Source
+from kube_ovn.derive.sources import ALL, Collection, Index, Source, Union
 from kube_ovn.derive.step import News, Step
 
 K = TypeVar("K", bound=Hashable)
@@ -48,7 +48,7 @@ class Graph:
         self.sources: dict[str, Source[Any, Any]] = {}
         """By name."""
         self._parts: list[Derived[Any, Any, Any] | Step] = []
-        self._indexes: list[Index[Any, Any, Any]] = []
+        self._indexes: list[Index[Any, Any, Any] | Union[Any, Any]] = []
         self._left = self._all_cells()  # the cells that `verify_some` has still to look at
 
     @property
@@ -81,6 +81,15 @@ class Graph:
                 f"{name} groups the groups of {of.name}: group a derivation of them, or what they are made of"
             )
         made = Index(name, self._next(), of, parts, cutoff=cutoff)
+        self._indexes.append(made)
+        self._name(made)
+        return made
+
+    def union(self, name: str, of: Sequence[Source[Any, V]]) -> Union[Any, V]:
+        """The values of several sources, for what is derived from all of them alike. A key is in one of them only."""
+        if any(isinstance(each, Index) for each in of):
+            raise TypeError(f"{name} holds groups of an index: unite what the groups are made of")
+        made = Union(name, self._next(), of)
         self._indexes.append(made)
         self._name(made)
         return made

@@ -1,6 +1,6 @@
 """Sources: values by key that cells can read. A source records the cells that have read each key, and wakes them."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -121,6 +121,27 @@ class Collection(Source[K, V]):
             self.drop(key)
         for key, value in values.items():
             self.put(key, value)
+
+
+class Union(Source[K, V]):
+    """The values of several sources that have no key in common. Always up to date, as an index is."""
+
+    def __init__(self, name: str, level: int, of: Sequence[Source[K, V]]) -> None:
+        super().__init__(name, level)
+        self.of = of
+        for each in of:
+            for key, value in each.values.items():
+                self._follow(key, None, value)
+            each.listen(self._follow)
+
+    def _follow(self, key: K, old: V | None, new: V | None) -> None:
+        if old is None and key in self.values:
+            raise ValueError(f"{self.name}: {key} is in two sources")
+        self._set(key, new)
+
+    def anew(self) -> dict[K, V]:
+        """The values, taken from the sources alone."""
+        return {key: value for each in self.of for key, value in each.values.items()}
 
 
 class Index(Source[G, Mapping[K, V]]):

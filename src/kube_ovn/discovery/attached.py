@@ -26,11 +26,19 @@ def internal_addresses(node: Node) -> tuple[Address, ...]:
     """The node's own addresses: the entries of status.addresses of type InternalIP. An entry that is no address is left
     out: the API server does not check them, and the bad status of one node must not stop the others.
     """
+    return _parse(entry.address for entry in node.status.addresses if entry.type == "InternalIP")
+
+
+def reported_addresses(node: Node) -> tuple[Address, ...]:
+    """All addresses of the node in its status, of whatever type; host names are left out."""
+    return _parse(entry.address for entry in node.status.addresses)
+
+
+def _parse(texts: Iterable[str]) -> tuple[Address, ...]:
     addresses: list[Address] = []
-    for entry in node.status.addresses:
-        if entry.type == "InternalIP":
-            with contextlib.suppress(ValueError):
-                addresses += parse_addresses(entry.address)
+    for text in texts:
+        with contextlib.suppress(ValueError):
+            addresses += parse_addresses(text)
     return tuple(dict.fromkeys(addresses))
 
 

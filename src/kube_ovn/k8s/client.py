@@ -30,6 +30,7 @@ from kube_ovn.k8s.decode import (
     decode_plurals,
     decode_status,
     decode_version,
+    decode_versions,
 )
 from kube_ovn.model.resource import Resource
 
@@ -37,6 +38,7 @@ T = TypeVar("T")
 
 REQUESTS = Counter("kube_ovn_kubernetes_requests_total", "Requests to the Kubernetes API", ["method", "code"])
 
+NOT_FOUND = 404
 DEADLINE = 10.0
 PAGE_DEADLINE = 30.0
 PAGE = 500
@@ -141,13 +143,21 @@ class Client:
             query["continue"] = page.next
 
     async def lacks(self, kind: Resource[T]) -> bool:
-        """Whether the server lists all kinds of the group and version, and this one is not among them. All users may
-        ask. A server that does not answer, or not as an API server does, may have the kind.
+        """Whether the server says that it does not have the kind: it lists the kinds of the group and version, and this
+        one is not among them; or it lists all groups, and this group has no such version. All users may ask. A server
+        that does not answer, or not as an API server does, may have the kind.
         """
         try:
             data = await self.request("GET", kind.group_path)
             with _understood(kind.plural):
                 return kind.plural not in decode_plurals(data)
+        except KubeError as error:
+            if error.status != NOT_FOUND or "/" not in kind.version:
+                return False
+        try:
+            data = await self.request("GET", "/apis")
+            with _understood(kind.plural):
+                return kind.version not in decode_versions(data)
         except KubeError:
             return False
 

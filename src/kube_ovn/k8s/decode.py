@@ -95,6 +95,20 @@ class _Kinds(msgspec.Struct, frozen=True):
     resources: list[_Kind]
 
 
+class _Version(msgspec.Struct, frozen=True, rename="camel"):
+    group_version: str
+
+
+class _Group(msgspec.Struct, frozen=True):
+    versions: list[_Version]
+
+
+class _Groups(msgspec.Struct, frozen=True):
+    """The groups that the server has."""
+
+    groups: list[_Group]
+
+
 class _Event(msgspec.Struct, frozen=True):
     type: str
     object: msgspec.Raw
@@ -188,6 +202,12 @@ def decode_plurals(data: bytes) -> set[str]:
     """The plurals of the kinds in a list of kinds (meta/v1 APIResourceList), with those of their subresources."""
     found: _Kinds = _decoder(_Kinds).decode(data)
     return {each.name for each in found.resources}
+
+
+def decode_versions(data: bytes) -> set[str]:
+    """The versions of all groups, as `<group>/<version>`, in a list of groups (meta/v1 APIGroupList)."""
+    found: _Groups = _decoder(_Groups).decode(data)
+    return {version.group_version for group in found.groups for version in group.versions}
 
 
 def decode_event(kind: Resource[T], line: bytes) -> WatchEvent[T] | Status:

@@ -151,7 +151,8 @@ class _Follower(Generic[T]):
         """Take over that the kind is not installed, or that we may not read it."""
         if self._store.refuse(error.message, self._asked, absent=absent):
             UNAVAILABLE.labels(self._kind.name).set(1)
-            log.error("kind not available, trying again", kind=self._kind.name, status=error.status, error=str(error))
+            tell = log.info if absent else log.error  # a cluster need not have every kind
+            tell("kind not available, trying again", kind=self._kind.name, status=error.status, error=str(error))
         refused_for = self._asked - self._store.unavailable_since
         if self._optional and (error.status == NOT_FOUND or refused_for > FORBIDDEN):
             self._store.do_without()

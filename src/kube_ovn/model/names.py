@@ -204,6 +204,19 @@ ACL_POLICY_ALLOW_LOGGED = 31004
 ACL_POLICY_NAMES_LOGGED = 31005
 ACL_POLICY_NODES = 31010
 """Allows what a node sends to the Pods on it, such as the probes of the kubelet."""
+ACL_ADMIN_NODES = 32767
+"""Leads what a node sends to the Pods on it past the policies of administrators."""
+ACL_ADMIN = 32766
+"""Less ADMIN_PLACES for each level, and one for each place in it: the priority of a rule of the tier Admin. The last
+place of level 1000 has 735.
+"""
+ADMIN_PLACES = 32
+ACL_BASELINE = 30999
+"""As ACL_ADMIN, of the tier Baseline: below NetworkPolicies. The last place of level 1000 has 18988."""
+BASELINE_PLACES = 12
+ACL_LAST_POLICY = 1800
+"""Less one for each place: the priority of a rule of the BaselineAdminNetworkPolicy, below all but ACL_DNS_COMMIT."""
+LAST_PLACES = 1799
 ACL_AUDIT_LOG = 1
 """In the tier of Subnets: logs what no rule of a NetworkPolicy in mode `audit` allows, and leaves it to the next tier.
 For what a Pod in a private subnet receives it is in the tier before: what such a subnet lets in gets no further in its
@@ -229,6 +242,10 @@ POLICY_ENFORCED = "PolicyEnforced"
 """Reason of an Event on a policy that tells on how many nodes it is enforced."""
 POLICY_REFUSED = "PolicyRefused"
 """Reason of an Event on a policy that is not understood whole."""
+POLICY_ORDER = "PolicyOrderUndefined"
+"""Reason of an Event on a cluster-wide policy that shares its priority with others."""
+POLICY_CROWDED = "PolicyPriorityFull"
+"""Reason of an Event on a cluster-wide policy with more rules than its priority has places for."""
 
 # --- SecurityGroups (contract §11.2); tier 0 of the API is in TIER_SUBNET, tier 1 in TIER_POLICY ---
 
@@ -476,6 +493,18 @@ def denied_group(tier: int) -> str:
     pass; and of those that are closed (`CLOSED_PODS`). No SecurityGroup has these names: they have a single `_`.
     """
     return {0: "ovn.sg.kubeovn_deny_all", 1: "ovn.sg.kubeovn_deny_all_1", CLOSED_PODS: "ovn.sg.kubeovn_closed"}[tier]
+
+
+def own_pods_set(selection: str, version: int) -> str:
+    """Address_Set of those Pods of a selection that have addresses of their own, of one IP family. Injective as
+    `policy_set` is: no selection and no list of CIDRs begins like this.
+    """
+    return policy_set(f"own {selection}", version)
+
+
+def selected_nodes_set(selector: str, version: int) -> str:
+    """Address_Set of the Nodes that a selector selects, of one IP family. Injective as `own_pods_set` is."""
+    return policy_set(f"nodes {selector}", version)
 
 
 def pool_address_set(pool: str, version: int) -> str:

@@ -70,6 +70,9 @@ class Kind(StrEnum):
     SERVICE_CIDR = "ServiceCIDR"
     NETWORK_POLICY = "NetworkPolicy"
     SECURITY_GROUP = "SecurityGroup"
+    ADMIN_POLICY = "AdminNetworkPolicy"
+    BASELINE_POLICY = "BaselineAdminNetworkPolicy"
+    CLUSTER_POLICY = "ClusterNetworkPolicy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from kube_ovn.model.admin_policy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, Pod, Service, ServiceCIDR
 from kube_ovn.model.policy import NetworkPolicy
@@ -51,6 +52,27 @@ SERVICE_CIDRS = Resource(
 NETWORK_POLICIES = Resource(
     name="NetworkPolicy", version="networking.k8s.io/v1", plural="networkpolicies", type=NetworkPolicy
 )
+ADMIN_POLICIES = Resource(
+    name="AdminNetworkPolicy",
+    version="policy.networking.k8s.io/v1alpha1",
+    plural="adminnetworkpolicies",
+    type=AdminNetworkPolicy,
+    namespaced=False,
+)
+BASELINE_POLICIES = Resource(
+    name="BaselineAdminNetworkPolicy",
+    version="policy.networking.k8s.io/v1alpha1",
+    plural="baselineadminnetworkpolicies",
+    type=BaselineAdminNetworkPolicy,
+    namespaced=False,
+)
+CLUSTER_POLICIES = Resource(
+    name="ClusterNetworkPolicy",
+    version="policy.networking.k8s.io/v1alpha2",
+    plural="clusternetworkpolicies",
+    type=ClusterNetworkPolicy,
+    namespaced=False,
+)
 SUBNETS = Resource(name="Subnet", version="kubeovn.io/v1", plural="subnets", type=Subnet, namespaced=False)
 IPS = Resource(name="IP", version="kubeovn.io/v1", plural="ips", type=IP, namespaced=False)
 IPPOOLS = Resource(name="IPPool", version="kubeovn.io/v1", plural="ippools", type=IPPool, namespaced=False)
@@ -68,6 +90,9 @@ RESOURCES: tuple[Resource[Object], ...] = (
     ENDPOINT_SLICES,
     SERVICE_CIDRS,
     NETWORK_POLICIES,
+    ADMIN_POLICIES,
+    BASELINE_POLICIES,
+    CLUSTER_POLICIES,
     SUBNETS,
     IPS,
     IPPOOLS,

@@ -12,12 +12,21 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from kube_ovn.derive import Collection, Graph
 from kube_ovn.model import names
+from kube_ovn.model.admin_policy import (
+    AdminName,
+    AdminNetworkPolicy,
+    BaselineAdminNetworkPolicy,
+    ClusterNetworkPolicy,
+)
 from kube_ovn.model.crd import IP, IPPool, StatefulSet, Subnet, Vpc
 from kube_ovn.model.kube import EndpointSlice, Namespace, Node, Object, ObjectMeta, Pod, Service, ServiceCIDR
 from kube_ovn.model.nb import AddressSet, ChassisTemplateVar, Dns, LoadBalancer, LoadBalancerHealthCheck
-from kube_ovn.model.network import ObjectRef
+from kube_ovn.model.network import Kind, ObjectRef
 from kube_ovn.model.policy import Enforced, NetworkPolicy
 from kube_ovn.model.resource import (
+    ADMIN_POLICIES,
+    BASELINE_POLICIES,
+    CLUSTER_POLICIES,
     ENDPOINT_SLICES,
     IPPOOLS,
     IPS,
@@ -89,6 +98,15 @@ class Inputs:
         """How far policies are enforced, by UID, as far as the nodes have said."""
         self.policies: Collection[Name, NetworkPolicy] = self._follow(NETWORK_POLICIES)
         self.groups: Collection[str, SecurityGroup] = self._follow(SECURITY_GROUPS)
+        self.admin: Collection[AdminName, AdminNetworkPolicy] = self._follow(
+            ADMIN_POLICIES, _of(Kind.ADMIN_POLICY), optional=frozenset()
+        )
+        self.baseline: Collection[AdminName, BaselineAdminNetworkPolicy] = self._follow(
+            BASELINE_POLICIES, _of(Kind.BASELINE_POLICY), optional=frozenset()
+        )
+        self.cluster: Collection[AdminName, ClusterNetworkPolicy] = self._follow(
+            CLUSTER_POLICIES, _of(Kind.CLUSTER_POLICY), optional=frozenset()
+        )
         self.foreign: Collection[RowKey, bool] = graph.collection("foreign rows", RowKey, bool)
         """Rows in the Northbound database that kube-ovn does not own. Their names cannot be used."""
         self.refused: Collection[ObjectRef, str] = graph.collection("refused by the database", ObjectRef, str)
@@ -183,6 +201,10 @@ class Inputs:
 def record_name(namespace: str, name: str) -> str:
     """The name of the IP object of a Pod."""
     return names.ip_object(names.pod_port(name, namespace))
+
+
+def _of(kind: Kind) -> Callable[[str, str], AdminName]:
+    return lambda namespace, name: AdminName(kind, name)
 
 
 def _name(namespace: str, name: str) -> str:

@@ -12,11 +12,23 @@ from typing import NamedTuple
 
 from kube_ovn.model import names
 from kube_ovn.model.addr import Network
+from kube_ovn.model.admin_policy import AdminName
 from kube_ovn.model.nb import Acl, AddressSet, PortGroup
 from kube_ovn.model.row import Key, Member, Row, facts, owned
 from kube_ovn.topology.inputs import Name
 from kube_ovn.topology.policy.logs import NO_RULE, choose, logged, render_meter
-from kube_ovn.topology.policy.rules import EVERY_PORT, Compiled, Direction, Port, Rule, Selection, Service, Span
+from kube_ovn.topology.policy.rules import (
+    EVERY_PORT,
+    Action,
+    Compiled,
+    Direction,
+    Port,
+    Rule,
+    Seat,
+    Selection,
+    Service,
+    Span,
+)
 from kube_ovn.topology.policy.selections import Asked, NamedPort, Need, listeners
 
 _COMMIT = 1
@@ -80,9 +92,17 @@ def trials(directions: Iterable[Direction], *, any_private: bool) -> list[Trial]
     ]
 
 
-def address_set(selection: Selection, version: int) -> str:
-    """The Address_Set of a selection."""
-    return names.policy_set(repr(selection), version)
+def address_set(selection: Selection, version: int, *, own: bool = False) -> str:
+    """The Address_Set of a selection. `own`: that of the Pods with addresses of their own."""
+    return (names.own_pods_set if own else names.policy_set)(repr(selection), version)
+
+
+def address_sets(selection: Selection, need: Need, version: int) -> Iterator[str]:
+    """The Address_Sets of a selection that there are."""
+    if need.peer:
+        yield address_set(selection, version)
+    if need.own_peer:
+        yield address_set(selection, version, own=True)
 
 
 def render_selection(
@@ -91,14 +111,18 @@ def render_selection(
     """The rows of a selection, without its members. What no rule allows is dropped."""
     ids, whole = owned(selection=str(selection)), selection.port is None
     groups: dict[str, list[Acl]] = {}
-    if need.isolated:
+    if need.grouped:
         groups[group(selection)] = [_drop(selection, each, need) for each in sorted(need.isolated) if whole]
     for trial in trials(need.audited, any_private=any_private):
         groups[trial.group(selection)] = [_audit(selection, trial, need)] if whole else []
     return facts(
         *(PortGroup(name=each, external_ids=ids) for each in groups),
         *(acl for acls in groups.values() for acl in acls),
-        *(AddressSet(name=address_set(selection, version), external_ids=ids) for version in versions if need.peer),
+        *(
+            AddressSet(name=each, external_ids=ids)
+            for version in versions
+            for each in address_sets(selection, need, version)
+        ),
         members=tuple(Member(PortGroup.TABLE, each, "acls", acl.key) for each, acls in groups.items() for acl in acls),
     )
 
@@ -117,27 +141,48 @@ def render_policy(
     """
     found = _Policy(name=name, policy=policy, numbers=numbers, is_dns=is_dns, versions=versions)
     acls = list(found.tried(any_private) if policy.mode.audit else found.allowed())
-    blocks = {blocks for rule in policy.rules for _, blocks in found.blocks(rule) if len(blocks) > 1}
-    rows = facts(
-        *(acl for _, acl in acls),
-        *(AddressSet(name=_block_set(each), external_ids=owned()) for each in blocks),
-        members=(
-            *(Member(PortGroup.TABLE, at, "acls", acl.key) for at, acl in acls),
-            *(Member(AddressSet.TABLE, _block_set(each), "addresses", str(cidr)) for each in blocks for cidr in each),
-        ),
-    )
-    return {**rows, **render_meter(name.namespace, policy.mode)}
+    return {**found.rows(acls, policy.rules), **render_meter(name.namespace, policy.mode)}
+
+
+def render_wide(
+    name: AdminName,
+    policy: Compiled,
+    rules: Sequence[tuple[Rule, Seat]],
+    numbers: Callable[[NamedPort], Iterable[int]],
+    is_dns: Callable[[Selection], bool],
+    versions: Sequence[int],
+) -> dict[Key, Row | None]:
+    """As `render_policy`, of a cluster-wide policy. `rules`: those in force, with their priorities."""
+    found = _Policy(name=name, policy=policy, numbers=numbers, is_dns=is_dns, versions=versions)
+    acls = [acl for rule, seat in rules for acl in found.placed(rule, seat)]
+    return found.rows(acls, [rule for rule, _ in rules])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Policy:
     """One policy that is rendered."""
 
-    name: Name
+    name: Name | AdminName
     policy: Compiled
     numbers: Callable[[NamedPort], Iterable[int]]
     is_dns: Callable[[Selection], bool]
     versions: Sequence[int]
+
+    def rows(self, acls: Sequence[tuple[str, Acl]], rules: Iterable[Rule]) -> dict[Key, Row | None]:
+        """These ACLs in their Port_Groups, and the sets of the CIDRs of the rules that they are made of."""
+        blocks = {blocks for rule in rules for _, blocks in self.blocks(rule) if len(blocks) > 1}
+        return facts(
+            *(acl for _, acl in acls),
+            *(AddressSet(name=_block_set(each), external_ids=owned()) for each in blocks),
+            members=(
+                *(Member(PortGroup.TABLE, at, "acls", acl.key) for at, acl in acls),
+                *(
+                    Member(AddressSet.TABLE, _block_set(each), "addresses", str(cidr))
+                    for each in blocks
+                    for cidr in each
+                ),
+            ),
+        )
 
     def blocks(self, rule: Rule) -> Iterator[tuple[int, tuple[Network, ...]]]:
         """The CIDRs of a rule, by IP family."""
@@ -154,21 +199,31 @@ class _Policy:
 
     def allowed(self) -> Iterator[tuple[str, Acl]]:
         """The ACLs that allow, each with the Port_Group that it is in."""
+        assert isinstance(self.name, Name)
         is_logged = "allow" in self.policy.mode.actions
+        seat = Seat(names.TIER_POLICY, _PRIORITIES[False, is_logged], _PRIORITIES[True, is_logged])
         for rule in self.policy.rules:
-            side, asked = SIDES[rule.direction], Asked(rule.direction, self.policy.mode.rate, self.name)
-            for number, (at, match, label) in enumerate(self._matches(rule)):
-                acl = Acl(
-                    priority=_PRIORITIES[label, is_logged],
+            asked = Asked(rule.direction, self.policy.mode.rate, self.name)
+            for at, acl in self.placed(rule, seat):
+                yield at, logged(acl, asked, str(rule.number)) if is_logged else acl
+
+    def placed(self, rule: Rule, seat: Seat) -> Iterator[tuple[str, Acl]]:
+        """The ACLs of a rule that has its priorities, each with the Port_Group that it is in."""
+        side = SIDES[rule.direction]
+        for number, (at, match, label) in enumerate(self._matches(rule)):
+            yield (
+                group(at),
+                Acl(
+                    priority=seat.names if label else seat.priority,
                     direction=side.acl,
                     match=f"{side.port} == @{group(at)} && {match}",
-                    action="allow-related",
-                    tier=names.TIER_POLICY,
+                    action=rule.action,
+                    tier=seat.tier,
                     label=_COMMIT if label else 0,
                     options=side.options,
                     external_ids=self._ids(rule, str(number)),
-                )
-                yield group(at), logged(acl, asked, str(rule.number)) if is_logged else acl
+                ),
+            )
 
     def tried(self, any_private: bool) -> Iterator[tuple[str, Acl]]:
         """The ACLs of what would be allowed, each with the Port_Group that it is in."""
@@ -188,8 +243,9 @@ class _Policy:
         Who may ask the Pods of the cluster's DNS server may ask the nodes, which answer where there is no such server.
         """
         subject, ends = self.policy.subject, list(self._ends(rule))
+        labels = rule.action is Action.ALLOW and not self.policy.mode.audit
         for end in ends:
-            for match, label in _services(rule, labels=not self.policy.mode.audit):
+            for match, label in _services(rule, labels=labels):
                 yield subject, f"{end} && {match}" if match else end, label
         if rule.direction is Direction.INGRESS:
             for each in self._by_port(subject, rule):
@@ -201,14 +257,15 @@ class _Policy:
             for each in self._by_port(peer, rule):
                 assert each.port is not None
                 for version in self.versions:
-                    end = f"ip{version}.dst == ${address_set(each, version)}"
-                    yield subject, f"{end} && {_number(each.port)}", _asks_names(each.port.protocol, each.port.number)
+                    end = f"ip{version}.dst == ${address_set(each, version, own=rule.own)}"
+                    label = labels and _asks_names(each.port.protocol, each.port.number)
+                    yield subject, f"{end} && {_number(each.port)}", label
         if any(map(self.is_dns, rule.selections)):
             for protocol in ("tcp", "udp"):
                 if _covers(rule, protocol, names.DNS_PORT):
                     for version in self.versions:
                         end = f"ip{version}.dst == ${names.joined_nodes_set(version)}"
-                        yield subject, f"{end} && {protocol}.dst == {names.DNS_PORT}", protocol == "udp"
+                        yield subject, f"{end} && {protocol}.dst == {names.DNS_PORT}", labels and protocol == "udp"
 
     def _ends(self, rule: Rule) -> Iterator[str]:
         """The matches of the other end, one for each set and IP family."""
@@ -218,7 +275,10 @@ class _Policy:
             return
         for each in rule.selections:
             for version in self.versions:
-                yield f"ip{version}.{other} == ${address_set(each, version)}"
+                yield f"ip{version}.{other} == ${address_set(each, version, own=rule.own)}"
+        for selector in rule.nodes:
+            for version in self.versions:
+                yield f"ip{version}.{other} == ${names.selected_nodes_set(repr(selector), version)}"
         for version, blocks in self.blocks(rule):
             end = str(blocks[0]) if len(blocks) == 1 else f"${_block_set(blocks)}"
             yield f"ip{version}.{other} == {end}"

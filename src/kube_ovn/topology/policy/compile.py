@@ -18,7 +18,7 @@ from kube_ovn.topology.policy.selector import canonical
 
 T = TypeVar("T")
 V = TypeVar("V")
-_PROTOCOLS = ("TCP", "UDP", "SCTP")
+PROTOCOLS = ("TCP", "UDP", "SCTP")
 _TYPES = {"Ingress": Direction.INGRESS, "Egress": Direction.EGRESS}
 
 
@@ -69,7 +69,7 @@ def _rule(namespace: str, direction: Direction, number: int, rule: IngressRule |
         number=number,
         anywhere=not rule.peers,
         selections=tuple(sorted(selections)),
-        blocks=_minimal(blocks),
+        blocks=minimal(blocks),
         services=_services(rule.ports, f"{field}.ports", faults) if rule.ports else None,
     )
 
@@ -101,7 +101,8 @@ def _without(network: Network, hole: Network) -> Sequence[Network]:
     return tuple(network.address_exclude(hole))  # type: ignore[arg-type]  # of one family
 
 
-def _minimal(blocks: Iterable[Network]) -> tuple[Network, ...]:
+def minimal(blocks: Iterable[Network]) -> tuple[Network, ...]:
+    """The fewest CIDRs that hold the same addresses, sorted."""
     found = list(blocks)
     return tuple(
         network
@@ -123,15 +124,15 @@ def _services(ports: Sequence[PolicyPort], field: str, faults: list[str]) -> tup
         else:
             spans.setdefault(protocol, []).append(found)
     return tuple(
-        Service(protocol=each, spans=_merge(spans.get(each, ())), named=tuple(sorted(named.get(each, ()))))
+        Service(protocol=each, spans=merge(spans.get(each, ())), named=tuple(sorted(named.get(each, ()))))
         for each in sorted(spans.keys() | named.keys())
     )
 
 
 def _span(each: PolicyPort) -> Span | str:
     """The numbers, or the name, of the ports that an entry means."""
-    if each.protocol not in _PROTOCOLS:
-        raise ValueError(f"protocol {each.protocol[:40]!r} is none of {', '.join(_PROTOCOLS)}")
+    if each.protocol not in PROTOCOLS:
+        raise ValueError(f"protocol {each.protocol[:40]!r} is none of {', '.join(PROTOCOLS)}")
     if isinstance(each.port, str):
         if each.end_port is not None:
             raise ValueError(f"endPort needs a number, and port is {each.port[:40]!r}")
@@ -144,7 +145,7 @@ def _span(each: PolicyPort) -> Span | str:
     return Span(each.port, last)
 
 
-def _merge(spans: Iterable[Span]) -> tuple[Span, ...]:
+def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
     """The fewest spans that hold the same numbers, sorted."""
     merged: list[Span] = []
     for each in sorted(spans):

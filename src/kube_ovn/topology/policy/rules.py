@@ -15,6 +15,33 @@ class Direction(StrEnum):
     EGRESS = "egress"
 
 
+class Action(StrEnum):
+    """What becomes of the packets of a rule, as the column `action` of an ACL."""
+
+    ALLOW = "allow-related"
+    DROP = "drop"
+    PASS = "pass"
+    """The rules of later tiers decide."""
+
+
+class Tier(StrEnum):
+    """Where a cluster-wide policy stands."""
+
+    ADMIN = "Admin"
+    """Before NetworkPolicies."""
+    BASELINE = "Baseline"
+    """After them: what no NetworkPolicy is about."""
+    LAST = "BaselineAdminNetworkPolicy"
+    """After all others."""
+
+
+class Level(NamedTuple):
+    """The place of a cluster-wide policy in the order: less comes before, in its tier."""
+
+    tier: Tier
+    priority: int
+
+
 class Port(NamedTuple):
     """A named port as the Pods that listen there give it."""
 
@@ -61,7 +88,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What one rule of a policy allows: packets to or from these ends, at these ports."""
+    """What one rule of a policy is about: packets to or from these ends, at these ports."""
 
     direction: Direction
     number: int
@@ -73,6 +100,24 @@ class Rule:
     """CIDRs, the fewest that say the same, sorted."""
     services: tuple[Service, ...] | None = None
     """None: all packets, of whatever protocol."""
+    action: Action = Action.ALLOW
+    own: bool = False
+    """Whether selections mean only Pods with an address of their own, and not those in a node's network."""
+    nodes: tuple[Selector, ...] = ()
+    """Nodes by their labels, as the other end."""
+
+
+class Seat(NamedTuple):
+    """The priorities of a rule's ACLs in their tier."""
+
+    tier: int
+    priority: int
+    names: int
+    """Of the ACLs with a label, which allow questions for names (`ACL_DNS_COMMIT`). They are also among what the others
+    allow, so they come before these.
+    """
+    fits: bool = True
+    """Whether the rule has its place in the order; else only a part of it is in force (`admin.close`)."""
 
 
 class Mode(NamedTuple):
@@ -92,7 +137,7 @@ ENFORCED = Mode()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
-    """A policy: Pods, the directions in which only what rules allow passes, and the rules."""
+    """A policy: Pods, the directions in which only what rules allow passes, and the rules, in their order."""
 
     subject: Selection
     isolated: tuple[Direction, ...]
@@ -100,3 +145,5 @@ class Compiled:
     mode: Mode = ENFORCED
     faults: tuple[str, ...] = ()
     """The parts that cannot be understood, one sentence each. They allow nothing."""
+    level: Level | None = None
+    """The place of a cluster-wide policy in the order; None for a NetworkPolicy."""

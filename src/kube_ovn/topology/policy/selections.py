@@ -6,7 +6,7 @@ have a label in common with it, in its own Namespace or in all.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from kube_ovn.derive import Derived, Graph, Read, Source
 from kube_ovn.model.kube import Namespace, Pod
@@ -41,18 +41,34 @@ class Need:
 
     isolated: frozenset[Direction] = frozenset()
     """The directions in which the Pods are restricted; there is a Port_Group when there is one."""
+    ruled: bool = False
+    """Whether there is a Port_Group also where the Pods may do what no rule is about."""
     peer: bool = False
     """Whether there are Address_Sets."""
+    own_peer: bool = False
+    """Whether there are Address_Sets of those Pods that have addresses of their own."""
     restricted_ports: frozenset[tuple[str, str]] = frozenset()
     """Protocol and name of ports, by which rules speak of restricted Pods."""
     peer_ports: frozenset[tuple[str, str]] = frozenset()
     """Those by which rules speak of peers."""
+    own_peer_ports: frozenset[tuple[str, str]] = frozenset()
+    """Those by which rules speak of peers that have addresses of their own."""
     logged: frozenset[Asked] = frozenset()
     """The wishes of policies that are enforced."""
     audits: frozenset[Asked] = frozenset()
     """Those of policies that are not, and are to be tried on the Pods."""
     audited_ports: frozenset[tuple[str, str]] = frozenset()
     """Those by which rules of such policies speak of the Pods they are tried on."""
+
+    @property
+    def grouped(self) -> bool:
+        """Whether there is a Port_Group of the Pods that policies restrict."""
+        return self.ruled or bool(self.isolated)
+
+    @property
+    def ports(self) -> frozenset[tuple[str, str]]:
+        """All ports by which rules speak of the Pods."""
+        return self.restricted_ports | self.peer_ports | self.own_peer_ports | self.audited_ports
 
     @property
     def audited(self) -> frozenset[Direction]:
@@ -62,9 +78,12 @@ class Need:
     def __or__(self, other: "Need") -> "Need":
         return Need(
             isolated=self.isolated | other.isolated,
+            ruled=self.ruled or other.ruled,
             peer=self.peer or other.peer,
+            own_peer=self.own_peer or other.own_peer,
             restricted_ports=self.restricted_ports | other.restricted_ports,
             peer_ports=self.peer_ports | other.peer_ports,
+            own_peer_ports=self.own_peer_ports | other.own_peer_ports,
             logged=self.logged | other.logged,
             audits=self.audits | other.audits,
             audited_ports=self.audited_ports | other.audited_ports,
@@ -73,9 +92,15 @@ class Need:
     def by_port(self, protocol: str, name: str) -> "Need":
         """What policies need of the Pods that have a port of this name."""
         at = (protocol, name)
-        isolated = self.isolated if at in self.restricted_ports else frozenset[Direction]()
+        is_restricted = at in self.restricted_ports
         audits = (each for each in self.audits if each.direction is Direction.INGRESS and at in self.audited_ports)
-        return Need(isolated=isolated, peer=at in self.peer_ports, audits=frozenset(audits))
+        return Need(
+            isolated=self.isolated if is_restricted else frozenset(),
+            ruled=self.ruled and is_restricted,
+            peer=at in self.peer_ports,
+            own_peer=at in self.own_peer_ports,
+            audits=frozenset(audits),
+        )
 
 
 Chosen: TypeAlias = Mapping[Selection, Need]
@@ -107,8 +132,8 @@ class Selections:
     """The numbers that the Pods of a selection give a port of this name."""
 
 
-def define(graph: Graph, inputs: Inputs, compiled: Source[Name, Compiled]) -> Selections:
-    """Derive the selections that each Pod is in."""
+def define(graph: Graph, inputs: Inputs, compiled: Source[Any, Compiled]) -> Selections:
+    """Derive the selections that each Pod is in. `compiled`: the policies of all kinds."""
     needs = graph.split("needs of selections", compiled, needs_of)
     selections = graph.derive("selections", needs, _merge)
     candidates = graph.index("selections by label", selections, _file)
@@ -140,7 +165,7 @@ def define(graph: Graph, inputs: Inputs, compiled: Source[Name, Compiled]) -> Se
     return Selections(chosen=chosen, traits=traits, needs=selections, matching=matching, numbers=numbers)
 
 
-def needs_of(name: Name, policy: Compiled) -> dict[Selection, Need]:
+def needs_of(name: Any, policy: Compiled) -> dict[Selection, Need]:
     """What a policy needs of each selection that it speaks of."""
     mode = policy.mode
     asked = frozenset(Asked(each, mode.rate, name) for each in policy.isolated)
@@ -156,7 +181,8 @@ def needs_of(name: Name, policy: Compiled) -> dict[Selection, Need]:
     else:
         logged = asked if "drop" in mode.actions else frozenset[Asked]()
         isolated = frozenset(policy.isolated)
-        found = {policy.subject: Need(isolated=isolated, restricted_ports=named, logged=logged)}
+        ruled = policy.level is not None
+        found = {policy.subject: Need(isolated=isolated, ruled=ruled, restricted_ports=named, logged=logged)}
     for rule in policy.rules:
         for each, need in _of_peers(rule):
             found[each] = found.get(each, Need()) | need
@@ -166,10 +192,11 @@ def needs_of(name: Name, policy: Compiled) -> dict[Selection, Need]:
 def _of_peers(rule: Rule) -> Iterable[tuple[Selection, Need]]:
     """What a rule needs of each selection of Pods at the other end."""
     if rule.direction is Direction.INGRESS:
-        return ((each, Need(peer=True)) for each in rule.selections)
+        return ((each, Need(own_peer=True) if rule.own else Need(peer=True)) for each in rule.selections)
     ports = frozenset((each.protocol, name) for each in rule.services or () for name in each.named)
     whole = not rule.anywhere and (rule.services is None or any(each.spans for each in rule.services))
-    return ((each, Need(peer=whole, peer_ports=ports)) for each in listeners(rule))
+    need = Need(own_peer=whole, own_peer_ports=ports) if rule.own else Need(peer=whole, peer_ports=ports)
+    return ((each, need) for each in listeners(rule))
 
 
 EVERYONE = Selection("", (), ())
@@ -184,7 +211,7 @@ def listeners(rule: Rule) -> tuple[Selection, ...]:
     return (EVERYONE,) if rule.anywhere and is_named else rule.selections
 
 
-def _merge(read: Read, selection: Selection, needs: Mapping[Name, Need]) -> Need:
+def _merge(read: Read, selection: Selection, needs: Mapping[Any, Need]) -> Need:
     merged = Need()
     for each in needs.values():
         merged |= each
@@ -209,7 +236,7 @@ def _by_port(found: Chosen, ports: Mapping[tuple[str, str], int]) -> dict[Select
     return {
         each._replace(port=Port(protocol, name, ports[protocol, name])): need.by_port(protocol, name)
         for each, need in found.items()
-        for protocol, name in need.restricted_ports | need.peer_ports | need.audited_ports
+        for protocol, name in need.ports
         if (protocol, name) in ports
     }
 
