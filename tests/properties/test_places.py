@@ -3,7 +3,7 @@
 import sys
 from ipaddress import IPv4Network, IPv6Network
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kube_ovn.derive import Graph, Read
@@ -30,6 +30,10 @@ def networks() -> st.SearchStrategy[Network]:
 
 
 @given(st.lists(st.lists(networks(), min_size=1, max_size=2), max_size=8), networks())
+@example(
+    [[IPv4Network("0.0.0.0/1")], [IPv6Network("fd00:0:0:1::/64"), IPv6Network("fd00:0:1::/48")]],
+    IPv6Network("fd00:0:0:1::/64"),
+)
 def test_the_networks_that_overlap_one_are_found(values: list[list[Network]], network: Network) -> None:
     graph = Graph()
     source = graph.collection("things", int, tuple)

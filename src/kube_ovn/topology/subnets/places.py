@@ -37,11 +37,11 @@ class Places(Generic[K, V]):
         """The networks that overlap a network, each with the key and the value that it belongs to, in no order."""
         *outer, home = places(network)
         groups = [read.select(self.inside, home), *(read.select(self.homes, each) for each in outer)]
-        for group in groups:
-            for key, value in group.items():
-                for each in self.networks(key, value):
-                    if is_part(each, network) or is_part(network, each):
-                        yield each, key, value
+        near = {key: value for group in groups for key, value in group.items()}
+        for key, value in near.items():
+            for each in self.networks(key, value):
+                if is_part(each, network) or is_part(network, each):
+                    yield each, key, value
 
     def holding(self, read: Read, address: Address) -> K | None:
         """The key of the value with a network that holds an address, the least of several; None when there is none."""
