@@ -140,12 +140,8 @@ async def test_two_writers_at_once_lose_nothing(kube_apiserver: KubeApiserver, c
         writing(client, namespace, slots=20) as one,
         writing(other, namespace, slots=20) as two,
     ):
-
-        async def append(history: History, records: list[Record]) -> None:
-            for each in records:
-                await history.append(each)
-
-        await asyncio.gather(append(one, ours), append(two, theirs))
+        for mine, others in zip(ours, theirs, strict=True):
+            await asyncio.gather(one.append(mine), two.append(others))
     found = await stored(client, namespace, slots=20)
     assert conflicts() > before, "they did meet"
     assert len(found) == 50

@@ -48,7 +48,7 @@ from tests.properties.test_policies import (
 from tests.small_clusters import settle, snapshot
 
 T = TypeVar("T")
-HALF = EXAMPLES // 2
+FEW = EXAMPLES // 5
 """Examples of each of the two tests here."""
 LEVELS = (0, 0, 5, 1000)
 """Few, so that policies share them."""
@@ -155,13 +155,13 @@ def _labelled(item: Any, labels: dict[str, str]) -> Any:
     return msgspec.structs.replace(item, metadata=msgspec.structs.replace(item.metadata, labels=labels))
 
 
-@settings(max_examples=HALF, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=FEW, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(pods(), policies(), wide())
 def test_rows_say_what_the_api_says(some: list[Pod], narrow: list[NetworkPolicy], broad: list[AdminPolicy]) -> None:
     check(Judge([*some, *narrow[:2], *broad], nodes=zoned()))
 
 
-@settings(max_examples=HALF, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=FEW, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(pods(), policies(), wide(), st.lists(st.integers(0, 40), min_size=1, max_size=3), st.booleans())
 def test_what_is_denied_stays_denied_when_referents_go(
     some: list[Pod], narrow: list[NetworkPolicy], broad: list[AdminPolicy], gone: list[int], labels_only: bool
