@@ -6,15 +6,13 @@ the fabric has them for its own links; an endpoint outside may have such an addr
 """
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import NamedTuple
 
 from kube_ovn.model.addr import Address, Network
 
 GATEWAY_LINKS = (IPv4Network("169.254.128.0/17"), IPv6Network("fd6b:7562:656f:766e::/112"))
 """The links between the router and gateway nodes (`topology.gateways.groups`), which are not seen outside of it."""
-HAIRPINS = (IPv4Address("169.254.0.253"), IPv6Address("fd6b:7562:656f:766e:0:0:1:1"))
-"""The source addresses of what a Pod sends to itself through a Service, as the Pod sees them."""
 
 
 class _Span(NamedTuple):
@@ -54,7 +52,6 @@ _BARRED = _SPECIAL + _spans(
         (ip_network("::ffff:0:0/96"), "an IPv4 address in the form of an IPv6 address"),
         (ip_network("192.0.0.8/32"), "an address of the fabric's links"),  # ovngw0 (`host.node`)
         (GATEWAY_LINKS[1], "an address of the fabric's links"),
-        (IPv6Network(HAIRPINS[1]), "an address of the fabric's links"),
     )
 )
 

@@ -28,7 +28,6 @@ from kube_ovn.discovery.endpoints import (
 from kube_ovn.discovery.external import Spot
 from kube_ovn.discovery.seats import by_position
 from kube_ovn.discovery.size import MOST_PLACED
-from kube_ovn.discovery.special import HAIRPINS
 from kube_ovn.model import names
 from kube_ovn.model.addr import Address
 from kube_ovn.model.kube import EndpointSlice, ObjectMeta, Service, ServicePort, ServiceSpec
@@ -39,7 +38,6 @@ PROTOCOLS = ("TCP", "UDP", "SCTP")
 _CHECKED = ("TCP", "UDP")
 _CHECK = {"interval": "2", "timeout": "3", "success_count": "1", "failure_count": "2"}
 """Seconds, and numbers of results in a row: an endpoint that does not answer is left out after 5 to 7 s."""
-_HAIRPIN = " ".join(map(str, HAIRPINS))
 _BY_SOURCE = {4: "ip_src", 6: "ipv6_src"}
 _LONGEST_TIMEOUT = 65535
 """The most seconds that OVN's `affinity_timeout` takes."""
@@ -342,7 +340,7 @@ def _checks(lb: str, vips: Collection[str]) -> dict[Key, Row | None]:
 def _options(service: Service, protocol: str) -> dict[str, str]:
     # Without an endpoint a client is refused at once. UDP connections have no end, so they are flushed: an endpoint
     # that is gone loses them.
-    options = {"reject": "true", "hairpin_snat_ip": _HAIRPIN, **({"ct_flush": "true"} if protocol == "UDP" else {})}
+    options = {"reject": "true", **({"ct_flush": "true"} if protocol == "UDP" else {})}
     seconds, _ = affinity_timeout(service)
     if seconds and keeps_clients(service):
         options["affinity_timeout"] = str(seconds)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from kube_ovn.discovery.special import HAIRPINS
 from kube_ovn.model import names
 from kube_ovn.model.addr import Network
 from kube_ovn.model.nb import Acl
@@ -25,9 +24,8 @@ def render_standing(subnet: Subnet, *, lb: bool, services: tuple[Network, ...], 
     if dns:
         guards.append(_dns_guard(subnet))
     if lb:
-        guards += _hairpin(subnet)
         if services:
-            guards.append(_service_guard(subnet, services))
+            guards += [_service_guard(subnet, services), *_hairpin(subnet, services)]
         if dns:
             guards.append(_dns_commit(subnet))
     return guards
@@ -52,12 +50,12 @@ def _unblocked(subnet: Subnet) -> list[Acl]:
     ]
 
 
-def _hairpin(subnet: Subnet) -> list[Acl]:
+def _hairpin(subnet: Subnet, services: tuple[Network, ...]) -> list[Acl]:
     """Let a Pod reach itself through a Service, whatever policies say of other Pods. The load balancer gives such a
-    packet a source address of its own, which nothing else may send.
+    packet the Service's address as its source, and nothing that comes into the switch may have one.
     """
     key = f"subnet {subnet.name} hairpin"
-    source = " || ".join(f"ip{each.version}.src == {each}" for each in HAIRPINS if each.version in subnet.versions)
+    source = " || ".join(f"ip{each.version}.src == {each}" for each in services)
     ends = (("from-lport", "drop"), ("to-lport", "allow-related"))
     return [
         Acl(
