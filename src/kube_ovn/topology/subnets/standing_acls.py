@@ -25,7 +25,7 @@ def render_standing(subnet: Subnet, *, lb: bool, services: tuple[Network, ...], 
         guards.append(_dns_guard(subnet))
     if lb:
         if services:
-            guards += [_service_guard(subnet, services), *_hairpin(subnet, services)]
+            guards += [_service_guard(subnet, services), _hairpin(subnet, services)]
         if dns:
             guards.append(_dns_commit(subnet))
     return guards
@@ -50,24 +50,20 @@ def _unblocked(subnet: Subnet) -> list[Acl]:
     ]
 
 
-def _hairpin(subnet: Subnet, services: tuple[Network, ...]) -> list[Acl]:
+def _hairpin(subnet: Subnet, services: tuple[Network, ...]) -> Acl:
     """Let a Pod reach itself through a Service, whatever policies say of other Pods. The load balancer gives such a
-    packet the Service's address as its source, and nothing that comes into the switch may have one.
+    packet the Service's address as its source, and sends it back where it came from: nothing else that has such a
+    source does so (`ls_in_hairpin` in northd).
     """
-    key = f"subnet {subnet.name} hairpin"
     source = " || ".join(f"ip{each.version}.src == {each}" for each in services)
-    ends = (("from-lport", "drop"), ("to-lport", "allow-related"))
-    return [
-        Acl(
-            priority=names.ACL_GUARD,
-            direction=direction,
-            match=source,
-            action=action,
-            tier=names.TIER_GUARD,
-            external_ids=owned(key=f"{key} {direction}", parent=subnet.name),
-        )
-        for direction, action in ends
-    ]
+    return Acl(
+        priority=names.ACL_GUARD,
+        direction="to-lport",
+        match=f"flags.loopback && ({source})",
+        action="allow-related",
+        tier=names.TIER_GUARD,
+        external_ids=owned(key=f"subnet {subnet.name} hairpin", parent=subnet.name),
+    )
 
 
 def _dns_guard(subnet: Subnet) -> Acl:
