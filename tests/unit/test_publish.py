@@ -210,7 +210,7 @@ async def test_a_write_that_waits_is_not_lost_to_the_next_try_of_an_older_one() 
 
 
 async def test_a_status_is_written_once_in_its_time_and_the_last_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish, "STATUS_PERIOD", 0.3)
+    monkeypatch.setattr(publish, "STATUS_PERIOD", 2.0)
     sent: list[str] = []
     twice = asyncio.Event()
     ref = ObjectRef(kind=Kind.SUBNET, namespace="", name="s", uid="s")
