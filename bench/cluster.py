@@ -17,7 +17,7 @@ from bench.figure import Anchor, Ask, Figure, median
 from bench.gateways import measure_failover
 from bench.idle import measure_idle, measure_plugin, measure_quiet
 from bench.lookups import SERVERS, measure_affinity, measure_lookups
-from bench.pods import NAMESPACES, PODS, create, delete_all, ensure_namespace, pod_body, watching
+from bench.pods import NAMESPACES, PODS, await_account, create, delete_all, ensure_namespace, pod_body, watching
 from kube_ovn.k8s.client import Client, KubeError
 from kube_ovn.k8s.credentials import CredentialsError, load_credentials
 from kube_ovn.model.resource import NODES
@@ -64,7 +64,7 @@ async def _measure(client: Client, nodes: Mapping[str, str]) -> tuple[list[Figur
     }
     await ensure_namespace(client, NAMESPACE)
     try:
-        await _await_account(client)
+        await await_account(client, NAMESPACE)
         for what, step in steps.items():
             try:
                 await _clear(client)
@@ -90,19 +90,6 @@ async def _nodes(client: Client) -> Mapping[str, str]:
         if address.type == "InternalIP" and ":" not in address.address
     }
     return dict(list(nodes.items())[:2])
-
-
-async def _await_account(client: Client) -> None:
-    """Wait for the default ServiceAccount of the Namespace, without which no Pod is accepted."""
-    end = time.monotonic() + DEADLINE
-    while True:
-        try:
-            await client.request("GET", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default")
-            return
-        except KubeError as error:
-            if error.status != 404 or time.monotonic() > end:
-                raise
-        await asyncio.sleep(0.1)
 
 
 async def _clear(client: Client) -> None:

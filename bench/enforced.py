@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from bench.figure import Anchor, Ask, Figure, median, quantile
-from bench.pods import NAMESPACES, create, delete_all, each, ensure_namespace, pod_body, watching
+from bench.pods import NAMESPACES, await_account, create, delete_all, each, ensure_namespace, pod_body, watching
 from bench.policies import EXCEPT, create_policy, spec
-from kube_ovn.k8s.client import Client, KubeError
+from kube_ovn.k8s.client import Client
 from kube_ovn.model.resource import NETWORK_POLICIES, NODES
 from sandbox.demo import SYSTEM
 from sandbox.progress import say
@@ -150,7 +150,7 @@ async def _crowd(client: Client) -> AsyncIterator[None]:
             )
         for name in _SPACES:
             await ensure_namespace(client, name)
-            await _await_account(client, name)
+            await await_account(client, name)
         async with watching(client, "") as sights:
             await each(range(PODS), lambda n: create(client, _SPACES[n % len(_SPACES)], _body(n, seats[n % SEATS])))
             names = {f"crowd{number}" for number in range(PODS)}
@@ -162,19 +162,6 @@ async def _crowd(client: Client) -> AsyncIterator[None]:
             await client.request("DELETE", NAMESPACES.path(name=name))
         for name in seats:
             await client.request("DELETE", NODES.path(name=name))
-
-
-async def _await_account(client: Client, name: str) -> None:
-    """Wait for the default ServiceAccount of a Namespace, without which no Pod is accepted."""
-    end = time.monotonic() + DEADLINE
-    while True:
-        try:
-            await client.request("GET", f"/api/v1/namespaces/{name}/serviceaccounts/default")
-            return
-        except KubeError as error:
-            if error.status != 404 or time.monotonic() > end:
-                raise
-        await asyncio.sleep(0.1)
 
 
 def _body(number: int, node: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from kube_ovn.model.resource import IPS, Resource
 T = TypeVar("T")
 
 IN_FLIGHT = 32
+ACCOUNT_DEADLINE = 90.0
 IMAGE = "docker.io/kubeovn/sandbox-tools:v0.1.0"
 FLOOR_LABEL = "bench.kube-ovn.invalid"
 FLOOR_KEY = "bench.kube-ovn.invalid/"
@@ -229,6 +230,19 @@ async def ensure_namespace(client: Client, namespace: str) -> None:
     except KubeError as error:
         if error.status != 409:
             raise
+
+
+async def await_account(client: Client, namespace: str) -> None:
+    """Wait for the default ServiceAccount of a Namespace, without which no Pod is accepted. Raises KubeError."""
+    end = time.monotonic() + ACCOUNT_DEADLINE
+    while True:
+        try:
+            await client.request("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
+            return
+        except KubeError as error:
+            if error.status != 404 or time.monotonic() > end:
+                raise
+        await asyncio.sleep(0.1)
 
 
 async def delete_all(client: Client, namespace: str, deadline: float, *, grace: int = 0) -> None:
